@@ -1,0 +1,74 @@
+"""Parallel-in-time optimal control: MGRIT for states and adjoints, reduced space and one-shot."""
+
+from importlib import metadata as _metadata
+
+from pint.comm import SerialComm, world
+from pint.controls import Control, ControlSpace, SharedControl, TimeControl
+from pint.errors import NotFiniteError, NumericalError
+from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
+from pint.mgrit import MGRIT, Accuracy, Convergence
+from pint.optimise import (
+    OneShot,
+    Options,
+    Result,
+    Status,
+    armijo,
+    bfgs,
+    fixed_step,
+    identity,
+    lbfgs,
+    minimize,
+)
+from pint.reduced_functional import ReducedFunctional
+from pint.regularisers import Smoothness, Tikhonov
+from pint.space import ArraySpace, StateSpace
+from pint.timegrid import Steps, TimeGrid
+
+try:
+    _metadata.distribution("pint")
+except _metadata.PackageNotFoundError:
+    pass
+else:
+    raise ImportError(
+        "The units library Pint is installed in this environment. It has the same import name "
+        "as pint-control (`pint`), and the two overwrite each other's files. Use an environment "
+        "of its own for pint-control, or `pip uninstall pint` and reinstall pint-control."
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MGRIT",
+    "Accuracy",
+    "Adjoint",
+    "ArraySpace",
+    "Control",
+    "ControlSpace",
+    "Convergence",
+    "NotFiniteError",
+    "NumericalError",
+    "Objective",
+    "OneShot",
+    "Options",
+    "Problem",
+    "ReducedFunctional",
+    "Regulariser",
+    "Result",
+    "SerialComm",
+    "SharedControl",
+    "Smoothness",
+    "StateSpace",
+    "Status",
+    "Steps",
+    "Tikhonov",
+    "TimeControl",
+    "TimeGrid",
+    "TimeStepper",
+    "armijo",
+    "bfgs",
+    "fixed_step",
+    "identity",
+    "lbfgs",
+    "minimize",
+    "world",
+]

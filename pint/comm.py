@@ -1,0 +1,142 @@
+"""Communicators: mpi4py's where it is installed, a stand-in of size one where it is not.
+
+Everywhere else a communicator is used through the methods of `mpi4py.MPI.Comm` that
+`SerialComm` has too, and through the functions below; this is the only module that imports mpi4py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from pint.errors import NumericalError
+
+T = TypeVar("T")
+
+# What the launchers of Open MPI, MPICH (Hydra), Intel MPI and Slurm tell their processes.
+_LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+
+
+class SerialComm:
+    """Communicator of one process: the same calls as mpi4py's, and no MPI needed."""
+
+    rank = 0
+    size = 1
+
+    def Allreduce(self, send: np.ndarray, receive: np.ndarray, op: Any = None) -> None:
+        """Copy `send` to `receive`."""
+        receive[...] = send
+
+    def Bcast(self, buffer: np.ndarray, root: int = 0) -> None:
+        """Leave `buffer` as it is."""
+
+    def bcast(self, value: T, root: int = 0) -> T:
+        """Return `value`."""
+        return value
+
+    def allgather(self, value: T) -> list[T]:
+        """Return the list of the one value."""
+        return [value]
+
+    def Barrier(self) -> None:
+        """Return at once."""
+
+
+def world() -> Any:
+    """Return all processes of this run: `MPI.COMM_WORLD`, or `SerialComm` without mpi4py.
+
+    Collective in the sense that every rank must call it (mpi4py initialises MPI at import).
+
+    Raises
+    ------
+    RuntimeError
+        If a launcher started several processes that cannot see each other, because mpi4py is
+        missing or was built with another MPI than the launcher's.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        _check_launcher(1, f"mpi4py cannot be used ({error})")
+        return SerialComm()
+    _check_launcher(MPI.COMM_WORLD.size, f"mpi4py uses another MPI ({MPI.get_vendor()[0]})")
+    return MPI.COMM_WORLD
+
+
+def _check_launcher(size: int, why: str) -> None:
+    launched = max((int(os.environ.get(name) or 1) for name in _LAUNCHER_SIZES), default=1)
+    if size == 1 and launched > 1:
+        raise RuntimeError(
+            f"the launcher started {launched} processes, but each sees only itself: {why}. "
+            "Install mpi4py for the launcher's MPI, or use the mpiexec that belongs to mpi4py."
+        )
+
+
+def reduce(comm: Any, values: Any, operation: Literal["sum", "min", "max"] = "sum") -> np.ndarray:
+    """Combine an array over all ranks, entry by entry; every rank gets the result. Collective."""
+    send = np.atleast_1d(np.asarray(values, dtype=float))
+    if comm.size == 1:
+        return send
+    from mpi4py import MPI
+
+    receive = np.empty_like(send)
+    comm.Allreduce(send, receive, op={"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}[operation])
+    return receive
+
+
+def on_root(comm: Any, function: Callable[[], T]) -> T:
+    """Call `function` on rank 0 and give every rank its result, or its exception. Collective."""
+    outcome: tuple[bool, Any] = (False, None)
+    if comm.rank == 0:
+        try:
+            outcome = (True, function())
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            outcome = (False, error)
+    done, value = comm.bcast(outcome, root=0)
+    if done:
+        return value
+    raise value
+
+
+class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks(comm):`)
+    """Context in which an exception on one rank ends the processes of all ranks.
+
+    The other ranks wait for messages that will never come, so the exception is printed and the
+    run is aborted with exit code 1. A `NumericalError` is raised alike on every rank and passes.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self.comm = comm
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or self.comm.size == 1 or isinstance(error, NumericalError):
+            return
+        sys.stderr.write(f"rank {self.comm.rank} of {self.comm.size} ends all ranks:\n")
+        traceback.print_exception(kind, error, trace, file=sys.stderr)
+        sys.stderr.flush()
+        self.comm.Abort(1)
+
+
+def ends_all_ranks(method: Callable[..., T]) -> Callable[..., T]:
+    """Decorate a collective method of an object with `comm`: see `ending_all_ranks`."""
+
+    @wraps(method)
+    def guarded(self: Any, *arguments: Any, **options: Any) -> T:
+        with ending_all_ranks(self.comm):
+            return method(self, *arguments, **options)
+
+    return guarded

@@ -1,0 +1,467 @@
+"""Controls: fields with one block a time step, shared fields, their metric and their bounds."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from abc import ABC
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pint.comm import on_root, reduce
+from pint.files import write_atomically
+from pint.timegrid import TimeGrid
+
+
+class ControlField(ABC):
+    """What time-dependent and shared fields have in common: a shape and bounds."""
+
+    kind: str
+
+    def __init__(self, shape: int | Sequence[int], lower: Any = None, upper: Any = None) -> None:
+        self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        if any(length < 1 for length in self.shape):
+            raise ValueError(f"`{self.kind}(shape=...)` must have lengths >= 1, got {shape}.")
+        self.lower = self._bound("lower", lower, -np.inf)
+        self.upper = self._bound("upper", upper, np.inf)
+        if not (self.lower <= self.upper).all():
+            raise ValueError(f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper.")
+
+    def _bound(self, name: str, value: Any, default: float) -> np.ndarray:
+        bound = np.asarray(default if value is None else value, dtype=float)
+        if np.isnan(bound).any():
+            raise ValueError(f"`{self.kind}({name}=...)` contains NaN.")
+        try:
+            return np.broadcast_to(bound, self.shape)
+        except ValueError:
+            raise ValueError(
+                f"`{self.kind}({name}=...)` has shape {bound.shape}, the control {self.shape}."
+            ) from None
+
+
+class TimeControl(ControlField):
+    """A control with one block for each time step, constant over the step.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Shape of one block.
+    lower, upper : array_like, optional
+        Bounds, broadcast to `shape`.
+    metric : 'time' or 'euclidean'
+        Inner product: ``sum_n dt_n <u_n, v_n>``, which does not depend on the number of steps,
+        or ``sum_n <u_n, v_n>``.
+    restrict : 'inject' or 'mean'
+        The block of a coarse step: that of the first fine step it covers, or the mean over the
+        covered interval.
+
+    Raises
+    ------
+    ValueError
+        If bounds do not fit or cross, or a choice is unknown.
+    """
+
+    kind = "TimeControl"
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        lower: Any = None,
+        upper: Any = None,
+        metric: Literal["time", "euclidean"] = "time",
+        restrict: Literal["inject", "mean"] = "inject",
+    ) -> None:
+        super().__init__(shape, lower, upper)
+        if metric not in ("time", "euclidean"):
+            raise ValueError(f"`TimeControl(metric=...)` is 'time' or 'euclidean', got {metric!r}.")
+        if restrict not in ("inject", "mean"):
+            raise ValueError(
+                f"`TimeControl(restrict=...)` is 'inject' or 'mean', got {restrict!r}."
+            )
+        self.metric = metric
+        self.restrict = restrict
+
+
+class SharedControl(ControlField):
+    """Parameters that all time steps share (theta), the same on every rank; Euclidean metric.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Shape of the parameters.
+    lower, upper : array_like, optional
+        Bounds, broadcast to `shape`.
+    """
+
+    kind = "SharedControl"
+
+
+@dataclass(frozen=True)
+class Control:
+    """An element of a `ControlSpace`, or a derivative (dual) laid out like one.
+
+    ``control["name"]`` is the view of one field: shape (local steps, \\*shape) for a
+    `TimeControl`, shape (\\*shape) for a `SharedControl`. Arithmetic returns new controls.
+
+    Attributes
+    ----------
+    space : ControlSpace
+    vector : ndarray, shape (local size,)
+        All local values, field after field.
+    """
+
+    space: ControlSpace
+    vector: np.ndarray
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        where, shape = self.space.places[name]
+        return self.vector[where].reshape(shape)
+
+    def __add__(self, other: Control) -> Control:
+        return Control(self.space, self.vector + other.vector)
+
+    def __sub__(self, other: Control) -> Control:
+        return Control(self.space, self.vector - other.vector)
+
+    def __mul__(self, factor: float) -> Control:
+        return Control(self.space, factor * self.vector)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Control:
+        return Control(self.space, -self.vector)
+
+    @property
+    def time(self) -> dict[str, np.ndarray]:
+        """The time-dependent fields by name, this rank's steps."""
+        return {name: self[name] for name in self.space.time_fields}
+
+    @property
+    def shared(self) -> dict[str, np.ndarray]:
+        """The shared fields by name."""
+        return {name: self[name] for name in self.space.shared_fields}
+
+    def gather(self) -> dict[str, np.ndarray]:
+        """Return all fields with the blocks of all time steps, on every rank. Collective."""
+        gathered = {name: self[name].copy() for name in self.space.shared_fields}
+        for name in self.space.time_fields:
+            gathered[name] = np.concatenate(self.space.comm.allgather(self[name]))
+        return {name: gathered[name] for name in self.space.fields}
+
+    def save(self, path: str | Path) -> None:
+        """Write all fields to one `.npz` file, replacing it in one step. Collective."""
+        gathered = self.gather()
+        on_root(
+            self.space.comm,
+            lambda: write_atomically(path, lambda file: np.savez(file, **gathered)),
+        )
+
+
+class ControlSpace:
+    """The space of all controls of a problem, with its metric.
+
+    Parameters
+    ----------
+    grid : TimeGrid
+        Its steps carry the blocks of the time-dependent fields.
+    **fields : TimeControl or SharedControl
+        By name.
+
+    Examples
+    --------
+    >>> import pint
+    >>> grid = pint.TimeGrid.uniform(2.0, 4)
+    >>> space = pint.ControlSpace(grid, force=pint.TimeControl(1), mass=pint.SharedControl(1))
+    >>> one = space.control(force=1.0, mass=3.0)
+    >>> float(space.inner(one, one))  # 4 steps of length 0.5, and 3^2
+    11.0
+    """
+
+    def __init__(self, grid: TimeGrid, **fields: ControlField) -> None:
+        for name, field in fields.items():
+            if not isinstance(field, (TimeControl, SharedControl)):
+                raise TypeError(
+                    f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
+                    f"got {type(field).__name__}."
+                )
+        self.grid = grid
+        self.comm = grid.comm
+        self.fields = dict(fields)
+        self.time_fields = {n: f for n, f in fields.items() if isinstance(f, TimeControl)}
+        self.shared_fields = {n: f for n, f in fields.items() if isinstance(f, SharedControl)}
+        # Time-dependent fields first: their part of a vector is distributed, the rest replicated.
+        self.places: dict[str, tuple[slice, tuple[int, ...]]] = {}
+        self.size = 0
+        for name, field in self.time_fields.items():
+            self._place(name, (grid.local_steps, *field.shape))
+        self._distributed = self.size
+        for name, field in self.shared_fields.items():
+            self._place(name, field.shape)
+        self.weights = self._metric_weights()
+        self.lower = self._spread({name: field.lower for name, field in fields.items()})
+        self.upper = self._spread({name: field.upper for name, field in fields.items()})
+        self.bounded = any(
+            np.isfinite(f.lower).any() or np.isfinite(f.upper).any() for f in fields.values()
+        )
+        whole = any(field.restrict == "mean" for field in self.time_fields.values())
+        ranks = range(self.comm.size)
+        self._coarse_halos = {
+            reverse: Halo(grid, [_coarse_needs(grid, rank, whole, reverse) for rank in ranks])
+            for reverse in (False, True)
+        }
+        self._neighbour_halo = Halo(grid, [_neighbour_needs(grid, rank) for rank in ranks])
+
+    def _place(self, name: str, shape: tuple[int, ...]) -> None:
+        stop = self.size + int(np.prod(shape, dtype=int))
+        self.places[name] = (slice(self.size, stop), shape)
+        self.size = stop
+
+    def _spread(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Return the local vector with each field's value at every one of its steps."""
+        vector = np.empty(self.size)
+        for name, (where, shape) in self.places.items():
+            vector[where].reshape(shape)[...] = values[name]
+        return vector
+
+    def _metric_weights(self) -> np.ndarray:
+        """Return the metric's diagonal."""
+        vector = np.ones(self.size)
+        for name, field in self.time_fields.items():
+            if field.metric == "time":
+                where, shape = self.places[name]
+                dt = self.grid.dt.reshape((-1,) + (1,) * len(field.shape))
+                vector[where].reshape(shape)[...] = dt
+        return vector
+
+    def zeros(self) -> Control:
+        """Return the zero control. Not collective."""
+        return Control(self, np.zeros(self.size))
+
+    def control(self, **values: Any) -> Control:
+        """Return the control with the given values; fields not named are zero. Not collective.
+
+        Parameters
+        ----------
+        **values : array_like
+            By field name. For a time-dependent field the blocks of all N steps, or one block
+            for every step; for a shared field the parameters.
+
+        Raises
+        ------
+        ValueError
+            If a field is unknown, a shape does not fit, or a value is not finite.
+        """
+        new = self.zeros()
+        for name, value in values.items():
+            if name not in self.fields:
+                raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
+            self._assign(new[name], name, np.asarray(value, dtype=float))
+        return new
+
+    def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
+        shape = self.fields[name].shape
+        if not np.isfinite(array).all():
+            raise ValueError(f"the control's `{name}` contains NaN or infinity.")
+        whole = (self.grid.steps, *shape) if name in self.time_fields else shape
+        if name in self.time_fields and array.shape == whole:
+            target[...] = array[self.grid.first : self.grid.last]
+        elif array.ndim == 0 or array.shape == shape:
+            target[...] = array
+        else:
+            raise ValueError(f"the control's `{name}` must have shape {whole}, got {array.shape}.")
+
+    def load(self, path: str | Path) -> Control:
+        """Return the control saved in a `.npz` file by `Control.save`. Collective.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If the file is not an `.npz` archive, or its fields are not this space's.
+        """
+        values = on_root(self.comm, lambda: load_arrays(path))
+        if set(values) != set(self.fields):
+            raise ValueError(
+                f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
+            )
+        try:
+            return self.control(**values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def inner(self, a: Control, b: Control) -> float:
+        """Return the metric's inner product of two controls. Collective."""
+        return self.pair(self.dual(a), b)
+
+    def norm(self, a: Control) -> float:
+        """Return the metric's norm of a control. Collective."""
+        return float(np.sqrt(self.inner(a, a)))
+
+    def pair(self, derivative: Control, direction: Control) -> float:
+        """Return the derivative (dual) applied to a direction (primal). Collective."""
+        split = self._distributed
+        local = derivative.vector[:split] @ direction.vector[:split]
+        shared = derivative.vector[split:] @ direction.vector[split:]
+        return float(reduce(self.comm, local)[0] + shared)
+
+    def sum_shared(self, derivative: Control) -> None:
+        """Sum the shared fields of a derivative over all ranks, in place. Collective."""
+        shared = derivative.vector[self._distributed :]
+        shared[...] = reduce(self.comm, shared)
+
+    def riesz(self, derivative: Control) -> Control:
+        """Return the gradient: the control g with ``inner(g, v) == pair(derivative, v)``."""
+        return Control(self, derivative.vector / self.weights)
+
+    def dual(self, control: Control) -> Control:
+        """Return the derivative that `control` represents: the inverse of `riesz`."""
+        return Control(self, control.vector * self.weights)
+
+    def project(self, control: Control) -> Control:
+        """Return the nearest control within the bounds; `control` itself without bounds."""
+        if not self.bounded:
+            return control
+        return Control(self, np.clip(control.vector, self.lower, self.upper))
+
+    def restrict(self, control: Control, reverse: bool = False) -> list[dict[str, np.ndarray]]:
+        """Return the time-dependent blocks of each level's steps on this rank. Collective.
+
+        Entry l maps a field's name to an array of shape (local steps of level l, \\*shape): row j
+        is the control restricted to the interval of the rank's j-th step in the direction of
+        the sweep. Level 0 is a view of `control`.
+        """
+        finest = {name: values[::-1] if reverse else values for name, values in control.time.items()}
+        if self.grid.levels == 1:
+            return [finest]
+        halo = self._coarse_halos[reverse]
+        available = {name: halo.extend(values) for name, values in control.time.items()}
+        levels = [finest]
+        for layout in self.grid.layouts(reverse)[1:]:
+            starts = np.arange(layout.first, layout.last) * layout.stride
+            if reverse:
+                starts = self.grid.steps - starts - layout.stride
+            rows = np.searchsorted(halo.indices, starts)
+            levels.append(
+                {
+                    name: blocks[rows]
+                    if self.time_fields[name].restrict == "inject"
+                    else self._means(blocks, rows, starts, layout.stride)
+                    for name, blocks in available.items()
+                }
+            )
+        return levels
+
+    def with_neighbours(self, values: np.ndarray) -> tuple[int, np.ndarray]:
+        """Return a field's blocks with the one before and the one after this rank's steps.
+
+        Also returns the number of the step that the first block belongs to. Collective.
+        """
+        halo = self._neighbour_halo
+        return int(halo.indices[0]) if len(halo.indices) else 0, halo.extend(values)
+
+    def _means(
+        self, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
+    ) -> np.ndarray:
+        """Return the time-weighted means of `stride` successive blocks from each of `rows`."""
+        covered = np.arange(stride)
+        dt = np.diff(self.grid.t)[starts[:, None] + covered]
+        weights = dt / dt.sum(axis=1, keepdims=True)
+        return np.einsum("ij,ij...->i...", weights, blocks[rows[:, None] + covered])
+
+
+class Halo:
+    """Exchange of the blocks of time-dependent fields that belong to other ranks' steps.
+
+    Parameters
+    ----------
+    grid : TimeGrid
+    needed : list of list of int
+        For each rank the finest steps, owned by others, whose blocks it needs. All ranks work
+        this out from integers alone, so no message is spent on agreeing.
+
+    Attributes
+    ----------
+    indices : ndarray of int
+        Finest steps whose blocks `extend` returns, ascending: the needed and the own.
+    """
+
+    def __init__(self, grid: TimeGrid, needed: list[list[int]]) -> None:
+        self.comm = grid.comm
+        self.first = grid.first
+        self.sends = {
+            other: own
+            for other, steps in enumerate(needed)
+            if (own := [step for step in steps if grid.first <= step < grid.last])
+        }
+        self.receives: dict[int, list[int]] = {}
+        for step in needed[grid.comm.rank]:
+            self.receives.setdefault(grid.rank_of_step(step), []).append(step)
+        own_steps = range(grid.first, grid.last)
+        self.indices = np.array(sorted([*needed[grid.comm.rank], *own_steps]), dtype=int)
+
+    def extend(self, values: np.ndarray) -> np.ndarray:
+        """Return the blocks of the steps `indices`, this rank's `values` among them. Collective."""
+        if not self.sends and not self.receives:
+            return values
+        extended = np.empty((len(self.indices), *values.shape[1:]))
+        extended[np.searchsorted(self.indices, self.first) :][: len(values)] = values
+        requests, arrived = [], {}
+        for other, steps in self.receives.items():
+            arrived[other] = np.empty((len(steps), *values.shape[1:]))
+            requests.append(self.comm.Irecv(arrived[other], source=other))
+        sent = [values[np.array(steps) - self.first] for steps in self.sends.values()]
+        for other, blocks in zip(self.sends, sent, strict=True):
+            requests.append(self.comm.Isend(blocks, dest=other))
+        for request in requests:
+            request.Wait()
+        for other, steps in self.receives.items():
+            extended[np.searchsorted(self.indices, steps)] = arrived[other]
+        return extended
+
+
+def _neighbour_needs(grid: TimeGrid, rank: int) -> list[int]:
+    """Return the steps just before and just after those of `rank`, where it has any."""
+    first, last = grid.boundaries[rank], grid.boundaries[rank + 1]
+    return [step for step in (first - 1, last) if first < last and 0 <= step < grid.steps]
+
+
+def _coarse_needs(grid: TimeGrid, rank: int, whole: bool, reverse: bool) -> list[int]:
+    """Return the steps of others that the coarse steps of `rank` cover, or begin with.
+
+    Only the first coarse step of a rank, on each level, can reach to another rank. With
+    injection (not `whole`) its first block suffices.
+    """
+    first, last = grid.boundaries[rank], grid.boundaries[rank + 1]
+    steps: set[int] = set()
+    for stride in grid.strides[1:]:
+        if reverse:
+            start = grid.steps - ((grid.steps - last) // stride + 1) * stride
+            if first <= start and start + stride > last and whole:
+                steps.update(range(last, start + stride))
+        else:
+            start = first // stride * stride
+            if start < first and start + stride <= last:
+                steps.update(range(start, first) if whole else [start])
+    return sorted(steps)
+
+
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Return all arrays of an `.npz` file. Not collective.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not an `.npz` archive of numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, zlib.error) as error:
+        raise ValueError(f"{path} is not a readable .npz file ({error}).") from None

@@ -1,0 +1,9 @@
+"""Exceptions for numerical failure; wrong arguments raise ValueError or TypeError."""
+
+
+class NumericalError(ArithmeticError):
+    """A computation produced values that cannot be used; raised alike on every rank."""
+
+
+class NotFiniteError(NumericalError):
+    """NaN or infinity where a finite number is needed; the message names the level and step size."""

@@ -1,0 +1,212 @@
+"""What a user implements: the time step, its adjoint, the objective, regularisers, the problem."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pint.controls import Control, ControlSpace
+from pint.space import ArraySpace, StateSpace
+from pint.timegrid import Steps, TimeGrid
+
+Fields = Mapping[str, Any]
+"""Control values, or derivatives with respect to them, by field name."""
+
+
+class TimeStepper(ABC):
+    """The one-step map of the state equation, ``y_{n+1} = Phi_n(y_n, u_n, theta)``.
+
+    Attributes
+    ----------
+    batched : bool
+        Whether `step` advances B independent steps at once: states have shape (B, \\*shape),
+        blocks of u (B, \\*field shape), ``s.t0``, ``s.t1``, ``s.dt`` (B, 1, ..., 1).
+        Otherwise one step is made a call, and these are one state, one block, and floats.
+    initial_state : array_like
+        y_0, where it does not depend on theta.
+    """
+
+    batched: bool = False
+    initial_state: Any
+
+    @property
+    def space(self) -> StateSpace:
+        """The states' space; by default arrays of the shape of `initial_state`."""
+        return ArraySpace(np.shape(self.initial_state))
+
+    @abstractmethod
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+        """Return the state at ``s.t1`` that follows from `y` at ``s.t0``.
+
+        Never changes its arguments. Any step size of the grid's levels may be asked for.
+
+        Parameters
+        ----------
+        s : Steps
+            Which step or steps, and their times.
+        y : state, or batch of states
+        u : mapping of str to array
+            The block of each time-dependent field that belongs to the step.
+        theta : mapping of str to array
+            The shared fields.
+        guess : state, optional
+            Something near the result, for iterative solvers.
+        """
+
+    def initial(self, theta: Fields) -> Any:
+        """Return y_0(theta); by default `initial_state`."""
+        return self.initial_state
+
+    def coarsen(self, level: int) -> TimeStepper:
+        """Return the stepper of a coarser level; by default this one, with the larger step."""
+        return self
+
+
+class Adjoint(ABC):
+    """Transposes of the derivatives of one `TimeStepper`; batched like it."""
+
+    @abstractmethod
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        """Return ``(dPhi/dy)^T lam``, Phi linearised at (y, u, theta); y is the state at ``s.t0``.
+
+        Never changes its arguments.
+        """
+
+    @abstractmethod
+    def control_derivative(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        """Return ``(dPhi/du)^T lam`` and ``(dPhi/dtheta)^T lam`` by field name.
+
+        For a batch the first has a leading axis of length B, the second is the sum over the
+        batch. A field left out has derivative zero.
+        """
+
+    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+        """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing depends on theta."""
+        return {}
+
+    def coarsen(self, level: int) -> Adjoint:
+        """Return the adjoint of the stepper of a coarser level; by default this one."""
+        return self
+
+
+class Objective(ABC):
+    """The cost ``F(sum_n l_n(y_n, y_{n+1}, u_n, theta) + psi(y_N, theta))``.
+
+    Implement the step cost l, the terminal cost psi, or both, each with its derivative. Step
+    costs and their derivatives take and return batches as the problem's stepper does.
+    """
+
+    @property
+    def has_step_cost(self) -> bool:
+        """Whether the class defines `step_cost`."""
+        return type(self).step_cost is not Objective.step_cost
+
+    def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        """Return l of one step, or of each step of a batch, shape (B,)."""
+        return 0.0
+
+    def step_cost_derivative(
+        self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
+    ) -> tuple[Any, Any, Fields, Fields]:
+        """Return the derivatives of l with respect to y0, y1, u and theta.
+
+        Conventions of `Adjoint.control_derivative`: the last is summed over a batch.
+        """
+        raise TypeError(f"{type(self).__name__} defines `step_cost` but not its derivative.")
+
+    def terminal(self, y: Any, theta: Fields) -> float:
+        """Return psi(y_N, theta)."""
+        return 0.0
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        """Return the derivatives of psi with respect to y_N and to theta by field name."""
+        return 0.0 * y, {}
+
+    def outer(self, value: float) -> float:
+        """Return F(value); by default the value itself."""
+        return value
+
+    def outer_derivative(self, value: float) -> float:
+        """Return F'(value)."""
+        return 1.0
+
+
+class Regulariser(ABC):
+    """A term R(u, theta) of the objective that depends on the control alone."""
+
+    @abstractmethod
+    def value(self, control: Control) -> float:
+        """Return R, the same number on every rank. Collective."""
+
+    @abstractmethod
+    def derivative(self, control: Control) -> Control:
+        """Return dR as a dual vector (no Riesz map). Collective."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A time-dependent optimal-control problem.
+
+    Minimise ``F(sum_n l_n + psi) + R`` over the control, subject to
+    ``y_0 = y_0(theta)``, ``y_{n+1} = Phi_n(y_n, u_n, theta)`` and the bounds.
+
+    Parameters
+    ----------
+    grid : TimeGrid
+    stepper : TimeStepper
+    adjoint : Adjoint
+    objective : Objective
+    controls : ControlSpace
+        Made with the same grid.
+    regularisers : sequence of Regulariser
+
+    Raises
+    ------
+    TypeError
+        If a part is not an instance of its interface; the message names it.
+    ValueError
+        If `controls` belongs to another grid, or the initial state has a wrong shape.
+    """
+
+    grid: TimeGrid
+    stepper: TimeStepper
+    adjoint: Adjoint
+    objective: Objective
+    controls: ControlSpace
+    regularisers: Sequence[Regulariser] = ()
+
+    def __post_init__(self) -> None:
+        kinds = {
+            "grid": TimeGrid,
+            "stepper": TimeStepper,
+            "adjoint": Adjoint,
+            "objective": Objective,
+            "controls": ControlSpace,
+        }
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(
+                    f"`Problem({name}=...)` must be a {kind.__name__}, "
+                    f"got {type(getattr(self, name)).__name__}."
+                )
+        for regulariser in self.regularisers:
+            if not isinstance(regulariser, Regulariser):
+                raise TypeError(
+                    "`Problem(regularisers=...)` must be a sequence of Regulariser, "
+                    f"got a {type(regulariser).__name__}."
+                )
+        if self.controls.grid is not self.grid:
+            raise ValueError("`Problem(controls=...)` was made with another grid than `grid`.")
+        if not isinstance(self.space, StateSpace):
+            raise TypeError(f"`{type(self.stepper).__name__}.space` must be a StateSpace.")
+
+    @property
+    def space(self) -> StateSpace:
+        """The states' space."""
+        return self.stepper.space

@@ -1,0 +1,53 @@
+"""Relaxation of one level: F-relaxation and C-relaxation, batched over intervals."""
+
+from __future__ import annotations
+
+from pint.mgrit.hierarchy import Level
+
+
+def f_relaxation(level: Level) -> None:
+    """Step from each C-point through the F-points to its right, in place [1]_.
+
+    Collective on the level's ranks; one message to the right-hand neighbour, sent as early as
+    its content is known. Afterwards row 0 holds the left neighbour's last state.
+
+    References
+    ----------
+    .. [1] Falgout et al., SIAM J. Sci. Comput. 36 (2014), C635, doi:10.1137/130944230.
+    """
+    if not level.layout.active:
+        return
+    arrival, departure = level.receive_from_left(), None
+    open_interval = level.last_open_interval
+    if open_interval is not None:
+        level.advance(open_interval, level.layout.local_steps)
+    known_early = open_interval is not None or level.last_row_is_c_point
+    if known_early:
+        departure = level.send_to_right()
+    if level.starts_at_c_point:
+        level.wait(arrival)
+        _relax(level, level.intervals(without=open_interval))
+    else:
+        _relax(level, level.intervals(without=open_interval))
+        level.wait(arrival)
+        level.advance(0, min(level.first_c_row - 1, level.layout.local_steps))
+    level.wait(departure if known_early else level.send_to_right())
+
+
+def _relax(level: Level, starts: range) -> None:
+    """Advance the intervals that begin at the rows `starts`, many at a time."""
+    factor = level.layout.coarsening_factor
+    for chunk in level.chunks(starts):
+        for offset in range(factor - 1):
+            end = min(chunk[-1] + offset + 1, level.layout.local_steps)
+            level.step_rows(range(chunk.start + offset, end, factor))
+
+
+def c_relaxation(level: Level, weight: float) -> None:
+    """Step to each C-point from the F-point before it, in place.
+
+    ``u_C <- weight (Phi(u_{C-1}) + f_C) + (1 - weight) u_C``. Not collective: row 0 is up to date
+    after F-relaxation.
+    """
+    for chunk in level.chunks(level.c_rows):
+        level.step_rows(range(chunk.start - 1, chunk.stop - 1, chunk.step), weight)

@@ -1,0 +1,248 @@
+"""MGRIT: cycles until the residual is small enough, or a given number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pint.comm import reduce
+from pint.mgrit.cycle import Smoother, cycle, first_guess, march
+from pint.mgrit.hierarchy import Level, Propagator, as_slice
+from pint.mgrit.relaxation import f_relaxation
+from pint.space import Block, StateSpace
+from pint.timegrid import TimeGrid
+
+Guess = Literal["zero", "constant", "coarse", "nested"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """When a solve ends: after `cycles`, or once the residual norm is small enough.
+
+    It ends at the first residual norm <= absolute + relative * (first residual norm).
+
+    Parameters
+    ----------
+    cycles : int
+        Largest number of cycles, >= 1.
+    absolute, relative : float
+        Tolerances of the residual norm; zero leaves the number of cycles alone to decide.
+    """
+
+    cycles: int = 30
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    @property
+    def has_tolerance(self) -> bool:
+        """Whether a small residual can end a solve."""
+        return self.absolute > 0 or self.relative > 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cycles, int) or self.cycles < 1:
+            raise ValueError(f"`Accuracy(cycles=...)` must be an integer >= 1, got {self.cycles}.")
+        for name in ("absolute", "relative"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"`Accuracy({name}=...)` must be finite and not negative, "
+                    f"got {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What a solve did.
+
+    Attributes
+    ----------
+    residuals : tuple of float
+        For each cycle the 2-norm over the C-points of the residual's state norm, on level 0,
+        after relaxation and before the coarse correction; empty for sequential stepping.
+    converged : bool
+        Whether the tolerance was met (sequential stepping always meets it).
+    """
+
+    residuals: tuple[float, ...]
+    converged: bool
+
+    @property
+    def residual(self) -> float:
+        """The last residual norm; zero for sequential stepping."""
+        return self.residuals[-1] if self.residuals else 0.0
+
+
+class MGRIT:
+    """Multigrid reduction in time for ``Y[k+1] = Phi(Y[k]) + g[k+1]``, ``Y[0]`` given [1]_.
+
+    Parameters
+    ----------
+    grid : TimeGrid
+        Levels and ranks; one level is sequential time stepping.
+    space : StateSpace
+    reverse : bool
+        Number points and steps from the end of time.
+    relaxation : str or sequence of str
+        "F", "FCF", "FCFCF", ...: for all levels, or one for each level but the coarsest.
+    c_weight : float
+        Weight of the C-relaxation, 0 < c_weight < 2.
+    cycle : 'V' or 'F'
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown or out of range.
+
+    References
+    ----------
+    .. [1] Falgout et al., SIAM J. Sci. Comput. 36 (2014), C635, doi:10.1137/130944230.
+    """
+
+    def __init__(
+        self,
+        grid: TimeGrid,
+        space: StateSpace,
+        *,
+        reverse: bool = False,
+        relaxation: str | Sequence[str] = "FCF",
+        c_weight: float = 1.0,
+        cycle: Literal["V", "F"] = "V",
+    ) -> None:
+        if cycle not in ("V", "F"):
+            raise ValueError(f"`MGRIT(cycle=...)` is 'V' or 'F', got {cycle!r}.")
+        if not 0 < c_weight < 2:
+            raise ValueError(f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {c_weight}.")
+        self.comm = grid.comm
+        self.reverse = reverse
+        self.space = space
+        self.smoother = Smoother(relaxation_counts(relaxation, grid.levels), float(c_weight))
+        self.f_cycle = cycle == "F"
+        self.levels = [Level(layout, space, grid.comm) for layout in grid.layouts(reverse)]
+
+    @property
+    def steps_evaluated(self) -> tuple[int, ...]:
+        """Steps that this rank has evaluated so far, by level."""
+        return tuple(level.steps_evaluated for level in self.levels)
+
+    def allocate(self) -> Block:
+        """Return a zero trajectory: this rank's points of level 0, row 0 before them."""
+        return self.space.allocate(self.levels[0].layout.local_steps + 1)
+
+    def copy_guess(self, source: Block, target: Block) -> None:
+        """Copy what a warm start needs, the C-points, from one trajectory to another."""
+        if len(self.levels) > 1:
+            rows = as_slice(self.levels[0].c_rows)
+            target[rows] = source[rows]
+
+    def set_guess(
+        self, propagator: Propagator, trajectory: Block, guess: Guess, rhs: Block | None = None
+    ) -> None:
+        """Fill a trajectory with a first guess, in place; ``trajectory[0]`` is given. Collective.
+
+        Parameters
+        ----------
+        propagator : Propagator
+        trajectory : Block
+            On the first rank row 0 holds Y[0].
+        guess : 'zero', 'constant', 'coarse' or 'nested'
+            Zero, or Y[0], at all other points; a coarse march (the coarsest level solved by
+            stepping, the first way down left out); or nested iteration, which adds one V-cycle
+            on each intermediate level.
+        rhs : Block, optional
+            g by row.
+        """
+        self._bind(propagator, trajectory, rhs)
+        if guess == "zero" or len(self.levels) == 1:
+            trajectory[1:] = 0.0
+        elif guess == "constant":
+            initial = self.space.allocate(1)
+            if self.levels[0].layout.owns_initial:
+                initial[...] = trajectory[0:1]
+            self.comm.Bcast(initial, root=self.comm.size - 1 if self.reverse else 0)
+            trajectory[1:] = initial
+        elif guess in ("coarse", "nested"):
+            first_guess(self.levels, self.smoother, v_cycles=1 if guess == "nested" else 0)
+        else:
+            raise ValueError(
+                f"`guess` is 'zero', 'constant', 'coarse' or 'nested', got {guess!r}."
+            )
+
+    def solve(
+        self,
+        propagator: Propagator,
+        trajectory: Block,
+        accuracy: Accuracy,
+        rhs: Block | None = None,
+    ) -> Convergence:
+        """Improve a trajectory, in place, from the C-points that it holds. Collective.
+
+        Parameters
+        ----------
+        propagator : Propagator
+        trajectory : Block
+            Warm start: its C-points count, and row 0 on the first rank.
+        accuracy : Accuracy
+        rhs : Block, optional
+            g by row.
+        """
+        self._bind(propagator, trajectory, rhs)
+        if len(self.levels) == 1:
+            march(self.levels[0])
+            return Convergence((), True)
+        residuals: list[float] = []
+
+        def small_enough() -> bool:
+            return residuals[-1] <= accuracy.absolute + accuracy.relative * residuals[0]
+
+        def proceed(squared_residual: float) -> bool:
+            residuals.append(float(reduce(self.comm, squared_residual)[0]) ** 0.5)
+            return not (accuracy.has_tolerance and small_enough())
+
+        stop = False
+        while not stop and len(residuals) < accuracy.cycles:
+            cycle(self.levels, self.smoother, self.f_cycle, proceed)
+            stop = accuracy.has_tolerance and small_enough()
+        if not stop:  # the last coarse correction has changed the C-points
+            f_relaxation(self.levels[0])
+        return Convergence(tuple(residuals), small_enough())
+
+    def march(
+        self, propagator: Propagator, trajectory: Block, rhs: Block | None = None
+    ) -> Convergence:
+        """Solve by stepping through level 0, in place, one rank after the other. Collective."""
+        self._bind(propagator, trajectory, rhs)
+        march(self.levels[0])
+        return Convergence((), True)
+
+    def _bind(self, propagator: Propagator, trajectory: Block, rhs: Block | None) -> None:
+        self.levels[0].trajectory = trajectory
+        self.levels[0].rhs = rhs
+        for level in self.levels:
+            level.propagator = propagator
+
+    def bad_level(self) -> int | None:
+        """Return the coarsest level whose states are not finite on some rank. Collective."""
+        bad = [level.layout.level for level in self.levels if not level.is_finite]
+        worst = int(reduce(self.comm, max(bad, default=-1), "max")[0])
+        return None if worst < 0 else worst
+
+
+def relaxation_counts(relaxation: str | Sequence[str], levels: int) -> tuple[int, ...]:
+    """Return nu for each level but the coarsest from words such as "FCF".
+
+    Raises
+    ------
+    ValueError
+        If a word is not F(CF)*, or there are not as many words as levels to relax.
+    """
+    words = (relaxation,) if isinstance(relaxation, str) else tuple(relaxation)
+    for word in words:
+        if not isinstance(word, str) or word != "F" + "CF" * word.count("C"):
+            raise ValueError(f"`relaxation` must be 'F', 'FCF', 'FCFCF', ..., got {word!r}.")
+    if len(words) == 1:
+        words *= max(levels - 1, 1)
+    if levels > 1 and len(words) != levels - 1:
+        raise ValueError(
+            f"`relaxation` has {len(words)} words for {levels} levels; give one, or {levels - 1}."
+        )
+    return tuple(word.count("C") for word in words)

@@ -1,0 +1,24 @@
+"""Optimisation of a reduced functional: reduced space and one-shot."""
+
+from pint.optimise.descent import Options
+from pint.optimise.lbfgs import InverseHessian, bfgs, identity, lbfgs
+from pint.optimise.line_search import LineSearch, armijo, fixed_step
+from pint.optimise.one_shot import OneShot
+from pint.optimise.reduced import minimize
+from pint.optimise.result import Iterate, Result, Status
+
+__all__ = [
+    "InverseHessian",
+    "Iterate",
+    "LineSearch",
+    "OneShot",
+    "Options",
+    "Result",
+    "Status",
+    "armijo",
+    "bfgs",
+    "fixed_step",
+    "identity",
+    "lbfgs",
+    "minimize",
+]

@@ -1,0 +1,55 @@
+"""One-shot: state, adjoint and control converge together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pint.controls import Control
+from pint.mgrit import Accuracy
+from pint.optimise.descent import Callback, Options, descend
+from pint.optimise.result import Result
+from pint.reduced_functional import ReducedFunctional
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """A fixed number of state and of adjoint cycles for each control update [1]_.
+
+    Each solve starts where the last one ended, so that the trajectories converge along with
+    the control. The result is evaluated with exact state and adjoint.
+
+    Parameters
+    ----------
+    functional : ReducedFunctional
+        On a grid of at least two levels.
+    cycles : int
+        MGRIT cycles of each state and each adjoint solve.
+
+    Raises
+    ------
+    ValueError
+        If `cycles` is below 1 or the grid has one level only.
+
+    References
+    ----------
+    .. [1] Guenther et al., SIAM J. Math. Data Sci. 2 (2020), 1-23, doi:10.1137/19M1247620, Alg. 1.
+    """
+
+    functional: ReducedFunctional
+    cycles: int = 2
+
+    def __post_init__(self) -> None:
+        Accuracy(self.cycles)
+        if self.functional.problem.grid.levels < 2:
+            raise ValueError(
+                "`OneShot` needs a grid of at least 2 levels; with one, state and adjoint are "
+                "exact and `minimize` does the same."
+            )
+
+    def solve(
+        self, control: Control, *, callback: Callback | None = None, **options: Any
+    ) -> Result:
+        """Minimise from `control`. Collective; parameters of `pint.minimize`."""
+        accuracy = Accuracy(self.cycles)
+        return descend(self.functional, control, accuracy, Options(**options), callback)

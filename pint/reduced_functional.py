@@ -1,0 +1,347 @@
+"""The objective as a function of the control alone, and its gradient by the discrete adjoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pint.comm import ends_all_ranks, reduce
+from pint.controls import Control
+from pint.errors import NotFiniteError
+from pint.interface import Fields, Objective, Problem
+from pint.mgrit import MGRIT, Accuracy, Convergence, Guess
+from pint.space import Block
+from pint.sweep import AdjointSweep, StateSweep, checked, finest_steps
+
+
+@dataclass(frozen=True)
+class Value:
+    """An objective and its two parts: ``objective = cost + regularisation``."""
+
+    objective: float
+    cost: float
+    regularisation: float
+
+
+@dataclass
+class State:
+    """A state trajectory, the control it was computed for, and how well.
+
+    ``trajectory`` holds this rank's points in row 1 on and the point before them in row 0.
+    """
+
+    trajectory: Block
+    control: Control | None = None
+    convergence: Convergence | None = None
+
+
+@dataclass
+class AdjointState:
+    """An adjoint trajectory, in reversed time, and the cost's explicit derivative.
+
+    Row j of ``trajectory`` is point ``grid.last - j``. ``explicit`` is the derivative of the cost
+    with respect to the control at fixed states, this rank's part.
+    """
+
+    trajectory: Block
+    explicit: Control | None = None
+    convergence: Convergence | None = None
+
+
+class ReducedFunctional:
+    """``J(u, theta) = F(sum_n l_n + psi) + R`` with the states eliminated by MGRIT.
+
+    ``value``, ``derivative`` and ``gradient`` solve to `accuracy`. The methods that they consist
+    of (``state_cycles``, ``objective``, ``adjoint_cycles``, ``derivative_of``) work on trajectories
+    that the caller holds, and are what the optimisers use.
+
+    Parameters
+    ----------
+    problem : Problem
+    accuracy : Accuracy
+        Of state and adjoint in ``value``, ``derivative`` and ``gradient``; the default is 30
+        cycles or a residual 1e-12 times the first one. Without effect on a grid of one level.
+    relaxation, c_weight, cycle
+        Of `pint.mgrit.MGRIT`.
+    guess : 'zero', 'constant', 'coarse' or 'nested'
+        First guess of the first state and the first adjoint solve.
+
+    Raises
+    ------
+    ValueError
+        If an argument is unknown, or ``stepper.initial`` returns a wrong shape.
+
+    Notes
+    -----
+    All methods are collective.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        accuracy: Accuracy | None = None,
+        relaxation: str | Sequence[str] = "FCF",
+        c_weight: float = 1.0,
+        cycle: Literal["V", "F"] = "V",
+        guess: Guess = "nested",
+    ) -> None:
+        if guess not in ("zero", "constant", "coarse", "nested"):
+            raise ValueError(
+                "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
+                f"got {guess!r}."
+            )
+        self.problem = problem
+        self.comm = problem.grid.comm
+        self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
+        self.guess: Guess = guess
+        self.state_solver, self.adjoint_solver = (
+            MGRIT(
+                problem.grid,
+                problem.space,
+                reverse=reverse,
+                relaxation=relaxation,
+                c_weight=c_weight,
+                cycle=cycle,
+            )
+            for reverse in (False, True)
+        )
+        self._state: State | None = None
+        self._adjoint: AdjointState | None = None
+
+    # The whole way, to `accuracy`
+
+    def value(self, control: Control) -> float:
+        """Return J.
+
+        Raises
+        ------
+        NotFiniteError
+            If it is NaN or infinite; the message names the level and its step size.
+        """
+        return self.objective(self._solved_state(control)).objective
+
+    def derivative(self, control: Control) -> Control:
+        """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v."""
+        state = self._solved_state(control)
+        if self._adjoint is None:
+            self._adjoint = self.new_adjoint()
+        self.adjoint_cycles(self._adjoint, state, self.accuracy)
+        return self.derivative_of(state, self._adjoint)
+
+    def gradient(self, control: Control) -> Control:
+        """Return the gradient of J in the control's metric."""
+        return self.problem.controls.riesz(self.derivative(control))
+
+    def _solved_state(self, control: Control) -> State:
+        if self._state is None:
+            self._state = self.new_state()
+        if self._state.control is None or self._state.control.vector is not control.vector:
+            self.state_cycles(self._state, control, self.accuracy)
+        self.require_finite(self.objective(self._state))
+        return self._state
+
+    # The parts
+
+    def new_state(self) -> State:
+        """Return an empty state trajectory; the first solve begins with the first guess."""
+        return State(self.state_solver.allocate())
+
+    def new_adjoint(self) -> AdjointState:
+        """Return an empty adjoint trajectory; the first solve begins with the first guess."""
+        return AdjointState(self.adjoint_solver.allocate())
+
+    def copy_guess(self, source: State, target: State) -> None:
+        """Make `target` start from `source`, in place; the solution itself is not copied."""
+        self.state_solver.copy_guess(source.trajectory, target.trajectory)
+        target.control, target.convergence = source.control, source.convergence
+
+    @ends_all_ranks
+    def state_cycles(self, state: State, control: Control, accuracy: Accuracy) -> None:
+        """Solve the state equation for `control`, in place, from the trajectory at hand."""
+        sweep = StateSweep(self.problem, control)
+        self._set_initial(state, control)
+        if state.control is None:
+            self.state_solver.set_guess(sweep, state.trajectory, self.guess)
+        state.convergence = self.state_solver.solve(sweep, state.trajectory, accuracy)
+        state.control = control
+
+    @ends_all_ranks
+    def propagate(self, state: State, control: Control) -> None:
+        """Solve the state equation for `control` exactly, step after step, in place."""
+        self._set_initial(state, control)
+        sweep = StateSweep(self.problem, control)
+        state.convergence = self.state_solver.march(sweep, state.trajectory)
+        state.control = control
+
+    def _set_initial(self, state: State, control: Control) -> None:
+        if self.comm.rank == 0:
+            initial = self.problem.stepper.initial(control.shared)
+            checked(initial, state.trajectory[0], self.problem.stepper, "initial")
+            state.trajectory[0] = initial
+
+    @ends_all_ranks
+    def objective(self, state: State) -> Value:
+        """Return the objective of a solved state; no step is evaluated."""
+        control, objective = _control_of(state), self.problem.objective
+        total = self._summed_cost(state)
+        cost = float(objective.outer(total))
+        regularisation = sum(float(r.value(control)) for r in self.problem.regularisers)
+        return Value(cost + regularisation, cost, regularisation)
+
+    def _summed_cost(self, state: State) -> float:
+        """Return ``sum_n l_n + psi``."""
+        problem, control = self.problem, _control_of(state)
+        theta, local = control.shared, 0.0
+        if problem.objective.has_step_cost:
+            for rows, after, s, u in finest_steps(problem, control):
+                y0, y1 = state.trajectory[rows], state.trajectory[after]
+                costs = problem.objective.step_cost(s, y0, y1, u, theta)
+                local += float(costs.sum() if problem.stepper.batched else costs)
+        if self.comm.rank == problem.grid.last_rank:
+            local += float(problem.objective.terminal(state.trajectory[-1], theta))
+        return float(reduce(self.comm, local)[0])
+
+    @ends_all_ranks
+    def adjoint_cycles(self, adjoint: AdjointState, state: State, accuracy: Accuracy) -> None:
+        """Solve the adjoint equation at a solved state, in place."""
+        sweep = AdjointSweep(self.problem, _control_of(state), state.trajectory)
+        first = adjoint.explicit is None
+        adjoint.explicit, sources = self._linearised_cost(adjoint, state)
+        if first:
+            self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, sources)
+        adjoint.convergence = self.adjoint_solver.solve(
+            sweep, adjoint.trajectory, accuracy, sources
+        )
+
+    @ends_all_ranks
+    def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
+        """Solve the adjoint equation exactly, step after step, in place."""
+        sweep = AdjointSweep(self.problem, _control_of(state), state.trajectory)
+        adjoint.explicit, sources = self._linearised_cost(adjoint, state)
+        adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, sources)
+
+    def _linearised_cost(self, adjoint: AdjointState, state: State) -> tuple[Control, Block | None]:
+        """Return the cost's explicit derivative and its sources; set lam_N in `adjoint`.
+
+        Row j of the sources is the derivative with respect to the state at point
+        ``grid.last - j``; None if there is no step cost.
+        """
+        problem, control = self.problem, _control_of(state)
+        grid, objective, theta = problem.grid, problem.objective, control.shared
+        explicit, sources = problem.controls.zeros(), None
+        at_end = problem.space.allocate(1)
+        scale = 1.0
+        if type(objective).outer_derivative is not Objective.outer_derivative:
+            scale = float(objective.outer_derivative(self._summed_cost(state)))
+        if objective.has_step_cost:
+            sources = self.adjoint_solver.allocate()
+            by_step = sources[1:][::-1]  # row i: the state at the beginning of step i
+            ends = problem.space.allocate(grid.local_steps)
+            for rows, after, s, u in finest_steps(problem, control):
+                y0, y1 = state.trajectory[rows], state.trajectory[after]
+                dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
+                by_step[rows] += scale * dy0
+                ends[rows] = scale * dy1
+                _accumulate(explicit, rows, du, scale, objective)
+                _accumulate(explicit, None, dtheta, scale, objective)
+            by_step[1:] += ends[:-1]
+            at_end[...] = self._shift_right(ends, by_step)
+        if self.comm.rank == grid.last_rank:
+            dy, dtheta = objective.terminal_derivative(state.trajectory[-1], theta)
+            checked(dy, state.trajectory[-1], objective, "terminal_derivative")
+            adjoint.trajectory[0] = at_end[0] + scale * dy
+            _accumulate(explicit, None, dtheta, scale, objective)
+        return explicit, sources
+
+    def _shift_right(self, ends: Block, by_step: Block) -> Block:
+        """Hand the last row of `ends` to the next rank, which adds it to its first of `by_step`.
+
+        Returns that last row.
+        """
+        layout, space = self.problem.grid.layouts()[0], self.problem.space
+        last = space.allocate(1)
+        if len(ends):
+            last[...] = ends[-1:]
+        if not layout.active:
+            return last
+        request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
+        if layout.left is not None:
+            received = space.allocate(1)
+            self.comm.Irecv(received, source=layout.left).Wait()
+            by_step[:1] += received
+        if request is not None:
+            request.Wait()
+        return last
+
+    @ends_all_ranks
+    def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
+        """Return dJ from a solved state and adjoint: all steps, and no cycle more."""
+        problem, control, theta = self.problem, _control_of(state), _control_of(state).shared
+        derivative = Control(problem.controls, _explicit_of(adjoint).vector.copy())
+        by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
+        for rows, _, s, u in finest_steps(problem, control):
+            du, dtheta = problem.adjoint.control_derivative(
+                s, state.trajectory[rows], u, theta, by_step[rows]
+            )
+            _accumulate(derivative, rows, du, 1.0, problem.adjoint)
+            _accumulate(derivative, None, dtheta, 1.0, problem.adjoint)
+        if self.comm.rank == problem.grid.first_step_rank:
+            dtheta = problem.adjoint.initial_derivative(theta, adjoint.trajectory[-1])
+            _accumulate(derivative, None, dtheta, 1.0, problem.adjoint)
+        problem.controls.sum_shared(derivative)
+        for regulariser in problem.regularisers:
+            derivative = derivative + regulariser.derivative(control)
+        return derivative
+
+    def require_finite(self, value: Value) -> None:
+        """Raise NotFiniteError, which says where, unless the objective is finite."""
+        if math.isfinite(value.objective):
+            return
+        level = self.state_solver.bad_level()
+        if level is None:
+            raise NotFiniteError(
+                f"the objective is {value.objective} although all states are finite: check "
+                "`Objective` and the regularisers."
+            )
+        grid = self.problem.grid
+        size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
+        raise NotFiniteError(
+            f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
+            "step may be unstable at that size: use fewer levels, a smaller coarsening factor or "
+            "more steps."
+        )
+
+
+def _control_of(state: State) -> Control:
+    if state.control is None:
+        raise ValueError("the state has not been solved: call `state_cycles` first.")
+    return state.control
+
+
+def _explicit_of(adjoint: AdjointState) -> Control:
+    if adjoint.explicit is None:
+        raise ValueError("the adjoint has not been solved: call `adjoint_cycles` first.")
+    return adjoint.explicit
+
+
+def _accumulate(
+    target: Control, rows: Any, values: Fields, scale: float, owner: object
+) -> None:
+    """Add a user's derivatives to `target`: blocks of the steps `rows`, or shared (None)."""
+    fields = target.space.shared_fields if rows is None else target.space.time_fields
+    for name, value in values.items():
+        if name not in fields:
+            kind = "shared" if rows is None else "time-dependent"
+            raise ValueError(
+                f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no {kind} "
+                f"field; these are {list(fields)}."
+            )
+        place = target[name] if rows is None else target[name][rows]
+        checked(value, place, owner, f"derivative[{name!r}]")
+        if rows is None:
+            place += scale * value
+        else:
+            target[name][rows] += scale * value

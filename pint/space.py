@@ -1,0 +1,77 @@
+"""State spaces: how states are stored in blocks of many time points, and measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Block = Any
+"""Many states in one array, the time point as the first axis."""
+
+
+class StateSpace(ABC):
+    """The space that one state lives in; the solver takes storage and norms from it."""
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def allocate(self, count: int) -> Block:
+        """Return `count` zero states as one block of shape (count, *shape). Not collective."""
+
+    @abstractmethod
+    def squared_norm(self, block: Block) -> float:
+        """Return the sum of the squared norms of all states in `block`. Not collective."""
+
+    @property
+    @abstractmethod
+    def state_bytes(self) -> int:
+        """The storage of one state in bytes."""
+
+
+class ArraySpace(StateSpace):
+    """States that are numpy arrays of one shape.
+
+    The norm is ``weight * sqrt(sum(y**2))``.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+        Shape of one state.
+    dtype : dtype
+        Scalar type, float64 by default.
+    weight : float
+        Factor of the Euclidean norm, dimensionless; a mesh width's square root, say.
+
+    Raises
+    ------
+    ValueError
+        If `shape` has a dimension below 1, or `weight` is not positive and finite.
+    """
+
+    def __init__(
+        self, shape: int | Sequence[int], dtype: Any = np.float64, weight: float = 1.0
+    ) -> None:
+        self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        if any(length < 1 for length in self.shape):
+            raise ValueError(f"`ArraySpace(shape=...)` must have lengths >= 1, got {shape}.")
+        if not 0 < weight < np.inf:
+            raise ValueError(f"`ArraySpace(weight=...)` must be positive, got {weight}.")
+        self.dtype = np.dtype(dtype)
+        self.weight = float(weight)
+
+    def __repr__(self) -> str:
+        return f"ArraySpace({self.shape}, dtype={self.dtype}, weight={self.weight})"
+
+    def allocate(self, count: int) -> np.ndarray:
+        return np.zeros((count, *self.shape), dtype=self.dtype)
+
+    def squared_norm(self, block: np.ndarray) -> float:
+        flat = block.reshape(-1)
+        return self.weight**2 * float(np.vdot(flat, flat).real)
+
+    @property
+    def state_bytes(self) -> int:
+        return int(np.prod(self.shape, dtype=int)) * self.dtype.itemsize

@@ -1,0 +1,283 @@
+"""Time points, their levels, and which rank owns which of them: integers and times only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pint.comm import SerialComm
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One time step, or a batch of B steps, of one level.
+
+    Attributes
+    ----------
+    index : int or ndarray of int, shape (B,)
+        Number of the *finest-level* step at which each step begins.
+    t0, t1 : float or ndarray, shape (B, 1, ..., 1)
+        Where the steps begin and end, in the unit of time; they broadcast against a batch of
+        states.
+    level : int
+        Level, 0 is the finest.
+    """
+
+    index: Any
+    t0: Any
+    t1: Any
+    level: int = 0
+
+    @property
+    def dt(self) -> Any:
+        """Step size ``t1 - t0``."""
+        return self.t1 - self.t0
+
+
+@dataclass(frozen=True)
+class LevelLayout:
+    """One rank's part of one level, for one direction of time.
+
+    Point i of the level is point ``i * stride`` of the finest level, counted in the direction of
+    the sweep. The rank owns the steps [first, last), the points first+1..last, and point 0 if it
+    is the first rank; ``left`` and ``right`` are the next ranks that own points of this level.
+
+    Attributes
+    ----------
+    level, stride : int
+        Level, 0 is the finest, and the number of finest steps that one of its steps covers.
+    coarsening_factor : int
+        To the next coarser level; 0 on the coarsest.
+    steps : int
+        Number of steps of the level on all ranks.
+    first, last : int
+        The rank's steps are first, ..., last - 1.
+    owns_initial : bool
+        Whether the rank owns point 0.
+    left, right : int or None
+        Ranks to exchange states with.
+    """
+
+    level: int
+    stride: int
+    coarsening_factor: int
+    steps: int
+    first: int
+    last: int
+    owns_initial: bool
+    left: int | None
+    right: int | None
+
+    @property
+    def local_steps(self) -> int:
+        """Number of steps of this level on this rank."""
+        return self.last - self.first
+
+    @property
+    def active(self) -> bool:
+        """Whether this rank owns a point of this level."""
+        return self.owns_initial or self.local_steps > 0
+
+
+class TimeGrid:
+    """Time points t_0 < ... < t_N, their coarser levels, and their distribution over ranks.
+
+    Level l has ``N_l = floor(N_{l-1} / m_{l-1})`` steps, its points are every
+    ``m_0 ... m_{l-1}``-th finest point; N need not be divisible. Rank r owns the steps
+    [n0, n1) and the points n0+1..n1 (rank 0 also point 0).
+
+    Parameters
+    ----------
+    t : array_like, shape (N + 1,)
+        Strictly increasing times.
+    coarsening : int or sequence of int
+        Coarsening factor m >= 2, for all levels or one for each level but the coarsest.
+    levels : int
+        Number of levels, 1 for sequential time stepping.
+    comm : communicator, optional
+        The ranks in time, `pint.world()` for all of them; one process by default.
+
+    Raises
+    ------
+    ValueError
+        If the times do not increase or are not finite, or a level would have no step.
+
+    Notes
+    -----
+    Not collective, but every rank must make the same grid.
+
+    Examples
+    --------
+    >>> grid = TimeGrid.uniform(1.0, 64, coarsening=2, levels=4)
+    >>> [layout.steps for layout in grid.layouts()]
+    [64, 32, 16, 8]
+    """
+
+    def __init__(
+        self,
+        t: Any,
+        coarsening: int | Sequence[int] = 2,
+        levels: int = 1,
+        comm: Any = None,
+    ) -> None:
+        self.t = np.asarray(t, dtype=float)
+        if self.t.ndim != 1 or self.t.size < 2:
+            raise ValueError(
+                f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {self.t.size}."
+            )
+        if not np.isfinite(self.t).all() or not (np.diff(self.t) > 0).all():
+            raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
+        self.comm = SerialComm() if comm is None else comm
+        self.steps = self.t.size - 1
+        self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
+        self.levels = len(self.coarsening) + 1
+        self.strides = tuple(
+            int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
+        )
+        self.boundaries = _boundaries(self.steps, self.comm.size, self.coarsening)
+        self.first = self.boundaries[self.comm.rank]
+        self.last = self.boundaries[self.comm.rank + 1]
+
+    @classmethod
+    def uniform(
+        cls,
+        final_time: float,
+        steps: int,
+        coarsening: int | Sequence[int] = 2,
+        levels: int = 1,
+        comm: Any = None,
+    ) -> TimeGrid:
+        """Return the grid of `steps` equal steps from 0 to `final_time`."""
+        if not isinstance(steps, (int, np.integer)) or steps < 1:
+            raise ValueError(f"`TimeGrid.uniform(steps=...)` must be an integer >= 1, got {steps}.")
+        if not 0 < final_time < np.inf:
+            raise ValueError(
+                f"`TimeGrid.uniform(final_time=...)` must be positive, got {final_time}."
+            )
+        return cls(np.linspace(0.0, final_time, steps + 1), coarsening, levels, comm)
+
+    @property
+    def local_steps(self) -> int:
+        """Number of finest steps that this rank owns."""
+        return self.last - self.first
+
+    @property
+    def dt(self) -> np.ndarray:
+        """Sizes of this rank's finest steps, shape (local_steps,)."""
+        return np.diff(self.t[self.first : self.last + 1])
+
+    @property
+    def last_rank(self) -> int:
+        """The rank that owns the last point; it is never without a step."""
+        return self.comm.size - 1
+
+    @property
+    def first_step_rank(self) -> int:
+        """The rank that owns step 0 (rank 0 unless there is only one step)."""
+        return self.rank_of_step(0)
+
+    def rank_of_step(self, step: int) -> int:
+        """Return the rank that owns a finest step."""
+        return int(np.searchsorted(self.boundaries, step, side="right")) - 1
+
+    def layouts(self, reverse: bool = False) -> tuple[LevelLayout, ...]:
+        """Return this rank's part of each level.
+
+        Parameters
+        ----------
+        reverse : bool
+            Count points and steps from the end of time: reversed point k is point N - k, and the
+            C-points are multiples of the coarsening factor counted from the end.
+        """
+        return tuple(self._layout(level, reverse) for level in range(self.levels))
+
+    def _layout(self, level: int, reverse: bool) -> LevelLayout:
+        size, rank, stride = self.comm.size, self.comm.rank, self.strides[level]
+        bounds, here = self.boundaries, rank
+        if reverse:
+            bounds = tuple(self.steps - bound for bound in reversed(bounds))
+            here = size - 1 - rank
+        owned = [bound // stride for bound in bounds]
+        active = [r for r in range(size) if r == 0 or owned[r] < owned[r + 1]]
+        left = max((r for r in active if r < here), default=None)
+        right = min((r for r in active if r > here), default=None)
+        if reverse:
+            left = None if left is None else size - 1 - left
+            right = None if right is None else size - 1 - right
+        return LevelLayout(
+            level=level,
+            stride=stride,
+            coarsening_factor=self.coarsening[level] if level + 1 < self.levels else 0,
+            steps=self.steps // stride,
+            first=owned[here],
+            last=owned[here + 1],
+            owns_initial=here == 0,
+            left=left,
+            right=right,
+        )
+
+    def batch(self, level: int, starts: range, state_dimensions: int) -> Steps:
+        """Return the steps of `level` that begin at the finest points `starts`, as one batch."""
+        index = np.arange(starts.start, starts.stop, starts.step)
+        shape = (len(starts),) + (1,) * state_dimensions
+        return Steps(
+            index,
+            self.t[index].reshape(shape),
+            self.t[index + self.strides[level]].reshape(shape),
+            level,
+        )
+
+    def single(self, level: int, start: int) -> Steps:
+        """Return the one step of `level` that begins at the finest point `start`."""
+        end = start + self.strides[level]
+        return Steps(start, float(self.t[start]), float(self.t[end]), level)
+
+
+def _coarsening_factors(
+    coarsening: int | Sequence[int], levels: int, steps: int
+) -> tuple[int, ...]:
+    """Return one factor for each level but the coarsest, or raise ValueError."""
+    if not isinstance(levels, (int, np.integer)) or levels < 1:
+        raise ValueError(f"`TimeGrid(levels=...)` must be an integer >= 1, got {levels}.")
+    if isinstance(coarsening, (int, np.integer)):
+        factors: tuple[Any, ...] = (coarsening,) * (levels - 1)
+    else:
+        factors = tuple(coarsening)
+        if len(factors) == 1:
+            factors *= max(levels - 1, 1)
+        if levels > 1 and len(factors) != levels - 1:
+            raise ValueError(
+                f"`TimeGrid(coarsening=...)` has {len(factors)} factors for {levels} levels; "
+                f"give one, or {levels - 1}."
+            )
+    for factor in factors:
+        if not isinstance(factor, (int, np.integer)) or factor < 2:
+            raise ValueError(f"`TimeGrid(coarsening=...)` must be integers >= 2, got {factor}.")
+    remaining = steps
+    for level, factor in enumerate(factors[: levels - 1]):
+        if factor > remaining:
+            raise ValueError(
+                f"`TimeGrid(coarsening=...)`: factor {factor} is larger than the {remaining} "
+                f"steps of level {level} (N = {steps}); use a smaller factor or fewer levels."
+            )
+        remaining //= factor
+    return tuple(int(factor) for factor in factors[: levels - 1])
+
+
+def _boundaries(steps: int, size: int, coarsening: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the first step of each rank, and N: whole coarse intervals where they suffice.
+
+    A rank boundary at a C-point lets all ranks relax at the same time. With fewer intervals than
+    ranks, steps are dealt out one by one. The last rank always owns a step, because the adjoint
+    starts there.
+    """
+    factor = coarsening[0] if coarsening else 1
+    intervals = steps // factor
+    if intervals >= size:
+        return (*(factor * (rank * intervals // size) for rank in range(size)), steps)
+    if steps >= size:
+        return tuple(rank * steps // size for rank in range(size + 1))
+    return (*(min(rank, steps - 1) for rank in range(size)), steps)

@@ -1,0 +1,378 @@
+"""Dense residual networks as optimal-control problems: the layers are the time steps.
+
+A batch of B examples is one state, a matrix of shape (width, B):
+
+    y_0     = sigma(W_in x + b_in), or x padded with zeros
+    y_{n+1} = y_n + dt sigma(K_n y_n + b_n),   n = 0..N-1,   dt = T / N
+    J       = mean of the softmax cross-entropy of z = W y_N + mu, plus regularisers
+
+The control consists of the time-dependent fields ``weight`` (K) and ``bias`` (b) and the shared
+fields ``opening_weight``, ``opening_bias``, ``classification_weight`` (W), ``classification_bias``
+(mu). Haber & Ruthotto, Inverse Problems 34 (2017) 014004, doi:10.1088/1361-6420/aa9a90.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+import pint
+from pint.interface import Fields
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function sigma and its derivative, both applied in place to an array they may change."""
+
+    value: Callable[[np.ndarray], np.ndarray]
+    derivative: Callable[[np.ndarray], np.ndarray]
+
+
+def _tanh(x: np.ndarray) -> np.ndarray:
+    return np.tanh(x, out=x)
+
+
+def _tanh_derivative(x: np.ndarray) -> np.ndarray:
+    np.tanh(x, out=x)
+    x *= x
+    return np.subtract(1.0, x, out=x)
+
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0, out=x)
+
+
+def _relu_derivative(x: np.ndarray) -> np.ndarray:
+    return (x.real > 0).astype(float)
+
+
+def _smooth_relu(x: np.ndarray) -> np.ndarray:
+    near = np.abs(x.real) < 0.1
+    parabola = x[near] ** 2 / 0.4 + x[near] / 2 + 0.025
+    np.maximum(x, 0.0, out=x)
+    x[near] = parabola
+    return x
+
+
+def _smooth_relu_derivative(x: np.ndarray) -> np.ndarray:
+    return np.clip(x / 0.2 + 0.5, 0.0, 1.0)
+
+
+ACTIVATIONS = {
+    "tanh": Activation(_tanh, _tanh_derivative),
+    "relu": Activation(_relu, _relu_derivative),
+    "smoothrelu": Activation(_smooth_relu, _smooth_relu_derivative),
+}
+"""SmoothReLU is ``x^2/0.4 + x/2 + 0.025`` for |x| < 0.1 and ReLU elsewhere."""
+
+
+@dataclass(frozen=True)
+class TrainedOpening:
+    """``y_0 = sigma(W_in x + b_in)``; a bias for each feature of the state, or a single one."""
+
+    x: np.ndarray
+    activation: Activation
+
+    def _argument(self, theta: Fields) -> np.ndarray:
+        return theta["opening_weight"] @ self.x + theta["opening_bias"][:, None]
+
+    def initial(self, theta: Fields) -> np.ndarray:
+        """Return y_0, shape (width, B)."""
+        return self.activation.value(self._argument(theta))
+
+    def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
+        """Return ``(dy_0/dtheta)^T lam0``."""
+        slope = self.activation.derivative(self._argument(theta)) * lam0
+        return {
+            "opening_weight": slope @ self.x.T,
+            "opening_bias": _sum_to(slope, theta["opening_bias"].shape),
+        }
+
+
+@dataclass(frozen=True)
+class PaddedOpening:
+    """``y_0 = (x, 0)``: the features followed by zeros; nothing is trained."""
+
+    padded: np.ndarray
+
+    def initial(self, theta: Fields) -> np.ndarray:
+        """Return y_0, shape (width, B)."""
+        return self.padded
+
+    def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
+        """Return no derivatives."""
+        return {}
+
+
+Opening = TrainedOpening | PaddedOpening
+
+
+class ResidualLayers(pint.TimeStepper):
+    """Forward Euler steps ``y + dt sigma(K y + b)`` for a batch of examples."""
+
+    batched = True
+
+    def __init__(self, width: int, opening: Opening, examples: int, activation: Activation) -> None:
+        self.opening = opening
+        self.activation = activation
+        # Residuals are measured by the Euclidean norm divided by the number of examples.
+        self._space = pint.ArraySpace((width, examples), weight=1.0 / examples)
+
+    @property
+    def space(self) -> pint.ArraySpace:
+        return self._space
+
+    def initial(self, theta: Fields) -> np.ndarray:
+        return self.opening.initial(theta)
+
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+        new = self.activation.value(_pre_activation(y, u))
+        new *= s.dt
+        new += y
+        return new
+
+
+class ResidualLayersAdjoint(pint.Adjoint):
+    """Transposes of `ResidualLayers`; pre-activations are computed again."""
+
+    def __init__(self, stepper: ResidualLayers) -> None:
+        self.opening = stepper.opening
+        self.activation = stepper.activation
+
+    def _weighted(self, s: pint.Steps, y: Any, u: Fields, lam: Any) -> Any:
+        """Return ``dt sigma'(K y + b) lam``, entry by entry."""
+        slope = self.activation.derivative(_pre_activation(y, u))
+        slope *= s.dt
+        slope *= lam
+        return slope
+
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        new = np.matmul(u["weight"].swapaxes(-1, -2), self._weighted(s, y, u, lam))
+        new += lam
+        return new
+
+    def control_derivative(
+        self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        slope = self._weighted(s, y, u, lam)
+        return {
+            "weight": np.matmul(slope, y.swapaxes(-1, -2)),
+            "bias": _sum_to(slope, u["bias"].shape),
+        }, {}
+
+    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+        return self.opening.derivative(theta, lam0)
+
+
+def _pre_activation(y: np.ndarray, u: Fields) -> np.ndarray:
+    z = np.matmul(u["weight"], y)
+    z += u["bias"][..., None]
+    return z
+
+
+def _sum_to(slope: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum over the examples, and over the features too where `shape` ends with a single bias."""
+    sums = slope.sum(axis=-1)
+    return sums if shape[-1] == sums.shape[-1] else sums.sum(axis=-1, keepdims=True)
+
+
+class Classification(pint.Objective):
+    """Softmax cross-entropy of ``z = W y_N + mu``, averaged over the examples.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (classes, B)
+        One-hot columns.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+    def terminal(self, y: Any, theta: Fields) -> Any:
+        z, log_sum = self._logits(y, theta)
+        return (log_sum.sum() - (self.labels * z).sum()) / self.labels.shape[1]
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        z, log_sum = self._logits(y, theta)
+        error = (np.exp(z - log_sum) - self.labels) / self.labels.shape[1]
+        return theta["classification_weight"].T @ error, {
+            "classification_weight": error @ y.T,
+            "classification_bias": error.sum(axis=1),
+        }
+
+    @staticmethod
+    def _logits(y: Any, theta: Fields) -> tuple[Any, Any]:
+        """Return z, shifted so that exponentials cannot overflow, and log(sum(exp z))."""
+        z = logits(y, theta)
+        z -= z.real.max(axis=0)
+        return z, np.log(np.exp(z).sum(axis=0))
+
+
+def logits(y: np.ndarray, theta: Fields) -> np.ndarray:
+    """Return ``W y + mu``, shape (classes, B)."""
+    return theta["classification_weight"] @ y + theta["classification_bias"][:, None]
+
+
+def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray) -> float:
+    """Return the percentage of examples whose largest logit is that of their class."""
+    return 100.0 * float((logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)).mean())
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """Weights of the regularisers, all >= 0.
+
+    ``tikhonov/2 sum dt |u_n|^2``, ``opening/2 |W_in, b_in|^2``, ``classification/2 |W, mu|^2`` and
+    ``smooth/2 sum dt |(u_n - u_{n-1})/dt|^2`` with u_n = (K_n, b_n).
+    """
+
+    tikhonov: float = 0.0
+    opening: float = 0.0
+    classification: float = 0.0
+    smooth: float = 0.0
+
+
+@dataclass(frozen=True)
+class DenseNetwork:
+    """What a dense residual network consists of, apart from its depth and its data.
+
+    Parameters
+    ----------
+    features, width, classes : int
+        Sizes of x, of the states, and of the labels.
+    activation : 'tanh', 'relu' or 'smoothrelu'
+    bias : 'vector' or 'scalar'
+        One bias for each component of the state, or a single one a layer.
+    opening : 'trained' or 'pad'
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, a choice is unknown, or padding would have to shorten x.
+    """
+
+    features: int
+    width: int
+    classes: int
+    activation: str = "tanh"
+    bias: Literal["vector", "scalar"] = "vector"
+    opening: Literal["trained", "pad"] = "trained"
+
+    def __post_init__(self) -> None:
+        for name in ("features", "width", "classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        choices = {
+            "activation": ACTIVATIONS,
+            "bias": ("vector", "scalar"),
+            "opening": ("trained", "pad"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}."
+                )
+        if self.opening == "pad" and self.width < self.features:
+            raise ValueError(
+                f"`width` is {self.width}, but padding {self.features} features with zeros needs "
+                "at least as many; raise it or use a trained opening."
+            )
+
+    def controls(
+        self, grid: pint.TimeGrid, metric: Literal["time", "euclidean"] = "time"
+    ) -> pint.ControlSpace:
+        """Return the space of the network's controls, the layers being the steps of `grid`."""
+        biases = self.width if self.bias == "vector" else 1
+        fields: dict[str, Any] = {}
+        if self.opening == "trained":
+            fields["opening_weight"] = pint.SharedControl((self.width, self.features))
+            fields["opening_bias"] = pint.SharedControl(biases)
+        fields["weight"] = pint.TimeControl((self.width, self.width), metric=metric)
+        fields["bias"] = pint.TimeControl(biases, metric=metric)
+        fields["classification_weight"] = pint.SharedControl((self.classes, self.width))
+        fields["classification_bias"] = pint.SharedControl(self.classes)
+        return pint.ControlSpace(grid, **fields)
+
+    def stepper(self, x: np.ndarray) -> ResidualLayers:
+        """Return the layers for the examples `x`, shape (B, features)."""
+        activation = ACTIVATIONS[self.activation]
+        opening: Opening
+        if self.opening == "trained":
+            opening = TrainedOpening(np.ascontiguousarray(x.T), activation)
+        else:
+            padded = np.zeros((self.width, len(x)))
+            padded[: self.features] = x.T
+            opening = PaddedOpening(padded)
+        return ResidualLayers(self.width, opening, len(x), activation)
+
+    def problem(
+        self,
+        controls: pint.ControlSpace,
+        x: np.ndarray,
+        labels: np.ndarray,
+        regularisation: Regularisation | None = None,
+    ) -> pint.Problem:
+        """Return the problem of fitting the examples `x` (B, features) to `labels` (B, classes).
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, a value is not finite, or the labels are not one-hot.
+        """
+        check_examples(x, labels, self.features, self.classes)
+        weights = regularisation or Regularisation()
+        openings = ["opening_weight", "opening_bias"] if self.opening == "trained" else []
+        layers = ["weight", "bias"]
+        regularisers = [
+            pint.Tikhonov(weights.tikhonov, layers),
+            pint.Tikhonov(weights.opening, openings),
+            pint.Tikhonov(
+                weights.classification, ["classification_weight", "classification_bias"]
+            ),
+            pint.Smoothness(weights.smooth, layers),
+        ]
+        stepper = self.stepper(x)
+        return pint.Problem(
+            controls.grid,
+            stepper,
+            ResidualLayersAdjoint(stepper),
+            Classification(np.ascontiguousarray(labels.T)),
+            controls,
+            [regulariser for regulariser in regularisers if regulariser.gamma > 0],
+        )
+
+    def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
+        """Return a random control to start from, the same for any number of ranks.
+
+        Opening and classification are normal with deviation 1 over the root of the number of
+        inputs; layer weights are a tenth of that, the same for all layers, so that neighbouring
+        layers, and the levels of a time grid, resemble each other.
+        """
+        random = np.random.default_rng(seed)
+        deviations = {
+            "opening_weight": self.features**-0.5,
+            "opening_bias": 1.0,
+            "weight": 0.1 * self.width**-0.5,
+            "classification_weight": self.width**-0.5,
+        }
+        values = {
+            name: deviations[name] * random.standard_normal(field.shape)
+            for name, field in controls.fields.items()
+            if name in deviations
+        }
+        return controls.control(**values)
+
+
+def check_examples(x: np.ndarray, labels: np.ndarray, features: int, classes: int) -> None:
+    """Raise ValueError unless `x` and `labels` are B >= 1 finite examples with one-hot labels."""
+    if x.ndim != 2 or x.shape[1] != features or len(x) < 1:
+        raise ValueError(f"`x` must have shape (B >= 1, {features}), got {x.shape}.")
+    if labels.shape != (len(x), classes):
+        raise ValueError(f"`labels` must have shape ({len(x)}, {classes}), got {labels.shape}.")
+    if not np.isfinite(x).all():
+        raise ValueError("`x` contains NaN or infinity.")
+    if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+        raise ValueError("`labels` must be one-hot: a single 1 and zeros in each row.")
