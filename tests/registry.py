@@ -1,0 +1,236 @@
+"""One registry of steppers, adjoints, objectives and problems: an implementation is one line.
+
+``PROBLEMS[name](grid)`` builds a small problem on a grid; contract tests run over all of them.
+The helper classes below are independent of `problems/`.
+"""
+
+import numpy as np
+
+import pint
+
+# y' = lambda y
+
+
+def amplification(scheme, z):
+    """Return R(z) of a one-step method for y' = lambda y, z = lambda dt."""
+    return {
+        "forward-euler": 1 + z,
+        "backward-euler": 1 / (1 - z),
+        "trapezoid": (1 + z / 2) / (1 - z / 2),
+    }[scheme]
+
+
+SCHEMES = ("forward-euler", "backward-euler", "trapezoid")
+
+
+class Dahlquist(pint.TimeStepper):
+    """``y_{n+1} = R(lambda dt) y_n + dt (B u_n + C theta)``, y_0 = theta + 1, y in R^2.
+
+    Two real eigenvalues that B and C mix; linear, so that its adjoint is exact on each level.
+    """
+
+    B = np.array([[1.0, -0.5], [0.3, 0.7]])
+    C = np.array([[0.2, 0.1], [-0.4, 0.5]])
+    rates = np.array([-1.0, -0.3])
+    initial_state = np.zeros(2)
+
+    def __init__(self, scheme, batched=True):
+        self.scheme = scheme
+        self.batched = batched
+
+    def initial(self, theta):
+        return theta["theta"] + 1.0
+
+    def step(self, s, y, u, theta, *, guess=None):
+        force = u["u"] @ self.B.T + theta["theta"] @ self.C.T
+        return amplification(self.scheme, self.rates * s.dt) * y + s.dt * force
+
+
+class DahlquistAdjoint(pint.Adjoint):
+    def __init__(self, stepper):
+        self.stepper = stepper
+
+    def step(self, s, y, u, theta, lam):
+        return amplification(self.stepper.scheme, self.stepper.rates * s.dt) * lam
+
+    def control_derivative(self, s, y, u, theta, lam):
+        slope = s.dt * lam
+        du, dtheta = slope @ self.stepper.B, slope @ self.stepper.C
+        return {"u": du}, {"theta": dtheta.reshape(-1, 2).sum(axis=0)}
+
+    def initial_derivative(self, theta, lam0):
+        return {"theta": lam0}
+
+
+# A pendulum: q' = v, v' = -theta_0 sin q - theta_1 v + u cos t
+
+
+class Pendulum(pint.TimeStepper):
+    """Heun's method for ``y' = f(t, y, u, theta)``, y = (q, v); y_0 = (theta_1^2, 0.5).
+
+    ``f = (v, -theta_0 sin q - theta_1 v + u_0 cos t + u_1 q)``.
+    """
+
+    initial_state = np.zeros(2)
+
+    def __init__(self, batched=True):
+        self.batched = batched
+
+    def initial(self, theta):
+        return np.stack([theta["theta"][1] ** 2, 0.5 + 0 * theta["theta"][0]])
+
+    @staticmethod
+    def f(t, y, u, theta):
+        q, v = y[..., 0], y[..., 1]
+        force = u[..., 0] * np.cos(t) + u[..., 1] * q
+        return np.stack([v, -theta[0] * np.sin(q) - theta[1] * v + force], axis=-1)
+
+    @staticmethod
+    def f_transposed(t, y, u, theta, lam):
+        """Return ``f_y^T lam``, ``f_u^T lam`` and ``f_theta^T lam``, the last by step."""
+        q, v, p, w = y[..., 0], y[..., 1], lam[..., 0], lam[..., 1]
+        return (
+            np.stack([(-theta[0] * np.cos(q) + u[..., 1]) * w, p - theta[1] * w], axis=-1),
+            np.stack([np.cos(t) * w, q * w], axis=-1),
+            np.stack([-np.sin(q) * w, -v * w], axis=-1),
+        )
+
+    def times(self, s):
+        """Return t0 and t1 without the axis of the state."""
+        return (s.t0[:, 0], s.t1[:, 0]) if self.batched else (s.t0, s.t1)
+
+    def step(self, s, y, u, theta, *, guess=None):
+        (t0, t1), u, theta = self.times(s), u["u"], theta["theta"]
+        k = self.f(t0, y, u, theta)
+        return y + 0.5 * s.dt * (k + self.f(t1, y + s.dt * k, u, theta))
+
+
+class PendulumAdjoint(pint.Adjoint):
+    def __init__(self, stepper):
+        self.stepper = stepper
+
+    def _transposed(self, s, y, u, theta, lam):
+        """Return the transposes with respect to y, u and theta, by step."""
+        (t0, t1), u, theta = self.stepper.times(s), u["u"], theta["theta"]
+        k = self.stepper.f(t0, y, u, theta)
+        half = 0.5 * s.dt * lam
+        second = self.stepper.f_transposed(t1, y + s.dt * k, u, theta, half)
+        first = self.stepper.f_transposed(t0, y, u, theta, half + s.dt * second[0])
+        return tuple(a + b for a, b in zip(first, second, strict=True))
+
+    def step(self, s, y, u, theta, lam):
+        return lam + self._transposed(s, y, u, theta, lam)[0]
+
+    def control_derivative(self, s, y, u, theta, lam):
+        _, du, dtheta = self._transposed(s, y, u, theta, lam)
+        return {"u": du}, {"theta": dtheta.reshape(-1, 2).sum(axis=0)}
+
+    def initial_derivative(self, theta, lam0):
+        return {"theta": np.array([0.0, 2 * theta["theta"][1] * lam0[0]])}
+
+
+class TerminalCost(pint.Objective):
+    """``psi = |y_N - 1|^2 / 2 + theta . y_N``."""
+
+    def terminal(self, y, theta):
+        return 0.5 * ((y - 1) ** 2).sum() + (theta["theta"] * y).sum()
+
+    def terminal_derivative(self, y, theta):
+        return y - 1 + theta["theta"], {"theta": y}
+
+
+class RunningCost(pint.Objective):
+    """Step costs of all arguments, a terminal cost, and an outer function.
+
+    ``l = dt (|y0|^2 / 2 + sin(y1).1 + |u|^2 |y0|^2 / 4 + theta . y1 cos t0)``,
+    ``psi = |y_N|^2``, ``F(J) = J + J^2 / 10``.
+    """
+
+    @staticmethod
+    def _cosine(s):
+        return np.cos(s.t0)
+
+    def step_cost(self, s, y0, y1, u, theta):
+        u, theta = u["u"], theta["theta"]
+        size = (y0**2).sum(axis=-1, keepdims=True)
+        each = 0.5 * y0**2 + np.sin(y1) + 0.25 * u**2 * size + theta * y1 * self._cosine(s)
+        return (s.dt * each).sum(axis=-1)
+
+    def step_cost_derivative(self, s, y0, y1, u, theta):
+        u, theta = u["u"], theta["theta"]
+        size = (y0**2).sum(axis=-1, keepdims=True)
+        squared = (u**2).sum(axis=-1, keepdims=True)
+        dtheta = s.dt * y1 * self._cosine(s)
+        return (
+            s.dt * (y0 + 0.5 * squared * y0),
+            s.dt * (np.cos(y1) + theta * self._cosine(s)),
+            {"u": s.dt * 0.5 * u * size},
+            {"theta": dtheta.reshape(-1, 2).sum(axis=0)},
+        )
+
+    def terminal(self, y, theta):
+        return (y**2).sum()
+
+    def terminal_derivative(self, y, theta):
+        return 2 * y, {}
+
+    def outer(self, value):
+        return value + 0.1 * value**2
+
+    def outer_derivative(self, value):
+        return 1 + 0.2 * value
+
+
+# Registry
+
+STEPPERS = {
+    **{
+        f"dahlquist-{scheme}{suffix}": lambda scheme=scheme, batched=batched: Dahlquist(
+            scheme, batched
+        )
+        for scheme in SCHEMES
+        for batched, suffix in ((True, ""), (False, "-loop"))
+    },
+    "pendulum": lambda: Pendulum(batched=True),
+    "pendulum-loop": lambda: Pendulum(batched=False),
+}
+
+ADJOINTS = {Dahlquist: DahlquistAdjoint, Pendulum: PendulumAdjoint}
+
+OBJECTIVES = {"terminal": TerminalCost, "running": RunningCost}
+
+
+def small_problem(grid, stepper, objective, restrict="inject", regularised=True):
+    """Return a problem with fields u (time, 2) and theta (shared, 2) from two registry names."""
+    stepper = STEPPERS[stepper]()
+    controls = pint.ControlSpace(
+        grid, u=pint.TimeControl(2, restrict=restrict), theta=pint.SharedControl(2)
+    )
+    regularisers = [pint.Tikhonov(0.3, ["u", "theta"]), pint.Smoothness(0.02, ["u"])]
+    return pint.Problem(
+        grid,
+        stepper,
+        ADJOINTS[type(stepper)](stepper),
+        OBJECTIVES[objective](),
+        controls,
+        regularisers if regularised else [],
+    )
+
+
+PROBLEMS = {
+    f"{stepper}-{objective}": lambda grid, stepper=stepper, objective=objective: small_problem(
+        grid, stepper, objective
+    )
+    for stepper in STEPPERS
+    for objective in OBJECTIVES
+}
+
+
+def random_control(controls, seed=0, deviation=0.5):
+    """Return a normal control, the same on any number of ranks."""
+    random = np.random.default_rng(seed)
+    values = {}
+    for name, field in controls.fields.items():
+        steps = (controls.grid.steps,) if name in controls.time_fields else ()
+        values[name] = deviation * random.standard_normal((*steps, *field.shape))
+    return controls.control(**values)
