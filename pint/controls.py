@@ -463,5 +463,12 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, zlib.error) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        AttributeError,  # a .npy file is no context manager; TypeError since Python 3.11
+        TypeError,
+    ) as error:
         raise ValueError(f"{path} is not a readable .npz file ({error}).") from None

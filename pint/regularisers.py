@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,6 +15,15 @@ def _check_gamma(name: str, gamma: float) -> float:
     if not 0 <= gamma < np.inf:
         raise ValueError(f"`{name}(gamma=...)` must be finite and not negative, got {gamma}.")
     return float(gamma)
+
+
+def _check_fields(name: str, fields: Sequence[str], allowed: Collection[str], kind: str) -> None:
+    for field in fields:
+        if field not in allowed:
+            raise ValueError(
+                f"`{name}(fields=...)` names `{field}`, which is no {kind}field of the control; "
+                f"these are {list(allowed)}."
+            )
 
 
 class Tikhonov(Regulariser):
@@ -36,6 +45,7 @@ class Tikhonov(Regulariser):
         return 0.5 * control.space.pair(self.derivative(control), control)
 
     def derivative(self, control: Control) -> Control:
+        _check_fields("Tikhonov", self.fields, control.space.fields, "")
         result = control.space.zeros()
         for name in self.fields:
             values = control[name]
@@ -70,6 +80,7 @@ class Smoothness(Regulariser):
         They are those between this rank's steps and to its neighbours' nearest steps.
         """
         grid = control.space.grid
+        _check_fields("Smoothness", self.fields, control.space.time_fields, "time-dependent ")
         first, blocks = control.space.with_neighbours(control[name])
         jumps = np.diff(blocks, axis=0)
         midpoints = 0.5 * (grid.t[1:] + grid.t[:-1])

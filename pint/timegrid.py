@@ -242,17 +242,14 @@ def _coarsening_factors(
     """Return one factor for each level but the coarsest, or raise ValueError."""
     if not isinstance(levels, (int, np.integer)) or levels < 1:
         raise ValueError(f"`TimeGrid(levels=...)` must be an integer >= 1, got {levels}.")
-    if isinstance(coarsening, (int, np.integer)):
-        factors: tuple[Any, ...] = (coarsening,) * (levels - 1)
-    else:
-        factors = tuple(coarsening)
-        if len(factors) == 1:
-            factors *= max(levels - 1, 1)
-        if levels > 1 and len(factors) != levels - 1:
-            raise ValueError(
-                f"`TimeGrid(coarsening=...)` has {len(factors)} factors for {levels} levels; "
-                f"give one, or {levels - 1}."
-            )
+    factors = tuple(np.atleast_1d(coarsening))
+    if len(factors) == 1:
+        factors *= max(levels - 1, 1)
+    if levels > 1 and len(factors) != levels - 1:
+        raise ValueError(
+            f"`TimeGrid(coarsening=...)` has {len(factors)} factors for {levels} levels; "
+            f"give one, or {levels - 1}."
+        )
     for factor in factors:
         if not isinstance(factor, (int, np.integer)) or factor < 2:
             raise ValueError(f"`TimeGrid(coarsening=...)` must be integers >= 2, got {factor}.")

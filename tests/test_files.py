@@ -1,0 +1,42 @@
+"""Files are either the old ones or the complete new ones."""
+
+import os
+
+import pytest
+
+from pint.files import write_atomically
+
+
+def test_the_new_content_replaces_the_old(tmp_path):
+    path = tmp_path / "result"
+    for content in (b"first, and longer", b"second"):
+        write_atomically(path, lambda file, content=content: file.write(content))
+        assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["result"]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "result"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half of the n")
+        raise error("stopped")
+
+    with pytest.raises(error, match="stopped"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_the_file_has_the_usual_permissions(tmp_path):
+    usual = tmp_path / "usual"
+    usual.write_bytes(b"")
+    write_atomically(tmp_path / "ours", lambda file: file.write(b""))
+    assert (tmp_path / "ours").stat().st_mode == usual.stat().st_mode
+
+
+def test_a_missing_folder_is_an_os_error_that_names_it(tmp_path):
+    with pytest.raises(OSError, match="missing"):
+        write_atomically(tmp_path / "missing" / "result", lambda file: file.write(b""))
