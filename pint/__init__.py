@@ -2,9 +2,10 @@
 
 from importlib import metadata as _metadata
 
+from pint import verify
 from pint.comm import SerialComm, world
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
-from pint.errors import NotFiniteError, NumericalError
+from pint.errors import NotFiniteError, NumericalError, VerificationError
 from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
@@ -64,11 +65,13 @@ __all__ = [
     "TimeControl",
     "TimeGrid",
     "TimeStepper",
+    "VerificationError",
     "armijo",
     "bfgs",
     "fixed_step",
     "identity",
     "lbfgs",
     "minimize",
+    "verify",
     "world",
 ]

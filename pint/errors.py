@@ -7,3 +7,7 @@ class NumericalError(ArithmeticError):
 
 class NotFiniteError(NumericalError):
     """NaN or infinity where a finite number is needed; the message names the level and step size."""
+
+
+class VerificationError(NumericalError):
+    """A check of `pint.verify` failed; the message names the method, the level and the field."""

@@ -1,0 +1,19 @@
+"""Checks of a problem: its gradient, each of its derivatives, and the contracts of its methods.
+
+Each check returns a report: ``report.passed``, a text that names the place, and
+``report.require()``, which raises `pint.VerificationError` with that text.
+"""
+
+from pint.verify.adjoint import adjoint_dot_test
+from pint.verify.reports import Check, Report, TaylorReport
+from pint.verify.stepper import stepper_test
+from pint.verify.taylor import taylor_test
+
+__all__ = [
+    "Check",
+    "Report",
+    "TaylorReport",
+    "adjoint_dot_test",
+    "stepper_test",
+    "taylor_test",
+]

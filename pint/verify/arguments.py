@@ -1,0 +1,263 @@
+"""Where methods are tested: arguments of some steps of each level, and the methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pint.controls import Control
+from pint.interface import Objective, Problem
+from pint.reduced_functional import State
+from pint.sweep import coarsened
+from pint.timegrid import Steps
+
+Arguments = Mapping[str, Any]
+"""Arguments and results by name; ``u`` and ``theta`` are mappings by field."""
+
+
+def random_direction(control: Control, seed: int) -> Control:
+    """Return a normal direction, each field scaled to its values in `control`. Collective.
+
+    The same on any number of ranks. A field that is zero gets deviation 1.
+    """
+    random = np.random.default_rng(seed)
+    values = {
+        name: random.standard_normal(full.shape) * scale(full)
+        for name, full in control.gather().items()
+    }
+    return control.space.control(**values)
+
+
+def scale(values: Any) -> float:
+    """Return the root of the mean square, 1 for zero."""
+    return float(np.sqrt(np.mean(np.abs(np.asarray(values)) ** 2))) or 1.0
+
+
+def _random_like(random: np.random.Generator, values: Any) -> Any:
+    """Return normal numbers of the scale of `values`."""
+    return scale(values) * random.standard_normal(np.shape(values))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call's arguments, and a direction for each of them."""
+
+    at: Arguments
+    along: Arguments
+
+
+Place = tuple[str, str | None]
+
+
+def places(problem: Problem, *states: str) -> list[Place]:
+    """Return the named states, then every field."""
+    time, shared = problem.controls.time_fields, problem.controls.shared_fields
+    fields = [("u", name) for name in time] + [("theta", name) for name in shared]
+    return [*((state, None) for state in states), *fields]
+
+
+def label(place: Place) -> str:
+    """Return the name of a place in a report."""
+    return place[0] if place[1] is None else f"{place[0]}[{place[1]!r}]"
+
+
+def pick(arguments: Arguments, place: Place) -> Any:
+    """Return what is at a place, None if nothing is."""
+    value = arguments.get(place[0])
+    return value if place[1] is None or value is None else value.get(place[1])
+
+
+def replaced(arguments: Arguments, place: Place, value: Any) -> Arguments:
+    """Return the arguments with another value at one place."""
+    key, name = place
+    return {**arguments, key: value if name is None else {**arguments[key], name: value}}
+
+
+def mapped(arguments: Arguments, function: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return the arguments with a function applied to every array."""
+    return {
+        key: mapped(value, function)
+        if isinstance(value, Mapping)
+        else (value if isinstance(value, Steps) else function(value))
+        for key, value in arguments.items()
+    }
+
+
+def _samples(problem: Problem, state: State, control: Control, seed: int) -> list[list[Sample]]:
+    """Return, for each level, arguments of its first, middle and last step. Collective.
+
+    A rank has those of its own steps: one sample with a batch of them, or one for each. The
+    random numbers belong to the step, whichever rank owns it.
+    """
+    grid = problem.grid
+    restricted = control.space.restrict(control, reverse=True)
+    theta_along = random_direction(control, seed).shared
+    levels: list[list[Sample]] = []
+    for layout, blocks in zip(grid.layouts(reverse=True), restricted, strict=True):
+        chosen = sorted({0, layout.steps // 2, layout.steps - 1})
+        singles = []
+        for k in (k for k in chosen if layout.first <= k < layout.last):
+            start = grid.steps - (k + 1) * layout.stride
+            row = start - grid.first
+            random = np.random.default_rng([seed, layout.level, start])
+            at = {"y": state.trajectory[row], "y0": state.trajectory[row]}
+            if layout.level == 0:
+                at["y1"] = state.trajectory[row + 1]
+            at["u"] = {name: values[k - layout.first] for name, values in blocks.items()}
+            at = mapped(at, np.copy)
+            along = mapped(at, partial(_random_like, random))
+            at["lam"], along["lam"] = (random.standard_normal(at["y"].shape) for _ in range(2))
+            at["s"] = grid.single(layout.level, start)
+            singles.append(Sample(at, along))
+        if problem.stepper.batched and singles:
+            if len(singles) == 1:  # a batch of one would not show what is mixed up
+                singles.append(moved(singles[0], 0.1))
+            singles = [_stack(singles, len(problem.space.shape))]
+        shared = {name: values.copy() for name, values in control.shared.items()}
+        levels.append(
+            [
+                Sample({**one.at, "theta": shared}, {**one.along, "theta": theta_along})
+                for one in singles
+            ]
+        )
+    return levels
+
+
+def _stack(singles: list[Sample], dimensions: int) -> Sample:
+    """Return one sample with a batch of steps."""
+
+    def stacked(parts: list[Arguments]) -> dict[str, Any]:
+        return {
+            key: stacked([part[key] for part in parts])
+            if isinstance(value, Mapping)
+            else np.stack([part[key] for part in parts])
+            for key, value in parts[0].items()
+            if not isinstance(value, Steps)
+        }
+
+    steps = [one.at["s"] for one in singles]
+    shape = (len(steps),) + (1,) * dimensions
+    s = Steps(
+        np.array([step.index for step in steps]),
+        np.array([step.t0 for step in steps]).reshape(shape),
+        np.array([step.t1 for step in steps]).reshape(shape),
+        steps[0].level,
+    )
+    return Sample(
+        {**stacked([one.at for one in singles]), "s": s}, stacked([one.along for one in singles])
+    )
+
+
+def batches_of_one(sample: Sample) -> Iterator[Sample]:
+    """Yield each step of a batch as a batch of one."""
+
+    def row(arguments: Arguments, i: int) -> dict[str, Any]:
+        whole = {key: value for key, value in arguments.items() if key not in ("theta", "s")}
+        return {**mapped(whole, lambda value: value[i : i + 1]), "theta": arguments["theta"]}
+
+    s = sample.at["s"]
+    for i, index in enumerate(s.index):
+        one = Steps(np.array([index]), s.t0[i : i + 1], s.t1[i : i + 1], s.level)
+        yield Sample({**row(sample.at, i), "s": one}, row(sample.along, i))
+
+
+def moved(sample: Sample, distance: float) -> Sample:
+    """Return the sample with all arguments moved along their directions."""
+
+    def moved(at: Arguments, along: Arguments) -> dict[str, Any]:
+        return {
+            key: moved(value, along[key])
+            if isinstance(value, Mapping)
+            else (value + distance * along[key] if key in along else value)
+            for key, value in at.items()
+        }
+
+    return Sample(moved(sample.at, sample.along), sample.along)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A user's method, called with arguments by name; its results by name."""
+
+    owner: Any
+    name: str
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{type(self.owner).__name__}.{self.name}"
+
+    def __call__(self, arguments: Arguments) -> dict[str, Any]:
+        result = getattr(self.owner, self.name)(*(arguments[name] for name in self.takes))
+        if len(self.gives) == 1:
+            return {self.gives[0]: result}
+        return dict(zip(self.gives, result, strict=True))
+
+
+Pairs = list[tuple[Method, list[Method]]]
+"""Functions, each with the methods that return its transposes."""
+
+
+def step_methods(stepper: Any, adjoint: Any) -> Pairs:
+    """Return the methods of one level."""
+    arguments = ("s", "y", "u", "theta")
+    transposes = [
+        Method(adjoint, "step", (*arguments, "lam"), ("y",)),
+        Method(adjoint, "control_derivative", (*arguments, "lam"), ("u", "theta")),
+    ]
+    return [(Method(stepper, "step", arguments, ("y",)), transposes)]
+
+
+def cost_methods(objective: Objective) -> Pairs:
+    """Return the methods of the step cost, which is evaluated on level 0 only."""
+    if not objective.has_step_cost:
+        return []
+    arguments = ("s", "y0", "y1", "u", "theta")
+    derivative = Method(objective, "step_cost_derivative", arguments, ("y0", "y1", "u", "theta"))
+    return [(Method(objective, "step_cost", arguments, ("cost",)), [derivative])]
+
+
+def end_methods(problem: Problem) -> Pairs:
+    """Return the methods at the ends of time."""
+    objective, end = problem.objective, ("y", "theta")
+    return [
+        (
+            Method(problem.stepper, "initial", ("theta",), ("y",)),
+            [Method(problem.adjoint, "initial_derivative", ("theta", "lam"), ("theta",))],
+        ),
+        (
+            Method(objective, "terminal", end, ("cost",)),
+            [Method(objective, "terminal_derivative", end, ("y", "theta"))],
+        ),
+        (
+            Method(objective, "outer", ("sum",), ("cost",)),
+            [Method(objective, "outer_derivative", ("sum",), ("sum",))],
+        ),
+    ]
+
+
+def end_sample(problem: Problem, state: State, control: Control, seed: int, total: float) -> Sample:
+    """Return the arguments of the methods at the ends of time; y is the rank's last state."""
+    y, theta = state.trajectory[-1].copy(), mapped(control.shared, np.copy)
+    random = np.random.default_rng([seed, problem.grid.steps])
+    lam, v = random.standard_normal(y.shape), random.standard_normal(y.shape)
+    along = {"y": scale(y) * v, "theta": random_direction(control, seed).shared}
+    return Sample(
+        {"y": y, "theta": theta, "lam": lam, "sum": total}, {**along, "sum": total or 1.0}
+    )
+
+
+def samples_by_level(
+    problem: Problem, state: State, control: Control, seed: int
+) -> Iterator[tuple[int, tuple[Any, Any], list[Sample]]]:
+    """Yield each level, its stepper and adjoint, and samples of its arguments."""
+    steppers = coarsened(problem.stepper, problem.grid.levels)
+    adjoints = coarsened(problem.adjoint, problem.grid.levels)
+    samples = _samples(problem, state, control, seed)
+    yield from zip(
+        range(problem.grid.levels), zip(steppers, adjoints, strict=True), samples, strict=True
+    )

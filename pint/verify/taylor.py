@@ -1,0 +1,128 @@
+"""The Taylor test of the gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from pint.controls import Control
+from pint.mgrit import Accuracy
+from pint.reduced_functional import ReducedFunctional, State
+from pint.verify.arguments import random_direction
+from pint.verify.reports import TaylorReport
+
+
+def taylor_test(
+    functional: ReducedFunctional,
+    control: Control,
+    direction: Control | None = None,
+    *,
+    seed: int = 0,
+    exact: bool = True,
+    noise: float | None = None,
+) -> TaylorReport:
+    """Test the gradient: ``|J(c + h v) - J(c) - h dJ(v)|`` must be O(h^2). Collective.
+
+    h falls from 0.1 by factors of 4 until the remainder is rounding; where it is so from the
+    start, larger h are tried.
+
+    Parameters
+    ----------
+    functional : ReducedFunctional
+    control : Control
+        c; not a minimum, where any small derivative passes. J need not be smooth everywhere,
+        but a kink between c and c + h v spoils the rate.
+    direction : Control, optional
+        v; by default normal numbers, each field scaled like its values in `control` and turned
+        away from the bounds. It does not depend on the number of ranks.
+    seed : int
+        Of the random direction.
+    exact : bool
+        Solve state and adjoint by stepping, which tests the problem alone. If False, use MGRIT
+        to ``functional.accuracy``, from the first guess each time.
+    noise : float, optional
+        Relative error to which J is computed, 1e-12 by default and 1e-9 with MGRIT; raise it if
+        the steps solve their equations inexactly.
+
+    Raises
+    ------
+    NotFiniteError
+        If J(c) is NaN or infinite.
+    """
+    space = functional.problem.controls
+    accuracy = None if exact else functional.accuracy
+    relative_noise = noise if noise is not None else (1e-12 if exact else 1e-9)
+    if direction is None:
+        direction = _inward(control, random_direction(control, seed), h=0.1)
+
+    state = _solve_state(functional, control, accuracy)
+    value = functional.objective(state)
+    functional.require_finite(value)
+    J, adjoint = value.objective, functional.new_adjoint()
+    if accuracy is None:
+        functional.propagate_adjoint(adjoint, state)
+    else:
+        functional.adjoint_cycles(adjoint, state, accuracy)
+    slope = space.pair(functional.derivative_of(state, adjoint), direction)
+
+    def remainder(h: float) -> float:
+        trial = _solve_state(functional, control + h * direction, accuracy)
+        return abs(functional.objective(trial).objective - J - h * slope)
+
+    floor = relative_noise * (abs(J) + 0.1 * abs(slope))
+    points = _remainders(remainder, floor)
+    significant = [(h, r) for h, r in points if r > floor]
+    rates = [
+        math.log(r / smaller_r) / math.log(h / smaller_h)
+        for (h, r), (smaller_h, smaller_r) in pairwise(significant)
+    ]
+    if len(significant) == 1:  # what follows is below the noise, and so is this rate's true value
+        (h, r), below = significant[0], points[-1][0]
+        rates = [math.log(r / floor) / math.log(h / below)] if below < h else [math.nan]
+    elif not any(math.isfinite(r) for _, r in points):
+        rates = [math.nan]
+    steps, remainders = zip(*points, strict=True)
+    return TaylorReport(steps, remainders, floor, tuple(rates), J, slope)
+
+
+def _solve_state(
+    functional: ReducedFunctional, control: Control, accuracy: Accuracy | None
+) -> State:
+    """Return the state of a control: exact without an `accuracy`. Collective."""
+    state = functional.new_state()
+    if accuracy is None:
+        functional.propagate(state, control)
+    else:
+        functional.state_cycles(state, control, accuracy)
+    return state
+
+
+def _remainders(remainder: Callable[[float], float], floor: float) -> list[tuple[float, float]]:
+    """Return h and finite remainders, h descending: at least three above `floor` if possible."""
+    points: list[tuple[float, float]] = []
+    h = 0.1
+    for _ in range(14):
+        value = remainder(h)
+        if math.isfinite(value):
+            points.append((h, value))
+            if value <= floor:
+                break
+        h /= 4
+    h = 0.4
+    while sum(value > floor for _, value in points) < 3 and h < 100:
+        value = remainder(h)
+        if not math.isfinite(value):
+            break
+        points.insert(0, (h, value))
+        h *= 4
+    return points or [(h, math.nan)]
+
+
+def _inward(control: Control, direction: Control, h: float) -> Control:
+    """Turn the entries of a direction that lead out of the bounds within h."""
+    space, ahead = control.space, control.vector + h * direction.vector
+    outside = (ahead < space.lower) | (ahead > space.upper)
+    return Control(space, np.where(outside, -direction.vector, direction.vector))
