@@ -62,7 +62,7 @@ class ReducedFunctional:
     problem : Problem
     accuracy : Accuracy
         Of state and adjoint in ``value``, ``derivative`` and ``gradient``; the default is 30
-        cycles or a residual 1e-12 times the first one. Without effect on a grid of one level.
+        cycles or a residual norm 1e-12 times that of the trajectory. Without effect on a grid of one level.
     relaxation, c_weight, cycle
         Of `pint.mgrit.MGRIT`.
     guess : 'zero', 'constant', 'coarse' or 'nested'

@@ -31,7 +31,7 @@ def cycle(
     levels: list[Level],
     smoother: Smoother,
     f_cycle: bool,
-    proceed: Callable[[float], bool] = lambda squared_residual: True,
+    proceed: Callable[[float, float], bool] = lambda squared_residual, squared_norm: True,
 ) -> None:
     """Do one V- or F-cycle on `levels`, finest first, in place [1]_.
 
@@ -45,8 +45,9 @@ def cycle(
     f_cycle : bool
         Do one V-cycle from each intermediate level on the way up.
     proceed : callable
-        Receives this rank's part of the squared residual norm over the C-points after
-        relaxation; the coarse correction is left out if it returns False.
+        Receives, on level 0, this rank's parts of the squared norms of the residual and of the
+        trajectory over the C-points after relaxation; the coarse correction is left out if it
+        returns False.
 
     References
     ----------
@@ -54,7 +55,7 @@ def cycle(
     """
     fine, coarse = levels[0], levels[1]
     smoother.relax(fine)
-    if not proceed(_residual(fine, coarse)):
+    if not proceed(*_residual(fine, coarse)):
         return
     _coarse_right_hand_side(coarse)
     if len(levels) == 2:
@@ -67,9 +68,12 @@ def cycle(
     fine.trajectory[as_slice(fine.c_rows)] += coarse.trajectory[1:] - coarse.start[1:]
 
 
-def _residual(fine: Level, coarse: Level) -> float:
-    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs`; return this rank's |r_C|^2."""
-    squared = 0.0
+def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
+    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs` and u_C into its trajectory.
+
+    Returns this rank's |r_C|^2 and |u_C|^2 on level 0, zeros on the others.
+    """
+    squared_residual = squared_norm = 0.0
     for chunk in fine.chunks(fine.c_rows):
         here = as_slice(chunk)
         before = range(chunk.start - 1, chunk.stop - 1, chunk.step)
@@ -80,15 +84,12 @@ def _residual(fine: Level, coarse: Level) -> float:
         if fine.rhs is not None:
             target += fine.rhs[here]
         if fine.layout.level == 0:
-            squared += fine.space.squared_norm(target - fine.trajectory[here])
-    _inject(fine, coarse)
-    return squared
-
-
-def _inject(fine: Level, coarse: Level) -> None:
-    """Copy the C-points of `fine` to `coarse`."""
+            squared_residual += fine.space.squared_norm(target - fine.trajectory[here])
     coarse.trajectory[0] = fine.trajectory[0]
     coarse.trajectory[1:] = fine.trajectory[as_slice(fine.c_rows)]
+    if fine.layout.level == 0:
+        squared_norm = fine.space.squared_norm(coarse.trajectory[1:])
+    return squared_residual, squared_norm
 
 
 def _coarse_right_hand_side(coarse: Level) -> None:

@@ -18,36 +18,44 @@ Guess = Literal["zero", "constant", "coarse", "nested"]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """When a solve ends: after `cycles`, or once the residual norm is small enough.
-
-    It ends at the first residual norm <= absolute + relative * (first residual norm).
+    """When a solve ends: after `cycles`, or before, once its residual meets every tolerance given.
 
     Parameters
     ----------
     cycles : int
         Largest number of cycles, >= 1.
-    absolute, relative : float
-        Tolerances of the residual norm; zero leaves the number of cycles alone to decide.
+    absolute : float, optional
+        Largest residual norm.
+    relative : float, optional
+        Largest ratio of the residual norm to the norm of the trajectory, both over the C-points;
+        dimensionless, and so the same for states and adjoints of any size.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
     """
 
     cycles: int = 30
-    absolute: float = 0.0
-    relative: float = 0.0
-
-    @property
-    def has_tolerance(self) -> bool:
-        """Whether a small residual can end a solve."""
-        return self.absolute > 0 or self.relative > 0
+    absolute: float | None = None
+    relative: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.cycles, int) or self.cycles < 1:
             raise ValueError(f"`Accuracy(cycles=...)` must be an integer >= 1, got {self.cycles}.")
         for name in ("absolute", "relative"):
-            if not 0 <= getattr(self, name) < float("inf"):
+            tolerance = getattr(self, name)
+            if tolerance is not None and not 0 <= tolerance < float("inf"):
                 raise ValueError(
-                    f"`Accuracy({name}=...)` must be finite and not negative, "
-                    f"got {getattr(self, name)}."
+                    f"`Accuracy({name}=...)` must be finite and not negative, got {tolerance}."
                 )
+
+    def met_by(self, residual: float, norm: float) -> bool:
+        """Whether a residual norm meets the tolerances; False without any."""
+        if self.absolute is None and self.relative is None:
+            return False
+        small = self.absolute is None or residual <= self.absolute
+        return small and (self.relative is None or residual <= self.relative * norm)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Convergence:
         For each cycle the 2-norm over the C-points of the residual's state norm, on level 0,
         after relaxation and before the coarse correction; empty for sequential stepping.
     converged : bool
-        Whether the tolerance was met (sequential stepping always meets it).
+        Whether the tolerances were met; sequential stepping always meets them.
     """
 
     residuals: tuple[float, ...]
@@ -190,21 +198,20 @@ class MGRIT:
             march(self.levels[0])
             return Convergence((), True)
         residuals: list[float] = []
+        converged = False
 
-        def small_enough() -> bool:
-            return residuals[-1] <= accuracy.absolute + accuracy.relative * residuals[0]
+        def proceed(squared_residual: float, squared_norm: float) -> bool:
+            nonlocal converged
+            residual, norm = reduce(self.comm, [squared_residual, squared_norm]) ** 0.5
+            residuals.append(float(residual))
+            converged = accuracy.met_by(residuals[-1], float(norm))
+            return not converged
 
-        def proceed(squared_residual: float) -> bool:
-            residuals.append(float(reduce(self.comm, squared_residual)[0]) ** 0.5)
-            return not (accuracy.has_tolerance and small_enough())
-
-        stop = False
-        while not stop and len(residuals) < accuracy.cycles:
+        while not converged and len(residuals) < accuracy.cycles:
             cycle(self.levels, self.smoother, self.f_cycle, proceed)
-            stop = accuracy.has_tolerance and small_enough()
-        if not stop:  # the last coarse correction has changed the C-points
+        if not converged:  # the last coarse correction has changed the C-points
             f_relaxation(self.levels[0])
-        return Convergence(tuple(residuals), small_enough())
+        return Convergence(tuple(residuals), converged)
 
     def march(
         self, propagator: Propagator, trajectory: Block, rhs: Block | None = None

@@ -25,11 +25,14 @@ class OneShot:
         On a grid of at least two levels.
     cycles : int
         MGRIT cycles of each state and each adjoint solve.
+    tolerance : float, optional
+        A solve ends before that once its residual norm is at most `tolerance`, and at most
+        `tolerance` times the norm of the trajectory.
 
     Raises
     ------
     ValueError
-        If `cycles` is below 1 or the grid has one level only.
+        If `cycles` is below 1, `tolerance` is negative, or the grid has one level only.
 
     References
     ----------
@@ -38,9 +41,10 @@ class OneShot:
 
     functional: ReducedFunctional
     cycles: int = 2
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        Accuracy(self.cycles)
+        self._accuracy()
         if self.functional.problem.grid.levels < 2:
             raise ValueError(
                 "`OneShot` needs a grid of at least 2 levels; with one, state and adjoint are "
@@ -51,5 +55,9 @@ class OneShot:
         self, control: Control, *, callback: Callback | None = None, **options: Any
     ) -> Result:
         """Minimise from `control`. Collective; parameters of `pint.minimize`."""
-        accuracy = Accuracy(self.cycles)
-        return descend(self.functional, control, accuracy, Options(**options), callback)
+        return descend(
+            self.functional, control, self._accuracy(), Options(**options), callback
+        )
+
+    def _accuracy(self) -> Accuracy:
+        return Accuracy(self.cycles, self.tolerance, self.tolerance)
