@@ -63,13 +63,13 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     comm = problem.grid.comm
     with ending_all_ranks(comm):
         fresh = _fresh_copy(problem)
-        control = Control(control.space, control.vector.copy())
+        spare = Control(control.space, control.vector.copy())  # a bad step may change it
         functional = ReducedFunctional(problem)
         state = functional.new_state()
-        checks = list(agreed(_initial_shapes(problem, control), comm))
+        checks = list(agreed(_initial_shapes(problem, spare), comm))
         if any(not check.passed for check in checks):
             return Report("stepper_test", tuple(checks))
-        functional.propagate(state, control)
+        functional.propagate(state, spare)
         for level, parts, samples in samples_by_level(problem, state, control, seed):
             pairs, fresh_pairs = step_methods(*parts), None
             if fresh is not None:
