@@ -30,11 +30,11 @@ class SerialComm:
     rank = 0
     size = 1
 
-    def Allreduce(self, send: np.ndarray, receive: np.ndarray, op: Any = None) -> None:
+    def Allreduce(self, send: np.ndarray, receive: np.ndarray, op: Any = None) -> None:  # noqa: N802  (mpi4py's name)
         """Copy `send` to `receive`."""
         receive[...] = send
 
-    def Bcast(self, buffer: np.ndarray, root: int = 0) -> None:
+    def Bcast(self, buffer: np.ndarray, root: int = 0) -> None:  # noqa: N802  (mpi4py's name)
         """Leave `buffer` as it is."""
 
     def bcast(self, value: T, root: int = 0) -> T:
@@ -45,7 +45,7 @@ class SerialComm:
         """Return the list of the one value."""
         return [value]
 
-    def Barrier(self) -> None:
+    def Barrier(self) -> None:  # noqa: N802  (mpi4py's name)
         """Return at once."""
 
 

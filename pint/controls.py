@@ -29,7 +29,9 @@ class ControlField(ABC):
         self.lower = self._bound("lower", lower, -np.inf)
         self.upper = self._bound("upper", upper, np.inf)
         if not (self.lower <= self.upper).all():
-            raise ValueError(f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper.")
+            raise ValueError(
+                f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper."
+            )
 
     def _bound(self, name: str, value: Any, default: float) -> np.ndarray:
         bound = np.asarray(default if value is None else value, dtype=float)
@@ -102,10 +104,10 @@ class SharedControl(ControlField):
 
 @dataclass(frozen=True)
 class Control:
-    """An element of a `ControlSpace`, or a derivative (dual) laid out like one.
+    r"""An element of a `ControlSpace`, or a derivative (dual) laid out like one.
 
-    ``control["name"]`` is the view of one field: shape (local steps, \\*shape) for a
-    `TimeControl`, shape (\\*shape) for a `SharedControl`. Arithmetic returns new controls.
+    ``control["name"]`` is the view of one field: shape (local steps, \*shape) for a
+    `TimeControl`, shape (\*shape) for a `SharedControl`. Arithmetic returns new controls.
 
     Attributes
     ----------
@@ -329,13 +331,15 @@ class ControlSpace:
         return Control(self, np.clip(control.vector, self.lower, self.upper))
 
     def restrict(self, control: Control, reverse: bool = False) -> list[dict[str, np.ndarray]]:
-        """Return the time-dependent blocks of each level's steps on this rank. Collective.
+        r"""Return the time-dependent blocks of each level's steps on this rank. Collective.
 
-        Entry l maps a field's name to an array of shape (local steps of level l, \\*shape): row j
+        Entry l maps a field's name to an array of shape (local steps of level l, \*shape): row j
         is the control restricted to the interval of the rank's j-th step in the direction of
         the sweep. Level 0 is a view of `control`.
         """
-        finest = {name: values[::-1] if reverse else values for name, values in control.time.items()}
+        finest = {
+            name: values[::-1] if reverse else values for name, values in control.time.items()
+        }
         if self.grid.levels == 1:
             return [finest]
         halo = self._coarse_halos[reverse]

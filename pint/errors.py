@@ -6,7 +6,7 @@ class NumericalError(ArithmeticError):
 
 
 class NotFiniteError(NumericalError):
-    """NaN or infinity where a finite number is needed; the message names the level and step size."""
+    """NaN or infinity where a finite number is needed; the message says where."""
 
 
 class VerificationError(NumericalError):

@@ -18,13 +18,13 @@ Fields = Mapping[str, Any]
 
 
 class TimeStepper(ABC):
-    """The one-step map of the state equation, ``y_{n+1} = Phi_n(y_n, u_n, theta)``.
+    r"""The one-step map of the state equation, ``y_{n+1} = Phi_n(y_n, u_n, theta)``.
 
     Attributes
     ----------
     batched : bool
-        Whether `step` advances B independent steps at once: states have shape (B, \\*shape),
-        blocks of u (B, \\*field shape), ``s.t0``, ``s.t1``, ``s.dt`` (B, 1, ..., 1).
+        Whether `step` advances B independent steps at once: states have shape (B, \*shape),
+        blocks of u (B, \*field shape), ``s.t0``, ``s.t1``, ``s.dt`` (B, 1, ..., 1).
         Otherwise one step is made a call, and these are one state, one block, and floats.
     initial_state : array_like
         y_0, where it does not depend on theta.

@@ -62,7 +62,8 @@ class ReducedFunctional:
     problem : Problem
     accuracy : Accuracy
         Of state and adjoint in ``value``, ``derivative`` and ``gradient``; the default is 30
-        cycles or a residual norm 1e-12 times that of the trajectory. Without effect on a grid of one level.
+        cycles or a residual norm 1e-12 times that of the trajectory. Without effect on a grid
+        of one level.
     relaxation, c_weight, cycle
         Of `pint.mgrit.MGRIT`.
     guess : 'zero', 'constant', 'coarse' or 'nested'
@@ -327,9 +328,7 @@ def _explicit_of(adjoint: AdjointState) -> Control:
     return adjoint.explicit
 
 
-def _accumulate(
-    target: Control, rows: Any, values: Fields, scale: float, owner: object
-) -> None:
+def _accumulate(target: Control, rows: Any, values: Fields, scale: float, owner: object) -> None:
     """Add a user's derivatives to `target`: blocks of the steps `rows`, or shared (None)."""
     fields = target.space.shared_fields if rows is None else target.space.time_fields
     for name, value in values.items():

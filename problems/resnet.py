@@ -329,9 +329,7 @@ class DenseNetwork:
         regularisers = [
             pint.Tikhonov(weights.tikhonov, layers),
             pint.Tikhonov(weights.opening, openings),
-            pint.Tikhonov(
-                weights.classification, ["classification_weight", "classification_bias"]
-            ),
+            pint.Tikhonov(weights.classification, ["classification_weight", "classification_bias"]),
             pint.Smoothness(weights.smooth, layers),
         ]
         stepper = self.stepper(x)

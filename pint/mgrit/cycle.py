@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pint.mgrit.hierarchy import Level, as_slice
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
@@ -93,7 +94,7 @@ def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
 
 
 def _coarse_right_hand_side(coarse: Level) -> None:
-    """Make ``f_i = r_C + v_i - Phi_{l+1}(v_{i-1})`` of ``r_C + v_i`` in `coarse.rhs`. Collective."""
+    """Subtract ``Phi_{l+1}(v_{i-1})`` from ``r_C + v_i`` in `coarse.rhs`, in place. Collective."""
     arrival, departure = coarse.receive_from_left(), coarse.send_to_right()
     coarse.wait(arrival)
     coarse.wait(departure)
@@ -119,7 +120,7 @@ def first_guess(levels: list[Level], smoother: Smoother, v_cycles: int) -> None:
     F-points, and does `v_cycles` V-cycles: none is a coarse march, one is nested iteration. The
     right-hand side of a coarse step is the sum of those of the fine steps that it covers.
     """
-    for fine, coarse in zip(levels, levels[1:], strict=False):
+    for fine, coarse in pairwise(levels):
         _sum_right_hand_sides(fine, coarse)
         coarse.trajectory[0] = fine.trajectory[0]
     march(levels[-1])

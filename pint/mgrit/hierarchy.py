@@ -74,9 +74,7 @@ class Level:
     @property
     def c_rows(self) -> range:
         """Rows of the C-points that this rank owns, point 0 left out."""
-        return range(
-            self.first_c_row, self.layout.local_steps + 1, self.layout.coarsening_factor
-        )
+        return range(self.first_c_row, self.layout.local_steps + 1, self.layout.coarsening_factor)
 
     @property
     def last_row_is_c_point(self) -> bool:

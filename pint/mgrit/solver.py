@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pint.comm import reduce
 from pint.mgrit.cycle import Smoother, cycle, first_guess, march
@@ -171,9 +171,7 @@ class MGRIT:
         elif guess in ("coarse", "nested"):
             first_guess(self.levels, self.smoother, v_cycles=1 if guess == "nested" else 0)
         else:
-            raise ValueError(
-                f"`guess` is 'zero', 'constant', 'coarse' or 'nested', got {guess!r}."
-            )
+            raise ValueError(f"`guess` is 'zero', 'constant', 'coarse' or 'nested', got {guess!r}.")
 
     def solve(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pint.mgrit import Accuracy
 from pint.optimise.lbfgs import InverseHessian, lbfgs
 from pint.optimise.line_search import LineSearch, Trial, armijo
 from pint.optimise.result import Iterate, Result, Status
-from pint.reduced_functional import AdjointState, ReducedFunctional, State
+from pint.reduced_functional import AdjointState, ReducedFunctional, State, Value
 
 Callback = Callable[[Iterate, Control, State], None]
 
@@ -39,8 +40,8 @@ class Options:
 
     iterations: int = 100
     gradient_tolerance: float = 1e-8
-    hessian: InverseHessian = lbfgs()
-    line_search: LineSearch = armijo()
+    hessian: InverseHessian = field(default_factory=lbfgs)
+    line_search: LineSearch = field(default_factory=armijo)
     step: float = 1.0
 
     def __post_init__(self) -> None:
@@ -100,8 +101,8 @@ def _descend(
     history: list[Iterate] = []
 
     control = space.project(control)
-    state, trial_state = functional.new_state(), functional.new_state()
-    adjoint = functional.new_adjoint()
+    state, adjoint = functional.new_state(), functional.new_adjoint()
+    trials = Trials(functional, accuracy)
     functional.state_cycles(state, control, accuracy)
     value = functional.objective(state)
     functional.require_finite(value)
@@ -131,34 +132,24 @@ def _descend(
             status = Status.ITERATION_LIMIT
             break
 
-        # Control update: the trial's state sweep runs on a trajectory of its own.
-        def attempt(step: float) -> Trial:
-            nonlocal trial_control, trial_value
-            trial_control = space.project(control + step * direction)
-            functional.copy_guess(state, trial_state)
-            functional.state_cycles(trial_state, trial_control, accuracy)
-            trial_value = functional.objective(trial_state)
-            predicted = space.inner(gradient, trial_control - control)
-            return Trial(step, trial_value.objective, predicted)
-
-        trial_control, trial_value = control, value
+        # Control update; the state sweeps of the trials run on a trajectory of their own.
         direction = descent_direction(control, gradient, hessian)
-        accepted, rejected = line_search.search(attempt, value.objective, options.step)
+        move = partial(trials.move, state, gradient, direction)
+        accepted, rejected = line_search.search(move, value.objective, options.step)
         if accepted is None and hessian.pairs:
             hessian = hessian.cleared()
-            direction = descent_direction(control, gradient, hessian)
-            accepted, more = line_search.search(attempt, value.objective, options.step)
+            move = partial(trials.move, state, gradient, -gradient)
+            accepted, more = line_search.search(move, value.objective, options.step)
             rejected += more
         if accepted is None:
             status = Status.LINE_SEARCH_FAILED if line_search.decrease else Status.NOT_FINITE
             break
-        step = accepted.step
-        state, trial_state = trial_state, state
-        old_control, control, value = control, trial_control, trial_value
+        step, old_control, old_gradient = accepted.step, control, gradient
+        control, value = trials.control, trials.value
+        state, trials.state = trials.state, state
 
         # Adjoint sweep and gradient
         functional.adjoint_cycles(adjoint, state, accuracy)
-        old_gradient = gradient
         gradient = space.riesz(functional.derivative_of(state, adjoint))
         hessian = hessian.updated(control - old_control, gradient - old_gradient)
 
@@ -177,6 +168,37 @@ def _descend(
         history=tuple(history),
         state=state,
     )
+
+
+class Trials:
+    """Trial controls, their states on a second trajectory, and their objectives.
+
+    Attributes
+    ----------
+    control, value, state
+        Of the last trial.
+    """
+
+    def __init__(self, functional: ReducedFunctional, accuracy: Accuracy) -> None:
+        self.functional = functional
+        self.accuracy = accuracy
+        self.state = functional.new_state()
+        self.control: Control
+        self.value: Value
+
+    def move(self, start: State, gradient: Control, direction: Control, step: float) -> Trial:
+        """Make the trial ``P[c + step direction]`` from the control and state `start`. Collective.
+
+        The state is solved from the trajectory of `start`, which stays as it is.
+        """
+        functional, control = self.functional, start.control
+        self.control = functional.problem.controls.project(control + step * direction)
+        functional.copy_guess(start, self.state)
+        with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
+            functional.state_cycles(self.state, self.control, self.accuracy)
+            self.value = functional.objective(self.state)
+        predicted = functional.problem.controls.inner(gradient, self.control - control)
+        return Trial(step, self.value.objective, predicted)
 
 
 def descent_direction(control: Control, gradient: Control, hessian: InverseHessian) -> Control:

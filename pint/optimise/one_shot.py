@@ -55,9 +55,7 @@ class OneShot:
         self, control: Control, *, callback: Callback | None = None, **options: Any
     ) -> Result:
         """Minimise from `control`. Collective; parameters of `pint.minimize`."""
-        return descend(
-            self.functional, control, self._accuracy(), Options(**options), callback
-        )
+        return descend(self.functional, control, self._accuracy(), Options(**options), callback)
 
     def _accuracy(self) -> Accuracy:
         return Accuracy(self.cycles, self.tolerance, self.tolerance)

@@ -1,0 +1,481 @@
+"""Train a dense residual network, its layers in parallel.
+
+The network is the control problem of `problems.resnet`: minimise over all weights
+
+    J = mean cross-entropy(W y_N + mu) + regularisers,
+    y_0 = sigma(W_in x + b_in),   y_{n+1} = y_n + dt sigma(K_n y_n + b_n),   dt = T / N,
+
+by reduced-space L-BFGS with sequential sweeps (``--method sequential``) or with MGRIT solved to
+tolerance (``mgrit``), or by one-shot MGRIT with a few cycles for each update (``one-shot``).
+
+    python examples/train_resnet.py --history history.csv --plot peaks.png
+    mpiexec -n 2 python examples/train_resnet.py --layers 256 --iterations 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import io
+import math
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+import pint
+from pint.comm import ending_all_ranks, on_root
+from pint.controls import load_arrays
+from pint.files import write_atomically
+from problems import peaks
+from problems.resnet import DenseNetwork, Regularisation, accuracy, check_examples, logits
+
+HISTORY_COLUMNS = (
+    "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
+    "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
+).split(",")
+TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  train%  valid%"
+
+
+# Options
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong argument in one line, from rank 0, and ends every rank with code 2."""
+
+    comm: Any = pint.SerialComm()
+
+    def error(self, message: str) -> NoReturn:
+        if self.comm.rank == 0:
+            print(f"{self.prog}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        self.comm.Barrier()
+        raise SystemExit(2)
+
+    def print_help(self, file: Any = None) -> None:
+        if self.comm.rank == 0:
+            super().print_help(file)
+
+
+def integer(least: int) -> Any:
+    """Return an argument type: an integer >= `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
+        return value
+
+    return parse
+
+
+def number(positive: bool = False) -> Any:
+    """Return an argument type: a finite number > 0, or >= 0."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and (value > 0 or (value == 0 and not positive))):
+            sign = ">" if positive else ">="
+            raise argparse.ArgumentTypeError(f"must be a finite number {sign} 0, got {text!r}")
+        return value
+
+    return parse
+
+
+def integers(text: str) -> list[int]:
+    """Argument type: comma-separated integers >= 2."""
+    return [integer(2)(part) for part in text.split(",")]
+
+
+def words(text: str) -> list[str]:
+    """Argument type: comma-separated relaxations F, FCF, FCFCF, ..."""
+    for word in text.split(","):
+        if word != "F" + "CF" * word.count("C"):
+            raise argparse.ArgumentTypeError(f"must be F, FCF, FCFCF, ..., got {word!r}")
+    return text.split(",")
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("train_resnet.py", description="Train a dense residual network layer-parallel.")
+    new.comm = comm
+    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    option = new.add_argument_group("network and data").add_argument
+    option("--data", default="peaks", metavar="peaks|FILE.npz",
+           help="FILE.npz holds x_train, y_train (one-hot), x_valid, y_valid")  # fmt: skip
+    option("--examples", type=integer(1), metavar="B", help="training examples (peaks: 2000)")
+    option("--layers", type=integer(1), default=32, metavar="N", help="hidden layers")
+    option("--width", type=integer(1), default=8, metavar="C", help="components of a state")
+    option("--final-time", type=number(positive=True), default=5.0, metavar="T", help="N dt")
+    option("--activation", choices=["tanh", "relu", "smoothrelu"], default="tanh", help="sigma")
+    option("--bias", choices=["vector", "scalar"], default="vector", help="biases of a layer")
+    option("--opening", choices=["trained", "pad"], default="trained", help="how x becomes y_0")
+    option("--initial-control", metavar="FILE.npz", help="start from saved weights")
+    option("--seed", type=integer(0), default=0, help="of the peaks data and the first weights")
+
+    option = new.add_argument_group("time-parallel solver").add_argument
+    option("--method", choices=["sequential", "mgrit", "one-shot"], default="one-shot",
+           help="sequential and mgrit are reduced space")  # fmt: skip
+    option("--levels", type=integer(1), default=2, metavar="L", help="levels of MGRIT")
+    option("--coarsening", type=integers, default="4", metavar="m[,m...]", help="by level")
+    option("--relaxation", type=words, default="FCF", metavar="F|FCF|FCFCF[,...]", help="by level")
+    option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
+    option("--cycles", type=integer(1), metavar="k",
+           help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30)")  # fmt: skip
+    option("--tolerance", type=number(), metavar="R",
+           help="residual that ends a solve, also relative to the states (mgrit: 1e-12)")  # fmt: skip
+    option("--initial-guess", choices=["zero", "constant", "nested"], default="nested",
+           help="of the very first solve")  # fmt: skip
+
+    option = new.add_argument_group("optimisation").add_argument
+    option("--iterations", type=integer(0), default=300, help="control updates")
+    option("--gradient-tolerance", type=number(), default=1e-6, help="gradient norm to stop at")
+    option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
+           help="quasi-Newton method")  # fmt: skip
+    option("--memory", type=integer(1), default=20, help="pairs that L-BFGS keeps")
+    option("--step", type=number(positive=True), default=1.0, help="first trial step")
+    option("--line-search", choices=["armijo", "none"], default="armijo", help="step length")
+    option("--metric", choices=["time", "euclidean"], default="time", help="of the layers")
+    for name in ("tikhonov", "opening", "classification", "smooth"):
+        option(f"--gamma-{name}", type=number(), default=1e-5, metavar="G", help="regulariser")
+
+    option = new.add_argument_group("output").add_argument
+    option("--save", metavar="FILE.npz", help="the trained weights")
+    option("--history", metavar="FILE.csv", help="one row an iteration")
+    option("--plot", metavar="FILE.png", help="classified plane (two features) and convergence")
+    option("--quiet", action="store_true", help="print the summary only")
+    return new
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raise ValueError, naming the option, if a result could not be written later."""
+    for name in ("save", "history", "plot"):
+        path = getattr(options, name)
+        if path is None:
+            continue
+        if Path(path).is_dir():
+            raise ValueError(f"argument --{name}: {path!r} is a folder")
+        try:
+            tempfile.TemporaryFile(dir=Path(path).absolute().parent).close()
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(f"argument --{name}: cannot write {path!r}: {reason}") from None
+    if options.plot and Path(options.plot).suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"argument --plot: {options.plot!r} must end in .png, .pdf or .svg")
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("argument --plot: needs matplotlib (pip install 'pint-control[examples]')")
+
+
+# Data
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples as rows, labels one-hot."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_valid: np.ndarray
+    y_valid: np.ndarray
+
+
+def load_data(options: argparse.Namespace) -> Data:
+    """Return the data set that the options name; ValueError says what is wrong with it."""
+    if options.data == "peaks":
+        examples = options.examples or 2000
+        return Data(
+            *peaks.generate(examples, options.seed),
+            *peaks.generate(max(500, examples // 4), options.seed + 1_000_000),
+        )
+    try:
+        arrays = load_arrays(options.data)
+    except OSError as error:
+        raise ValueError(
+            f"argument --data: cannot read {options.data!r}: {error.strerror or error}"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"argument --data: {error}") from None
+    names = ("x_train", "y_train", "x_valid", "y_valid")
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"argument --data: {options.data!r} has no array {', '.join(missing)}")
+    for name in names:
+        if arrays[name].ndim != 2 or not np.issubdtype(arrays[name].dtype, np.number):
+            raise ValueError(
+                f"argument --data: {name} must be a matrix of numbers, "
+                f"got shape {arrays[name].shape} of {arrays[name].dtype}"
+            )
+    x_train, y_train, x_valid, y_valid = (arrays[name].astype(float) for name in names)
+    if options.examples and options.examples > len(x_train):
+        raise ValueError(
+            f"argument --examples: {options.data!r} has {len(x_train)}, not {options.examples}"
+        )
+    count = options.examples or len(x_train)
+    for x, y, part in ((x_train, y_train, "train"), (x_valid, y_valid, "valid")):
+        try:
+            check_examples(x, y, x_train.shape[1], y_train.shape[1])
+        except ValueError as error:
+            message = str(error).replace("`x`", f"x_{part}").replace("`labels`", f"y_{part}")
+            raise ValueError(f"argument --data: {options.data!r}: {message}") from None
+    return Data(x_train[:count], y_train[:count], x_valid, y_valid)
+
+
+# Training
+
+
+@dataclass
+class Progress:
+    """Callback: accuracies, the table on the terminal, and the history file.
+
+    The file is rewritten as a whole at most every `interval` seconds, and at the end.
+    """
+
+    options: argparse.Namespace
+    data: Data
+    validation: pint.ReducedFunctional
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    interval: float = 1.0
+    written: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self.comm = self.validation.comm
+        self.state = self.validation.new_state()
+
+    def accuracies(self, control: pint.Control, state: Any) -> tuple[float, float]:
+        """Return training and validation accuracy in per cent. Collective."""
+        self.validation.propagate(self.state, control)
+        both = None
+        last_rank = control.space.grid.last_rank
+        if self.comm.rank == last_rank:
+            both = (
+                accuracy(state.trajectory[-1], control.shared, self.data.y_train.T),
+                accuracy(self.state.trajectory[-1], control.shared, self.data.y_valid.T),
+            )
+        return self.comm.bcast(both, root=last_rank)
+
+    def __call__(self, iterate: Any, control: pint.Control, state: Any) -> None:
+        row = {name: getattr(iterate, name, None) for name in HISTORY_COLUMNS}
+        row["loss"] = iterate.cost
+        row["train_accuracy"], row["validation_accuracy"] = self.accuracies(control, state)
+        self.rows.append(row)
+        if self.comm.rank > 0:
+            return
+        if not self.options.quiet:
+            if iterate.iteration == 0:
+                print(TABLE_HEAD)
+            print(
+                f"{iterate.iteration:6d}  {iterate.objective:10.6f}  {iterate.gradient_norm:10.3e}"
+                f"  {iterate.state_residual:10.3e}  {iterate.adjoint_residual:9.2e}"
+                f"  {iterate.step:8.2e}  {row['train_accuracy']:6.2f}"
+                f"  {row['validation_accuracy']:6.2f}",
+                flush=True,
+            )
+        if iterate.seconds > self.written + self.interval:
+            self.write_history()
+            self.written = iterate.seconds
+
+    def write_history(self) -> None:
+        """Write all rows so far to the history file."""
+        if self.options.history is None or self.comm.rank > 0:
+            return
+        text = io.StringIO()
+        table = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        write_atomically(self.options.history, lambda file: file.write(text.getvalue().encode()))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that is made of the options before the training starts."""
+
+    data: Data
+    network: DenseNetwork
+    functional: pint.ReducedFunctional
+    validation: pint.ReducedFunctional
+    control: pint.Control
+
+
+def set_up(options: argparse.Namespace, comm: Any) -> Setup:
+    """Make problem and first control; ValueError names the option that does not fit."""
+    on_root(comm, lambda: check_outputs(options))
+    data = on_root(comm, lambda: load_data(options))
+    levels = 1 if options.method == "sequential" else options.levels
+    if options.method == "one-shot" and levels < 2:
+        raise ValueError("argument --levels: one-shot needs at least 2 levels")
+    for name in ("coarsening", "relaxation"):
+        if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
+            raise ValueError(
+                f"argument --{name}: give one value, or one for each of the {levels - 1} finer "
+                f"levels, got {len(getattr(options, name))}"
+            )
+    try:
+        grid = pint.TimeGrid.uniform(
+            options.final_time, options.layers, options.coarsening, levels, comm
+        )
+    except ValueError as error:
+        raise ValueError(f"argument --coarsening/--levels: {error}") from None
+    features, classes = data.x_train.shape[1], data.y_train.shape[1]
+    if options.opening == "pad" and options.width < features:
+        raise ValueError(
+            f"argument --width: padding {features} features needs at least that width, "
+            f"got {options.width}"
+        )
+    network = DenseNetwork(
+        features, options.width, classes, options.activation, options.bias, options.opening
+    )
+    controls = network.controls(grid, options.metric)
+    regularisation = Regularisation(
+        options.gamma_tikhonov,
+        options.gamma_opening,
+        options.gamma_classification,
+        options.gamma_smooth,
+    )
+    tolerance = 1e-12 if options.tolerance is None else options.tolerance
+    solver: dict[str, Any] = {
+        "accuracy": pint.Accuracy(options.cycles or 30, tolerance, tolerance),
+        "relaxation": options.relaxation if levels > 1 else "F",
+        "cycle": options.cycle,
+        "guess": options.initial_guess,
+    }
+    problem = network.problem(controls, data.x_train, data.y_train, regularisation)
+    validation = network.problem(controls, data.x_valid, data.y_valid)
+    try:
+        control = (
+            controls.load(options.initial_control)
+            if options.initial_control
+            else network.random_control(controls, options.seed)
+        )
+    except OSError as error:
+        raise ValueError(
+            f"argument --initial-control: cannot read {options.initial_control!r}: "
+            f"{error.strerror or error}"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"argument --initial-control: {error}") from None
+    return Setup(
+        data,
+        network,
+        pint.ReducedFunctional(problem, **solver),
+        pint.ReducedFunctional(validation, **solver),
+        control,
+    )
+
+
+def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+    """Train, write what was asked for, and return the numbers of the summary. Collective."""
+    progress = Progress(options, setup.data, setup.validation)
+    hessians = {
+        "lbfgs": pint.lbfgs(options.memory),
+        "bfgs": pint.bfgs(),
+        "identity": pint.identity(),
+    }
+    settings: dict[str, Any] = {
+        "iterations": options.iterations,
+        "gradient_tolerance": options.gradient_tolerance,
+        "hessian": hessians[options.hessian],
+        "line_search": pint.armijo() if options.line_search == "armijo" else pint.fixed_step(),
+        "step": options.step,
+        "callback": progress,
+    }
+    if options.method == "one-shot":
+        method = pint.OneShot(setup.functional, options.cycles or 2, options.tolerance)
+        result = method.solve(setup.control, **settings)
+    else:
+        result = pint.minimize(setup.functional, setup.control, **settings)
+    progress.write_history()
+    if options.save:
+        result.control.save(options.save)
+    train_accuracy, validation_accuracy = progress.accuracies(result.control, result.state)
+    summary = {
+        "objective": result.objective,
+        "loss": result.cost,
+        "gradient_norm": result.gradient_norm,
+        "train_accuracy": train_accuracy,
+        "validation_accuracy": validation_accuracy,
+        "iterations": result.iterations,
+        "status": result.status.name.lower().replace("_", " "),
+        "seconds": result.history[-1].seconds,
+    }
+    if setup.functional.comm.rank == 0:
+        print_summary(options, setup, result)
+        for name in ("train_accuracy", "validation_accuracy"):
+            print(f"{name.replace('_', ' '):20s}{summary[name]:.2f} %")
+    if options.plot:
+        gathered = result.control.gather()
+        if setup.functional.comm.rank == 0:
+            draw_picture(options, setup, gathered, progress.rows)
+    return summary
+
+
+def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:
+    """Print what was reached, all of it evaluated with exact states and adjoints."""
+    seconds, grid = result.history[-1].seconds, setup.functional.problem.grid
+    updates = result.iterations / seconds if seconds > 0 else math.nan
+    print(
+        f"{options.method}: {grid.steps} layers on {grid.comm.size} rank(s), {grid.levels} level(s)"
+    )
+    print(f"{'status':20s}{result.status.value}")
+    print(f"{'objective':20s}{result.objective:.10g} (state solved exactly)")
+    print(f"{'loss':20s}{result.cost:.10g}")
+    print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
+    print(f"{'updates':20s}{result.iterations} in {seconds:.2f} s ({updates:.1f} a second)")
+
+
+def draw_picture(
+    options: argparse.Namespace,
+    setup: Setup,
+    control: dict[str, np.ndarray],
+    rows: list[dict[str, Any]],
+) -> None:
+    """Draw the trained network and its history; needs matplotlib. Not collective."""
+    from training_picture import draw
+
+    network, data = setup.network, setup.data
+    controls = network.controls(pint.TimeGrid.uniform(options.final_time, options.layers))
+    weights = controls.control(**control)
+
+    def found(points: np.ndarray) -> np.ndarray:
+        some_labels = np.eye(network.classes)[np.zeros(len(points), dtype=int)]
+        functional = pint.ReducedFunctional(network.problem(controls, points, some_labels))
+        state = functional.new_state()
+        functional.propagate(state, weights)
+        return logits(state.trajectory[-1], weights.shared).argmax(axis=0)
+
+    true = peaks.classify if options.data == "peaks" else None
+    draw(options.plot, rows, data.x_train, data.y_train, found=found, true=true)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the program; returns the numbers of its summary."""
+    try:
+        comm = pint.world()
+    except RuntimeError as error:
+        parser(pint.SerialComm()).error(str(error))
+    command = parser(comm)
+    options = command.parse_args(arguments)
+    try:
+        setup = set_up(options, comm)
+    except ValueError as error:
+        command.error(str(error))
+    with ending_all_ranks(comm):
+        try:
+            return train(options, setup)
+        except pint.NumericalError as error:
+            if comm.rank == 0:
+                print(f"{command.prog}: {error}", file=sys.stderr, flush=True)
+            comm.Barrier()
+            raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

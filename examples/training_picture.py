@@ -1,0 +1,97 @@
+"""The picture of a training run: the classified plane beside the true one, and the convergence."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from pint.files import write_atomically
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+Classify = Callable[[np.ndarray], np.ndarray]
+"""Gives the classes, shape (B,), of points, shape (B, 2)."""
+
+
+def draw(
+    path: str | Path,
+    rows: Sequence[dict[str, Any]],
+    x: np.ndarray,
+    labels: np.ndarray,
+    *,
+    found: Classify,
+    true: Classify | None,
+) -> None:
+    """Write the picture to `path`, replacing it in one step.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its ending chooses the format: .png, .pdf or .svg.
+    rows : sequence of dict
+        The history.
+    x, labels : ndarray, shapes (B, features) and (B, classes)
+        Training examples; a plane is drawn if there are two features.
+    found, true : callable
+        The network's classes, and the true ones; without those the examples are drawn.
+    """
+    planes = x.shape[1] == 2
+    figure, axes = pyplot.subplots(
+        ncols=3 if planes else 1,
+        figsize=(15 if planes else 6, 4.6),
+        layout="constrained",
+        squeeze=False,
+    )
+    if planes:
+        draw_planes(axes[0], x, labels, found, true)
+    draw_convergence(axes[0][-1], rows)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix[1:], dpi=120)
+    pyplot.close(figure)
+    write_atomically(path, lambda file: file.write(picture.getvalue()))
+
+
+def draw_planes(
+    axes: Any, x: np.ndarray, labels: np.ndarray, found: Classify, true: Classify | None
+) -> None:
+    """Draw the network's classes and the true ones over the range of the two features."""
+    first, second = (
+        np.linspace(low, high, 201) for low, high in zip(x.min(0), x.max(0), strict=True)
+    )
+    points = np.stack([grid.ravel() for grid in np.meshgrid(first, second)], axis=1)
+    look: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": labels.shape[1] - 1}
+    axes[0].pcolormesh(first, second, found(points).reshape(201, 201), **look)
+    axes[0].set(title="classes found by the network")
+    if true is not None:
+        axes[1].pcolormesh(first, second, true(points).reshape(201, 201), **look)
+        axes[1].set(title="true level sets")
+    else:
+        axes[1].scatter(*x.T, c=labels.argmax(axis=1), s=6, **look)
+        axes[1].set(title="training examples")
+    for plane in axes[:2]:
+        plane.set(xlabel="feature 1", ylabel="feature 2")
+
+
+def draw_convergence(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw objective, gradient norm and residuals, and the accuracies on a second axis."""
+    iterations = [row["iteration"] for row in rows]
+    for name in ("objective", "gradient_norm", "state_residual", "adjoint_residual"):
+        values = np.array([row[name] for row in rows], dtype=float)
+        if (values > 0).any():  # residuals of sequential sweeps are zero
+            axis.semilogy(
+                iterations, np.where(values > 0, values, np.nan), label=name.replace("_", " ")
+            )
+    axis.set(xlabel="iteration", title="convergence")
+    percent = axis.twinx()
+    for name, style in (("train_accuracy", "k-"), ("validation_accuracy", "k--")):
+        accuracies = [row[name] for row in rows]
+        percent.plot(iterations, accuracies, style, lw=0.8, label=name.replace("_", " "))
+    percent.set(ylabel="accuracy (%)", ylim=(0, 100))
+    lines = [*axis.get_lines(), *percent.get_lines()]
+    percent.legend(lines, [line.get_label() for line in lines], fontsize="small", loc="best")
