@@ -58,8 +58,9 @@ class TimeStepper(ABC):
         """
 
     def initial(self, theta: Fields) -> Any:
-        """Return y_0(theta); by default `initial_state`."""
-        return self.initial_state
+        """Return y_0(theta); by default `initial_state`, as an array if it is a list or number."""
+        state = self.initial_state
+        return state if hasattr(state, "shape") else np.asarray(state, dtype=float)
 
     def coarsen(self, level: int) -> TimeStepper:
         """Return the stepper of a coarser level; by default this one, with the larger step."""

@@ -200,7 +200,9 @@ class ReducedFunctional:
             for rows, after, s, u in finest_steps(problem, control):
                 y0, y1 = state.trajectory[rows], state.trajectory[after]
                 costs = problem.objective.step_cost(s, y0, y1, u, theta)
-                local += float(costs.sum() if problem.stepper.batched else costs)
+                if problem.stepper.batched:
+                    costs = checked(costs, s.index, problem.objective, "step_cost").sum()
+                local += float(costs)
         if self.comm.rank == problem.grid.last_rank:
             local += float(problem.objective.terminal(state.trajectory[-1], theta))
         return float(reduce(self.comm, local)[0])
@@ -244,6 +246,8 @@ class ReducedFunctional:
             for rows, after, s, u in finest_steps(problem, control):
                 y0, y1 = state.trajectory[rows], state.trajectory[after]
                 dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
+                checked(dy0, y0, objective, "step_cost_derivative")
+                checked(dy1, y1, objective, "step_cost_derivative")
                 by_step[rows] += scale * dy0
                 ends[rows] = scale * dy1
                 _accumulate(explicit, rows, du, scale, objective)

@@ -1,0 +1,74 @@
+"""One-step recursions for the tests of the solver, and the matrices of its theory."""
+
+import numpy as np
+from registry import amplification
+
+
+class Recursion:
+    """``y[k+1] = factor_l[k] y[k] + forcing_l[k]`` on each level; any number of components."""
+
+    def __init__(self, factors, forcings=None):
+        self.factors = factors
+        self.forcings = forcings or [np.zeros_like(factor) for factor in factors]
+        self.calls = [0] * len(factors)
+
+    def apply(self, level, steps, states):
+        self.calls[level] += 1
+        k = list(steps)
+        assert states.shape == (len(k), 1)
+        return self.factors[level][k, None] * states + self.forcings[level][k, None]
+
+    def solution(self, initial, rhs=None):
+        """Return the sequential solution on level 0; rhs by point, shape (N + 1, 1)."""
+        y = np.empty((len(self.factors[0]) + 1, 1))
+        y[0] = initial
+        for k in range(len(y) - 1):
+            y[k + 1] = self.apply(0, range(k, k + 1), y[k : k + 1])[0]
+            if rhs is not None:
+                y[k + 1] += rhs[k + 1]
+        return y
+
+
+def dahlquist(grid, scheme, rate, forcing=0.0):
+    """Return ``y' = rate y + forcing cos t`` by a one-step method, on each level of a grid."""
+    factors, forcings = [], []
+    for stride in grid.strides:
+        t = grid.t[::stride]
+        dt = np.diff(t)
+        factors.append(amplification(scheme, rate * dt))
+        forcings.append(forcing * dt * np.cos(t[:-1]))
+    return Recursion(factors, forcings)
+
+
+def error_propagator(factors, coarsening, counts, c_weight=1.0, f_cycle=False):
+    """Return the matrix of one cycle's effect on the errors at points 1..N of the finest level.
+
+    With A = I - diag(a) S, S the lower shift, P the F-relaxation of C-point errors (ideal
+    interpolation), R_I the injection to C-points and M the relaxation,
+
+        E_l = P (R_I - B R_I A) M,   B = (I - E_{l+1}) A_{l+1}^{-1},
+
+    E of the coarsest level being zero; in an F-cycle a V-cycle follows: E_{l+1} = E_V E_F.
+    """
+    a, n = factors[0], len(factors[0])
+    if len(factors) == 1:
+        return np.zeros((n, n))
+    m, coarse_n = coarsening[0], n // coarsening[0]
+    matrix = np.eye(n) - np.diag(a[1:], -1)
+    c_points = np.arange(1, coarse_n + 1) * m - 1  # row of point k: k - 1
+    inject = np.eye(n)[c_points]
+    interpolate = np.zeros((n, coarse_n))
+    for row in range(m - 1, n):
+        last_c_point = (row + 1) // m * m - 1
+        interpolate[row, (row + 1) // m - 1] = np.prod(a[last_c_point + 1 : row + 1])
+    f_relaxation = interpolate @ inject
+    c_relaxation = np.eye(n)
+    c_relaxation[c_points] -= c_weight * matrix[c_points]
+    relaxation = np.linalg.matrix_power(f_relaxation @ c_relaxation, counts[0]) @ f_relaxation
+    rest = (factors[1:], coarsening[1:], counts[1:], c_weight)
+    coarse_error = error_propagator(*rest, f_cycle)
+    if f_cycle:
+        coarse_error = error_propagator(*rest) @ coarse_error
+    coarse_matrix = np.eye(coarse_n) - np.diag(factors[1][1:coarse_n], -1)
+    correct = (np.eye(coarse_n) - coarse_error) @ np.linalg.inv(coarse_matrix)
+    return interpolate @ (inject - correct @ inject @ matrix) @ relaxation
