@@ -1,12 +1,16 @@
 """One registry of steppers, adjoints, objectives and problems: an implementation is one line.
 
 ``PROBLEMS[name](grid)`` builds a small problem on a grid; contract tests run over all of them.
-The helper classes below are independent of `problems/`.
+The ODE helper classes below are independent of `problems/`.
 """
+
+from functools import partial
 
 import numpy as np
 
 import pint
+from problems.peaks import generate
+from problems.resnet import ACTIVATIONS, DenseNetwork, Regularisation
 
 # y' = lambda y
 
@@ -234,3 +238,26 @@ def random_control(controls, seed=0, deviation=0.5):
         steps = (controls.grid.steps,) if name in controls.time_fields else ()
         values[name] = deviation * random.standard_normal((*steps, *field.shape))
     return controls.control(**values)
+
+
+# Dense residual networks: every activation, bias and opening
+
+
+def dense_network(grid, activation, bias, opening):
+    """Return a network of width 4 that classifies seven points of the peaks data."""
+    network = DenseNetwork(2, 4, 5, activation=activation, bias=bias, opening=opening)
+    x, labels = generate(7, seed=1)
+    weights = Regularisation(tikhonov=1e-2, opening=2e-2, classification=3e-2, smooth=4e-2)
+    return network.problem(network.controls(grid), x, labels, weights)
+
+
+NETWORKS = {
+    f"dense-{activation}-{bias}-{opening}": partial(
+        dense_network, activation=activation, bias=bias, opening=opening
+    )
+    for activation in ACTIVATIONS
+    for bias in ("vector", "scalar")
+    for opening in ("trained", "pad")
+}
+
+PROBLEMS.update(NETWORKS)
