@@ -26,7 +26,7 @@ class TimeStepper(ABC):
         Whether `step` advances B independent steps at once: states have shape (B, \*shape),
         blocks of u (B, \*field shape), ``s.t0``, ``s.t1``, ``s.dt`` (B, 1, ..., 1).
         Otherwise one step is made a call, and these are one state, one block, and floats.
-    initial_state : array_like
+    initial_state : ndarray
         y_0, where it does not depend on theta.
     """
 
@@ -117,7 +117,8 @@ class Objective(ABC):
     ) -> tuple[Any, Any, Fields, Fields]:
         """Return the derivatives of l with respect to y0, y1, u and theta.
 
-        Conventions of `Adjoint.control_derivative`: the last is summed over a batch.
+        Conventions of `Adjoint.control_derivative`: the last is summed over a batch. The first
+        two may be the number 0.0.
         """
         raise TypeError(f"{type(self).__name__} defines `step_cost` but not its derivative.")
 
@@ -172,7 +173,7 @@ class Problem:
     TypeError
         If a part is not an instance of its interface; the message names it.
     ValueError
-        If `controls` belongs to another grid, or the initial state has a wrong shape.
+        If `controls` belongs to another grid.
     """
 
     grid: TimeGrid

@@ -72,7 +72,7 @@ class ReducedFunctional:
     Raises
     ------
     ValueError
-        If an argument is unknown, or ``stepper.initial`` returns a wrong shape.
+        If an argument is unknown or out of range.
 
     Notes
     -----

@@ -19,7 +19,7 @@ class StateSpace(ABC):
 
     @abstractmethod
     def allocate(self, count: int) -> Block:
-        """Return `count` zero states as one block of shape (count, *shape). Not collective."""
+        r"""Return `count` zero states as one block of shape (count, \*shape). Not collective."""
 
     @abstractmethod
     def squared_norm(self, block: Block) -> float:

@@ -66,7 +66,7 @@ ACTIVATIONS = {
     "relu": Activation(_relu, _relu_derivative),
     "smoothrelu": Activation(_smooth_relu, _smooth_relu_derivative),
 }
-"""SmoothReLU is ``x^2/0.4 + x/2 + 0.025`` for |x| < 0.1 and ReLU elsewhere."""
+"""SmoothReLU is ``x^2/0.4 + x/2 + 0.025`` for ``|x| < 0.1`` and ReLU elsewhere."""
 
 
 @dataclass(frozen=True)
