@@ -1,0 +1,460 @@
+"""Reduced-space and one-shot optimisation of problems whose optimum is known independently."""
+
+import math
+
+import numpy as np
+import pytest
+from linear_quadratic import DOUBLE_INTEGRATOR, SCALAR_LQR, Cost, Euler, EulerAdjoint
+from scipy.optimize import lsq_linear
+
+import pint
+from pint.optimise.line_search import LineSearch, Trial
+
+OPTIMUM = 5.06187699853476e-2
+STEPS = 20
+
+
+def start(problem=DOUBLE_INTEGRATOR, steps=STEPS, levels=1, coarsening=4, t=None, **options):
+    t = np.linspace(0.0, 1.0, steps + 1) if t is None else t
+    grid = pint.TimeGrid(t, coarsening=coarsening, levels=levels)
+    functional = pint.ReducedFunctional(problem.problem(grid, **options))
+    return functional, functional.problem.controls.zeros()
+
+
+def solve(method, **options):
+    """Solve the double integrator sequentially, by MGRIT, or one-shot with `method` cycles."""
+    functional, control = start(levels=1 if method == "sequential" else 2)
+    if isinstance(method, int):
+        return pint.OneShot(functional, method).solve(control, **options)
+    return pint.minimize(functional, control, **options)
+
+
+# Known optima
+
+
+def test_double_integrator_at_zero_control():
+    functional, control = start()
+    assert functional.value(control) == pytest.approx(0.587808153806993, rel=1e-14)
+    derivative = functional.derivative(control)
+    assert np.linalg.norm(derivative.vector) == pytest.approx(0.147599043966513, rel=1e-13)
+
+
+@pytest.mark.parametrize("method", ["sequential", "mgrit", 1, 2, 4])
+@pytest.mark.parametrize("hessian", [pint.lbfgs(), pint.bfgs()], ids=["lbfgs", "bfgs"])
+@pytest.mark.parametrize("line_search", [pint.armijo(), pint.fixed_step()], ids=["armijo", "fixed"])
+def test_double_integrator(method, hessian, line_search):
+    result = solve(
+        method, hessian=hessian, line_search=line_search, gradient_tolerance=1e-9, iterations=100
+    )
+    # Evaluated exactly, no control is better than the optimum.
+    assert result.objective >= OPTIMUM * (1 - 1e-14)
+    if method in (1, 2) and line_search.decrease is not None:
+        # The objective of one or two cycles is no exact one: near the optimum its error is larger
+        # than the decrease that Armijo's rule asks for, and the search may end there.
+        assert result.status in (pint.Status.CONVERGED, pint.Status.LINE_SEARCH_FAILED)
+        assert result.objective == pytest.approx(OPTIMUM, rel=1e-6)
+        return
+    assert result.status is pint.Status.CONVERGED
+    assert result.objective == pytest.approx(OPTIMUM, rel=1e-13)
+    assert result.control["u"][0, 0] == pytest.approx(9.87622695991, rel=1e-7)
+    assert result.gradient_norm < 2e-9
+
+
+@pytest.mark.parametrize("method", ["sequential", 1])
+@pytest.mark.parametrize("line_search", [pint.armijo(), pint.fixed_step()], ids=["armijo", "fixed"])
+def test_double_integrator_by_steepest_descent(method, line_search):
+    result = solve(
+        method,
+        hessian=pint.identity(),
+        line_search=line_search,
+        gradient_tolerance=1e-5,
+        iterations=1000,
+    )
+    assert result.status is pint.Status.CONVERGED
+    # J - J* <= |g|^2 / (2 r), r = 0.01 bounding the Hessian from below in the metric of time
+    assert 0 <= result.objective - OPTIMUM <= 1e-10 / 0.02
+
+
+def test_optimum_of_the_double_integrator_is_that_of_its_dense_quadratic_form():
+    H, g, J0 = DOUBLE_INTEGRATOR.quadratic_form(np.linspace(0, 1, STEPS + 1))
+    assert J0 - 0.5 * g @ np.linalg.solve(H, g) == pytest.approx(OPTIMUM, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["sequential", "mgrit", 2])
+def test_scalar_lqr_against_the_riccati_recursion(method):
+    steps, q, r, s = 32, 1.0, 0.1, 0.5
+    dt = 1 / steps
+    a, b, P = 1 - dt, dt, s
+    gains = []
+    for _ in range(steps):
+        gains.append(a * b * P / (dt * r + b**2 * P))
+        P = dt * q + a**2 * P - (a * b * P) ** 2 / (dt * r + b**2 * P)
+    y, expected = 1.0, []
+    for gain in reversed(gains):
+        expected.append(-gain * y)
+        y = a * y + b * expected[-1]
+
+    levels = 1 if method == "sequential" else 3
+    functional, control = start(SCALAR_LQR, steps=steps, levels=levels, coarsening=2)
+    options = {"gradient_tolerance": 1e-10, "line_search": pint.fixed_step()}
+    if method == 2:
+        result = pint.OneShot(functional, 2).solve(control, **options)
+    else:
+        result = pint.minimize(functional, control, **options)
+    assert result.status is pint.Status.CONVERGED
+    assert result.objective == pytest.approx(0.5 * P, rel=1e-13)
+    np.testing.assert_allclose(result.control["u"][:, 0], expected, atol=1e-8)
+
+
+# Quasi-Newton matrices, written densely in the coordinates in which the metric is Euclidean
+
+
+def dense_inverse_hessian(pairs, scaling, size):
+    H = scaling * np.eye(size)
+    for s, y in pairs:
+        curvature = s @ y
+        V = np.eye(size) - np.outer(s, y) / curvature
+        H = V @ H @ V.T + np.outer(s, s) / curvature
+    return H
+
+
+def dense_iterates(H, g, iterations, rescaled):
+    """Return the iterates of dense BFGS with Armijo backtracking for x'Hx/2 + g'x, from zero."""
+    x, pairs, iterates = np.zeros(len(g)), [], []
+    for _ in range(iterations):
+        iterates.append(x)
+        scaling = 1.0
+        if pairs:
+            s, y = pairs[-1 if rescaled else 0]
+            scaling = (s @ y) / (y @ y)
+        gradient = H @ x + g
+        direction = -dense_inverse_hessian(pairs, scaling, len(x)) @ gradient
+        step = 1.0
+        while 0.5 * step * direction @ H @ direction + gradient @ direction > (
+            1e-4 * gradient @ direction
+        ):
+            step /= 2
+        pairs.append((step * direction, step * H @ direction))
+        x = x + step * direction
+    return iterates
+
+
+@pytest.mark.parametrize("metric", ["time", "euclidean"])
+@pytest.mark.parametrize(
+    ("hessian", "rescaled"),
+    [(pint.bfgs(), False), (pint.lbfgs(memory=12), True)],
+    ids=["bfgs", "lbfgs"],
+)
+def test_iterates_are_those_of_dense_matrices(metric, hessian, rescaled):
+    steps, iterations = 8, 12
+    t = np.linspace(0, 1, steps + 1) ** 1.3
+    functional, control = start(t=t, metric=metric)
+    controls = []
+    pint.minimize(
+        functional,
+        control,
+        hessian=hessian,
+        iterations=iterations,
+        gradient_tolerance=0.0,
+        callback=lambda iterate, control, state: controls.append(control.vector),
+    )
+    root = np.sqrt(functional.problem.controls.weights)
+    H, g, _ = DOUBLE_INTEGRATOR.quadratic_form(t)
+    expected = dense_iterates(H / np.outer(root, root), g / root, iterations, rescaled)
+    for values, x in zip(controls, expected, strict=False):
+        np.testing.assert_allclose(values, x / root, rtol=1e-7, atol=1e-7)
+    assert len(controls) == iterations + 1
+
+
+def test_memory_holds_the_newest_pairs_and_bad_pairs_are_left_out():
+    functional, zero = start()
+    space = functional.problem.controls
+    random = np.random.default_rng(0)
+    hessian = pint.lbfgs(memory=2)
+    steps = [space.control(u=random.standard_normal((STEPS, 1))) for _ in range(4)]
+    for s in steps:
+        hessian = hessian.updated(s, 2.0 * s)
+    assert [pair[0] for pair in hessian.pairs] == steps[2:]
+    assert hessian.scaling == pytest.approx(0.5)
+    assert hessian.updated(steps[0], -steps[0]) is hessian
+    assert hessian.updated(zero, zero) is hessian
+    assert hessian.cleared().pairs == ()
+    assert pint.identity().updated(steps[0], steps[0]).pairs == ()
+    np.testing.assert_array_equal(pint.identity().apply(steps[0]).vector, steps[0].vector)
+
+
+@pytest.mark.parametrize("hessian", [pint.lbfgs(), pint.identity()], ids=["lbfgs", "identity"])
+def test_iterations_do_not_grow_with_the_number_of_steps_in_the_metric_of_time(hessian):
+    counts = []
+    for steps in (20, 80, 320):
+        # graded: the last step is 10 to 50 times the first one
+        functional, control = start(t=np.linspace(0, 1, steps + 1) ** 1.8)
+        result = pint.minimize(
+            functional, control, hessian=hessian, gradient_tolerance=1e-2, iterations=300
+        )
+        assert result.status is pint.Status.CONVERGED
+        counts.append(result.iterations)
+    assert max(counts) <= 1.1 * min(counts) + 1
+
+
+# Bounds
+
+
+@pytest.mark.parametrize("method", ["sequential", "mgrit"])
+@pytest.mark.parametrize("hessian", [pint.lbfgs(), pint.bfgs()], ids=["lbfgs", "bfgs"])
+def test_bounded_optimum_is_that_of_an_active_set_method(method, hessian):
+    t = np.linspace(0, 1, STEPS + 1) ** 1.2
+    levels = 1 if method == "sequential" else 2
+    functional, control = start(t=t, levels=levels, lower=0.5, upper=3.0)
+    space = functional.problem.controls
+    H, g, J0 = DOUBLE_INTEGRATOR.quadratic_form(t)
+    L = np.linalg.cholesky(H)
+    expected = lsq_linear(
+        L.T, -np.linalg.solve(L, g), bounds=(0.5, 3.0), method="bvls", tol=1e-15
+    ).x
+    value = 0.5 * expected @ H @ expected + g @ expected + J0
+
+    result = pint.minimize(
+        functional, control, hessian=hessian, gradient_tolerance=1e-9, iterations=200
+    )
+    assert result.status is pint.Status.CONVERGED
+    u = result.control["u"][:, 0]
+    for bound in (0.5, 3.0):
+        active = np.abs(expected - bound) < 1e-12
+        assert active.any()
+        np.testing.assert_array_equal(u == bound, active)
+    assert ((u > 0.5) & (u < 3.0)).any()
+    np.testing.assert_allclose(u, expected, atol=1e-6)
+    assert result.objective == pytest.approx(value, rel=1e-12)
+    gradient = functional.gradient(result.control)
+    assert space.norm(result.control - space.project(result.control - gradient)) < 1e-8
+
+
+def test_start_outside_the_bounds_is_projected():
+    functional, control = start(lower=0.5, upper=3.0)
+    result = pint.minimize(functional, control, iterations=0)
+    np.testing.assert_array_equal(result.control.vector, 0.5)
+
+
+# Outcomes
+
+
+def test_iteration_limit_and_history():
+    result = solve("sequential", iterations=3, gradient_tolerance=0.0)
+    assert result.status is pint.Status.ITERATION_LIMIT
+    assert result.iterations == 3
+    assert [iterate.iteration for iterate in result.history] == [0, 1, 2, 3]
+    objectives = [iterate.objective for iterate in result.history]
+    assert objectives == sorted(objectives, reverse=True)
+    steps = [iterate.state_steps for iterate in result.history]
+    trials = [1 + iterate.line_search_trials for iterate in result.history]
+    assert steps == [STEPS * n for n in np.cumsum(trials)]
+    assert [iterate.adjoint_steps for iterate in result.history] == [
+        STEPS * n for n in (1, 2, 3, 4)
+    ]
+
+
+class WrongAdjoint(EulerAdjoint):
+    """Points uphill."""
+
+    def control_derivative(self, s, y, u, theta, lam):
+        du, dtheta = super().control_derivative(s, y, u, theta, lam)
+        return {"u": -du["u"] - 2 * self.problem.r * s.dt * u["u"]}, dtheta
+
+
+def with_parts(stepper=Euler, adjoint=EulerAdjoint, cost=Cost, levels=1):
+    grid = pint.TimeGrid.uniform(1.0, STEPS, coarsening=2, levels=levels)
+    controls = pint.ControlSpace(grid, u=pint.TimeControl(1))
+    parts = [part(DOUBLE_INTEGRATOR) for part in (stepper, adjoint, cost)]
+    functional = pint.ReducedFunctional(pint.Problem(grid, *parts, controls))
+    return functional, controls.control(u=1.0)
+
+
+def test_line_search_fails_with_a_wrong_gradient_and_keeps_the_start():
+    functional, control = with_parts(adjoint=WrongAdjoint)
+    result = pint.minimize(functional, control)
+    assert result.status is pint.Status.LINE_SEARCH_FAILED
+    assert "taylor_test" in result.status.value
+    assert result.iterations == 0
+    np.testing.assert_array_equal(result.control.vector, control.vector)
+    assert result.objective == result.history[0].objective
+    assert not pint.verify.taylor_test(functional, control).passed
+
+
+def test_a_fixed_step_to_infinity_is_not_taken():
+    functional, control = start()
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = pint.minimize(functional, control, line_search=pint.fixed_step(), step=1e200)
+    assert result.status is pint.Status.NOT_FINITE
+    assert result.objective == pytest.approx(0.587808153806993, rel=1e-14)
+    np.testing.assert_array_equal(result.control.vector, 0.0)
+
+
+class NaNOnLevel(Euler):
+    level = 0
+
+    def step(self, s, y, u, theta, *, guess=None):
+        new = super().step(s, y, u, theta)
+        return new * np.nan if s.level == self.level else new
+
+
+class NaNOnLevelOne(NaNOnLevel):
+    level = 1
+
+
+class NaNCost(Cost):
+    def terminal(self, y, theta):
+        return math.nan
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"stepper": NaNOnLevel}, r"states of level 0 \(step size 0.05\)"),
+        ({"stepper": NaNOnLevelOne, "levels": 2}, r"states of level 1 \(step size 0.1\)"),
+        ({"cost": NaNCost}, "objective is nan although all states are finite"),
+    ],
+)
+def test_objective_that_is_nan_at_the_start_raises_and_says_where(parts, message):
+    functional, control = with_parts(**parts)
+    with pytest.raises(pint.NotFiniteError, match=message):
+        pint.minimize(functional, control)
+    if parts.get("levels"):
+        with pytest.raises(pint.NotFiniteError, match=message):
+            pint.OneShot(functional).solve(control)
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_rejected_trials_leave_the_accepted_state_bitwise_unchanged(cycles):
+    functional, control = start(levels=2)
+    accepted = []
+
+    class Rejecting:
+        """Rejects two trials, accepts the third; checks the accepted state in between."""
+
+        decrease = 1e-4
+
+        def search(self, evaluate, objective, step):
+            state = accepted[-1]
+            before, of = state.trajectory.copy(), state.control.vector.copy()
+            for rejected in range(3):
+                trial = evaluate(step / 2**rejected)
+                np.testing.assert_array_equal(state.trajectory, before)
+                np.testing.assert_array_equal(state.control.vector, of)
+            return trial, rejected
+
+    result = pint.OneShot(functional, cycles).solve(
+        control,
+        line_search=Rejecting(),
+        iterations=4,
+        callback=lambda iterate, control, state: accepted.append(state),
+    )
+    assert len(accepted) == 5
+    assert [iterate.line_search_trials for iterate in result.history] == [0, 2, 2, 2, 2]
+
+
+def test_pairs_are_dropped_when_no_step_is_accepted_along_a_quasi_newton_direction():
+    functional, control = start()
+    directions, controls = [], []
+
+    class RejectingOnce:
+        decrease = 1e-4
+        calls = 0
+
+        def search(self, evaluate, objective, step):
+            self.calls += 1
+            trial = evaluate(0.25)
+            directions.append(trial.predicted)
+            return (None, 1) if self.calls == 3 else (trial, 0)
+
+    result = pint.minimize(
+        functional,
+        control,
+        line_search=RejectingOnce(),
+        iterations=3,
+        callback=lambda iterate, control, state: controls.append(control),
+    )
+    assert [iterate.line_search_trials for iterate in result.history] == [0, 0, 0, 1]
+    space = functional.problem.controls
+    gradient = functional.gradient(controls[2])
+    # the fourth search went along -g
+    assert directions[3] == pytest.approx(-0.25 * space.inner(gradient, gradient), rel=1e-10)
+    np.testing.assert_allclose(
+        (controls[3] - controls[2]).vector, -0.25 * gradient.vector, rtol=1e-9, atol=1e-12
+    )
+
+
+# Line search
+
+
+def test_armijo_halves_until_the_decrease_suffices_and_cuts_more_where_not_finite():
+    tried = []
+
+    def evaluate(step):
+        tried.append(step)
+        return Trial(step, math.inf if step > 0.5 else 1.0 - step + 8 * step**2, -step)
+
+    accepted, rejected = pint.armijo().search(evaluate, 1.0, 1.0)
+    assert tried == [1.0, 0.1]
+    assert (accepted.step, rejected) == (0.1, 1)
+
+    def uphill(step):
+        tried.append(step)
+        return Trial(step, 2.0, -step)
+
+    tried.clear()
+    assert LineSearch(1e-4, rejections=3).search(uphill, 1.0, 1.0) == (None, 4)
+    assert tried == [1.0, 0.5, 0.25, 0.125]
+
+
+def test_fixed_step_takes_an_increase_but_not_infinity():
+    def rising(step):
+        return Trial(step, 5.0, -1.0)
+
+    accepted, rejected = pint.fixed_step().search(rising, 1.0, 0.3)
+    assert (accepted.step, rejected) == (0.3, 0)
+    assert pint.fixed_step().search(lambda step: Trial(step, math.nan, -1.0), 1.0, 1.0) == (None, 1)
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iterations": -1}, "`iterations`"),
+        ({"iterations": 2.5}, "`iterations`"),
+        ({"gradient_tolerance": -1e-3}, "`gradient_tolerance`"),
+        ({"gradient_tolerance": math.nan}, "`gradient_tolerance`"),
+        ({"step": 0.0}, "`step`"),
+        ({"step": math.inf}, "`step`"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    functional, control = start()
+    with pytest.raises(ValueError, match=message):
+        pint.minimize(functional, control, **options)
+
+
+def test_unknown_option_is_named():
+    functional, control = start()
+    with pytest.raises(TypeError, match="tolerance_of_gradient"):
+        pint.minimize(functional, control, tolerance_of_gradient=1.0)
+
+
+@pytest.mark.parametrize("decrease", [0.0, 1.0, -1.0, math.nan])
+def test_armijo_refuses_constants_outside_zero_and_one(decrease):
+    with pytest.raises(ValueError, match="decrease"):
+        pint.armijo(decrease)
+
+
+def test_lbfgs_refuses_a_negative_memory():
+    with pytest.raises(ValueError, match="memory"):
+        pint.lbfgs(-1)
+
+
+def test_one_shot_needs_cycles_and_levels():
+    with pytest.raises(ValueError, match="cycles"):
+        pint.OneShot(start(levels=2)[0], cycles=0)
+    with pytest.raises(ValueError, match="at least 2 levels"):
+        pint.OneShot(start(levels=1)[0])
