@@ -1,0 +1,101 @@
+"""Objective and gradient, states and adjoints on many ranks: the numbers of one rank."""
+
+import pytest
+from parallel.cases import (
+    SMALL,
+    assert_same_control,
+    assert_same_residuals,
+    assert_same_trajectory,
+    random_case,
+)
+from registry import random_control, small_problem
+
+import pint
+
+STEPPERS = ["pendulum", "dahlquist-backward-euler", "pendulum-loop", "dahlquist-trapezoid-loop"]
+CASES = [*SMALL, *(random_case(seed) for seed in range(200, 240))]
+
+
+def options_of(case):
+    """Return a choice of everything that a functional is made with, by the case's seed."""
+    random = case.random()
+    choose = lambda *choices: choices[random.integers(len(choices))]  # noqa: E731
+    return dict(
+        relaxation=choose("F", "FCF", "FCFCF"),
+        cycle=choose("V", "F"),
+        c_weight=choose(1.0, 0.8),
+        accuracy=pint.Accuracy(choose(1, 2, 3)),
+    ), choose("inject", "mean")
+
+
+def functional(case, comm, stepper, objective, guess):
+    options, restrict = options_of(case)
+    problem = small_problem(case.grid(comm), stepper, objective, restrict)
+    return pint.ReducedFunctional(problem, guess=guess, **options)
+
+
+@pytest.mark.parametrize("objective", ["running", "terminal"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_value_gradient_state_and_adjoint(world, case, objective):
+    stepper = STEPPERS[case.seed % len(STEPPERS)]
+    guesses = ("zero", "constant", "coarse", "nested")
+    for guess in guesses if case in SMALL else guesses[case.seed // 4 % 4 :][:1]:
+        ours, serial = (
+            functional(case, comm, stepper, objective, guess) for comm in (world, pint.SerialComm())
+        )
+        solutions = []
+        for each in (ours, serial):
+            control = random_control(each.problem.controls, case.seed)
+            state, adjoint = each.new_state(), each.new_adjoint()
+            for _ in range(2):  # first from the guess, then warm-started at another control
+                each.state_cycles(state, control, each.accuracy)
+                each.adjoint_cycles(adjoint, state, each.accuracy)
+                control = 0.9 * control
+            solutions.append((state, adjoint))
+        (state, adjoint), (expected_state, expected_adjoint) = solutions
+        grid = ours.problem.grid
+        for mine, theirs, reverse in (
+            (state, expected_state, False),
+            (adjoint, expected_adjoint, True),
+        ):
+            assert_same_trajectory(grid, mine.trajectory, theirs.trajectory, reverse)
+            assert_same_residuals(
+                mine.convergence.residuals, theirs.convergence.residuals, theirs.trajectory
+            )
+        value, expected = ours.objective(state), serial.objective(expected_state)
+        assert value.objective == pytest.approx(expected.objective, rel=1e-13)
+        assert value.regularisation == pytest.approx(expected.regularisation, rel=1e-13)
+        assert_same_control(
+            ours.derivative_of(state, adjoint),
+            serial.derivative_of(expected_state, expected_adjoint),
+        )
+
+
+@pytest.mark.parametrize("case", [*SMALL, random_case(201), random_case(202)], ids=str)
+@pytest.mark.parametrize("stepper", STEPPERS)
+def test_exact_sweeps_are_the_gradient_of_the_value(world, case, stepper):
+    """Sequential sweeps over ranks, and MGRIT cycles until nothing changes, agree."""
+    problem = small_problem(case.grid(world), stepper, "running")
+    cycles = pint.Accuracy(case.steps + 1)
+    rf = pint.ReducedFunctional(problem, accuracy=cycles)
+    control = random_control(problem.controls)
+    state, adjoint = rf.new_state(), rf.new_adjoint()
+    rf.propagate(state, control)
+    rf.propagate_adjoint(adjoint, state)
+    assert rf.value(control) == pytest.approx(rf.objective(state).objective, rel=1e-12)
+    difference = rf.derivative(control) - rf.derivative_of(state, adjoint)
+    space = problem.controls
+    assert space.norm(difference) <= 1e-12 * space.norm(rf.derivative(control))
+
+
+@pytest.mark.parametrize("where", ["state", "objective"])
+def test_every_rank_raises_where_values_are_not_finite(world, where):
+    problem = small_problem(pint.TimeGrid.uniform(1.0, 16, 2, 2, world), "pendulum", "running")
+    rf = pint.ReducedFunctional(problem)
+    control = random_control(problem.controls)
+    if where == "state" and problem.grid.local_steps and world.rank == world.size // 2:
+        control["u"][-1] = float("nan")
+    if where == "objective":
+        control["theta"][...] = float("nan")
+    with pytest.raises(pint.NotFiniteError):
+        rf.gradient(control)
