@@ -8,7 +8,7 @@ A batch of B examples is one state, a matrix of shape (width, B):
 
 The control consists of the time-dependent fields ``weight`` (K) and ``bias`` (b) and the shared
 fields ``opening_weight``, ``opening_bias``, ``classification_weight`` (W), ``classification_bias``
-(mu). Haber & Ruthotto, Inverse Problems 34 (2017) 014004, doi:10.1088/1361-6420/aa9a90.
+(mu). Haber & Ruthotto, Inverse Problems 34 (2018) 014004, doi:10.1088/1361-6420/aa9a90.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""Optimal control of a double integrator with friction, solved in three ways.
+
+minimise    sum_n dt (|y_{n+1}|^2 + gamma u_n^2),   dt = 1 / 20, gamma = 0.005
+subject to  y_{n+1} = y_n + dt (A y_n + B u_n),     y_0 = (0, -1)
+"""
+
+import numpy as np
+
+import pint
+
+A = np.array([[0.0, 1.0], [0.0, -1.0]])
+B = np.array([[0.0], [1.0]])
+GAMMA = 0.005
+
+
+class Euler(pint.TimeStepper):
+    batched = True  # step advances many steps at once: y has shape (batch, 2)
+    initial_state = np.array([0.0, -1.0])
+
+    def step(self, s, y, u, theta, *, guess=None):
+        return y + s.dt * (y @ A.T + u["force"] @ B.T)
+
+
+class EulerAdjoint(pint.Adjoint):
+    def step(self, s, y, u, theta, lam):
+        return lam + s.dt * (lam @ A)
+
+    def control_derivative(self, s, y, u, theta, lam):
+        return {"force": s.dt * (lam @ B)}, {}
+
+
+class Cost(pint.Objective):
+    def step_cost(self, s, y0, y1, u, theta):
+        squares = (y1**2).sum(axis=1) + GAMMA * (u["force"] ** 2).sum(axis=1)
+        return s.dt[:, 0] * squares
+
+    def step_cost_derivative(self, s, y0, y1, u, theta):
+        return 0.0 * y0, 2 * s.dt * y1, {"force": 2 * GAMMA * s.dt * u["force"]}, {}
+
+
+def make_problem(levels, comm=None):
+    grid = pint.TimeGrid.uniform(1.0, 20, coarsening=4, levels=levels, comm=comm)
+    controls = pint.ControlSpace(grid, force=pint.TimeControl(1))
+    return pint.Problem(grid, Euler(), EulerAdjoint(), Cost(), controls)
+
+
+def solve(method, comm=None):
+    problem = make_problem(1 if method == "sequential" else 2, comm)
+    functional = pint.ReducedFunctional(problem)
+    start = problem.controls.zeros()
+    if method == "one-shot":
+        return pint.OneShot(functional, cycles=2).solve(start, gradient_tolerance=1e-9)
+    return pint.minimize(functional, start, gradient_tolerance=1e-9)
+
+
+def check(comm=None):
+    problem = make_problem(2, comm)
+    control = problem.controls.control(force=np.cos(np.arange(20.0))[:, None])
+    reports = (
+        pint.verify.stepper_test(problem, control),
+        pint.verify.adjoint_dot_test(problem, control),
+        pint.verify.taylor_test(pint.ReducedFunctional(problem), control),
+    )
+    for report in reports:
+        report.require()  # raises pint.VerificationError with the whole report
+    return reports
+
+
+def main():
+    comm = pint.world()
+    check(comm)
+    optima = {}
+    for method in ("sequential", "mgrit", "one-shot"):
+        optima[method] = solve(method, comm).objective
+        if comm.rank == 0:
+            print(f"{method:12s}J = {optima[method]:.10e}")
+    return optima
+
+
+if __name__ == "__main__":
+    main()

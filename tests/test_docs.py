@@ -1,0 +1,134 @@
+"""The documentation: its code runs, prints what the pages say, and leaves nothing out."""
+
+import contextlib
+import doctest
+import importlib
+import importlib.util
+import io
+import pkgutil
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import pint
+import problems
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MODULES = [
+    module.name
+    for package in (pint, problems)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+]
+
+
+def load(path):
+    """Return the module in a file that is no part of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def printed(function, *arguments):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        result = function(*arguments)
+    return output.getvalue(), result
+
+
+def test_double_integrator():
+    """The optimum was computed independently."""
+    page = (DOCS / "defining_a_problem.md").read_text(encoding="utf-8")
+    text, optima = printed(load(DOCS / "examples" / "double_integrator.py").main)
+    assert set(optima) == {"sequential", "mgrit", "one-shot"}
+    for objective in optima.values():
+        assert objective == pytest.approx(5.06187699853476e-2, abs=1e-10, rel=1e-10)
+    assert f"```text\n{text}```" in page
+
+
+def test_double_integrator_is_short():
+    lines = (DOCS / "examples" / "double_integrator.py").read_text(encoding="utf-8").split("\n")
+    start, end = lines.index("import numpy as np"), lines.index("def solve(method, comm=None):")
+    assert sum(bool(line.strip()) for line in lines[start:end]) < 40
+
+
+def test_first_example(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "examples"))
+    text, _ = printed(load, DOCS / "examples" / "first.py")
+    assert text == f"{pint.Status.CONVERGED.value}\nJ = 0.05061877\n"
+
+
+def readme():
+    """Return code and output blocks of the README, in order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```(python|text)\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_readme():
+    blocks, names = readme(), {}
+    assert [kind for kind, _ in blocks] == ["python", "text"]
+    text, _ = printed(exec, blocks[0][1], names)
+    assert text == blocks[1][1]
+    # y_N = sum_n b_n u_n with b_n = dt (1 - dt)^(N-1-n): J* = 1 / (2 (sum b_n^2 / dt + 1/100)).
+    dt = 1 / 64
+    reach = sum(dt * (1 - dt) ** (2 * n) for n in range(64))
+    assert names["result"].objective == pytest.approx(0.5 / (reach + 0.01), rel=1e-10)
+
+
+def test_readme_names_the_folders():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in ("pint", "problems", "examples", "benchmarks", "tests", "docs", "scripts"):
+        assert f"| `{folder}/` |" in text
+
+
+@pytest.mark.parametrize("name", ["pint", *MODULES])
+def test_docstrings(name):
+    if name == "pint.petsc":
+        pytest.importorskip("petsc4py")
+    failures, _ = doctest.testmod(importlib.import_module(name))
+    assert failures == 0
+
+
+def test_every_public_name_is_listed():
+    page = (DOCS / "api" / "pint.md").read_text(encoding="utf-8")
+    missing = [name for name in pint.__all__ if f"`pint.{name} <" not in page]
+    assert missing == ["verify"]
+    assert "`pint.verify`" in page
+
+
+def test_every_module_has_a_page():
+    pages = {path.stem for path in (DOCS / "api").iterdir()}
+    index = (DOCS / "api" / "index.md").read_text(encoding="utf-8").split()
+    modules = [name for name in MODULES if name.count(".") == 1]
+    assert [name for name in modules if name not in pages or name not in index] == []
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Return the example program and the page about it."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    try:
+        program = load(ROOT / "examples" / "train_resnet.py")
+    finally:
+        sys.path.remove(str(ROOT / "examples"))
+    return program, (DOCS / "training_a_network.md").read_text(encoding="utf-8")
+
+
+def test_every_option_is_explained(training):
+    program, page = training
+    usage = program.parser(pint.SerialComm()).format_help()
+    options = set(re.findall(r"(--[a-z][a-z-]+)", usage)) - {"--help"}
+    rows = re.findall(r"^\| `(--[a-z-]+)", page, flags=re.MULTILINE)
+    assert sorted(rows) == sorted(options)
+
+
+def test_every_history_column_is_explained(training):
+    program, page = training
+    table = page[page.index("| column |") :]
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, flags=re.MULTILINE) == list(
+        program.HISTORY_COLUMNS
+    )
