@@ -26,7 +26,7 @@ class TimeStepper(ABC):
         Whether `step` advances B independent steps at once: states have shape (B, \*shape),
         blocks of u (B, \*field shape), ``s.t0``, ``s.t1``, ``s.dt`` (B, 1, ..., 1).
         Otherwise one step is made a call, and these are one state, one block, and floats.
-    initial_state : ndarray
+    initial_state : array_like
         y_0, where it does not depend on theta.
     """
 
