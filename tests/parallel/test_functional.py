@@ -13,7 +13,7 @@ from registry import random_control, small_problem
 import pint
 
 STEPPERS = ["pendulum", "dahlquist-backward-euler", "pendulum-loop", "dahlquist-trapezoid-loop"]
-CASES = [*SMALL, *(random_case(seed) for seed in range(200, 240))]
+CASES = [*SMALL, *(random_case(seed) for seed in range(200, 216))]
 
 
 def options_of(case):
@@ -39,7 +39,8 @@ def functional(case, comm, stepper, objective, guess):
 def test_value_gradient_state_and_adjoint(world, case, objective):
     stepper = STEPPERS[case.seed % len(STEPPERS)]
     guesses = ("zero", "constant", "coarse", "nested")
-    for guess in guesses if case in SMALL else guesses[case.seed // 4 % 4 :][:1]:
+    small = case in SMALL and objective == "running"
+    for guess in guesses if small else guesses[case.seed // 4 % 4 :][:1]:
         ours, serial = (
             functional(case, comm, stepper, objective, guess) for comm in (world, pint.SerialComm())
         )
@@ -71,12 +72,12 @@ def test_value_gradient_state_and_adjoint(world, case, objective):
         )
 
 
-@pytest.mark.parametrize("case", [*SMALL, random_case(201), random_case(202)], ids=str)
-@pytest.mark.parametrize("stepper", STEPPERS)
+@pytest.mark.parametrize("case", SMALL, ids=str)
+@pytest.mark.parametrize("stepper", ["pendulum", "dahlquist-trapezoid-loop"])
 def test_exact_sweeps_are_the_gradient_of_the_value(world, case, stepper):
     """Sequential sweeps over ranks, and MGRIT cycles until nothing changes, agree."""
     problem = small_problem(case.grid(world), stepper, "running")
-    cycles = pint.Accuracy(case.steps + 1)
+    cycles = pint.Accuracy(max(1, case.steps // 2))  # FCF is exact after half as many intervals
     rf = pint.ReducedFunctional(problem, accuracy=cycles)
     control = random_control(problem.controls)
     state, adjoint = rf.new_state(), rf.new_adjoint()

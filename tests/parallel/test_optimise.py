@@ -24,7 +24,7 @@ def training(comm, levels, method):
     controls = network.controls(grid)
     x, labels = generate(20, seed=0)
     problem = network.problem(controls, x, labels, Regularisation(1e-3, 1e-3, 1e-3, 1e-3))
-    functional = pint.ReducedFunctional(problem, accuracy=pint.Accuracy(12))
+    functional = pint.ReducedFunctional(problem, accuracy=pint.Accuracy(4))
     return method(functional, network.random_control(controls, seed=1))
 
 

@@ -12,7 +12,7 @@ from recursions import Recursion, dahlquist
 
 import pint
 
-CASES = [*SMALL, *(random_case(seed) for seed in range(30))]
+CASES = [*SMALL, *(random_case(seed) for seed in range(12))]
 ARRANGEMENTS = [("F", "V", 1.0), ("FCF", "V", 1.0), ("FCFCF", "F", 1.0), ("FCF", "F", 0.7)]
 
 
@@ -53,7 +53,7 @@ def test_trajectory_residuals_and_counts(world, case, reverse, guess):
     assert tuple(counts) == solver.steps_evaluated
 
 
-@pytest.mark.parametrize("case", CASES[:12], ids=str)
+@pytest.mark.parametrize("case", CASES[4:12], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_all_ranks_stop_at_a_tolerance_together(world, case, reverse):
     rest = (reverse, ARRANGEMENTS[1], "zero", pint.Accuracy(20, relative=1e-5), True)
@@ -64,7 +64,7 @@ def test_all_ranks_stop_at_a_tolerance_together(world, case, reverse):
     assert_same_trajectory(grid, y, expected, reverse)
 
 
-@pytest.mark.parametrize("case", CASES[:20], ids=str)
+@pytest.mark.parametrize("case", CASES[:14], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_marching_from_rank_to_rank(world, case, reverse):
     grid = case.grid(world)

@@ -1,0 +1,122 @@
+"""An exception on one rank ends the run on all of them, soon and with its message."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 60  # to start Python several times on a busy machine; a hang has no end
+
+PROGRAM = """
+import sys
+import pint
+import registry
+
+comm = pint.world()
+where = sys.argv[1]
+
+def mistake(*arguments, **options):
+    if comm.rank == comm.size - 1:
+        raise RuntimeError("the user's mistake")
+    return None
+
+class Stepper(registry.Pendulum):
+    def step(self, s, *arguments, **options):
+        if where == "step" and s.level == 0 and (s.index == 15).any():
+            raise RuntimeError("the user's mistake")
+        return super().step(s, *arguments, **options)
+
+stepper = Stepper()
+grid = pint.TimeGrid.uniform(1.0, 16, coarsening=2, levels=3, comm=comm)
+controls = pint.ControlSpace(grid, u=pint.TimeControl(2), theta=pint.SharedControl(2))
+adjoint, objective = registry.PendulumAdjoint(stepper), registry.RunningCost()
+if where == "adjoint":
+    adjoint.step = mistake
+if where == "objective":
+    objective.terminal = mistake
+problem = pint.Problem(grid, stepper, adjoint, objective, controls)
+functional = pint.ReducedFunctional(problem)
+callback = mistake if where == "callback" else None
+pint.minimize(functional, controls.control(theta=0.5), iterations=3, callback=callback)
+print("came to an end")
+"""
+
+
+def run(*command):
+    """Run a program; return its exit status and all that it printed. It never outlives the test."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        # More ranks than cores, and as root, which Open MPI refuses unless told.
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    }
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        pytest.fail(f"no end after {SECONDS} s:\n{output}")
+    return process.returncode, output
+
+
+@cache
+def launcher():
+    """Return the command that starts two ranks; empty, for one rank, where there is no MPI."""
+    if importlib.util.find_spec("mpi4py") is None:
+        return []
+    import mpi4py
+
+    beside = str(Path(mpi4py.get_config().get("mpicc", "")).parent)
+    for path in (beside, None):
+        found = shutil.which("mpiexec", path=path)
+        probe = "from mpi4py import MPI; assert MPI.COMM_WORLD.size == 2"
+        if found and run(found, "-n", "2", sys.executable, "-c", probe)[0] == 0:
+            return [found, "-n", "2"]
+    return []
+
+
+@pytest.mark.parametrize("where", ["step", "adjoint", "objective", "callback"])
+def test_a_mistake_in_the_users_code(where):
+    status, output = run(*launcher(), sys.executable, "-c", PROGRAM, where)
+    assert status != 0, output
+    assert "RuntimeError: the user's mistake" in output
+    assert "came to an end" not in output
+
+
+def test_the_same_program_without_a_mistake():
+    status, output = run(*launcher(), sys.executable, "-c", PROGRAM, "nowhere")
+    assert status == 0, output
+    assert output.count("came to an end") == (2 if launcher() else 1)
+
+
+def test_a_test_that_fails_on_one_rank(tmp_path):
+    """The hook of tests/parallel: the other rank waits for a message, and is ended."""
+    shutil.copy(ROOT / "tests" / "parallel" / "conftest.py", tmp_path)
+    (tmp_path / "test_one_rank.py").write_text(
+        "def test_one_rank(world):\n"
+        "    assert world.rank != world.size - 1, 'the last rank fails'\n"
+        "    world.Barrier()\n",
+        encoding="utf-8",
+    )
+    options = ("-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
+    status, output = run(*launcher(), sys.executable, "-m", "pytest", *options, str(tmp_path))
+    assert status != 0, output
+    assert "the last rank fails" in output
