@@ -132,7 +132,7 @@ def parser(comm: Any) -> Parser:
     option("--cycles", type=integer(1), metavar="k",
            help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30)")  # fmt: skip
     option("--tolerance", type=number(), metavar="R",
-           help="residual that ends a solve, also relative to the states (mgrit: 1e-12)")  # fmt: skip
+           help="residual that ends a solve, also relative to states (mgrit: 1e-12)")  # fmt: skip
     option("--initial-guess", choices=["zero", "constant", "nested"], default="nested",
            help="of the very first solve")  # fmt: skip
 

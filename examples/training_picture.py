@@ -94,4 +94,11 @@ def draw_convergence(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
         percent.plot(iterations, accuracies, style, lw=0.8, label=name.replace("_", " "))
     percent.set(ylabel="accuracy (%)", ylim=(0, 100))
     lines = [*axis.get_lines(), *percent.get_lines()]
-    percent.legend(lines, [line.get_label() for line in lines], fontsize="small", loc="best")
+    axis.legend(
+        lines,
+        [line.get_label() for line in lines],
+        fontsize="small",
+        ncols=3,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+    )
