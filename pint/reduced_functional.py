@@ -36,6 +36,13 @@ class State:
     control: Control | None = None
     convergence: Convergence | None = None
 
+    @property
+    def solved_control(self) -> Control:
+        """The control; ValueError if no solve has been made yet."""
+        if self.control is None:
+            raise ValueError("the state has not been solved: call `state_cycles` first.")
+        return self.control
+
 
 @dataclass
 class AdjointState:
@@ -186,7 +193,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def objective(self, state: State) -> Value:
         """Return the objective of a solved state; no step is evaluated."""
-        control, objective = _control_of(state), self.problem.objective
+        control, objective = state.solved_control, self.problem.objective
         total = self._summed_cost(state)
         cost = float(objective.outer(total))
         regularisation = sum(float(r.value(control)) for r in self.problem.regularisers)
@@ -194,7 +201,7 @@ class ReducedFunctional:
 
     def _summed_cost(self, state: State) -> float:
         """Return ``sum_n l_n + psi``."""
-        problem, control = self.problem, _control_of(state)
+        problem, control = self.problem, state.solved_control
         theta, local = control.shared, 0.0
         if problem.objective.has_step_cost:
             for rows, after, s, u in finest_steps(problem, control):
@@ -210,7 +217,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def adjoint_cycles(self, adjoint: AdjointState, state: State, accuracy: Accuracy) -> None:
         """Solve the adjoint equation at a solved state, in place."""
-        sweep = AdjointSweep(self.problem, _control_of(state), state.trajectory)
+        sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
         first = adjoint.explicit is None
         adjoint.explicit, sources = self._linearised_cost(adjoint, state)
         if first:
@@ -222,7 +229,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
-        sweep = AdjointSweep(self.problem, _control_of(state), state.trajectory)
+        sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
         adjoint.explicit, sources = self._linearised_cost(adjoint, state)
         adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, sources)
 
@@ -232,7 +239,7 @@ class ReducedFunctional:
         Row j of the sources is the derivative with respect to the state at point
         ``grid.last - j``; None if there is no step cost.
         """
-        problem, control = self.problem, _control_of(state)
+        problem, control = self.problem, state.solved_control
         grid, objective, theta = problem.grid, problem.objective, control.shared
         explicit, sources = problem.controls.zeros(), None
         at_end = problem.space.allocate(1)
@@ -284,7 +291,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
         """Return dJ from a solved state and adjoint: all steps, and no cycle more."""
-        problem, control, theta = self.problem, _control_of(state), _control_of(state).shared
+        problem, control, theta = self.problem, state.solved_control, state.solved_control.shared
         derivative = Control(problem.controls, _explicit_of(adjoint).vector.copy())
         by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
         for rows, _, s, u in finest_steps(problem, control):
@@ -318,12 +325,6 @@ class ReducedFunctional:
             "step may be unstable at that size: use fewer levels, a smaller coarsening factor or "
             "more steps."
         )
-
-
-def _control_of(state: State) -> Control:
-    if state.control is None:
-        raise ValueError("the state has not been solved: call `state_cycles` first.")
-    return state.control
 
 
 def _explicit_of(adjoint: AdjointState) -> Control:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,9 @@ from pint.optimise.result import Iterate, Result, Status
 from pint.reduced_functional import AdjointState, ReducedFunctional, State, Value
 
 Callback = Callable[[Iterate, Control, State], None]
+
+
+MOST_EFFORT = 16
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,13 @@ def descend(
 
     Each solve starts from the last trajectories. Trial states are computed on a second
     trajectory, so that a rejected trial leaves the accepted state as it was; the accepted
-    trial's state is the next one and is not solved again. When no step is accepted along a
-    quasi-Newton direction, its pairs are dropped and the negative gradient is tried.
+    trial's state is the next one and is not solved again.
+
+    The result does not depend on inexact numbers. When no step is accepted, the reason may be
+    the error of the objectives that are compared: state, adjoint and gradient are then solved
+    with twice as many cycles, and so are the trials, again and again up to `MOST_EFFORT`
+    times as many in this update. After that the quasi-Newton pairs are dropped. A gradient below
+    the tolerance is confirmed with exact solves before the loop ends.
 
     Parameters
     ----------
@@ -95,28 +104,23 @@ def _descend(
     options: Options,
     callback: Callback | None,
 ) -> Result:
-    space, started = functional.problem.controls, time.perf_counter()
+    started, space = time.perf_counter(), functional.problem.controls
     hessian, line_search = options.hessian, options.line_search
     step, rejected = options.step, 0
     history: list[Iterate] = []
 
-    control = space.project(control)
-    state, adjoint = functional.new_state(), functional.new_adjoint()
-    trials = Trials(functional, accuracy)
-    functional.state_cycles(state, control, accuracy)
-    value = functional.objective(state)
-    functional.require_finite(value)
-    functional.adjoint_cycles(adjoint, state, accuracy)
-    gradient = space.riesz(functional.derivative_of(state, adjoint))
-
+    point, trials = Point(functional), Trials(functional)
+    point.solve_state(space.project(control), accuracy)
+    functional.require_finite(point.value)
+    point.solve_adjoint(accuracy)
     while True:
         iterate = Iterate(
             iteration=len(history),
-            objective=value.objective,
-            cost=value.cost,
-            gradient_norm=space.norm(control - space.project(control - gradient)),
-            state_residual=residual(state),
-            adjoint_residual=residual(adjoint),
+            objective=point.value.objective,
+            cost=point.value.cost,
+            gradient_norm=point.gradient_norm,
+            state_residual=residual(point.state),
+            adjoint_residual=residual(point.adjoint),
             step=step,
             line_search_trials=rejected,
             seconds=time.perf_counter() - started,
@@ -124,50 +128,103 @@ def _descend(
         )
         history.append(iterate)
         if callback is not None:
-            callback(iterate, control, state)
-        if iterate.gradient_norm <= options.gradient_tolerance:
-            status = Status.CONVERGED
-            break
+            callback(iterate, point.control, point.state)
+        if point.gradient_norm <= options.gradient_tolerance:
+            point.solve_exactly()
+            if point.gradient_norm <= options.gradient_tolerance:
+                status = Status.CONVERGED
+                break
         if iterate.iteration == options.iterations:
             status = Status.ITERATION_LIMIT
             break
 
-        # Control update; the state sweeps of the trials run on a trajectory of their own.
-        direction = descent_direction(control, gradient, hessian)
-        move = partial(trials.move, state, gradient, direction)
-        accepted, rejected = line_search.search(move, value.objective, options.step)
-        if accepted is None and hessian.pairs:
-            hessian = hessian.cleared()
-            move = partial(trials.move, state, gradient, -gradient)
-            accepted, more = line_search.search(move, value.objective, options.step)
+        # Control update: state sweeps of the trials, on a trajectory of their own
+        accepted, rejected, solves = None, 0, accuracy
+        while True:
+            may_refine = solves.cycles < MOST_EFFORT * accuracy.cycles
+            direction = descent_direction(point.control, point.gradient, hessian)
+            move = partial(trials.move, point, direction, solves, may_refine)
+            accepted, more = line_search.search(move, point.value.objective, options.step)
             rejected += more
+            if accepted is not None or line_search.decrease is None:
+                break
+            if trials.inexact and may_refine:
+                solves = replace(solves, cycles=2 * solves.cycles)
+                point.solve_state(point.control, solves)
+                point.solve_adjoint(solves)
+            elif hessian.pairs:
+                hessian = hessian.cleared()
+            else:
+                break
         if accepted is None:
-            status = Status.LINE_SEARCH_FAILED if line_search.decrease else Status.NOT_FINITE
+            finite = math.isfinite(trials.value.objective)
+            status = Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
             break
-        step, old_control, old_gradient = accepted.step, control, gradient
-        control, value = trials.control, trials.value
-        state, trials.state = trials.state, state
+        step, old_control, old_gradient = accepted.step, point.control, point.gradient
+        point.accept(trials)
 
         # Adjoint sweep and gradient
-        functional.adjoint_cycles(adjoint, state, accuracy)
-        gradient = space.riesz(functional.derivative_of(state, adjoint))
-        hessian = hessian.updated(control - old_control, gradient - old_gradient)
+        point.solve_adjoint(accuracy)
+        hessian = hessian.updated(point.control - old_control, point.gradient - old_gradient)
 
-    # The reported optimum is never an inexact number.
-    functional.propagate(state, control)
-    functional.propagate_adjoint(adjoint, state)
-    value = functional.objective(state)
-    gradient = space.riesz(functional.derivative_of(state, adjoint))
+    point.solve_exactly()
     return Result(
-        control=control,
-        objective=value.objective,
-        cost=value.cost,
-        gradient_norm=space.norm(control - space.project(control - gradient)),
+        control=point.control,
+        objective=point.value.objective,
+        cost=point.value.cost,
+        gradient_norm=point.gradient_norm,
         status=status,
         iterations=history[-1].iteration,
         history=tuple(history),
-        state=state,
+        state=point.state,
     )
+
+
+class Point:
+    """The iterate: a control with its state, objective, adjoint and gradient. Changes in place."""
+
+    def __init__(self, functional: ReducedFunctional) -> None:
+        self.functional = functional
+        self.state, self.adjoint = functional.new_state(), functional.new_adjoint()
+        self.value: Value
+        self.gradient: Control
+
+    @property
+    def control(self) -> Control:
+        """The control that the state belongs to."""
+        return self.state.solved_control
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of the projected gradient ``c - P[c - g]``, of the gradient without bounds."""
+        space, control = self.control.space, self.control
+        return space.norm(control - space.project(control - self.gradient))
+
+    def solve_state(self, control: Control, accuracy: Accuracy) -> None:
+        """Move to `control`: state sweep and objective. Collective."""
+        self.functional.state_cycles(self.state, control, accuracy)
+        self.value = self.functional.objective(self.state)
+
+    def solve_adjoint(self, accuracy: Accuracy) -> None:
+        """Adjoint sweep and gradient. Collective."""
+        self.functional.adjoint_cycles(self.adjoint, self.state, accuracy)
+        self._set_gradient()
+
+    def solve_exactly(self) -> None:
+        """State, objective, adjoint and gradient by sequential stepping. Collective."""
+        self.functional.propagate(self.state, self.control)
+        self.value = self.functional.objective(self.state)
+        self.functional.propagate_adjoint(self.adjoint, self.state)
+        self._set_gradient()
+
+    def _set_gradient(self) -> None:
+        derivative = self.functional.derivative_of(self.state, self.adjoint)
+        self.gradient = derivative.space.riesz(derivative)
+
+    def accept(self, trials: Trials) -> None:
+        """Take over control, state and objective of the last trial; no copy is made."""
+        self.state, trials.state = trials.state, self.state
+        self.value = trials.value
 
 
 class Trials:
@@ -175,30 +232,40 @@ class Trials:
 
     Attributes
     ----------
-    control, value, state
+    state, value
         Of the last trial.
     """
 
-    def __init__(self, functional: ReducedFunctional, accuracy: Accuracy) -> None:
+    def __init__(self, functional: ReducedFunctional) -> None:
         self.functional = functional
-        self.accuracy = accuracy
         self.state = functional.new_state()
-        self.control: Control
         self.value: Value
 
-    def move(self, start: State, gradient: Control, direction: Control, step: float) -> Trial:
-        """Make the trial ``P[c + step direction]`` from the control and state `start`. Collective.
+    def move(
+        self,
+        start: Point,
+        direction: Control,
+        accuracy: Accuracy,
+        refinable: bool,
+        step: float,
+    ) -> Trial:
+        """Make the trial ``P[c + step direction]`` from the point `start`. Collective.
 
         The state is solved from the trajectory of `start`, which stays as it is.
         """
-        functional, control = self.functional, start.control
-        self.control = functional.problem.controls.project(control + step * direction)
-        functional.copy_guess(start, self.state)
+        functional, space = self.functional, direction.space
+        control = space.project(start.control + step * direction)
+        functional.copy_guess(start.state, self.state)
         with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
-            functional.state_cycles(self.state, self.control, self.accuracy)
+            functional.state_cycles(self.state, control, accuracy)
             self.value = functional.objective(self.state)
-        predicted = functional.problem.controls.inner(gradient, self.control - control)
-        return Trial(step, self.value.objective, predicted)
+        predicted = space.inner(start.gradient, control - start.control)
+        return Trial(step, self.value.objective, predicted, refinable and self.inexact)
+
+    @property
+    def inexact(self) -> bool:
+        """Whether more cycles would change the last trial's state."""
+        return self.state.convergence is not None and not self.state.convergence.converged
 
 
 def descent_direction(control: Control, gradient: Control, hessian: InverseHessian) -> Control:

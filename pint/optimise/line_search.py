@@ -19,11 +19,14 @@ class Trial:
         Objective at the trial control.
     predicted : float
         First-order change of the objective, (g, trial - control); negative for descent.
+    refinable : bool
+        Whether a more accurate solve could give another objective.
     """
 
     step: float
     objective: float
     predicted: float
+    refinable: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,22 @@ class LineSearch:
     ) -> tuple[Trial | None, int]:
         """Return the accepted trial, None if there is none, and the number of rejected ones.
 
-        `evaluate` makes the trial with a given step; the accepted one is its last call.
-        Collective if `evaluate` is.
+        `evaluate` makes the trial with a given step; the accepted one is its last call. The
+        search ends early when the objective's excess does not shrink with the square of the
+        step, although the direction is one of descent: then it is the error of inexact solves,
+        if these can be refined. Collective if `evaluate` is.
         """
+        last_excess = math.inf
         for rejected in range(self.rejections + 1):
             trial = evaluate(step)
             finite = math.isfinite(trial.objective)
             if finite and self._accepts(trial, objective):
                 return trial, rejected
-            if self.decrease is None:
+            excess = trial.objective - objective
+            stalled = finite and rejected >= 4 and excess > 0.4 * last_excess
+            if self.decrease is None or (stalled and trial.refinable):
                 return None, rejected + 1
+            last_excess = excess if finite else math.inf
             step *= self.reduction if finite else self.reduction / 5
         return None, self.rejections + 1
 

@@ -48,12 +48,6 @@ def test_double_integrator(method, hessian, line_search):
     )
     # Evaluated exactly, no control is better than the optimum.
     assert result.objective >= OPTIMUM * (1 - 1e-14)
-    if method in (1, 2) and line_search.decrease is not None:
-        # The objective of one or two cycles is no exact one: near the optimum its error is larger
-        # than the decrease that Armijo's rule asks for, and the search may end there.
-        assert result.status in (pint.Status.CONVERGED, pint.Status.LINE_SEARCH_FAILED)
-        assert result.objective == pytest.approx(OPTIMUM, rel=1e-6)
-        return
     assert result.status is pint.Status.CONVERGED
     assert result.objective == pytest.approx(OPTIMUM, rel=1e-13)
     assert result.control["u"][0, 0] == pytest.approx(9.87622695991, rel=1e-7)
