@@ -124,7 +124,7 @@ def test_without_bounds_projection_is_the_identity():
 
 @st.composite
 def grids(draw):
-    steps, levels = draw(st.integers(8, 40)), draw(st.integers(1, 3))
+    steps, levels = draw(st.integers(9, 40)), draw(st.integers(1, 3))
     factors = draw(st.lists(st.integers(2, 3), min_size=levels, max_size=levels))[1:]
     sizes = draw(st.lists(st.floats(0.1, 2.0), min_size=steps, max_size=steps))
     return pint.TimeGrid(np.cumsum([-1.0, *sizes]), factors or 2, levels)
