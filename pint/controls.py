@@ -156,7 +156,7 @@ class Control:
 
     def save(self, path: str | Path) -> None:
         """Write all fields to one `.npz` file, replacing it in one step. Collective."""
-        gathered = self.gather()
+        gathered: dict[str, Any] = self.gather()
         on_root(
             self.space.comm,
             lambda: write_atomically(path, lambda file: np.savez(file, **gathered)),

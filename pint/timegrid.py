@@ -130,7 +130,7 @@ class TimeGrid:
             )
         if not np.isfinite(self.t).all() or not (np.diff(self.t) > 0).all():
             raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
-        self.comm = SerialComm() if comm is None else comm
+        self.comm: Any = SerialComm() if comm is None else comm
         self.steps = self.t.size - 1
         self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
         self.levels = len(self.coarsening) + 1

@@ -326,12 +326,13 @@ class DenseNetwork:
         weights = regularisation or Regularisation()
         openings = ["opening_weight", "opening_bias"] if self.opening == "trained" else []
         layers = ["weight", "bias"]
-        regularisers = [
+        closings = ["classification_weight", "classification_bias"]
+        regularisers = (
             pint.Tikhonov(weights.tikhonov, layers),
             pint.Tikhonov(weights.opening, openings),
-            pint.Tikhonov(weights.classification, ["classification_weight", "classification_bias"]),
+            pint.Tikhonov(weights.classification, closings),
             pint.Smoothness(weights.smooth, layers),
-        ]
+        )
         stepper = self.stepper(x)
         return pint.Problem(
             controls.grid,

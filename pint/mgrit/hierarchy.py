@@ -51,7 +51,7 @@ class Level:
         self.steps_evaluated = 0
         self.propagator: Propagator
         self.trajectory: Block
-        self.rhs: Block | None = None
+        self.rhs: Block = None
         self.start: Block
         if layout.level > 0:
             self.trajectory, self.rhs, self.start = (
