@@ -137,7 +137,7 @@ def parser(comm: Any) -> Parser:
            help="of the very first solve")  # fmt: skip
 
     option = new.add_argument_group("optimisation").add_argument
-    option("--iterations", type=integer(0), default=300, help="control updates")
+    option("--iterations", type=integer(0), default=200, help="control updates")
     option("--gradient-tolerance", type=number(), default=1e-6, help="gradient norm to stop at")
     option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
            help="quasi-Newton method")  # fmt: skip

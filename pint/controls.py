@@ -185,6 +185,8 @@ class ControlSpace:
 
     def __init__(self, grid: TimeGrid, **fields: ControlField) -> None:
         for name, field in fields.items():
+            if name in ("file", "allow_pickle"):  # numpy.savez means something else by these
+                raise ValueError(f"`ControlSpace({name}=...)`: a field cannot have this name.")
             if not isinstance(field, (TimeControl, SharedControl)):
                 raise TypeError(
                     f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "

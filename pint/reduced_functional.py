@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from pint.comm import ends_all_ranks, reduce
 from pint.controls import Control
 from pint.errors import NotFiniteError
@@ -101,6 +103,14 @@ class ReducedFunctional:
                 "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
                 f"got {guess!r}."
             )
+        # Every rank looks at the initial state, so that a wrong one is an error on all of them.
+        with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
+            initial = problem.stepper.initial(problem.controls.zeros().shared)
+        if np.shape(initial) != tuple(problem.space.shape):
+            raise ValueError(
+                f"`{type(problem.stepper).__name__}.initial` must return a state of shape "
+                f"{tuple(problem.space.shape)}, got {np.shape(initial)}."
+            )
         self.problem = problem
         self.comm = problem.grid.comm
         self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
@@ -118,6 +128,7 @@ class ReducedFunctional:
         )
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
+        self._vector: np.ndarray | None = None
 
     # The whole way, to `accuracy`
 
@@ -146,8 +157,11 @@ class ReducedFunctional:
     def _solved_state(self, control: Control) -> State:
         if self._state is None:
             self._state = self.new_state()
-        if self._state.control is None or self._state.control.vector is not control.vector:
+        # By value: a control may have been changed in place, and on one rank only.
+        known = self._vector is not None and np.array_equal(self._vector, control.vector)
+        if not reduce(self.comm, known, "min")[0]:
             self.state_cycles(self._state, control, self.accuracy)
+            self._vector = control.vector.copy()
         self.require_finite(self.objective(self._state))
         return self._state
 

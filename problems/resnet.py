@@ -32,11 +32,18 @@ class Activation:
 
 
 def _tanh(x: np.ndarray) -> np.ndarray:
-    return np.tanh(x, out=x)
+    # 1 - 2 / (exp(2x) + 1): without AVX-512, numpy's exp takes 0.4 of the time of its tanh.
+    x *= 2.0
+    with np.errstate(over="ignore"):  # exp = inf gives tanh = 1
+        np.exp(x, out=x)
+    x += 1.0
+    np.divide(-2.0, x, out=x)
+    x += 1.0
+    return x
 
 
 def _tanh_derivative(x: np.ndarray) -> np.ndarray:
-    np.tanh(x, out=x)
+    _tanh(x)
     x *= x
     return np.subtract(1.0, x, out=x)
 

@@ -66,7 +66,8 @@ def cycle(
         if f_cycle:
             cycle(levels[1:], smoother, f_cycle=False)
         f_relaxation(coarse)
-    fine.trajectory[as_slice(fine.c_rows)] += coarse.trajectory[1:] - coarse.start[1:]
+    # u_C += u^c - v, and v is u_C
+    fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
 
 
 def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
@@ -98,7 +99,6 @@ def _coarse_right_hand_side(coarse: Level) -> None:
     arrival, departure = coarse.receive_from_left(), coarse.send_to_right()
     coarse.wait(arrival)
     coarse.wait(departure)
-    coarse.start[...] = coarse.trajectory
     for chunk in coarse.chunks(range(coarse.layout.local_steps)):
         stepped = coarse.propagate(chunk, coarse.trajectory[as_slice(chunk)])
         coarse.rhs[as_slice(chunk, shift=1)] -= stepped

@@ -38,8 +38,6 @@ class Level:
     rhs : Block or None
         Right-hand side by row (row 0 unused): the FAS right-hand side on coarse levels; None
         stands for zero.
-    start : Block
-        The trajectory before the coarse solve, on coarse levels.
     steps_evaluated : int
         Steps of this level that this rank has evaluated so far.
     """
@@ -52,11 +50,9 @@ class Level:
         self.propagator: Propagator
         self.trajectory: Block
         self.rhs: Block = None
-        self.start: Block
         if layout.level > 0:
-            self.trajectory, self.rhs, self.start = (
-                space.allocate(layout.local_steps + 1) for _ in range(3)
-            )
+            self.trajectory = space.allocate(layout.local_steps + 1)
+            self.rhs = space.allocate(layout.local_steps + 1)
 
     # C- and F-points
 

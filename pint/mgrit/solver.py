@@ -240,7 +240,8 @@ def relaxation_counts(relaxation: str | Sequence[str], levels: int) -> tuple[int
     ValueError
         If a word is not F(CF)*, or there are not as many words as levels to relax.
     """
-    words = (relaxation,) if isinstance(relaxation, str) else tuple(relaxation)
+    several = isinstance(relaxation, Sequence) and not isinstance(relaxation, str)
+    words: tuple[str, ...] = tuple(relaxation) if several else (relaxation,)  # type: ignore[assignment]
     for word in words:
         if not isinstance(word, str) or word != "F" + "CF" * word.count("C"):
             raise ValueError(f"`relaxation` must be 'F', 'FCF', 'FCFCF', ..., got {word!r}.")

@@ -1,17 +1,14 @@
 """A dense network trained by an independent program: its history, row by row."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
+import peaks_halton
 import pytest
 
 import pint
 from problems.resnet import DenseNetwork, Regularisation, accuracy
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-import peaks_halton
 
 DATA = Path(__file__).parents[1] / "data"
 REFERENCE = json.loads((DATA / "layer_parallel_case_a.json").read_text())

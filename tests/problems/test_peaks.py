@@ -1,13 +1,8 @@
-import sys
-from pathlib import Path
-
 import numpy as np
+import peaks_halton
 import pytest
 
 from problems.peaks import CLASSES, THRESHOLDS, classify, generate, peaks
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-import peaks_halton
 
 # 3(1-x)^2 e^{-x^2-(y+1)^2} - 10(x/5-x^3-y^5) e^{-x^2-y^2} - e^{-(x+1)^2-y^2}/3 by hand
 E1 = np.exp(-1.0)

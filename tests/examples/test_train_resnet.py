@@ -1,0 +1,243 @@
+"""The example program: its numbers, its files, and one clear line for every wrong argument."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import peaks_halton
+import pytest
+import train_resnet
+
+import pint
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = json.loads((ROOT / "tests/data/layer_parallel_case_a.json").read_text())
+COLUMNS = (
+    "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
+    "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
+)
+SMALL = ["--layers", "8", "--examples", "10", "--iterations", "3"]
+
+
+def history(path):
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    assert ",".join(rows[0]) == COLUMNS
+    return np.array([[float(entry) for entry in row] for row in rows[1:]])
+
+
+def column(rows, name):
+    return rows[:, COLUMNS.split(",").index(name)]
+
+
+# Reference case A, through the command line
+
+
+@pytest.fixture
+def case_a(tmp_path):
+    """Return the options of the reference run; data and first control are in files."""
+    x_train, y_train = peaks_halton.data(500)
+    x_valid, y_valid = peaks_halton.data(200, skip=520)
+    data, control = tmp_path / "data.npz", tmp_path / "control.npz"
+    np.savez(data, x_train=x_train, y_train=y_train, x_valid=x_valid, y_valid=y_valid)
+    values = np.array(REFERENCE["initial_design"])
+    opening, layers, closing = np.split(values, [17, 17 + 32 * 65])
+    layers = layers.reshape(32, 65)
+    np.savez(
+        control,
+        opening_weight=opening[:16].reshape(8, 2),
+        opening_bias=opening[16:],
+        weight=layers[:, :64].reshape(32, 8, 8),
+        bias=layers[:, 64:],
+        classification_weight=closing[:40].reshape(5, 8),
+        classification_bias=closing[40:],
+    )
+    dt = 5 / 32
+    return [
+        *("--data", str(data), "--initial-control", str(control), "--bias", "scalar"),
+        *("--layers", "32", "--final-time", "5", "--metric", "euclidean"),
+        *("--gamma-tikhonov", repr(1e-5 / dt), "--gamma-smooth", repr(1e-5 / dt)),
+        *("--gamma-opening", "1e-5", "--gamma-classification", "1e-5"),
+        *("--gradient-tolerance", "0", "--history", str(tmp_path / "history.csv"), "--quiet"),
+    ]
+
+
+def test_sequential_history_of_reference_case_a(case_a, tmp_path):
+    train_resnet.main([*case_a, "--method", "sequential", "--iterations", "15"])
+    rows = history(tmp_path / "history.csv")
+    for name, reference in (
+        ("objective", "objective"),
+        ("loss", "loss"),
+        ("gradient_norm", "gradient_norm"),
+        ("step", "step"),
+        ("line_search_trials", "line_search"),
+        ("train_accuracy", "train_accuracy"),
+        ("validation_accuracy", "validation_accuracy"),
+    ):
+        expected = [row[reference] for row in REFERENCE["sequential"]]
+        np.testing.assert_allclose(column(rows, name), expected, rtol=1e-10, err_msg=name)
+    assert (column(rows, "state_residual") == 0).all()
+
+
+@pytest.mark.parametrize("method", ["mgrit", "one-shot"])
+def test_first_row_of_the_mgrit_run_of_reference_case_a(method, case_a, tmp_path):
+    solver = ["--levels", "2", "--coarsening", "4", "--relaxation", "FCF", "--cycles", "2"]
+    train_resnet.main(
+        [*case_a, *solver, "--method", method, "--initial-guess", "zero", "--iterations", "0"]
+    )
+    row = history(tmp_path / "history.csv")
+    expected = REFERENCE["mgrit"]["rows"][0]
+    for name in ("state_residual", "adjoint_residual", "objective", "loss", "train_accuracy"):
+        np.testing.assert_allclose(column(row, name), expected[name], rtol=1e-8, err_msg=name)
+
+
+# Behaviour
+
+
+def test_mgrit_to_tolerance_gives_the_sequential_history(tmp_path):
+    histories = []
+    for method in ("sequential", "mgrit"):
+        path = tmp_path / f"{method}.csv"
+        train_resnet.main([*SMALL, "--method", method, "--history", str(path), "--quiet"])
+        histories.append(history(path))
+    for name in ("objective", "gradient_norm", "train_accuracy", "validation_accuracy"):
+        np.testing.assert_allclose(*(column(rows, name) for rows in histories), rtol=1e-9)
+
+
+def test_saved_control_is_read_again_and_gives_the_reported_objective(tmp_path):
+    saved = str(tmp_path / "control.npz")
+    first = train_resnet.main([*SMALL, "--save", saved, "--quiet"])
+    again = train_resnet.main(
+        [*SMALL, "--initial-control", saved, "--iterations", "0", "--method", "sequential"]
+    )
+    assert again["objective"] == first["objective"]
+    with np.load(saved) as arrays:
+        assert {name: arrays[name].shape for name in arrays.files} == {
+            "opening_weight": (8, 2),
+            "opening_bias": (8,),
+            "weight": (8, 8, 8),
+            "bias": (8, 8),
+            "classification_weight": (5, 8),
+            "classification_bias": (5,),
+        }
+
+
+@pytest.mark.parametrize("options", [["--opening", "pad"], ["--data", "three.npz"]])
+def test_files_that_are_written(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((40, 3)), np.eye(2)[random.integers(2, size=40)]
+    np.savez("three.npz", x_train=x, y_train=y, x_valid=x, y_valid=y)
+    outputs = ["--plot", "plot.png", "--history", "history.csv", "--save", "control.npz"]
+    train_resnet.main([*SMALL, *options, *outputs])
+    assert Path("plot.png").read_bytes().startswith(b"\x89PNG")
+    assert len(history("history.csv")) == 4
+    assert not [name for name in os.listdir() if name.startswith(".")]  # no temporary files
+    assert "state solved exactly" in capsys.readouterr().out
+
+
+def test_one_shot_keeps_up_with_the_sequential_method():
+    """After 100 updates, N = 64, the median ratio of the objectives over three seeds is <= 1.1."""
+    ratios = []
+    for seed in ("0", "1", "2"):
+        options = ["--layers", "64", "--examples", "100", "--iterations", "100", "--seed", seed]
+        options += ["--gradient-tolerance", "0", "--quiet"]
+        sequential = train_resnet.main([*options, "--method", "sequential"])
+        one_shot = train_resnet.main([*options, "--method", "one-shot", "--cycles", "2"])
+        ratios.append(one_shot["objective"] / sequential["objective"])
+    assert np.median(ratios) <= 1.1
+
+
+# Bad input: one line that names the argument, exit code 2
+
+
+def wrong_data(**changes):
+    x, y = np.arange(20.0).reshape(10, 2), np.eye(3)[np.arange(10) % 3]
+    return {"x_train": x, "y_train": y, "x_valid": x, "y_valid": y} | changes
+
+
+Y = wrong_data()["y_train"]
+BAD_ARGUMENTS = [
+    ("--layers 0", "--layers"),
+    ("--layers x", "--layers"),
+    ("--layers 2 --coarsening 4", "--coarsening"),
+    ("--layers 8 --levels 4", "--levels"),
+    ("--levels 3 --coarsening 2,2,2", "--coarsening"),
+    ("--levels 1", "--levels"),
+    ("--relaxation FC", "--relaxation"),
+    ("--relaxation F,FCF", "--relaxation"),
+    ("--coarsening 1", "--coarsening"),
+    ("--cycles 0", "--cycles"),
+    ("--tolerance nan", "--tolerance"),
+    ("--final-time inf", "--final-time"),
+    ("--gamma-smooth -1", "--gamma-smooth"),
+    ("--activation elu", "--activation"),
+    ("--method newton", "--method"),
+    ("--opening pad --width 1", "--width"),
+    ("--no-such-option", "--no-such-option"),
+    ("--data missing.npz", "--data"),
+    ("--data text.npz", "--data"),
+    ("--data truncated.npz", "--data"),
+    ("--data array.npy", "--data"),
+    ("--data nan.npz", "x_train"),
+    ("--data labels.npz", "y_train"),
+    ("--data labels_valid.npz", "y_valid"),
+    ("--data lengths.npz", "y_train"),
+    ("--data features.npz", "x_valid"),
+    ("--data vector.npz", "y_train"),
+    ("--data words.npz", "x_train"),
+    ("--data absent.npz", "y_valid"),
+    ("--data good.npz --examples 11", "--examples"),
+    ("--initial-control good.npz", "--initial-control"),
+    ("--initial-control missing.npz", "--initial-control"),
+    ("--initial-control shapes.npz", "weight"),
+    ("--history no/such/folder/history.csv", "--history"),
+    ("--save .", "--save"),
+    ("--plot plot.xyz", "--plot"),
+]
+
+
+@pytest.fixture
+def bad_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good = wrong_data()
+    np.savez("good.npz", **good)
+    np.savez("nan.npz", **wrong_data(x_train=np.full((10, 2), np.nan)))
+    np.savez("labels.npz", **wrong_data(y_train=2 * Y))
+    np.savez("labels_valid.npz", **wrong_data(y_valid=np.ones_like(Y)))
+    np.savez("lengths.npz", **wrong_data(y_train=Y[:5]))
+    np.savez("features.npz", **wrong_data(x_valid=np.ones((10, 3))))
+    np.savez("vector.npz", **wrong_data(y_train=np.arange(10)))
+    np.savez("words.npz", **wrong_data(x_train=np.full((10, 2), "word")))
+    np.savez("absent.npz", **{name: good[name] for name in ("x_train", "y_train", "x_valid")})
+    np.save("array.npy", good["x_train"])
+    Path("text.npz").write_text("no archive")
+    Path("truncated.npz").write_bytes(Path("good.npz").read_bytes()[:200])
+    control = train_resnet.set_up(train_resnet.parser(pint.SerialComm()).parse_args(SMALL),
+                                  pint.SerialComm()).control  # fmt: skip
+    np.savez("shapes.npz", **(control.gather() | {"weight": np.zeros((7, 8, 8))}))
+
+
+@pytest.mark.parametrize(("arguments", "name"), BAD_ARGUMENTS)
+def test_bad_argument(arguments, name, bad_files, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train_resnet.main([*SMALL, *arguments.split()])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("train_resnet.py: error: ")
+    assert message.count("\n") == 1
+    assert name in message
+
+
+def test_state_that_becomes_infinite_is_one_line_too(tmp_path, capsys):
+    control = train_resnet.set_up(train_resnet.parser(pint.SerialComm()).parse_args(SMALL),
+                                  pint.SerialComm()).control  # fmt: skip
+    huge = control.space.control(**(control.gather() | {"weight": np.full((8, 8, 8), 1e200)}))
+    huge.save(tmp_path / "huge.npz")
+    options = ["--activation", "relu", "--initial-control", str(tmp_path / "huge.npz"), "--quiet"]
+    with pytest.raises(SystemExit) as ended, np.errstate(all="ignore"):
+        train_resnet.main([*SMALL, *options])
+    assert ended.value.code == 1
+    assert "not finite" in capsys.readouterr().err
