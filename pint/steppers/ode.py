@@ -1,0 +1,53 @@
+"""Ordinary differential equations y' = f(t, y, u, theta), to be advanced by a scheme."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from pint.interface import Fields
+
+
+class ODE(ABC):
+    r"""The right-hand side f of ``y' = f(t, y, u, theta)`` and its derivatives.
+
+    All methods work on batches: states have shape (B, \*shape), blocks of u (B, \*field shape),
+    times (B,). The control is constant over a step.
+
+    Attributes
+    ----------
+    initial_state : array_like
+        y_0, where it does not depend on theta; its shape is that of a state.
+    """
+
+    initial_state: Any
+
+    @abstractmethod
+    def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
+        """Return f, shape of `y`. Never changes its arguments."""
+
+    @abstractmethod
+    def f_vjp(
+        self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, lam: np.ndarray
+    ) -> tuple[np.ndarray, Fields, Fields]:
+        """Return ``f_y^T lam``, ``f_u^T lam`` and ``f_theta^T lam``, the last two by field name.
+
+        The first two have a leading axis of length B; the last is summed over the batch. A field
+        left out has derivative zero.
+        """
+
+    def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
+        """Return f_y, shape (B, d, d), states being vectors of length d; for implicit schemes."""
+        raise TypeError(
+            f"{type(self).__name__} defines no `jacobian`, which implicit schemes need."
+        )
+
+    def initial(self, theta: Fields) -> Any:
+        """Return y_0(theta); by default `initial_state`."""
+        return np.asarray(self.initial_state, dtype=float)
+
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
+        """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing depends on theta."""
+        return {}
