@@ -1,0 +1,143 @@
+"""The methods of scipy on problems with known optima, with and without bounds."""
+
+import linear_quadratic
+import numpy as np
+import pytest
+
+import pint
+from pint.optimise.scipy_adaptor import WITH_BOUNDS, WITHOUT_BOUNDS
+
+OPTIMUM = 5.06187699853476e-2  # the double integrator, N = 20, from its Riccati recursion
+
+
+def functional(levels=1, steps=20, t=None, **bounds):
+    grid = pint.TimeGrid.uniform(1.0, steps, 4, levels) if t is None else pint.TimeGrid(t)
+    return pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(grid, **bounds))
+
+
+def solve(rf, method, **options):
+    settings = {"gradient_tolerance": 1e-8, "iterations": 300} | options
+    return pint.minimize(rf, rf.problem.controls.zeros(), f"scipy:{method}", **settings)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("method", [*WITH_BOUNDS, "BFGS", "CG"])
+def test_optimum_without_bounds(method, levels):
+    result = solve(functional(levels), method)
+    assert result.status is pint.Status.CONVERGED
+    assert result.gradient_norm <= 1e-8
+    np.testing.assert_allclose(result.objective, OPTIMUM, rtol=1e-12)
+
+
+def test_newton_cg_comes_as_near_as_differences_of_gradients_let_it():
+    result = solve(functional(), "Newton-CG")
+    np.testing.assert_allclose(result.objective, OPTIMUM, rtol=1e-10)
+    assert result.status in (pint.Status.CONVERGED, pint.Status.LINE_SEARCH_FAILED)
+
+
+@pytest.mark.parametrize("method", WITH_BOUNDS)
+def test_bounds(method):
+    rf = functional(lower=-1.0, upper=2.0)
+    own = pint.minimize(rf, rf.problem.controls.zeros(), gradient_tolerance=1e-9)
+    result = solve(rf, method)
+    assert result.status is pint.Status.CONVERGED
+    np.testing.assert_allclose(result.objective, own.objective, rtol=1e-8)
+    np.testing.assert_allclose(result.control["u"], own.control["u"], atol=1e-5)
+    assert (result.control["u"] >= -1).all() and (result.control["u"] <= 2).all()
+    assert (result.control["u"] == 2).any() == (own.control["u"] == 2).any() or (
+        method == "trust-constr"  # an interior-point method stays off the bounds
+    )
+
+
+def test_variables_are_scaled_by_the_metric():
+    """The first step of L-BFGS-B is along -g: the Riesz gradient, whatever the steps' sizes."""
+    t = np.concatenate([np.linspace(0, 0.5, 17), np.linspace(0.5, 1, 5)[1:]])
+    rf = functional(t=t)
+    start = rf.problem.controls.zeros()
+    result = solve(rf, "L-BFGS-B", iterations=1)
+    step, gradient = result.control.vector, rf.gradient(start).vector
+    np.testing.assert_allclose(step / step[0], gradient / gradient[0], rtol=1e-10)
+
+
+def test_history_callback_and_result():
+    rows = []
+
+    def callback(iterate, control, state):
+        rows.append((iterate, control["u"].copy(), state.trajectory[-1].copy()))
+
+    rf = functional(2)
+    result = solve(rf, "L-BFGS-B", callback=callback)
+    assert [row[0] for row in rows] == list(result.history)
+    assert [row.iteration for row in result.history] == list(range(result.iterations + 1))
+    for iterate, control, end in rows:
+        exact = functional()
+        at = exact.problem.controls.control(u=control)
+        assert iterate.objective == pytest.approx(exact.value(at), rel=1e-11)
+        state = exact.new_state()
+        exact.propagate(state, at)
+        np.testing.assert_allclose(end, state.trajectory[-1], atol=1e-10)
+    np.testing.assert_array_equal(rows[-1][1], result.control["u"])
+    assert result.state.control is result.control
+    steps = [row.state_steps for row in result.history]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("method", [*WITH_BOUNDS, *WITHOUT_BOUNDS])
+@pytest.mark.parametrize("iterations", [0, 3])
+def test_iteration_limit(method, iterations):
+    result = solve(functional(), method, iterations=iterations)
+    assert result.status is pint.Status.ITERATION_LIMIT
+    assert result.iterations == iterations == len(result.history) - 1
+
+
+def test_shared_and_time_dependent_controls_together(monkeypatch):
+    import registry
+
+    grid = pint.TimeGrid.uniform(1.0, 8)
+    problem = registry.PROBLEMS["pendulum-running"](grid)
+    rf = pint.ReducedFunctional(problem)
+    start = registry.random_control(problem.controls)
+    ours = pint.minimize(rf, start, gradient_tolerance=1e-7, iterations=500)
+    theirs = pint.minimize(rf, start, "scipy:BFGS", gradient_tolerance=1e-7, iterations=500)
+    assert ours.status is theirs.status is pint.Status.CONVERGED
+    np.testing.assert_allclose(theirs.objective, ours.objective, rtol=1e-10)
+
+
+def test_an_objective_that_stops_being_finite_ends_with_the_last_good_iterate():
+    rf = functional()
+    cost = rf.problem.objective.step_cost
+    calls = []
+
+    def broken(*arguments):
+        calls.append(1)
+        return cost(*arguments) * (np.nan if len(calls) == 4 else 1.0)
+
+    object.__setattr__(rf.problem.objective, "step_cost", broken)
+    result = solve(rf, "L-BFGS-B")
+    assert result.status is pint.Status.NOT_FINITE
+    assert np.isfinite(result.objective)
+    assert result.objective == result.history[-1].objective
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "match"),
+    [
+        ("scipy:Nelder-Mead", {}, "scipy:Nelder-Mead"),
+        ("scipy:trust-ncg", {}, "nothing but the gradient"),
+        ("scipy:", {}, "L-BFGS-B"),
+        ("newton", {}, "method"),
+        ("scipy:L-BFGS-B", {"step": 1.0}, "step"),
+        ("lbfgs", {"scipy_options": {}}, "scipy_options"),
+        ("scipy:L-BFGS-B", {"iterations": -1}, "iterations"),
+    ],
+)
+def test_bad_arguments(method, options, match):
+    rf = functional()
+    with pytest.raises(ValueError, match=match):
+        pint.minimize(rf, rf.problem.controls.zeros(), method, **options)
+
+
+@pytest.mark.parametrize("method", WITHOUT_BOUNDS)
+def test_method_that_takes_no_bounds(method):
+    with pytest.raises(ValueError, match="takes no bounds"):
+        solve(functional(lower=0.0), method)
