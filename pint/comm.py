@@ -69,6 +69,31 @@ def world() -> Any:
     return MPI.COMM_WORLD
 
 
+def split(world: Any, space_size: int) -> tuple[Any, Any]:
+    """Split the ranks into time x space; return this rank's (time, space) communicators.
+
+    The ranks of one space communicator share each time point's state, those of one time
+    communicator hold the same part of the states. Ranks that follow each other share states.
+    Collective.
+
+    Raises
+    ------
+    ValueError
+        If `space_size` does not divide the number of ranks.
+    """
+    if space_size < 1 or world.size % space_size:
+        raise ValueError(
+            f"`split(space_size=...)` must divide the number of ranks, {world.size}, "
+            f"got {space_size}."
+        )
+    if world.size == 1:
+        return world, world
+    return (
+        world.Split(color=world.rank % space_size, key=world.rank),
+        world.Split(color=world.rank // space_size, key=world.rank),
+    )
+
+
 def _check_launcher(size: int, why: str) -> None:
     launched = max((int(os.environ.get(name) or 1) for name in _LAUNCHER_SIZES), default=1)
     if size == 1 and launched > 1:
@@ -132,11 +157,11 @@ class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks
 
 
 def ends_all_ranks(method: Callable[..., T]) -> Callable[..., T]:
-    """Decorate a collective method of an object with `comm`: see `ending_all_ranks`."""
+    """Decorate a collective method of an object with `ranks_to_end`: see `ending_all_ranks`."""
 
     @wraps(method)
     def guarded(self: Any, *arguments: Any, **options: Any) -> T:
-        with ending_all_ranks(self.comm):
+        with ending_all_ranks(self.ranks_to_end):
             return method(self, *arguments, **options)
 
     return guarded

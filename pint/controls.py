@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import on_root, reduce
+from pint.comm import SerialComm, on_root, reduce
 from pint.files import write_atomically
 from pint.timegrid import TimeGrid
 
@@ -22,16 +22,33 @@ class ControlField(ABC):
 
     kind: str
 
-    def __init__(self, shape: int | Sequence[int], lower: Any = None, upper: Any = None) -> None:
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        lower: Any = None,
+        upper: Any = None,
+        weight: float = 1.0,
+        comm: Any = None,
+    ) -> None:
         self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        if any(length < 1 for length in self.shape):
-            raise ValueError(f"`{self.kind}(shape=...)` must have lengths >= 1, got {shape}.")
+        self.comm: Any = SerialComm() if comm is None else comm
+        least = 0 if self.distributed else 1
+        if any(length < least for length in self.shape):
+            raise ValueError(f"`{self.kind}(shape=...)` must have lengths >= {least}, got {shape}.")
+        if not 0 < weight < np.inf:
+            raise ValueError(f"`{self.kind}(weight=...)` must be positive, got {weight}.")
+        self.weight = float(weight)
         self.lower = self._bound("lower", lower, -np.inf)
         self.upper = self._bound("upper", upper, np.inf)
         if not (self.lower <= self.upper).all():
             raise ValueError(
                 f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper."
             )
+
+    @property
+    def distributed(self) -> bool:
+        """Whether a block is distributed over more than one rank in space."""
+        return bool(self.comm.size > 1)
 
     def _bound(self, name: str, value: Any, default: float) -> np.ndarray:
         bound = np.asarray(default if value is None else value, dtype=float)
@@ -76,8 +93,10 @@ class TimeControl(ControlField):
         upper: Any = None,
         metric: Literal["time", "euclidean"] = "time",
         restrict: Literal["inject", "mean"] = "inject",
+        weight: float = 1.0,
+        comm: Any = None,
     ) -> None:
-        super().__init__(shape, lower, upper)
+        super().__init__(shape, lower, upper, weight, comm)
         if metric not in ("time", "euclidean"):
             raise ValueError(f"`TimeControl(metric=...)` is 'time' or 'euclidean', got {metric!r}.")
         if restrict not in ("inject", "mean"):
@@ -89,7 +108,9 @@ class TimeControl(ControlField):
 
 
 class SharedControl(ControlField):
-    """Parameters that all time steps share (theta), the same on every rank; Euclidean metric.
+    """Parameters that all time steps share (theta), the same on every rank in time.
+
+    The inner product is ``weight <a, b>``.
 
     Parameters
     ----------
@@ -97,6 +118,11 @@ class SharedControl(ControlField):
         Shape of the parameters.
     lower, upper : array_like, optional
         Bounds, broadcast to `shape`.
+    weight : float
+        Factor of the inner product, dimensionless; a cell volume, say.
+    comm : communicator, optional
+        The ranks in space that the parameters are distributed over, along their first axis;
+        `shape` is then this rank's part. By default each of these ranks has all of them.
     """
 
     kind = "SharedControl"
@@ -149,18 +175,26 @@ class Control:
 
     def gather(self) -> dict[str, np.ndarray]:
         """Return all fields with the blocks of all time steps, on every rank. Collective."""
-        gathered = {name: self[name].copy() for name in self.space.shared_fields}
-        for name in self.space.time_fields:
-            gathered[name] = np.concatenate(self.space.comm.allgather(self[name]))
-        return {name: gathered[name] for name in self.space.fields}
+        gathered = {}
+        for name, field in self.space.fields.items():
+            values = self[name].copy()
+            if name in self.space.time_fields:
+                values = np.concatenate(self.space.comm.allgather(values))
+            if field.distributed:
+                axis = 1 if name in self.space.time_fields else 0
+                values = np.concatenate(field.comm.allgather(values), axis=axis)
+            gathered[name] = values
+        return gathered
 
     def save(self, path: str | Path) -> None:
         """Write all fields to one `.npz` file, replacing it in one step. Collective."""
         gathered: dict[str, Any] = self.gather()
-        on_root(
-            self.space.comm,
-            lambda: write_atomically(path, lambda file: np.savez(file, **gathered)),
-        )
+        space = self.space
+
+        def write() -> None:
+            write_atomically(path, lambda file: np.savez(file, **gathered))
+
+        on_root(space.space_comm, lambda: on_root(space.comm, write))
 
 
 class ControlSpace:
@@ -197,14 +231,23 @@ class ControlSpace:
         self.fields = dict(fields)
         self.time_fields = {n: f for n, f in fields.items() if isinstance(f, TimeControl)}
         self.shared_fields = {n: f for n, f in fields.items() if isinstance(f, SharedControl)}
-        # Time-dependent fields first: their part of a vector is distributed, the rest replicated.
+        self.space_comm = next((f.comm for f in fields.values() if f.distributed), SerialComm())
+        # Fields that are distributed alike lie together, so that one product serves them all.
         self.places: dict[str, tuple[slice, tuple[int, ...]]] = {}
-        self.size = 0
-        for name, field in self.time_fields.items():
-            self._place(name, (grid.local_steps, *field.shape))
-        self._distributed = self.size
-        for name, field in self.shared_fields.items():
-            self._place(name, field.shape)
+        self.size, self._parts = 0, []
+        for some in (self.time_fields, self.shared_fields):
+            for distributed in (True, False):
+                start = self.size
+                for name, field in some.items():
+                    if field.distributed is distributed:
+                        steps = (grid.local_steps,) if name in self.time_fields else ()
+                        self._place(name, (*steps, *field.shape))
+                self._parts.append(slice(start, self.size))
+        self._lengths = {
+            name: field.comm.allgather(field.shape[0])
+            for name, field in fields.items()
+            if field.distributed
+        }
         self.weights = self._metric_weights()
         self.lower = self._spread({name: field.lower for name, field in fields.items()})
         self.upper = self._spread({name: field.upper for name, field in fields.items()})
@@ -234,11 +277,12 @@ class ControlSpace:
     def _metric_weights(self) -> np.ndarray:
         """Return the metric's diagonal."""
         vector = np.ones(self.size)
-        for name, field in self.time_fields.items():
-            if field.metric == "time":
-                where, shape = self.places[name]
+        for name, field in self.fields.items():
+            where, shape = self.places[name]
+            vector[where] = field.weight
+            if isinstance(field, TimeControl) and field.metric == "time":
                 dt = self.grid.dt.reshape((-1,) + (1,) * len(field.shape))
-                vector[where].reshape(shape)[...] = dt
+                vector[where].reshape(shape)[...] *= dt
         return vector
 
     def zeros(self) -> Control:
@@ -270,12 +314,22 @@ class ControlSpace:
         shape = self.fields[name].shape
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
-        whole = (self.grid.steps, *shape) if name in self.time_fields else shape
-        if name in self.time_fields and array.shape == whole:
-            target[...] = array[self.grid.first : self.grid.last]
-        elif array.ndim == 0 or array.shape == shape:
+        if array.ndim == 0:
             target[...] = array
+            return
+        if name in self._lengths:
+            lengths = self._lengths[name]
+            start = sum(lengths[: self.fields[name].comm.rank])
+            part = slice(start, start + lengths[self.fields[name].comm.rank])
+            shape = (sum(lengths), *shape[1:])
         else:
+            part = slice(None)
+        if name in self.time_fields and array.shape == (self.grid.steps, *shape):
+            target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
+        elif array.shape == shape:
+            target[...] = array[part]
+        else:
+            whole = (self.grid.steps, *shape) if name in self.time_fields else shape
             raise ValueError(f"the control's `{name}` must have shape {whole}, got {array.shape}.")
 
     def load(self, path: str | Path) -> Control:
@@ -288,7 +342,7 @@ class ControlSpace:
         ValueError
             If the file is not an `.npz` archive, or its fields are not this space's.
         """
-        values = on_root(self.comm, lambda: load_arrays(path))
+        values = on_root(self.space_comm, lambda: on_root(self.comm, lambda: load_arrays(path)))
         if set(values) != set(self.fields):
             raise ValueError(
                 f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
@@ -308,14 +362,22 @@ class ControlSpace:
 
     def pair(self, derivative: Control, direction: Control) -> float:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
-        split = self._distributed
-        local = derivative.vector[:split] @ direction.vector[:split]
-        shared = derivative.vector[split:] @ direction.vector[split:]
-        return float(reduce(self.comm, local)[0] + shared)
+        products = [derivative.vector[part] @ direction.vector[part] for part in self._parts]
+        in_time = reduce(self.comm, products[:2])
+        in_space = reduce(self.space_comm, in_time[0] + products[2])[0]
+        return float(in_space + in_time[1] + products[3])
+
+    def total(self, name: str, local: float) -> float:
+        """Return the sum of a number per rank, part of a sum over the blocks of a field.
+
+        Collective.
+        """
+        in_time = reduce(self.comm, local)
+        return float(reduce(self.fields[name].comm, in_time)[0])
 
     def sum_shared(self, derivative: Control) -> None:
         """Sum the shared fields of a derivative over all ranks, in place. Collective."""
-        shared = derivative.vector[self._distributed :]
+        shared = derivative.vector[self._parts[2].start :]
         shared[...] = reduce(self.comm, shared)
 
     def riesz(self, derivative: Control) -> Control:

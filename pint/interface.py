@@ -104,6 +104,11 @@ class Objective(ABC):
     """
 
     @property
+    def has_outer(self) -> bool:
+        """Whether the class defines `outer`."""
+        return type(self).outer is not Objective.outer
+
+    @property
     def has_step_cost(self) -> bool:
         """Whether the class defines `step_cost`."""
         return type(self).step_cost is not Objective.step_cost

@@ -12,7 +12,7 @@ import numpy as np
 from pint.comm import ends_all_ranks, reduce
 from pint.controls import Control
 from pint.errors import NotFiniteError
-from pint.interface import Fields, Objective, Problem
+from pint.interface import Fields, Problem
 from pint.mgrit import MGRIT, Accuracy, Convergence, Guess
 from pint.space import Block
 from pint.sweep import AdjointSweep, StateSweep, checked, finest_steps
@@ -103,6 +103,7 @@ class ReducedFunctional:
                 "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
                 f"got {guess!r}."
             )
+        problem = problem.space.adapt(problem)
         # Every rank looks at the initial state, so that a wrong one is an error on all of them.
         with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
             initial = problem.stepper.initial(problem.controls.zeros().shared)
@@ -113,6 +114,7 @@ class ReducedFunctional:
             )
         self.problem = problem
         self.comm = problem.grid.comm
+        self.ranks_to_end = self.comm if self.comm.size > 1 else problem.space.comm
         self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
         self.guess: Guess = guess
         self.state_solver, self.adjoint_solver = (
@@ -258,7 +260,7 @@ class ReducedFunctional:
         explicit, sources = problem.controls.zeros(), None
         at_end = problem.space.allocate(1)
         scale = 1.0
-        if type(objective).outer_derivative is not Objective.outer_derivative:
+        if objective.has_outer:
             scale = float(objective.outer_derivative(self._summed_cost(state)))
         if objective.has_step_cost:
             sources = self.adjoint_solver.allocate()

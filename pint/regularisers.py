@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from pint.comm import reduce
 from pint.controls import Control
 from pint.interface import Regulariser
 
@@ -88,12 +87,12 @@ class Smoothness(Regulariser):
         return first + 1, jumps, jumps / h.reshape((-1,) + (1,) * (jumps.ndim - 1))
 
     def value(self, control: Control) -> float:
-        grid, local = control.space.grid, 0.0
+        grid, total = control.space.grid, 0.0
         for name in self.fields:
             first, jumps, slopes = self._slopes(control, name)
             own = slice(0, max(grid.last - first, 0))  # the jump to the right is the neighbour's
-            local += float(np.vdot(slopes[own], jumps[own]))
-        return 0.5 * self.gamma * float(reduce(control.space.comm, local)[0])
+            total += control.space.total(name, float(np.vdot(slopes[own], jumps[own])))
+        return 0.5 * self.gamma * total
 
     def derivative(self, control: Control) -> Control:
         grid, result = control.space.grid, control.space.zeros()

@@ -8,14 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import SerialComm
+
 Block = Any
 """Many states in one array, the time point as the first axis."""
 
 
 class StateSpace(ABC):
-    """The space that one state lives in; the solver takes storage and norms from it."""
+    """The space that one state lives in; the solver takes storage and norms from it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of this rank's part of one state.
+    comm : communicator
+        The ranks that a state is distributed over; one by default.
+    """
 
     shape: tuple[int, ...]
+    comm: Any = SerialComm()
 
     @abstractmethod
     def allocate(self, count: int) -> Block:
@@ -23,12 +34,22 @@ class StateSpace(ABC):
 
     @abstractmethod
     def squared_norm(self, block: Block) -> float:
-        """Return the sum of the squared norms of all states in `block`. Not collective."""
+        """Return this rank's part of the sum of the squared norms of all states in `block`.
+
+        Summed over `comm` it is the whole. Not collective.
+        """
 
     @property
     @abstractmethod
     def state_bytes(self) -> int:
-        """The storage of one state in bytes."""
+        """The storage of this rank's part of one state in bytes."""
+
+    def adapt(self, problem: Any) -> Any:
+        """Return `problem` with states that are rows of blocks, which the sweeps work on.
+
+        The problem itself if its states are arrays already.
+        """
+        return problem
 
 
 class ArraySpace(StateSpace):

@@ -200,7 +200,8 @@ class MGRIT:
 
         def proceed(squared_residual: float, squared_norm: float) -> bool:
             nonlocal converged
-            residual, norm = reduce(self.comm, [squared_residual, squared_norm]) ** 0.5
+            in_time = reduce(self.comm, [squared_residual, squared_norm])
+            residual, norm = reduce(self.space.comm, in_time) ** 0.5
             residuals.append(float(residual))
             converged = accuracy.met_by(residuals[-1], float(norm))
             return not converged
@@ -228,7 +229,8 @@ class MGRIT:
     def bad_level(self) -> int | None:
         """Return the coarsest level whose states are not finite on some rank. Collective."""
         bad = [level.layout.level for level in self.levels if not level.is_finite]
-        worst = int(reduce(self.comm, max(bad, default=-1), "max")[0])
+        in_time = reduce(self.comm, max(bad, default=-1), "max")
+        worst = int(reduce(self.space.comm, in_time, "max")[0])
         return None if worst < 0 else worst
 
 

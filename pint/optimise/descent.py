@@ -93,7 +93,7 @@ def descend(
     NotFiniteError
         If the objective at the first control is NaN or infinite.
     """
-    with ending_all_ranks(functional.comm):
+    with ending_all_ranks(functional.ranks_to_end):
         return _descend(functional, control, accuracy, options, callback)
 
 
