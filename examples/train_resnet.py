@@ -16,19 +16,24 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import io
 import math
-import sys
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
+from arguments import (
+    Parser,
+    check_outputs,
+    integer,
+    make_grid,
+    number,
+    run,
+    solver_options,
+)
 
 import pint
-from pint.comm import ending_all_ranks, on_root
+from pint.comm import on_root
 from pint.controls import load_arrays
 from pint.files import write_atomically
 from problems import peaks
@@ -42,66 +47,6 @@ TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  t
 
 
 # Options
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong argument in one line, from rank 0, and ends every rank with code 2."""
-
-    comm: Any = pint.SerialComm()
-
-    def error(self, message: str) -> NoReturn:
-        if self.comm.rank == 0:
-            print(f"{self.prog}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-        self.comm.Barrier()
-        raise SystemExit(2)
-
-    def print_help(self, file: Any = None) -> None:
-        if self.comm.rank == 0:
-            super().print_help(file)
-
-
-def integer(least: int) -> Any:
-    """Return an argument type: an integer >= `least`."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
-        return value
-
-    return parse
-
-
-def number(positive: bool = False) -> Any:
-    """Return an argument type: a finite number > 0, or >= 0."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and (value > 0 or (value == 0 and not positive))):
-            sign = ">" if positive else ">="
-            raise argparse.ArgumentTypeError(f"must be a finite number {sign} 0, got {text!r}")
-        return value
-
-    return parse
-
-
-def integers(text: str) -> list[int]:
-    """Argument type: comma-separated integers >= 2."""
-    return [integer(2)(part) for part in text.split(",")]
-
-
-def words(text: str) -> list[str]:
-    """Argument type: comma-separated relaxations F, FCF, FCFCF, ..."""
-    for word in text.split(","):
-        if word != "F" + "CF" * word.count("C"):
-            raise argparse.ArgumentTypeError(f"must be F, FCF, FCFCF, ..., got {word!r}")
-    return text.split(",")
 
 
 def parser(comm: Any) -> Parser:
@@ -122,15 +67,8 @@ def parser(comm: Any) -> Parser:
     option("--initial-control", metavar="FILE.npz", help="start from saved weights")
     option("--seed", type=integer(0), default=0, help="of the peaks data and the first weights")
 
-    option = new.add_argument_group("time-parallel solver").add_argument
-    option("--method", choices=["sequential", "mgrit", "one-shot"], default="one-shot",
-           help="sequential and mgrit are reduced space")  # fmt: skip
-    option("--levels", type=integer(1), default=2, metavar="L", help="levels of MGRIT")
-    option("--coarsening", type=integers, default="4", metavar="m[,m...]", help="by level")
-    option("--relaxation", type=words, default="FCF", metavar="F|FCF|FCFCF[,...]", help="by level")
+    option = solver_options(new, method="one-shot")
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
-    option("--cycles", type=integer(1), metavar="k",
-           help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30)")  # fmt: skip
     option("--tolerance", type=number(), metavar="R",
            help="residual that ends a solve, also relative to states (mgrit: 1e-12)")  # fmt: skip
     option("--initial-guess", choices=["zero", "constant", "nested"], default="nested",
@@ -154,25 +92,6 @@ def parser(comm: Any) -> Parser:
     option("--plot", metavar="FILE.png", help="classified plane (two features) and convergence")
     option("--quiet", action="store_true", help="print the summary only")
     return new
-
-
-def check_outputs(options: argparse.Namespace) -> None:
-    """Raise ValueError, naming the option, if a result could not be written later."""
-    for name in ("save", "history", "plot"):
-        path = getattr(options, name)
-        if path is None:
-            continue
-        if Path(path).is_dir():
-            raise ValueError(f"argument --{name}: {path!r} is a folder")
-        try:
-            tempfile.TemporaryFile(dir=Path(path).absolute().parent).close()
-        except OSError as error:
-            reason = error.strerror or error
-            raise ValueError(f"argument --{name}: cannot write {path!r}: {reason}") from None
-    if options.plot and Path(options.plot).suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"argument --plot: {options.plot!r} must end in .png, .pdf or .svg")
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("argument --plot: needs matplotlib (pip install 'pint-control[examples]')")
 
 
 # Data
@@ -307,23 +226,9 @@ class Setup:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options))
+    on_root(comm, lambda: check_outputs(options, "save", "history", "plot"))
     data = on_root(comm, lambda: load_data(options))
-    levels = 1 if options.method == "sequential" else options.levels
-    if options.method == "one-shot" and levels < 2:
-        raise ValueError("argument --levels: one-shot needs at least 2 levels")
-    for name in ("coarsening", "relaxation"):
-        if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
-            raise ValueError(
-                f"argument --{name}: give one value, or one for each of the {levels - 1} finer "
-                f"levels, got {len(getattr(options, name))}"
-            )
-    try:
-        grid = pint.TimeGrid.uniform(
-            options.final_time, options.layers, options.coarsening, levels, comm
-        )
-    except ValueError as error:
-        raise ValueError(f"argument --coarsening/--levels: {error}") from None
+    grid = make_grid(options, options.final_time, options.layers, comm)
     features, classes = data.x_train.shape[1], data.y_train.shape[1]
     if options.opening == "pad" and options.width < features:
         raise ValueError(
@@ -343,7 +248,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     tolerance = 1e-12 if options.tolerance is None else options.tolerance
     solver: dict[str, Any] = {
         "accuracy": pint.Accuracy(options.cycles or 30, tolerance, tolerance),
-        "relaxation": options.relaxation if levels > 1 else "F",
+        "relaxation": options.relaxation if grid.levels > 1 else "F",
         "cycle": options.cycle,
         "guess": options.initial_guess,
     }
@@ -457,24 +362,7 @@ def draw_picture(
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the program; returns the numbers of its summary."""
-    try:
-        comm = pint.world()
-    except RuntimeError as error:
-        parser(pint.SerialComm()).error(str(error))
-    command = parser(comm)
-    options = command.parse_args(arguments)
-    try:
-        setup = set_up(options, comm)
-    except ValueError as error:
-        command.error(str(error))
-    with ending_all_ranks(comm):
-        try:
-            return train(options, setup)
-        except pint.NumericalError as error:
-            if comm.rank == 0:
-                print(f"{command.prog}: {error}", file=sys.stderr, flush=True)
-            comm.Barrier()
-            raise SystemExit(1) from None
+    return run(arguments, parser, set_up, train)
 
 
 if __name__ == "__main__":
