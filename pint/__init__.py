@@ -23,6 +23,7 @@ from pint.optimise import (
 from pint.reduced_functional import ReducedFunctional
 from pint.regularisers import Smoothness, Tikhonov
 from pint.space import ArraySpace, StateSpace
+from pint.steppers import ODE, RungeKutta, RunningCost, Theta
 from pint.timegrid import Steps, TimeGrid
 
 try:
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MGRIT",
+    "ODE",
     "Accuracy",
     "Adjoint",
     "ArraySpace",
@@ -55,12 +57,15 @@ __all__ = [
     "ReducedFunctional",
     "Regulariser",
     "Result",
+    "RungeKutta",
+    "RunningCost",
     "SerialComm",
     "SharedControl",
     "Smoothness",
     "StateSpace",
     "Status",
     "Steps",
+    "Theta",
     "Tikhonov",
     "TimeControl",
     "TimeGrid",

@@ -1,0 +1,23 @@
+"""Ready-made steppers, adjoints and objectives for ordinary differential equations.
+
+`pint.steppers.symbolic`, which needs sympy, is not imported here.
+"""
+
+from pint.steppers.ode import ODE
+from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
+from pint.steppers.running_cost import Lagrangian, RunningCost
+from pint.steppers.schemes import SCHEMES, scheme
+from pint.steppers.theta import Theta, ThetaAdjoint
+
+__all__ = [
+    "ODE",
+    "SCHEMES",
+    "Lagrangian",
+    "RungeKutta",
+    "RungeKuttaAdjoint",
+    "RunningCost",
+    "Tableau",
+    "Theta",
+    "ThetaAdjoint",
+    "scheme",
+]

@@ -1,0 +1,208 @@
+"""Explicit Runge-Kutta schemes, batched, and their exact discrete transposes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pint.interface import Adjoint, Fields, TimeStepper
+from pint.space import ArraySpace
+from pint.steppers.ode import ODE
+from pint.timegrid import Steps
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """The coefficients of an explicit Runge-Kutta scheme with s stages.
+
+    Stage i is ``k_i = f(t0 + c_i dt, y + dt sum_{j<i} a_ij k_j)``, the step
+    ``y + dt sum_i b_i k_i``.
+
+    Parameters
+    ----------
+    a : array_like, shape (s, s)
+        Zero on and above the diagonal.
+    b, c : array_like, shape (s,)
+        The b_i sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If sizes do not fit, a number is not finite, the scheme is implicit, or the b_i do not
+        sum to 1.
+    """
+
+    a: Any
+    b: Any
+    c: Any
+
+    def __post_init__(self) -> None:
+        a, b, c = (np.asarray(values, dtype=float) for values in (self.a, self.b, self.c))
+        if b.ndim != 1 or b.size < 1:
+            raise ValueError(f"`Tableau(b=...)` must have shape (s,), s >= 1, got {b.shape}.")
+        for name, values, shape in (("a", a, (b.size, b.size)), ("c", c, b.shape)):
+            if values.shape != shape:
+                raise ValueError(
+                    f"`Tableau({name}=...)` must have shape {shape}, because `b` has {b.size} "
+                    f"entries, got {values.shape}."
+                )
+        if not all(np.isfinite(values).all() for values in (a, b, c)):
+            raise ValueError("`Tableau(a, b, c)` contains NaN or infinity.")
+        if np.triu(a).any():
+            raise ValueError(
+                "`Tableau(a=...)` must be zero on and above the diagonal (an explicit scheme); "
+                "see `Theta` for implicit schemes."
+            )
+        if abs(b.sum() - 1.0) > 1e-12:
+            raise ValueError(f"`Tableau(b=...)` must sum to 1, got {b.sum()}.")
+        # Tuples: two equal tableaux compare equal, and nobody changes them.
+        object.__setattr__(self, "a", tuple(map(tuple, a.tolist())))
+        object.__setattr__(self, "b", tuple(b.tolist()))
+        object.__setattr__(self, "c", tuple(c.tolist()))
+
+
+TABLEAUX: Mapping[str, Tableau] = {
+    "euler": Tableau([[0]], [1], [0]),
+    "rk2": Tableau([[0, 0], [1, 0]], [1 / 2, 1 / 2], [0, 1]),
+    "rk4": Tableau(
+        [[0, 0, 0, 0], [1 / 2, 0, 0, 0], [0, 1 / 2, 0, 0], [0, 0, 1, 0]],
+        [1 / 6, 1 / 3, 1 / 3, 1 / 6],
+        [0, 1 / 2, 1 / 2, 1],
+    ),
+}
+"""Forward Euler, Heun's method of order 2, the classical method of order 4."""
+
+
+class RungeKutta(TimeStepper):
+    """An explicit Runge-Kutta step of an `ODE`; the control is constant over the step.
+
+    Parameters
+    ----------
+    ode : ODE
+    tableau : 'euler', 'rk2', 'rk4' or Tableau
+        'rk2' is Heun's method, ``y + dt/2 (k_1 + f(t1, y + dt k_1))``.
+
+    Raises
+    ------
+    TypeError
+        If `ode` is not an ODE.
+    ValueError
+        If the tableau is unknown.
+    """
+
+    batched = True
+
+    def __init__(self, ode: ODE, tableau: str | Tableau = "rk4") -> None:
+        if not isinstance(ode, ODE):
+            raise TypeError(f"`RungeKutta(ode=...)` must be an ODE, got {type(ode).__name__}.")
+        if isinstance(tableau, Tableau):
+            self.tableau = tableau
+        elif tableau in TABLEAUX:
+            self.tableau = TABLEAUX[tableau]
+        else:
+            raise ValueError(
+                f"`RungeKutta(tableau=...)` must be one of {', '.join(TABLEAUX)} or a Tableau, "
+                f"got {tableau!r}."
+            )
+        self.ode = ode
+        self._space = ArraySpace(np.shape(ode.initial_state))
+
+    @property
+    def space(self) -> ArraySpace:
+        return self._space
+
+    def initial(self, theta: Fields) -> Any:
+        return self.ode.initial(theta)
+
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+        times, states, slopes = self.stages(s, y, u, theta)
+        slopes.append(self.ode.f(times[-1], states[-1], u, theta))
+        return _advanced(y, s.dt, self.tableau.b, slopes)
+
+    def stages(
+        self, s: Steps, y: Any, u: Fields, theta: Fields
+    ) -> tuple[list[np.ndarray], list[Any], list[Any]]:
+        """Return the times (B,) and states at which f is evaluated, and f at all but the last."""
+        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        times, states, slopes = [], [], []
+        for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
+            if states:
+                slopes.append(self.ode.f(times[-1], states[-1], u, theta))
+            times.append(t0 + c * dt if c else t0)
+            states.append(_advanced(y, s.dt, row, slopes))
+        return times, states, slopes
+
+
+class RungeKuttaAdjoint(Adjoint):
+    """Transposes of a `RungeKutta` step; its stages are computed again.
+
+    Backwards through the stages, with ``l_j = f_y(t_j, Y_j)^T s_j``,
+
+        s_i = dt (b_i lam + sum_{j>i} a_ji l_j),   Phi_y^T lam = lam + sum_i l_i,
+
+    and the u- and theta-parts are sums of ``f_u^T s_i`` and ``f_theta^T s_i``. `ODE.f_vjp` is
+    evaluated once for each stage.
+
+    Parameters
+    ----------
+    stepper : RungeKutta
+    """
+
+    def __init__(self, stepper: RungeKutta) -> None:
+        self.stepper = stepper
+        self.ode = stepper.ode
+
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        return self._transposed(s, y, u, theta, lam)[0]
+
+    def control_derivative(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        return self._transposed(s, y, u, theta, lam)[1:]
+
+    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+        return self.ode.initial_vjp(theta, lam0)
+
+    def _transposed(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Any, Fields, Fields]:
+        """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``."""
+        a, b = self.stepper.tableau.a, self.stepper.tableau.b
+        times, states, _ = self.stepper.stages(s, y, u, theta)
+        du: dict[str, Any] = {}
+        dtheta: dict[str, Any] = {}
+        parts: list[Any] = []  # l_j of the later stages, the last stage first
+        for i in reversed(range(len(b))):
+            later = [a[j][i] for j in reversed(range(i + 1, len(b)))]
+            seed = s.dt * _combined([b[i], *later], [lam, *parts])
+            of_y, of_u, of_theta = self.ode.f_vjp(times[i], states[i], u, theta, seed)
+            parts.append(of_y)
+            add_fields(du, of_u)
+            add_fields(dtheta, of_theta)
+        return sum(parts, start=lam), du, dtheta
+
+
+def _advanced(y: Any, dt: Any, weights: Any, slopes: list[Any]) -> Any:
+    """Return ``y + dt sum_i weights_i slopes_i``, `y` itself if all weights are zero."""
+    if not any(weights):
+        return y
+    return y + dt * _combined(weights, slopes)
+
+
+def _combined(weights: Any, arrays: list[Any]) -> Any:
+    """Return ``sum_i weights_i arrays_i``; terms of weight zero are left out."""
+    total = None
+    for weight, array in zip(weights, arrays, strict=False):
+        if weight:
+            term = array if weight == 1 else weight * array
+            total = term if total is None else total + term
+    return 0.0 * arrays[0] if total is None else total
+
+
+def add_fields(total: dict[str, Any], values: Fields) -> None:
+    """Add derivatives by field name to `total`, in place; its arrays are replaced, not changed."""
+    for name, value in values.items():
+        total[name] = total[name] + value if name in total else value

@@ -1,0 +1,139 @@
+"""Objectives that are integrals over time: a running cost and a quadrature rule."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from pint.interface import Fields, Objective
+from pint.steppers.runge_kutta import add_fields
+from pint.timegrid import Steps
+
+
+class Lagrangian(ABC):
+    r"""The integrand L of a cost ``int L(t, y, u, theta) dt + psi(y(T), theta)``, and psi.
+
+    `value` and `gradient` work on batches: states have shape (B, \*shape), blocks of u
+    (B, \*field shape), times (B,).
+    """
+
+    @abstractmethod
+    def value(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
+        """Return L, shape (B,)."""
+
+    @abstractmethod
+    def gradient(
+        self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, weight: np.ndarray
+    ) -> tuple[np.ndarray, Fields, Fields]:
+        """Return the derivatives of ``sum_b weight_b L_b`` to y, u and theta.
+
+        `weight` has shape (B,). The last two are by field name; the first two have a leading
+        axis of length B, the last is summed over the batch. A field left out has derivative
+        zero.
+        """
+
+    def terminal(self, y: Any, theta: Fields) -> float:
+        """Return psi of one state; zero by default."""
+        return 0.0
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        """Return the derivatives of psi with respect to y and to theta by field name."""
+        return 0.0 * y, {}
+
+
+_NODES: Mapping[str, tuple[tuple[float, float], ...]] = {
+    "left": ((0.0, 1.0),),
+    "right": ((1.0, 1.0),),
+    "midpoint": ((0.5, 1.0),),
+    "trapezoid": ((0.0, 0.5), (1.0, 0.5)),
+}
+"""Where in the step, and with which weight; states are interpolated between the ends."""
+
+
+class RunningCost(Objective):
+    """A running cost, integrated by a quadrature rule, and a terminal cost.
+
+    The control is constant over a step.
+
+    ===============  ============================================================
+    ``'left'``       ``dt L(t0, y0, u)``
+    ``'right'``      ``dt L(t1, y1, u)``
+    ``'midpoint'``   ``dt L((t0 + t1) / 2, (y0 + y1) / 2, u)``
+    ``'trapezoid'``  ``dt / 2 (L(t0, y0, u) + L(t1, y1, u))``
+    ===============  ============================================================
+
+    Parameters
+    ----------
+    cost : Lagrangian
+    quadrature : 'left', 'right', 'midpoint' or 'trapezoid'
+
+    Raises
+    ------
+    TypeError
+        If `cost` is not a Lagrangian.
+    ValueError
+        If the quadrature is unknown.
+
+    Notes
+    -----
+    Steps are batches: use it with a stepper that has ``batched = True``.
+    """
+
+    def __init__(
+        self,
+        cost: Lagrangian,
+        quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
+    ) -> None:
+        if not isinstance(cost, Lagrangian):
+            raise TypeError(
+                f"`RunningCost(cost=...)` must be a Lagrangian, got {type(cost).__name__}."
+            )
+        if quadrature not in _NODES:
+            raise ValueError(
+                f"`RunningCost(quadrature=...)` must be one of {', '.join(_NODES)}, "
+                f"got {quadrature!r}."
+            )
+        self.cost = cost
+        self.quadrature = quadrature
+        self.nodes = _NODES[quadrature]
+
+    def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        total: Any = 0.0
+        for place, weight in self.nodes:
+            value = self.cost.value(t0 + place * dt, _between(y0, y1, place), u, theta)
+            total = total + weight * dt * value
+        return total
+
+    def step_cost_derivative(
+        self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
+    ) -> tuple[Any, Any, Fields, Fields]:
+        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        dy0, dy1 = np.zeros_like(y0), np.zeros_like(y1)
+        du: dict[str, Any] = {}
+        dtheta: dict[str, Any] = {}
+        for place, weight in self.nodes:
+            of_y, of_u, of_theta = self.cost.gradient(
+                t0 + place * dt, _between(y0, y1, place), u, theta, weight * dt
+            )
+            dy0 += (1 - place) * of_y
+            dy1 += place * of_y
+            add_fields(du, of_u)
+            add_fields(dtheta, of_theta)
+        return dy0, dy1, du, dtheta
+
+    def terminal(self, y: Any, theta: Fields) -> float:
+        return self.cost.terminal(y, theta)
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        return self.cost.terminal_derivative(y, theta)
+
+
+def _between(y0: Any, y1: Any, place: float) -> Any:
+    """Return the state at a place in the step, 0 its beginning and 1 its end."""
+    if place in (0.0, 1.0):
+        return y1 if place else y0
+    return (1 - place) * y0 + place * y1

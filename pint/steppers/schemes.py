@@ -1,0 +1,45 @@
+"""Time-stepping schemes by name."""
+
+from __future__ import annotations
+
+from pint.interface import Adjoint, TimeStepper
+from pint.steppers.ode import ODE
+from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint
+from pint.steppers.theta import Theta, ThetaAdjoint
+
+_EXPLICIT = {"forward-euler": "euler", "rk2": "rk2", "rk4": "rk4"}
+_IMPLICIT = {
+    "implicit-euler": "implicit-euler",
+    "backward-euler": "implicit-euler",
+    "midpoint": "midpoint",
+    "implicit-midpoint": "midpoint",
+    "crank-nicolson": "crank-nicolson",
+}
+
+SCHEMES = (*_EXPLICIT, *_IMPLICIT)
+"""All names that `scheme` knows."""
+
+
+def scheme(ode: ODE, name: str) -> tuple[TimeStepper, Adjoint]:
+    """Return a stepper of `ode` and its adjoint, the exact transpose.
+
+    Parameters
+    ----------
+    ode : ODE
+    name : str
+        ``'forward-euler'``, ``'rk2'`` (Heun), ``'rk4'``: `RungeKutta`.
+        ``'implicit-euler'`` or ``'backward-euler'``, ``'midpoint'`` or ``'implicit-midpoint'``,
+        ``'crank-nicolson'``: `Theta`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name in _EXPLICIT:
+        explicit = RungeKutta(ode, _EXPLICIT[name])
+        return explicit, RungeKuttaAdjoint(explicit)
+    if name in _IMPLICIT:
+        implicit = Theta(ode, _IMPLICIT[name])  # type: ignore[arg-type]
+        return implicit, ThetaAdjoint(implicit)
+    raise ValueError(f"`scheme(name=...)` must be one of {', '.join(SCHEMES)}, got {name!r}.")

@@ -1,0 +1,253 @@
+"""Implicit Euler, the implicit midpoint rule and Crank-Nicolson, with their exact transposes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pint.errors import NumericalError
+from pint.interface import Adjoint, Fields, TimeStepper
+from pint.space import ArraySpace
+from pint.steppers.ode import ODE
+from pint.steppers.runge_kutta import add_fields
+from pint.timegrid import Steps
+
+ITERATIONS = 30
+"""Most Newton iterations a step."""
+
+_ROUNDOFF = 8 * float(np.finfo(float).eps)
+_STAGNATION = 1e-10
+
+
+@dataclass(frozen=True)
+class _Coefficients:
+    """``z = y + explicit dt f(t0, y) + implicit dt f(t0 + at dt, z)``, ``y1 = z + beyond (z - y)``.
+
+    The steps of all the schemes have this form.
+    """
+
+    explicit: float
+    implicit: float
+    at: float
+    beyond: float
+
+
+COEFFICIENTS: Mapping[str, _Coefficients] = {
+    "implicit-euler": _Coefficients(explicit=0.0, implicit=1.0, at=1.0, beyond=0.0),
+    "midpoint": _Coefficients(explicit=0.0, implicit=0.5, at=0.5, beyond=1.0),
+    "crank-nicolson": _Coefficients(explicit=0.5, implicit=0.5, at=1.0, beyond=0.0),
+}
+
+
+class Theta(TimeStepper):
+    r"""An implicit step of an `ODE` whose states are vectors; the control is constant over it.
+
+    ====================  ==========================================================
+    ``'implicit-euler'``  ``y1 = y0 + dt f(t1, y1, u)``
+    ``'midpoint'``        ``y1 = y0 + dt f((t0 + t1) / 2, (y0 + y1) / 2, u)``
+    ``'crank-nicolson'``  ``y1 = y0 + dt / 2 (f(t0, y0, u) + f(t1, y1, u))``
+    ====================  ==========================================================
+
+    The equations are solved by Newton's method to roundoff, each step of a batch on its own;
+    where f is linear in y this takes one iteration.
+
+    Parameters
+    ----------
+    ode : ODE
+        It must define `ODE.jacobian`.
+    scheme : 'implicit-euler', 'midpoint' or 'crank-nicolson'
+
+    Raises
+    ------
+    TypeError
+        If `ode` is not an ODE or defines no `jacobian`.
+    ValueError
+        If the scheme is unknown, or states are not vectors.
+    NumericalError
+        By `step` and the adjoint, if Newton's method does not converge; it names time and step
+        size. A step from a state that is not finite gives NaN.
+    """
+
+    batched = True
+
+    def __init__(
+        self,
+        ode: ODE,
+        scheme: Literal["implicit-euler", "midpoint", "crank-nicolson"] = "implicit-euler",
+    ) -> None:
+        if not isinstance(ode, ODE):
+            raise TypeError(f"`Theta(ode=...)` must be an ODE, got {type(ode).__name__}.")
+        if scheme not in COEFFICIENTS:
+            raise ValueError(
+                f"`Theta(scheme=...)` must be one of {', '.join(COEFFICIENTS)}, got {scheme!r}."
+            )
+        if type(ode).jacobian is ODE.jacobian:
+            raise TypeError(
+                f"`Theta(ode=...)`: {type(ode).__name__} defines no `jacobian`, which implicit "
+                "schemes need."
+            )
+        shape = np.shape(ode.initial_state)
+        if len(shape) != 1:
+            raise ValueError(
+                f"`Theta(ode=...)`: implicit schemes need states that are vectors; the initial "
+                f"state of {type(ode).__name__} has shape {shape}."
+            )
+        self.ode = ode
+        self.scheme = scheme
+        self.coefficients = COEFFICIENTS[scheme]
+        self._space = ArraySpace(shape)
+
+    @property
+    def space(self) -> ArraySpace:
+        return self._space
+
+    def initial(self, theta: Fields) -> Any:
+        return self.ode.initial(theta)
+
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+        beyond = self.coefficients.beyond
+        start = None if guess is None else (guess + beyond * y) / (1 + beyond)
+        z = self.implicit_state(s, y, u, theta, start)
+        return z + beyond * (z - y) if beyond else z
+
+    def implicit_time(self, s: Steps) -> np.ndarray:
+        """Return the times, shape (B,), at which the implicit f is evaluated."""
+        return np.reshape(s.t0 + self.coefficients.at * s.dt, -1)
+
+    def implicit_state(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, start: Any = None
+    ) -> np.ndarray:
+        """Return z, the state at which the implicit f is evaluated: ``z = base + h f(t, z)``.
+
+        Parameters
+        ----------
+        s, y, u, theta
+            As in `step`.
+        start : ndarray, optional
+            Where Newton's method starts; `y` by default.
+        """
+        h, base = self.coefficients.implicit * s.dt, y
+        if self.coefficients.explicit:
+            slope = self.ode.f(np.reshape(s.t0, -1), y, u, theta)
+            base = y + self.coefficients.explicit * s.dt * slope
+        z = np.array(
+            y if start is None else start,
+            dtype=np.result_type(float, base, *u.values(), *theta.values()),
+        )
+        solvable = np.isfinite(base).all(axis=1)
+        z[~solvable] = np.nan
+        self._newton(s, z, np.flatnonzero(solvable), base, h, u, theta)
+        return z
+
+    def _newton(
+        self, s: Steps, z: Any, rows: Any, base: Any, h: Any, u: Fields, theta: Fields
+    ) -> None:
+        """Solve ``z = base + h f(t, z)`` for the given rows of z, in place.
+
+        A row that has converged is left alone, so that it does not depend on the others.
+        """
+        t = self.implicit_time(s)
+        reach = np.zeros(len(rows))  # norm of h f_y at the last iterate: what magnifies roundoff
+        last = np.full((len(rows), 1), np.inf)
+        for iteration in range(ITERATIONS + 1):
+            blocks = {name: values[rows] for name, values in u.items()}
+            slope = h[rows] * self.ode.f(t[rows], z[rows], blocks, theta)
+            residual = z[rows] - base[rows] - slope
+            size = _size(residual)
+            scale = _size(base[rows]) + _size(slope) + (1 + reach)[:, None] * _size(z[rows])
+            stagnates = (size <= _STAGNATION * scale) & (size > 0.25 * last)
+            remaining = ~((size <= _ROUNDOFF * scale) | stagnates).all(axis=1)
+            if not remaining.any():
+                return
+            rows, residual, last = rows[remaining], residual[remaining], size[remaining]
+            if iteration == ITERATIONS or not np.isfinite(residual).all():
+                break
+            blocks = {name: values[remaining] for name, values in blocks.items()}
+            matrix = self._matrix(t[rows], z[rows], h[rows], blocks, theta)
+            reach = np.abs(matrix).sum(axis=2).max(axis=1)
+            try:
+                z[rows] -= np.linalg.solve(matrix, residual[..., None])[..., 0]
+            except np.linalg.LinAlgError:
+                break
+        worst = rows[np.argmax(np.nan_to_num(last.max(axis=1), nan=np.inf))]
+        t0, dt = np.reshape(s.t0, -1)[worst], np.reshape(s.dt, -1)[worst]
+        raise NumericalError(
+            f"Newton's method of the {self.scheme} step at t = {t0:.6g} with step size {dt:.3g} "
+            f"(level {s.level}) did not converge: after {iteration} iterations the residual is "
+            f"{last.max():.2g}. Use more steps, fewer levels or a smaller coarsening factor."
+        )
+
+    def _matrix(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields) -> np.ndarray:
+        """Return ``I - h f_y``, shape (B, d, d)."""
+        jacobian = self.ode.jacobian(t, z, u, theta)
+        shape = (*z.shape, z.shape[-1])
+        if np.shape(jacobian) != shape:
+            raise ValueError(
+                f"`{type(self.ode).__name__}.jacobian` must return an array of shape {shape}, "
+                f"got {np.shape(jacobian)}."
+            )
+        return np.eye(z.shape[-1]) - h[..., None] * jacobian
+
+    def multiplier(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return z and ``mu = (I - h f_y(z))^{-T} (1 + beyond) lam`` for the adjoint."""
+        z = self.implicit_state(s, y, u, theta)
+        h = self.coefficients.implicit * s.dt
+        matrix = self._matrix(self.implicit_time(s), z, h, u, theta)
+        right = (1 + self.coefficients.beyond) * lam
+        return z, np.linalg.solve(matrix.swapaxes(1, 2), right[..., None])[..., 0]
+
+
+class ThetaAdjoint(Adjoint):
+    """Transposes of a `Theta` step, by a solve with the transposed matrix; z is computed again.
+
+    Parameters
+    ----------
+    stepper : Theta
+    """
+
+    def __init__(self, stepper: Theta) -> None:
+        self.stepper = stepper
+        self.ode = stepper.ode
+
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        weights = self.stepper.coefficients
+        _, mu = self.stepper.multiplier(s, y, u, theta, lam)
+        new = mu - weights.beyond * lam
+        if weights.explicit:
+            t0, seed = np.reshape(s.t0, -1), weights.explicit * s.dt * mu
+            new = new + self.ode.f_vjp(t0, y, u, theta, seed)[0]
+        return new
+
+    def control_derivative(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        weights = self.stepper.coefficients
+        z, mu = self.stepper.multiplier(s, y, u, theta, lam)
+        du: dict[str, Any] = {}
+        dtheta: dict[str, Any] = {}
+        evaluations = [(weights.implicit, self.stepper.implicit_time(s), z)]
+        if weights.explicit:
+            evaluations.append((weights.explicit, np.reshape(s.t0, -1), y))
+        for weight, t, state in evaluations:
+            _, of_u, of_theta = self.ode.f_vjp(t, state, u, theta, weight * s.dt * mu)
+            add_fields(du, of_u)
+            add_fields(dtheta, of_theta)
+        return du, dtheta
+
+    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+        return self.ode.initial_vjp(theta, lam0)
+
+
+def _size(vectors: np.ndarray) -> np.ndarray:
+    """Return the largest entry of each vector, for real and imaginary part on its own.
+
+    A derivative by the complex step lives in the imaginary part, which must converge too.
+    """
+    if not np.iscomplexobj(vectors):
+        return np.abs(vectors).max(axis=1)[:, None]
+    return np.stack([np.abs(vectors.real).max(axis=1), np.abs(vectors.imag).max(axis=1)], axis=1)
