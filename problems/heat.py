@@ -1,0 +1,383 @@
+"""Optimal control of the heat equation on (0, 1)^d, d = 1 or 2.
+
+    y_t = nu Laplace(y) + f (+ u),   finite differences in space, implicit one-step methods in time
+
+Three problems, named by their control:
+
+- distributed: u(x, t) on the right-hand side, y = 0 on the boundary,
+  ``J = 1/2 int int (y - y_d)^2 + alpha/2 int int u^2``
+- initial: y(x, 0) = u(x), y = 0 on the boundary,
+  ``J = 1/2 int (y(T) - y_d)^2 + alpha/2 int u^2``
+- neumann (d = 1): ``nu y_x(1, t) = u(t)``, y_x(0, t) = 0,
+  ``J = 1/2 int int (y - y_d)^2 + alpha/2 int u^2 dt``
+
+With y = 0 on the boundary the unknowns are the interior points of a uniform mesh, h = 1/(n + 1);
+with Neumann conditions the midpoints of n cells, h = 1/n. Integrals in space are sums weighted by
+h^d, in time the right rectangle rule with implicit Euler and the trapezoid rule with
+Crank-Nicolson; u is constant over a time step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+import scipy.sparse.linalg
+
+import pint
+from pint.interface import Fields
+
+Kind = Literal["distributed", "initial", "neumann"]
+Scheme = Literal["implicit-euler", "crank-nicolson"]
+Coordinates = tuple[np.ndarray, ...]
+Function = Callable[[Any], np.ndarray]
+"""Values at all mesh points, shape (points^d,) or (B, points^d), at a time or times (B, 1)."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heat-control problem, apart from its data y_0, f, y_d.
+
+    Parameters
+    ----------
+    control : 'distributed', 'initial' or 'neumann'
+    points : int
+        Unknowns n in each direction.
+    dimension : 1 or 2
+        Of space; 1 for Neumann control.
+    scheme : 'implicit-euler' or 'crank-nicolson'
+    nu : float
+        Diffusivity, > 0, length^2 / time.
+    alpha : float
+        Weight of the control's cost, > 0.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown or out of range.
+    """
+
+    control: Kind = "distributed"
+    points: int = 31
+    dimension: int = 1
+    scheme: Scheme = "implicit-euler"
+    nu: float = 0.1
+    alpha: float = 1e-2
+
+    def __post_init__(self) -> None:
+        choices: dict[str, tuple[Any, ...]] = {
+            "control": ("distributed", "initial", "neumann"),
+            "scheme": ("implicit-euler", "crank-nicolson"),
+            "dimension": (1, 2),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"`Heat({name}=...)` must be one of {allowed}, got {getattr(self, name)!r}."
+                )
+        if self.control == "neumann" and self.dimension != 1:
+            raise ValueError("`Heat(dimension=...)` must be 1 for Neumann control.")
+        if self.points < 1:
+            raise ValueError(f"`Heat(points=...)` must be at least 1, got {self.points}.")
+        for name in ("nu", "alpha"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"`Heat({name}=...)` must be positive, got {getattr(self, name)}.")
+
+    @property
+    def h(self) -> float:
+        """Mesh width."""
+        return 1.0 / (self.points if self.control == "neumann" else self.points + 1)
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return int(self.points**self.dimension)
+
+    @property
+    def volume(self) -> float:
+        """Weight h^d of a point in integrals over space."""
+        return float(self.h**self.dimension)
+
+    @property
+    def implicitness(self) -> float:
+        """1 for implicit Euler, 1/2 for Crank-Nicolson."""
+        return 1.0 if self.scheme == "implicit-euler" else 0.5
+
+    @property
+    def coordinates(self) -> tuple[np.ndarray, ...]:
+        """Coordinates of the unknowns, one array of shape (size,) for each direction."""
+        shift = 0.5 if self.control == "neumann" else 1.0
+        x = (np.arange(self.points) + shift) * self.h
+        if self.dimension == 1:
+            return (x,)
+        return tuple(grid.ravel() for grid in np.meshgrid(x, x, indexing="ij"))
+
+    @property
+    def laplacian(self) -> scipy.sparse.csc_matrix:
+        """``nu`` times the difference Laplacian, symmetric; with its boundary conditions."""
+        n = self.points
+        diagonal = np.full(n, -2.0)
+        if self.control == "neumann":
+            diagonal[0] = diagonal[-1] = -1.0 if n > 1 else 0.0
+        line = scipy.sparse.diags([np.ones(n - 1), diagonal, np.ones(n - 1)], [-1, 0, 1])
+        line = line * (self.nu / self.h**2)
+        if self.dimension == 1:
+            return line.tocsc()
+        unit = scipy.sparse.identity(n)
+        return (scipy.sparse.kron(line, unit) + scipy.sparse.kron(unit, line)).tocsc()
+
+    def implicit_matrix(self, dt: float) -> scipy.sparse.csc_matrix:
+        """Return ``I - w dt A``, w the implicitness."""
+        identity = scipy.sparse.identity(self.size)
+        return (identity - self.implicitness * dt * self.laplacian).tocsc()
+
+    def controls(self, grid: pint.TimeGrid) -> pint.ControlSpace:
+        """Return the control space; its inner product is that of L^2."""
+        if self.control == "initial":
+            return pint.ControlSpace(grid, u=pint.SharedControl(self.size, weight=self.volume))
+        size, weight = (1, 1.0) if self.control == "neumann" else (self.size, self.volume)
+        return pint.ControlSpace(grid, u=pint.TimeControl(size, weight=weight))
+
+    def problem(self, grid: pint.TimeGrid, data: HeatData) -> pint.Problem:
+        """Return the problem with numpy states, all intervals of a batch solved together."""
+        stepper = HeatStepper(self, data)
+        return pint.Problem(
+            grid, stepper, HeatAdjoint(stepper), HeatObjective(self, data), self.controls(grid)
+        )
+
+
+@dataclass(frozen=True)
+class HeatData:
+    """Initial state, right-hand side and target; a control's exact value where it is known.
+
+    Attributes
+    ----------
+    initial : ndarray, shape (size,)
+        y(x, 0); not used with initial control.
+    source, target : Function
+        f and y_d.
+    exact_state, exact_control : Function, optional
+        Of the optimum of the continuous problem.
+    """
+
+    initial: np.ndarray
+    source: Function
+    target: Function
+    exact_state: Function | None = None
+    exact_control: Function | None = None
+
+
+def zero_target(heat: Heat, coordinates: Coordinates | None = None) -> HeatData:
+    """Return y_0 = prod sin(pi x_i) (cos(pi x) with Neumann conditions), f = 0, y_d = 0.
+
+    The functions give values at `coordinates`, by default ``heat.coordinates``.
+    """
+    mode = _mode(heat, coordinates or heat.coordinates)
+
+    def zero(t: Any) -> np.ndarray:
+        return 0.0 * t + np.zeros_like(mode)
+
+    return HeatData(mode, zero, zero)
+
+
+def manufactured(
+    heat: Heat, final_time: float, coordinates: Coordinates | None = None
+) -> HeatData:
+    """Return data whose continuous optimum is known, for distributed and Neumann control.
+
+    With s = prod sin(pi x_i) and mu = nu d pi^2, the optimality system
+    ``y_t = nu Laplace(y) + f + u``, ``-lam_t = nu Laplace(lam) + y - y_d``, ``alpha u + lam = 0``
+    has the solution ``y = s cos(pi t / 2T)``, ``lam = alpha (1 - t/T) s``. With Neumann control
+    and c = cos(pi x): ``lam = alpha (1 - t/T) c``, ``u = -lam(1, t) / alpha = 1 - t/T`` and
+    ``y = c cos(pi t / 2T) + (1 - t/T) x^2 / (2 nu)``.
+
+    Raises
+    ------
+    ValueError
+        For initial control.
+    """
+    if heat.control == "initial":
+        raise ValueError("`manufactured`: there is no such problem for initial control.")
+    coordinates = coordinates or heat.coordinates
+    T, nu, alpha, mode = final_time, heat.nu, heat.alpha, _mode(heat, coordinates)
+    mu = nu * heat.dimension * np.pi**2
+    omega = np.pi / (2 * T)
+    distributed = heat.control == "distributed"
+    bump = 0.0 if distributed else coordinates[0] ** 2 / (2 * nu)
+
+    def state(t: Any) -> np.ndarray:
+        return mode * np.cos(omega * t) + (1 - t / T) * bump
+
+    def control(t: Any) -> np.ndarray:
+        return -(1 - t / T) * mode if distributed else 1 - t / T + np.zeros(1)
+
+    def source(t: Any) -> np.ndarray:
+        rate = -omega * np.sin(omega * t) * mode - bump / T
+        diffusion = -mu * np.cos(omega * t) * mode + (0.0 if distributed else 1 - t / T)
+        return rate - diffusion - (control(t) if distributed else 0.0)
+
+    def target(t: Any) -> np.ndarray:
+        return state(t) - alpha * (1 / T + mu * (1 - t / T)) * mode
+
+    return HeatData(state(0.0), source, target, state, control)
+
+
+def _mode(heat: Heat, coordinates: Coordinates) -> np.ndarray:
+    """Return the lowest non-constant eigenvector of the Laplacian."""
+    wave = np.cos if heat.control == "neumann" else np.sin
+    return np.prod([wave(np.pi * x) for x in coordinates], axis=0)
+
+
+class HeatStepper(pint.TimeStepper):
+    """``(I - w dt A) y_{n+1} = (I + (1 - w) dt A) y_n + dt (f + B u_n)``, w the implicitness.
+
+    f is taken at t_{n+1}, or is the mean of both ends with Crank-Nicolson. A is factorised once
+    for each step size.
+    """
+
+    batched = True
+
+    def __init__(self, heat: Heat, data: HeatData) -> None:
+        self.heat = heat
+        self.data = data
+        self.laplacian = heat.laplacian
+        self.initial_state = data.initial
+        self._solvers: dict[float, Callable[[np.ndarray], np.ndarray]] = {}
+
+    @property
+    def space(self) -> pint.ArraySpace:
+        return pint.ArraySpace(self.heat.size, weight=self.heat.volume**0.5)
+
+    def initial(self, theta: Fields) -> Any:
+        return theta["u"] if self.heat.control == "initial" else self.data.initial
+
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+        w = self.heat.implicitness
+        right = self.explicit(s.dt, y)
+        source = w * self.data.source(s.t1)
+        if w < 1:
+            source = source + (1 - w) * self.data.source(s.t0)
+        right += s.dt * source
+        self.add_control(s, u, right)
+        return self.solve(s.dt, right)
+
+    def explicit(self, dt: Any, y: np.ndarray) -> np.ndarray:
+        """Return ``(I + (1 - w) dt A) y``, a new array."""
+        w = self.heat.implicitness
+        if w == 1:
+            return y.copy()
+        return y + (1 - w) * dt * (self.laplacian @ y.T).T
+
+    def add_control(self, s: pint.Steps, u: Fields, right: np.ndarray) -> None:
+        """Add ``dt B u`` in place."""
+        if self.heat.control == "distributed":
+            right += s.dt * u["u"]
+        elif self.heat.control == "neumann":
+            right[:, -1:] += s.dt / self.heat.h * u["u"]
+
+    def solve(self, dt: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Return ``(I - w dt A)^{-1}`` applied to each row; the matrix is symmetric."""
+        sizes = np.array([rounded(size) for size in dt.ravel()])
+        if (sizes == sizes[0]).all():
+            return self._solver(sizes[0])(right)
+        new = np.empty_like(right)
+        for size in np.unique(sizes):
+            rows = sizes == size
+            new[rows] = self._solver(size)(right[rows])
+        return new
+
+    def _solver(self, dt: float) -> Callable[[np.ndarray], np.ndarray]:
+        if dt not in self._solvers:
+            matrix = self.heat.implicit_matrix(dt)
+            if self.heat.dimension == 1:
+                bands = np.stack([matrix.diagonal(), np.append(matrix.diagonal(1), 0.0)])
+                factor = scipy.linalg.cholesky_banded(bands, lower=True)
+                self._solvers[dt] = lambda right: (
+                    scipy.linalg.cho_solve_banded((factor, True), right.T, check_finite=False).T
+                )
+            else:
+                factors = scipy.sparse.linalg.splu(matrix)
+                self._solvers[dt] = lambda right: factors.solve(right.T).T
+        return self._solvers[dt]
+
+
+def rounded(dt: float) -> float:
+    """Return a step size without its last digits.
+
+    Differences of the times of a uniform grid differ by rounding; each would get factors of its
+    own.
+    """
+    return float(f"{dt:.12e}")
+
+
+class HeatAdjoint(pint.Adjoint):
+    """Transposes of `HeatStepper`; all its matrices are symmetric."""
+
+    def __init__(self, stepper: HeatStepper) -> None:
+        self.stepper = stepper
+
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        return self.stepper.explicit(s.dt, self.stepper.solve(s.dt, lam))
+
+    def control_derivative(
+        self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        heat = self.stepper.heat
+        if heat.control == "initial":
+            return {}, {}
+        weighted = s.dt * self.stepper.solve(s.dt, lam)
+        return {"u": weighted if heat.control == "distributed" else weighted[:, -1:] / heat.h}, {}
+
+    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+        return {"u": lam0} if self.stepper.heat.control == "initial" else {}
+
+
+class HeatObjective(pint.Objective):
+    """Tracking and control cost, by the quadrature that belongs to the scheme."""
+
+    def __init__(self, heat: Heat, data: HeatData) -> None:
+        self.heat = heat
+        self.data = data
+
+    @property
+    def has_step_cost(self) -> bool:
+        return self.heat.control != "initial"
+
+    def _ends(self, s: pint.Steps, y0: Any, y1: Any) -> Sequence[tuple[Any, Any]]:
+        """Return weights and deviations from the target at the ends of the steps."""
+        w = self.heat.implicitness
+        weight = self.heat.volume * s.dt
+        ends = [(weight * w, y1 - self.data.target(s.t1))]
+        if w < 1:
+            ends.append((weight * (1 - w), y0 - self.data.target(s.t0)))
+        return ends
+
+    def step_cost(self, s: pint.Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        tracking = sum((weight * off**2).sum(axis=1) for weight, off in self._ends(s, y0, y1))
+        volume = self.heat.volume if self.heat.control == "distributed" else 1.0
+        control = volume * self.heat.alpha * (s.dt * u["u"] ** 2).sum(axis=1)
+        return 0.5 * (tracking + control)
+
+    def step_cost_derivative(
+        self, s: pint.Steps, y0: Any, y1: Any, u: Fields, theta: Fields
+    ) -> tuple[Any, Any, Fields, Fields]:
+        slopes = [weight * off for weight, off in self._ends(s, y0, y1)]
+        volume = self.heat.volume if self.heat.control == "distributed" else 1.0
+        du = {"u": volume * self.heat.alpha * s.dt * u["u"]}
+        return (slopes[1] if len(slopes) > 1 else np.zeros_like(y0)), slopes[0], du, {}
+
+    def terminal(self, y: Any, theta: Fields) -> Any:
+        if self.heat.control != "initial":
+            return 0.0 * y.sum()
+        off = y - self.data.target(0.0)
+        return 0.5 * self.heat.volume * ((off**2).sum() + self.heat.alpha * (theta["u"] ** 2).sum())
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        if self.heat.control != "initial":
+            return 0.0 * y, {}
+        volume = self.heat.volume
+        return volume * (y - self.data.target(0.0)), {"u": volume * self.heat.alpha * theta["u"]}

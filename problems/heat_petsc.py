@@ -1,0 +1,273 @@
+"""The heat-control problems of `problems.heat` with PETSc states, distributed in space.
+
+The unknowns lie on a DMDA; each step is a KSP solve, its matrix and preconditioner made once for
+each step size: a Cholesky factorisation on one rank, conjugate gradients with incomplete Cholesky
+factorisation of each rank's block on several. PETSc options with the prefix ``heat_`` change that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from petsc4py import PETSc
+
+import pint
+from pint.comm import reduce
+from pint.interface import Fields
+from pint.petsc import PetscSpace
+from problems.heat import Coordinates, Heat, HeatData, rounded
+
+
+class Mesh:
+    """The distributed mesh of a `Heat` problem.
+
+    Parameters
+    ----------
+    heat : Heat
+    comm : communicator
+        The ranks in space.
+
+    Attributes
+    ----------
+    space : PetscSpace
+    coordinates : tuple of ndarray, shape (local size,)
+        Of this rank's unknowns, in the order of their storage.
+    natural : ndarray of int, shape (local size,)
+        Their numbers in the order of ``heat.coordinates``.
+    """
+
+    def __init__(self, heat: Heat, comm: Any) -> None:
+        self.heat = heat
+        self.comm = comm
+        petsc_comm = PETSc.COMM_SELF if comm.size == 1 else comm
+        self.da = PETSc.DMDA().create(
+            [heat.points] * heat.dimension, dof=1, stencil_width=1, comm=petsc_comm
+        )
+        self.space = PetscSpace(self.da, weight=heat.volume**0.5)
+        # A DMDA stores the first direction fastest, `Heat.coordinates` the last.
+        owned = [np.arange(first, last) for first, last in self.da.getRanges()]
+        index = np.meshgrid(*owned, indexing="ij")
+        strides = [heat.points**power for power in reversed(range(heat.dimension))]
+        natural = sum(axis * stride for axis, stride in zip(index, strides, strict=True))
+        self.natural = np.asarray(natural).ravel(order="F")
+        self.coordinates: Coordinates = tuple(x[self.natural] for x in heat.coordinates)
+
+    def matrix(self, matrix: Any) -> PETSc.Mat:
+        """Return a sparse matrix, given in the order of ``heat.coordinates``, on the mesh."""
+        template = self.da.createGlobalVec()
+        first, last = template.getOwnershipRange()
+        # The numbers that PETSc gives to the unknowns, in natural order.
+        counts = np.cumsum([0, *self.comm.allgather(len(self.natural))])
+        numbers = np.empty(self.heat.size, dtype=PETSc.IntType)
+        for start, natural in zip(counts, self.comm.allgather(self.natural), strict=False):
+            numbers[natural] = np.arange(start, start + len(natural))
+        rows = matrix.tocsr()[self.natural]
+        columns = numbers[rows.indices]
+        new = PETSc.Mat().createAIJ(
+            size=((last - first, self.heat.size),) * 2,
+            csr=(rows.indptr.astype(PETSc.IntType), columns, rows.data),
+            comm=template.getComm(),
+        )
+        template.destroy()
+        return new
+
+
+class PetscHeatStepper(pint.TimeStepper):
+    """`problems.heat.HeatStepper` with PETSc vectors."""
+
+    def __init__(self, mesh: Mesh, data: HeatData) -> None:
+        self.mesh = mesh
+        self.heat = mesh.heat
+        self.data = data
+        self.laplacian = mesh.matrix(self.heat.laplacian)
+        self.right, self.new = (mesh.da.createGlobalVec() for _ in range(2))
+        self._solvers: dict[float, PETSc.KSP] = {}
+        last_point = self.heat.size - 1
+        self.boundary = np.flatnonzero(mesh.natural == last_point)
+
+    @property
+    def space(self) -> PetscSpace:
+        return self.mesh.space
+
+    def initial(self, theta: Fields) -> Any:
+        initial = theta["u"] if self.heat.control == "initial" else self.data.initial
+        self.new.array[:] = initial
+        return self.new
+
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+        w = self.heat.implicitness
+        self.explicit(s.dt, y, self.right)
+        source = w * self.data.source(s.t1)
+        if w < 1:
+            source = source + (1 - w) * self.data.source(s.t0)
+        values = self.right.array
+        values += s.dt * source
+        if self.heat.control == "distributed":
+            values += s.dt * u["u"]
+        elif self.heat.control == "neumann":
+            values[self.boundary] += s.dt / self.heat.h * u["u"][0]
+        self.solve(s.dt, self.right, self.new)
+        return self.new
+
+    def explicit(self, dt: float, y: PETSc.Vec, result: PETSc.Vec) -> None:
+        """Put ``(I + (1 - w) dt A) y`` into `result`."""
+        w = self.heat.implicitness
+        if w == 1:
+            y.copy(result)
+            return
+        self.laplacian.mult(y, result)
+        result.aypx((1 - w) * dt, y)
+
+    def solve(self, dt: float, right: PETSc.Vec, result: PETSc.Vec) -> None:
+        """Put ``(I - w dt A)^{-1} right`` into `result`; the matrix is symmetric."""
+        solver = self._solver(rounded(dt))
+        solver.solve(right, result)
+        if solver.getConvergedReason() < 0:
+            raise pint.NumericalError(
+                f"the linear solver for step size {dt:.3g} failed with PETSc's reason "
+                f"{solver.getConvergedReason()}: choose another one by options `-heat_ksp_type`, "
+                "`-heat_pc_type`."
+            )
+
+    def _solver(self, dt: float) -> PETSc.KSP:
+        if dt not in self._solvers:
+            matrix = self.mesh.matrix(self.heat.implicit_matrix(dt))
+            solver = PETSc.KSP().create(matrix.getComm())
+            solver.setOperators(matrix)
+            direct = self.mesh.comm.size == 1
+            solver.setType("preonly" if direct else "cg")
+            solver.getPC().setType("cholesky" if direct else "bjacobi")
+            solver.setTolerances(rtol=1e-15, atol=1e-50, max_it=1000)
+            solver.setNormType(
+                PETSc.KSP.NormType.NONE if direct else PETSc.KSP.NormType.UNPRECONDITIONED
+            )
+            solver.setOptionsPrefix("heat_")
+            solver.setFromOptions()
+            self._solvers[dt] = solver
+        return self._solvers[dt]
+
+    def destroy(self) -> None:
+        """Free all PETSc objects; the stepper cannot be used afterwards. Collective."""
+        for solver in self._solvers.values():
+            solver.getOperators()[0].destroy()
+            solver.destroy()
+        for thing in (self.laplacian, self.right, self.new):
+            thing.destroy()
+        self.mesh.space.destroy()
+
+
+class PetscHeatAdjoint(pint.Adjoint):
+    """Transposes of `PetscHeatStepper`; all its matrices are symmetric."""
+
+    def __init__(self, stepper: PetscHeatStepper) -> None:
+        self.stepper = stepper
+        self.solved, self.new = (stepper.mesh.da.createGlobalVec() for _ in range(2))
+
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        self.stepper.solve(s.dt, lam, self.solved)
+        self.stepper.explicit(s.dt, self.solved, self.new)
+        return self.new
+
+    def control_derivative(
+        self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        heat = self.stepper.heat
+        if heat.control == "initial":
+            return {}, {}
+        self.stepper.solve(s.dt, lam, self.solved)
+        weighted = s.dt * self.solved.array_r
+        if heat.control == "distributed":
+            return {"u": weighted}, {}
+        at_boundary = weighted[self.stepper.boundary].sum() / heat.h
+        return {"u": reduce(self.stepper.mesh.comm, at_boundary)}, {}
+
+    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+        return {"u": lam0.array_r} if self.stepper.heat.control == "initial" else {}
+
+
+class PetscHeatObjective(pint.Objective):
+    """`problems.heat.HeatObjective` with PETSc vectors."""
+
+    def __init__(self, mesh: Mesh, data: HeatData) -> None:
+        self.mesh = mesh
+        self.heat = mesh.heat
+        self.data = data
+        self.slopes = [mesh.da.createGlobalVec() for _ in range(2)]
+
+    @property
+    def has_step_cost(self) -> bool:
+        return self.heat.control != "initial"
+
+    def _ends(self, s: pint.Steps, y0: Any, y1: Any) -> list[tuple[float, np.ndarray]]:
+        """Return weights and deviations from the target at the beginning and at the end."""
+        w, weight = self.heat.implicitness, self.heat.volume * s.dt
+        return [
+            (weight * (1 - w), y0.array_r - self.data.target(s.t0)),
+            (weight * w, y1.array_r - self.data.target(s.t1)),
+        ]
+
+    def step_cost(self, s: pint.Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        tracking = sum(weight * (off @ off) for weight, off in self._ends(s, y0, y1))
+        control = self.heat.alpha * s.dt * (u["u"] @ u["u"])
+        if self.heat.control == "distributed":
+            return 0.5 * reduce(self.mesh.comm, tracking + self.heat.volume * control)[0]
+        return 0.5 * (reduce(self.mesh.comm, tracking)[0] + control)
+
+    def step_cost_derivative(
+        self, s: pint.Steps, y0: Any, y1: Any, u: Fields, theta: Fields
+    ) -> tuple[Any, Any, Fields, Fields]:
+        for slope, (weight, off) in zip(self.slopes, self._ends(s, y0, y1), strict=True):
+            slope.array[:] = weight * off
+        volume = self.heat.volume if self.heat.control == "distributed" else 1.0
+        return *self.slopes, {"u": volume * self.heat.alpha * s.dt * u["u"]}, {}  # type: ignore
+
+    def terminal(self, y: Any, theta: Fields) -> Any:
+        if self.heat.control != "initial":
+            return 0.0
+        off = y.array_r - self.data.target(0.0)
+        squares = off @ off + self.heat.alpha * (theta["u"] @ theta["u"])
+        return 0.5 * self.heat.volume * reduce(self.mesh.comm, squares)[0]
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        slope, volume = self.slopes[0], self.heat.volume
+        if self.heat.control != "initial":
+            slope.set(0.0)
+            return slope, {}
+        slope.array[:] = volume * (y.array_r - self.data.target(0.0))
+        return slope, {"u": volume * self.heat.alpha * theta["u"]}
+
+
+def petsc_problem(
+    heat: Heat,
+    grid: pint.TimeGrid,
+    comm: Any,
+    make_data: Callable[[Coordinates], HeatData],
+) -> pint.Problem:
+    """Return a heat-control problem with PETSc states.
+
+    Parameters
+    ----------
+    heat : Heat
+    grid : TimeGrid
+        Made with the time communicator of `pint.split`.
+    comm : communicator
+        The space communicator of `pint.split`.
+    make_data : callable
+        Makes the data at given coordinates: ``partial(zero_target, heat)``, say.
+    """
+    mesh = Mesh(heat, comm)
+    data = make_data(mesh.coordinates)
+    stepper = PetscHeatStepper(mesh, data)
+    local = len(mesh.natural)
+    if heat.control == "neumann":
+        field: Any = pint.TimeControl(1)
+    elif heat.control == "initial":
+        field = pint.SharedControl(local, weight=heat.volume, comm=comm)
+    else:
+        field = pint.TimeControl(local, weight=heat.volume, comm=comm)
+    controls = pint.ControlSpace(grid, u=field)
+    return pint.Problem(
+        grid, stepper, PetscHeatAdjoint(stepper), PetscHeatObjective(mesh, data), controls
+    )
