@@ -127,7 +127,9 @@ class RungeKutta(TimeStepper):
     ) -> tuple[list[np.ndarray], list[Any], list[Any]]:
         """Return the times (B,) and states at which f is evaluated, and f at all but the last."""
         t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
-        times, states, slopes = [], [], []
+        times: list[np.ndarray] = []
+        states: list[Any] = []
+        slopes: list[Any] = []
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
             if states:
                 slopes.append(self.ode.f(times[-1], states[-1], u, theta))
