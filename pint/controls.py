@@ -207,6 +207,12 @@ class ControlSpace:
     **fields : TimeControl or SharedControl
         By name.
 
+    Attributes
+    ----------
+    parts : list of (slice, (bool, bool))
+        The parts of a vector, and whether each is distributed over the ranks in time and over
+        those in space.
+
     Examples
     --------
     >>> import pint
@@ -234,7 +240,8 @@ class ControlSpace:
         self.space_comm = next((f.comm for f in fields.values() if f.distributed), SerialComm())
         # Fields that are distributed alike lie together, so that one product serves them all.
         self.places: dict[str, tuple[slice, tuple[int, ...]]] = {}
-        self.size, self._parts = 0, []
+        self.size = 0
+        self.parts: list[tuple[slice, tuple[bool, bool]]] = []
         for some in (self.time_fields, self.shared_fields):
             for distributed in (True, False):
                 start = self.size
@@ -242,7 +249,8 @@ class ControlSpace:
                     if field.distributed is distributed:
                         steps = (grid.local_steps,) if name in self.time_fields else ()
                         self._place(name, (*steps, *field.shape))
-                self._parts.append(slice(start, self.size))
+                over = (some is self.time_fields, distributed)
+                self.parts.append((slice(start, self.size), over))
         self._lengths = {
             name: field.comm.allgather(field.shape[0])
             for name, field in fields.items()
@@ -362,7 +370,7 @@ class ControlSpace:
 
     def pair(self, derivative: Control, direction: Control) -> float:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
-        products = [derivative.vector[part] @ direction.vector[part] for part in self._parts]
+        products = [derivative.vector[part] @ direction.vector[part] for part, _ in self.parts]
         in_time = reduce(self.comm, products[:2])
         in_space = reduce(self.space_comm, in_time[0] + products[2])[0]
         return float(in_space + in_time[1] + products[3])
@@ -377,7 +385,7 @@ class ControlSpace:
 
     def sum_shared(self, derivative: Control) -> None:
         """Sum the shared fields of a derivative over all ranks, in place. Collective."""
-        shared = derivative.vector[self._parts[2].start :]
+        shared = derivative.vector[self.parts[2][0].start :]
         shared[...] = reduce(self.comm, shared)
 
     def riesz(self, derivative: Control) -> Control:

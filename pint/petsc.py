@@ -219,3 +219,55 @@ class _Objective(Objective):
 
     def outer_derivative(self, value: float) -> float:
         return self.objective.outer_derivative(value)
+
+
+def tao_minimize(
+    kind: str,
+    evaluate: Any,
+    record: Any,
+    start: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Run a method of PETSc's TAO in this process. Not collective.
+
+    TAO's own stopping tests are switched off; options with the prefix ``pint_`` set the rest.
+
+    Parameters
+    ----------
+    kind : str
+        Of TAO: blmvm, bqnls, bncg, lmvm, ...
+    evaluate : callable
+        Returns objective and derivative at an array.
+    record : callable
+        Is told each iterate and returns whether to stop.
+    start : ndarray
+    bounds : (ndarray, ndarray), optional
+        Lower and upper.
+    """
+    x = PETSc.Vec().createWithArray(start.copy(), comm=PETSc.COMM_SELF)
+    vectors = [x.duplicate() for _ in range(3)]
+    tao = PETSc.TAO().create(PETSc.COMM_SELF)
+    tao.setType(kind)
+
+    def objective_gradient(tao: Any, x: Any, gradient: Any) -> float:
+        value, derivative = evaluate(x.array_r)
+        gradient.array[:] = derivative
+        return float(value)
+
+    def stopping_test(tao: Any) -> None:
+        if record(tao.getSolution().array_r):
+            tao.setConvergedReason(PETSc.TAO.Reason.CONVERGED_USER)
+
+    tao.setObjectiveGradient(objective_gradient, vectors[0])
+    tao.setConvergenceTest(stopping_test)
+    tao.setMaximumIterations(10**9)
+    tao.setMaximumFunctionEvaluations(10**9)
+    if bounds is not None:
+        for vector, bound in zip(vectors[1:], bounds, strict=True):
+            vector.array[:] = np.clip(bound, PETSc.NINFINITY, PETSc.INFINITY)
+        tao.setVariableBounds(vectors[1], vectors[2])
+    tao.setOptionsPrefix("pint_")
+    tao.setFromOptions()
+    tao.solve(x)
+    for thing in (tao, x, *vectors):
+        thing.destroy()

@@ -184,9 +184,7 @@ def zero_target(heat: Heat, coordinates: Coordinates | None = None) -> HeatData:
     return HeatData(mode, zero, zero)
 
 
-def manufactured(
-    heat: Heat, final_time: float, coordinates: Coordinates | None = None
-) -> HeatData:
+def manufactured(heat: Heat, final_time: float, coordinates: Coordinates | None = None) -> HeatData:
     """Return data whose continuous optimum is known, for distributed and Neumann control.
 
     With s = prod sin(pi x_i) and mu = nu d pi^2, the optimality system

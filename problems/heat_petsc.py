@@ -221,7 +221,7 @@ class PetscHeatObjective(pint.Objective):
         for slope, (weight, off) in zip(self.slopes, self._ends(s, y0, y1), strict=True):
             slope.array[:] = weight * off
         volume = self.heat.volume if self.heat.control == "distributed" else 1.0
-        return *self.slopes, {"u": volume * self.heat.alpha * s.dt * u["u"]}, {}  # type: ignore
+        return *self.slopes, {"u": volume * self.heat.alpha * s.dt * u["u"]}, {}
 
     def terminal(self, y: Any, theta: Fields) -> Any:
         if self.heat.control != "initial":

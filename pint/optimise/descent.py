@@ -144,7 +144,10 @@ def _descend(
             may_refine = solves.cycles < MOST_EFFORT * accuracy.cycles
             direction = descent_direction(point.control, point.gradient, hessian)
             move = partial(trials.move, point, direction, solves, may_refine)
-            accepted, more = line_search.search(move, point.value.objective, options.step)
+            error = objective_error(point, solves)
+            accepted, more = line_search.search(
+                move, point.value.objective, options.step, error
+            )
             rejected += more
             if accepted is not None or line_search.decrease is None:
                 break
@@ -280,12 +283,19 @@ def descent_direction(control: Control, gradient: Control, hessian: InverseHessi
         held = (control.vector <= space.lower) & (gradient.vector > 0)
         held |= (control.vector >= space.upper) & (gradient.vector < 0)
         free = Control(space, np.where(held, 0.0, gradient.vector))
+        hessian = hessian.restricted(~held)
     direction = -hessian.apply(free)
-    if space.bounded:
-        direction = Control(space, np.where(held, 0.0, direction.vector))
     if not space.inner(free, direction) < -1e-8 * space.norm(free) * space.norm(direction):
         return -free
     return direction
+
+
+ROUNDING = 10 * float(np.finfo(float).eps)
+
+
+def objective_error(point: Point, accuracy: Accuracy) -> float:
+    """Return the error to expect in the difference of two objectives: of rounding alone."""
+    return ROUNDING * abs(point.value.objective)
 
 
 def residual(solution: State | AdjointState) -> float:

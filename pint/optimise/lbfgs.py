@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pint.controls import Control
 
 
@@ -68,6 +70,22 @@ class InverseHessian:
             pairs=pairs if self.memory is None else pairs[-self.memory :],
             scaling=curvature / y_squared if rescale else self.scaling,
         )
+
+    def restricted(self, free: np.ndarray) -> InverseHessian:
+        """Return the approximation on the variables `free` alone, a local mask. Collective.
+
+        Pairs without positive curvature there are left out.
+        """
+        pairs, scaling = [], 1.0
+        for full_s, full_y, _ in self.pairs:
+            s, y = (Control(c.space, np.where(free, c.vector, 0.0)) for c in (full_s, full_y))
+            inner = s.space.inner
+            curvature, y_squared = inner(s, y), inner(y, y)
+            if curvature > 1e-6 * (y_squared * inner(s, s)) ** 0.5:
+                pairs.append((s, y, curvature))
+                if self.rescaled or len(pairs) == 1:
+                    scaling = curvature / y_squared
+        return replace(self, pairs=tuple(pairs), scaling=scaling)
 
     def cleared(self) -> InverseHessian:
         """Return the approximation without pairs."""

@@ -9,6 +9,7 @@ from pint.controls import Control
 from pint.optimise.descent import Callback, Options, descend
 from pint.optimise.result import Result
 from pint.optimise.scipy_adaptor import scipy_minimize
+from pint.optimise.tao_adaptor import tao_minimize
 from pint.reduced_functional import ReducedFunctional
 
 
@@ -34,14 +35,15 @@ def minimize(
         ``"lbfgs"`` for the quasi-Newton methods of this package, or a method of
         `scipy.optimize.minimize` that takes the gradient: ``"scipy:L-BFGS-B"``, ``"scipy:TNC"``,
         ``"scipy:SLSQP"``, ``"scipy:trust-constr"``; without bounds also ``"scipy:BFGS"``,
-        ``"scipy:CG"``, ``"scipy:Newton-CG"``.
+        ``"scipy:CG"``, ``"scipy:Newton-CG"``; or one of PETSc's TAO: ``"tao:blmvm"``,
+        ``"tao:bqnls"``, ``"tao:bncg"``, without bounds also ``"tao:lmvm"``, ``"tao:cg"``.
     callback : callable, optional
         Receives each `Iterate`, its control and its state.
     scipy_options : mapping, optional
         The dictionary ``options`` of `scipy.optimize.minimize`.
     **options
         Fields of `Options`: iterations, gradient_tolerance, hessian, line_search, step; for
-        scipy the first two.
+        scipy and TAO the first two.
 
     Raises
     ------
@@ -49,19 +51,22 @@ def minimize(
         If the method is unknown, or does not take the bounds or an option that is given.
     """
     package, _, name = method.partition(":")
-    if package == "scipy":
+    if package in ("scipy", "tao"):
         unused = sorted(set(options) & {"hessian", "line_search", "step"})
         if unused:
             raise ValueError(
-                f"`minimize({unused[0]}=...)`: scipy's methods have their own; use `scipy_options`."
+                f"`minimize({unused[0]}=...)`: the methods of {package} have their own."
             )
-        return scipy_minimize(
-            functional, control, name, Options(**options), callback, scipy_options
-        )
-    if method != "lbfgs":
+    elif method != "lbfgs":
         raise ValueError(
-            f"`minimize(method=...)` is 'lbfgs' or 'scipy:' and a method of scipy, got {method!r}."
+            "`minimize(method=...)` is 'lbfgs', 'scipy:' and a method of scipy, or 'tao:' and a "
+            f"method of TAO, got {method!r}."
         )
-    if scipy_options is not None:
+    if scipy_options is not None and package != "scipy":
         raise ValueError("`minimize(scipy_options=...)` needs a method of scipy.")
-    return descend(functional, control, functional.accuracy, Options(**options), callback)
+    settings = Options(**options)
+    if package == "scipy":
+        return scipy_minimize(functional, control, name, settings, callback, scipy_options)
+    if package == "tao":
+        return tao_minimize(functional, control, name, settings, callback)
+    return descend(functional, control, functional.accuracy, settings, callback)
