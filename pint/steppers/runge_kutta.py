@@ -118,23 +118,27 @@ class RungeKutta(TimeStepper):
         return self.ode.initial(theta)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
-        times, states, slopes = self.stages(s, y, u, theta)
+        dt = s.dt
+        times, states, slopes = self.stages(s, dt, y, u, theta)
         slopes.append(self.ode.f(times[-1], states[-1], u, theta))
-        return _advanced(y, s.dt, self.tableau.b, slopes)
+        return y + _combined(dt, self.tableau.b, slopes)
 
     def stages(
-        self, s: Steps, y: Any, u: Fields, theta: Fields
+        self, s: Steps, dt: Any, y: Any, u: Fields, theta: Fields
     ) -> tuple[list[np.ndarray], list[Any], list[Any]]:
         """Return the times (B,) and states at which f is evaluated, and f at all but the last."""
-        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        t0, t1 = s.t0.reshape(-1), s.t1.reshape(-1)
+        known = {0.0: t0, 1.0: t1}
         times: list[np.ndarray] = []
         states: list[Any] = []
         slopes: list[Any] = []
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
             if states:
                 slopes.append(self.ode.f(times[-1], states[-1], u, theta))
-            times.append(t0 + c * dt if c else t0)
-            states.append(_advanced(y, s.dt, row, slopes))
+            if c not in known:
+                known[c] = t0 + c * dt.reshape(-1)
+            times.append(known[c])
+            states.append(y + _combined(dt, row, slopes) if any(row) else y)
         return times, states, slopes
 
 
@@ -172,14 +176,14 @@ class RungeKuttaAdjoint(Adjoint):
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Any, Fields, Fields]:
         """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``."""
-        a, b = self.stepper.tableau.a, self.stepper.tableau.b
-        times, states, _ = self.stepper.stages(s, y, u, theta)
+        a, b, dt = self.stepper.tableau.a, self.stepper.tableau.b, s.dt
+        times, states, _ = self.stepper.stages(s, dt, y, u, theta)
         du: dict[str, Any] = {}
         dtheta: dict[str, Any] = {}
         parts: list[Any] = []  # l_j of the later stages, the last stage first
         for i in reversed(range(len(b))):
             later = [a[j][i] for j in reversed(range(i + 1, len(b)))]
-            seed = s.dt * _combined([b[i], *later], [lam, *parts])
+            seed = _combined(dt, (b[i], *later), [lam, *parts])
             of_y, of_u, of_theta = self.ode.f_vjp(times[i], states[i], u, theta, seed)
             parts.append(of_y)
             add_fields(du, of_u)
@@ -187,21 +191,18 @@ class RungeKuttaAdjoint(Adjoint):
         return sum(parts, start=lam), du, dtheta
 
 
-def _advanced(y: Any, dt: Any, weights: Any, slopes: list[Any]) -> Any:
-    """Return ``y + dt sum_i weights_i slopes_i``, `y` itself if all weights are zero."""
-    if not any(weights):
-        return y
-    return y + dt * _combined(weights, slopes)
-
-
-def _combined(weights: Any, arrays: list[Any]) -> Any:
-    """Return ``sum_i weights_i arrays_i``; terms of weight zero are left out."""
-    total = None
+def _combined(dt: Any, weights: tuple[float, ...], arrays: list[Any]) -> Any:
+    """Return ``dt sum_i weights_i arrays_i``; terms of weight zero are left out."""
+    # The first weight is taken out of the sum: in a batch, dt is smaller than the arrays.
+    first, total = 0.0, 0.0 * arrays[0] if not any(weights) else None
     for weight, array in zip(weights, arrays, strict=False):
-        if weight:
-            term = array if weight == 1 else weight * array
-            total = term if total is None else total + term
-    return 0.0 * arrays[0] if total is None else total
+        if not weight:
+            continue
+        if total is None:
+            first, total = weight, array
+        else:
+            total = total + (array if weight == first else (weight / first) * array)
+    return (dt if first == 1 else first * dt) * total
 
 
 def add_fields(total: dict[str, Any], values: Fields) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
+from sympy.printing.numpy import SciPyPrinter
 
 from pint.controls import ControlField, ControlSpace, SharedControl, TimeControl
 from pint.interface import Fields, Problem, Regulariser
@@ -19,12 +21,14 @@ from pint.timegrid import TimeGrid
 SymbolFields = Mapping[str, Any]
 """The symbol, or the sequence of symbols, that each field consists of, by field name."""
 
+Compiled = Callable[..., list[np.ndarray]]
+
 
 class SympyODE(ODE):
     """``y' = f(t, y, u, theta)`` and its cost, as sympy expressions.
 
-    Functions and derivatives are compiled with `sympy.lambdify`, common subexpressions shared,
-    and work on batches.
+    Functions and derivatives become numpy code for batches, in which common subexpressions are
+    evaluated once.
 
     Parameters
     ----------
@@ -101,36 +105,34 @@ class SympyODE(ODE):
             names.expression("running_cost", running_cost),
             names.expression("terminal_cost", terminal_cost, ("states", "parameters")),
         )
-        lam = _dummies("lam", len(f))
+        lam = [sympy.Symbol(f"lam_{i}", real=True) for i in range(len(f))]
         product = sum(a * b for a, b in zip(lam, f, strict=True))
         start_product = sum(a * b for a, b in zip(lam, y0, strict=True))
-        self._f = _compiled(names.all, f)
-        self._jacobian = _compiled(names.all, [_derivative(g, y) for g in f for y in names.states])
-        self._f_vjp = _compiled([*names.all, *lam], names.gradient(product))
-        self._initial = _compiled(names.theta, y0)
-        self._initial_vjp = _compiled(
-            [*names.theta, *lam], [_derivative(start_product, p) for p in names.theta]
-        )
+        self._f = names.compiled([f])
+        self._jacobian = names.compiled([[_derivative(g, y) for g in f for y in names.states]])
+        self._f_vjp = names.compiled(names.gradient(product), lam)
+        self._initial = names.compiled([y0])
+        self._initial_vjp = names.compiled(names.theta_gradient(start_product), lam)
 
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
-        return _columns(self._f(*self._names.values(t, y, u, theta)), len(y))
+        return self._f(t, y, u, theta)[0]
 
     def f_vjp(
         self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, lam: np.ndarray
     ) -> tuple[np.ndarray, Fields, Fields]:
-        values = self._f_vjp(*self._names.values(t, y, u, theta), *lam.T)
-        return self._names.split(values, len(y))
+        return self._names.split(self._f_vjp(t, y, u, theta, lam))
 
     def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
-        entries = self._jacobian(*self._names.values(t, y, u, theta))
-        return _columns(entries, len(y)).reshape(*y.shape, y.shape[1])
+        return self._jacobian(t, y, u, theta)[0].reshape(*y.shape, y.shape[1])
 
     def initial(self, theta: Fields) -> Any:
-        return _entries(self._initial(*self._names.parameter_values(theta)))
+        # A batch of one state, whose values do not count, of the type of the result.
+        y = np.zeros((1, *self.initial_state.shape), np.result_type(float, *theta.values()))
+        return self._initial(None, y, {}, theta)[0][0]
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
-        values = self._initial_vjp(*self._names.parameter_values(theta), *lam0)
-        return self._names.by_parameter(_entries(values))
+        lam = np.reshape(lam0, (1, -1))
+        return self._names.by_parameter(self._initial_vjp(None, lam, {}, theta, lam))
 
     def problem(
         self,
@@ -183,36 +185,32 @@ class _SympyCost(Lagrangian):
 
     def __init__(self, names: _Names, running: Any, terminal: Any) -> None:
         self._names = names
-        weight = sympy.Dummy("weight", real=True)
-        arguments = [*names.states, *names.theta]
-        self._value = _compiled(names.all, [running])
-        self._gradient = _compiled([*names.all, weight], names.gradient(weight * running))
-        self._terminal = _compiled(arguments, [terminal])
-        self._terminal_derivative = _compiled(
-            arguments, [_derivative(terminal, symbol) for symbol in arguments]
-        )
+        weight = sympy.Symbol("weight", real=True)
+        self._value = names.compiled([[running]])
+        self._gradient = names.compiled(names.gradient(weight * running), [weight])
+        self._terminal = names.compiled([[terminal]])
+        self._terminal_derivative = names.compiled(names.gradient(terminal))
 
     def value(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
-        return _columns(self._value(*self._names.values(t, y, u, theta)), len(y))[:, 0]
+        return self._value(t, y, u, theta)[0][:, 0]
 
     def gradient(
         self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, weight: np.ndarray
     ) -> tuple[np.ndarray, Fields, Fields]:
-        values = self._gradient(*self._names.values(t, y, u, theta), weight)
-        return self._names.split(values, len(y))
+        return self._names.split(self._gradient(t, y, u, theta, weight[:, None]))
 
     def terminal(self, y: Any, theta: Fields) -> Any:
-        return self._terminal(*y, *self._names.parameter_values(theta))[0]
+        return self._terminal(None, y[None], {}, theta)[0][0, 0]
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        values = _entries(self._terminal_derivative(*y, *self._names.parameter_values(theta)))
-        return values[: len(y)], self._names.by_parameter(values[len(y) :])
+        dy, _, dtheta = self._names.split(self._terminal_derivative(None, y[None], {}, theta))
+        return dy[0], dtheta
 
 
 class _Names:
     """The symbols of a problem, and where their values are found in t, y, u and theta.
 
-    Each of the user's symbols is replaced by a real dummy of its own, whatever was assumed of it.
+    Each of the user's symbols is replaced by a real one of its own, whatever was assumed of it.
     """
 
     def __init__(
@@ -220,22 +218,27 @@ class _Names:
     ) -> None:
         self.meaning: dict[Any, Any] = {}
         self.kinds: dict[Any, str] = {}
-        self.states = self._symbols("states", states)
+        self.places: dict[Any, str] = {}  # the code that reads a symbol's values
+        self.states = self._symbols("states", states, "y[:, {}]")
         if not self.states:
             raise ValueError("`SympyODE(states=...)` must name at least one state.")
         twice = [name for name in controls if name in parameters]
         if twice:
             raise ValueError(f"`SympyODE`: `{twice[0]}` is both a control and a parameter.")
-        self.controls = {n: self._symbols("controls", s) for n, s in controls.items()}
-        self.parameters = {n: self._symbols("parameters", s) for n, s in parameters.items()}
-        t = sympy.Dummy("t", real=True) if time is None else self._symbols("time", time)[0]
-        self.u = [symbol for symbols in self.controls.values() for symbol in symbols]
-        self.theta = [symbol for symbols in self.parameters.values() for symbol in symbols]
-        self.all = [t, *self.states, *self.u, *self.theta]
+        self.controls = {
+            name: self._symbols("controls", symbols, f"u[{name!r}][:, {{}}]")
+            for name, symbols in controls.items()
+        }
+        self.parameters = {
+            name: self._symbols("parameters", symbols, f"theta[{name!r}][{{}}]")
+            for name, symbols in parameters.items()
+        }
+        if time is not None:
+            self._symbols("time", time, "t")
 
-    def _symbols(self, kind: str, symbols: Any) -> list[Any]:
-        """Return dummies for the symbol or symbols."""
-        dummies = []
+    def _symbols(self, kind: str, symbols: Any, place: str) -> list[Any]:
+        """Return real symbols for the user's symbol or symbols."""
+        new: list[Any] = []
         for symbol in [symbols] if isinstance(symbols, sympy.Basic) else list(symbols):
             if not isinstance(symbol, sympy.Symbol):
                 raise TypeError(
@@ -247,13 +250,14 @@ class _Names:
                     f"`SympyODE({kind}=...)`: the symbol `{symbol}` is used twice, also in "
                     f"`{self.kinds[symbol]}`."
                 )
-            self.meaning[symbol] = sympy.Dummy(symbol.name, real=True)
+            self.meaning[symbol] = sympy.Symbol(f"value_{len(self.meaning)}", real=True)
             self.kinds[symbol] = kind
-            dummies.append(self.meaning[symbol])
-        return dummies
+            self.places[self.meaning[symbol]] = place.format(len(new))
+            new.append(self.meaning[symbol])
+        return new
 
     def expression(self, argument: str, value: Any, kinds: tuple[str, ...] | None = None) -> Any:
-        """Return an expression of the user in dummies; ValueError if it has other symbols.
+        """Return a user's expression in symbols of our own; ValueError if it has others.
 
         Parameters
         ----------
@@ -289,67 +293,72 @@ class _Names:
                 )
         return expression.xreplace(self.meaning)
 
-    def gradient(self, expression: Any) -> list[Any]:
-        """Return the derivatives with respect to all states, controls and parameters."""
-        return [_derivative(expression, symbol) for symbol in self.all[1:]]
+    def gradient(self, expression: Any) -> list[list[Any]]:
+        """Return the derivatives with respect to the states, each control and each parameter."""
+        groups = [self.states, *self.controls.values()]
+        derivatives = [[_derivative(expression, symbol) for symbol in group] for group in groups]
+        return derivatives + self.theta_gradient(expression)
 
-    def values(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> list[Any]:
-        """Return the values of `all`: vectors of length B, numbers for parameters."""
-        values = [t, *y.T]
-        for name in self.controls:
-            values.extend(u[name].T)
-        values.extend(self.parameter_values(theta))
-        return values
+    def theta_gradient(self, expression: Any) -> list[list[Any]]:
+        """Return the derivatives with respect to each parameter."""
+        groups = self.parameters.values()
+        return [[_derivative(expression, symbol) for symbol in group] for group in groups]
 
-    def parameter_values(self, theta: Fields) -> list[Any]:
-        """Return the values of all parameters."""
-        return [value for name in self.parameters for value in theta[name]]
-
-    def split(self, values: Sequence[Any], batch: int) -> tuple[np.ndarray, Fields, Fields]:
+    def split(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, Fields, Fields]:
         """Return the values of `gradient` for y, u and theta, the last summed over the batch."""
-        first = len(self.states)
-        dy = _columns(values[:first], batch)
-        du = {}
-        for name, symbols in self.controls.items():
-            du[name] = _columns(values[first : first + len(symbols)], batch)
-            first += len(symbols)
-        sums = [np.broadcast_to(value, (batch,)).sum() for value in values[first:]]
-        return dy, du, self.by_parameter(_entries(sums))
+        theta = 1 + len(self.controls)
+        du = dict(zip(self.controls, values[1:theta], strict=True))
+        return values[0], du, self.by_parameter(values[theta:])
 
-    def by_parameter(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the values of all parameters by field."""
-        fields, first = {}, 0
-        for name, symbols in self.parameters.items():
-            fields[name] = values[first : first + len(symbols)]
-            first += len(symbols)
-        return fields
+    def by_parameter(self, values: Sequence[np.ndarray]) -> Fields:
+        """Return the values of `theta_gradient`, summed over the batch, by field."""
+        sums = [value.sum(axis=0) for value in values]
+        return dict(zip(self.parameters, sums, strict=True))
+
+    def compiled(self, groups: list[list[Any]], extra: Sequence[Any] = ()) -> Compiled:
+        """Return the function ``(t, y, u, theta, extra=None)`` that evaluates the expressions.
+
+        It returns an array of shape (B, n), of the type of y, for each group of n expressions.
+        Column i of its argument `extra` holds the values of the i-th symbol of `extra`.
+        """
+        places = {**self.places, **{s: f"extra[:, {i}]" for i, s in enumerate(extra)}}
+        expressions = [expression for group in groups for expression in group]
+        used = set().union(*(expression.free_symbols for expression in expressions))
+        common, results = sympy.cse(expressions, sympy.numbered_symbols("common_"))
+        printer = SciPyPrinter()
+        lines = ["kind = y.dtype if y.dtype.kind in 'fc' else float"]
+        lines += [f"{symbol} = {place}" for symbol, place in places.items() if symbol in used]
+        lines += [f"{symbol} = {_code(printer, value)}" for symbol, value in common]
+        remaining = iter(results)
+        for number, group in enumerate(groups):
+            lines.append(f"group_{number} = numpy.empty((len(y), {len(group)}), kind)")
+            lines += [
+                f"group_{number}[:, {i}] = {_code(printer, next(remaining))}"
+                for i in range(len(group))
+            ]
+        lines.append(f"return [{', '.join(f'group_{n}' for n in range(len(groups)))}]")
+        modules: dict[str, Any] = {"numpy": np}
+        for name in printer.module_imports:
+            top = name.partition(".")[0]
+            importlib.import_module(name)
+            modules[top] = importlib.import_module(top)
+        # The text is made of our own names and of what sympy's printer writes.
+        exec("\n    ".join(["def function(t, y, u, theta, extra=None):", *lines]), modules)
+        function: Compiled = modules["function"]
+        return function
 
 
-def _dummies(name: str, count: int) -> list[Any]:
-    return [sympy.Dummy(f"{name}{i}", real=True) for i in range(count)]
+def _code(printer: SciPyPrinter, expression: Any) -> str:
+    code = str(printer.doprint(expression))
+    if "\n" in code:  # the printer explains in comments what it cannot express
+        raise ValueError(f"`SympyODE`: there is no numpy code for `{expression}`.")
+    return code
 
 
 def _derivative(expression: Any, symbol: Any) -> Any:
     """Return the derivative where there is one; jumps, as of sign(y), do not count."""
-    return sympy.diff(expression, symbol).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
-
-
-def _compiled(arguments: list[Any], expressions: list[Any]) -> Callable[..., Sequence[Any]]:
-    """Return the function of arrays that evaluates the expressions, shared parts once."""
-    return sympy.lambdify(arguments, expressions, modules=["scipy", "numpy"], cse=True)
-
-
-def _columns(values: Sequence[Any], batch: int) -> np.ndarray:
-    """Return the values as columns, shape (batch, number of values); numbers are repeated."""
-    columns = np.empty((batch, len(values)), np.result_type(float, *values))
-    for i, value in enumerate(values):
-        columns[:, i] = value
-    return columns
-
-
-def _entries(values: Sequence[Any]) -> np.ndarray:
-    """Return numbers as a vector of floating-point numbers."""
-    return np.array(values, dtype=np.result_type(float, *values))
+    derivative = sympy.diff(expression, symbol)
+    return derivative.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
 
 
 def _field(
