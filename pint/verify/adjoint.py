@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
-from pint.interface import Problem
-from pint.reduced_functional import ReducedFunctional
+from pint.interface import Problem, Regulariser
+from pint.reduced_functional import ReducedFunctional, State
 from pint.verify.arguments import (
-    Arguments,
     Method,
     Pairs,
     Place,
     Sample,
+    attempt,
+    attempt_collectively,
     cost_methods,
     end_methods,
     end_sample,
     label,
     mapped,
+    name_of,
     pick,
     places,
     random_direction,
-    replaced,
     samples_by_level,
     step_methods,
 )
-from pint.verify.reports import Check, Report, agreed, finite
+from pint.verify.diagnosis import diagnose
+from pint.verify.products import DIFFERENCE_STEP, norm, tangent
+from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
 
 COMPLEX_STEP_TOLERANCE = 1e-12
 DIFFERENCES_TOLERANCE = 1e-6
 
-_COMPLEX_STEP = 1e-30
-# Richardson-extrapolated central differences: truncation h^4, rounding eps / h.
-_DIFFERENCE_STEP = 1e-4
-_ROUNDOFF = float(np.finfo(float).eps)
-_ComplexWarning: Any = getattr(np, "exceptions", np).ComplexWarning  # its place before numpy 1.25
+Broken = Mapping[tuple[str, int | None], str]
+"""What is wrong with methods, by name and level."""
 
 
 def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Report:
@@ -76,127 +74,133 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
         state = functional.new_state()
         functional.propagate(state, control)
         functional.require_finite(functional.objective(state))
-        checks: list[Check] = []
-        for level, parts, samples in samples_by_level(problem, state, control, seed):
-            pairs = step_methods(*parts)
-            if level == 0:
-                pairs += cost_methods(problem.objective)
-            checks += _transposes(problem, pairs, samples, level)
-        total = functional._summed_cost(state)
-        ends = end_sample(problem, state, control, seed, total)
-        checks += _transposes(problem, end_methods(problem), [ends], None)
-        checks += _regulariser_checks(problem, control, seed)
-        return Report("adjoint_dot_test", agreed(checks, comm))
+        return Report(
+            "adjoint_dot_test", agreed(dot_checks(functional, state, control, seed), comm)
+        )
+
+
+def dot_checks(
+    functional: ReducedFunctional,
+    state: State,
+    control: Control,
+    seed: int,
+    broken: Broken | None = None,
+) -> Iterator[Check]:
+    """Yield the dot tests at the given states. Collective.
+
+    Methods in `broken`, by name and level, are not tested; the value says why.
+    """
+    problem, broken = functional.problem, broken or {}
+    for level, parts, samples in samples_by_level(problem, state, control, seed):
+        pairs = step_methods(*parts)
+        if level == 0:
+            pairs += cost_methods(problem.objective)
+        yield from _transposes(problem, pairs, samples, level, broken)
+    total = math.nan
+    if not any(level in (0, None) for _, level in broken):
+        total = (
+            attempt_collectively(problem.grid.comm, lambda: functional._summed_cost(state))[0]
+            or 0.0
+        )
+    ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
+    yield from _transposes(problem, end_methods(problem), [ends], None, broken)
+    yield from _regulariser_checks(problem, control, seed)
 
 
 def _transposes(
-    problem: Problem, pairs: Pairs, samples: list[Sample], level: int | None
+    problem: Problem, pairs: Pairs, samples: list[Sample], level: int | None, broken: Broken
 ) -> Iterator[Check]:
     """Yield a check of each transpose with respect to each argument, the worst of the samples."""
+    stride = problem.grid.strides[level or 0]
     for function, transposes in pairs:
         for transpose in transposes:
+            why = broken.get((str(transpose), level)) or broken.get((str(function), level))
             for place in places(problem, "y", "y0", "y1", "sum"):
                 if place[0] not in transpose.gives:
                     continue
-                outcomes = [_dot_error(function, transpose, sample, place) for sample in samples]
-                yield _derivative_check(
-                    str(transpose), level, label(place), f"transpose of {function}", outcomes
-                )
+                claim = f"transpose of {function}"
+                if why:
+                    found, differences = Finding(math.nan, note=f"not run, because {why}"), False
+                else:
+                    outcomes = [
+                        _dot_error(function, transpose, one, place, stride) for one in samples
+                    ]
+                    found = worst([found for found, _ in outcomes] or [Finding()])
+                    differences = any(by_differences for _, by_differences in outcomes)
+                yield Check(
+                    str(transpose), level, label(place), claim, found.error,
+                    _tolerance(differences), differences, found.entry, found.note,
+                )  # fmt: skip
 
 
-def _derivative_check(
-    method: str, level: int | None, field: str, claim: str, outcomes: list[tuple[float, bool]]
-) -> Check:
-    differences = any(by_differences for _, by_differences in outcomes)
-    tolerance = DIFFERENCES_TOLERANCE if differences else COMPLEX_STEP_TOLERANCE
-    worst = max((finite(error) for error, _ in outcomes), default=0.0)
-    return Check(method, level, field, claim, worst, tolerance, differences)
+def _tolerance(by_differences: bool) -> float:
+    return DIFFERENCES_TOLERANCE if by_differences else COMPLEX_STEP_TOLERANCE
 
 
 def _dot_error(
-    function: Method, transpose: Method, sample: Sample, place: Place
-) -> tuple[float, bool]:
+    function: Method, transpose: Method, sample: Sample, place: Place, stride: int
+) -> tuple[Finding, bool]:
     """Return the relative difference of the two products, and whether differences were used."""
     at, v = sample.at, pick(sample.along, place)
     result = function.gives[0]
-    tangent, by_differences = _tangent(lambda arguments: function(arguments)[result], at, place, v)
-    lam = at["lam"] if result == "y" else np.ones(np.shape(tangent))
-    dual = pick(transpose(at), place)
+    outcome, raised = attempt(
+        lambda: (
+            tangent(lambda arguments: function(arguments)[result], at, place, v),
+            pick(transpose(mapped(at, np.copy)), place),
+        )
+    )
+    if outcome is None:
+        return Finding(math.inf, note=raised), False
+    (slope, by_differences), dual = outcome
+    lam = at["lam"] if result == "y" else np.ones(np.shape(slope))
     dual = np.zeros(np.shape(v)) if dual is None else np.asarray(dual)
-    if dual.shape not in ((), np.shape(v)) or np.shape(lam) != np.shape(tangent):
-        return math.inf, by_differences
+    if dual.shape not in ((), np.shape(v)) or np.shape(lam) != np.shape(slope):
+        note = f"shapes are {dual.shape} and {np.shape(slope)}"
+        return Finding(math.inf, note=f"{note}, should be {np.shape(v)} and {np.shape(lam)}"), False
     dual = np.broadcast_to(dual, np.shape(v))
-    difference = abs(np.vdot(lam, tangent) - np.vdot(dual, v))
-    scale = 0.5 * (_norm(lam) * _norm(tangent) + _norm(dual) * _norm(v))
-    return float(difference / scale) if scale else float(difference), by_differences
-
-
-def _norm(values: Any) -> float:
-    return float(np.linalg.norm(np.ravel(values)))
-
-
-def _tangent(
-    function: Callable[[Arguments], Any], at: Arguments, place: Place, v: Any
-) -> tuple[Any, bool]:
-    """Return the derivative of a function along v, and whether it was taken by differences."""
-    h = _DIFFERENCE_STEP
-
-    def moved(distance: float) -> Any:
-        return np.array(function(replaced(at, place, pick(at, place) + distance * v)), dtype=float)
-
-    forward = moved(h)
-    wide = (forward - moved(-h)) / (2 * h)
-    narrow = (moved(h / 2) - moved(-h / 2)) / h
-    differences = (4 * narrow - wide) / 3
-    tangent = _complex_tangent(function, at, place, v)
-    # A function that is not analytic (abs, real, norm) drops the imaginary part without a word.
-    uncertainty = _norm(narrow - wide) + 1e3 * _ROUNDOFF * _norm(forward) / h
-    if tangent is None or not _norm(tangent - differences) <= uncertainty:
-        return differences, True
-    return tangent, False
-
-
-def _complex_tangent(
-    function: Callable[[Arguments], Any], at: Arguments, place: Place, v: Any
-) -> Any:
-    """Return the derivative by the complex step, None if the function does not take it.
-
-    All arguments are made complex, so that the function may work in place on any of them.
-    """
-    at = mapped(at, lambda value: np.asarray(value) + 0j)
-    at = replaced(at, place, pick(at, place) + 1j * _COMPLEX_STEP * v)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", _ComplexWarning)
-            return np.imag(function(at)) / _COMPLEX_STEP
-    except (TypeError, ValueError, ArithmeticError, AttributeError, _ComplexWarning):
-        return None
+    difference = abs(np.vdot(lam, slope) - np.vdot(dual, v))
+    scale = 0.5 * (norm(lam) * norm(slope) + norm(dual) * norm(v))
+    error = finite(float(difference / scale) if scale else float(difference))
+    if error <= _tolerance(by_differences):
+        return Finding(error), by_differences
+    where, _ = attempt(lambda: diagnose(function, transpose, sample, place, dual, stride))
+    return Finding(error, *(where or ("", ""))), by_differences
 
 
 def _regulariser_checks(problem: Problem, control: Control, seed: int) -> Iterator[Check]:
     """Yield a check of each regulariser's derivative for each field. Collective."""
-    space, h = problem.controls, _DIFFERENCE_STEP
     direction = random_direction(control, seed)
     for regulariser in problem.regularisers:
-        method, derivative = f"{type(regulariser).__name__}.derivative", None
-        derivative = regulariser.derivative(control)
-        size = abs(float(regulariser.value(control)))
         for place in places(problem):
-            v = space.zeros()
-            v[str(place[1])][...] = direction[str(place[1])]
-            wide, narrow = (
-                (regulariser.value(control + d * v) - regulariser.value(control - d * v)) / (2 * d)
-                for d in (h, h / 2)
+            found, raised = attempt_collectively(
+                problem.grid.comm,
+                lambda r=regulariser, p=place: _regulariser_error(r, p, control, direction),  # type: ignore[misc]
             )
-            slope, claimed = (4 * narrow - wide) / 3, space.pair(derivative, v)
-            scale = max(abs(slope), abs(claimed), size)
-            error = abs(slope - claimed) / scale if scale else 0.0
             yield Check(
-                method,
+                f"{name_of(regulariser)}.derivative",
                 None,
                 label(place),
                 "derivative of value",
-                finite(error),
+                math.inf if found is None else found,
                 DIFFERENCES_TOLERANCE,
                 by_differences=True,
+                note=raised,
             )
+
+
+def _regulariser_error(
+    regulariser: Regulariser, place: Place, control: Control, direction: Control
+) -> float:
+    """Return the relative error of the slope in the directions of one field. Collective."""
+    space, h, field = control.space, DIFFERENCE_STEP, str(place[1])
+    v = space.zeros()
+    v[field][...] = direction[field]
+    derivative = regulariser.derivative(control)
+    size = abs(float(regulariser.value(control)))
+    wide, narrow = (
+        (regulariser.value(control + d * v) - regulariser.value(control - d * v)) / (2 * d)
+        for d in (h, h / 2)
+    )
+    slope, claimed = (4 * narrow - wide) / 3, space.pair(derivative, v)
+    scale = max(abs(slope), abs(claimed), size)
+    return finite(abs(slope - claimed) / scale if scale else 0.0)

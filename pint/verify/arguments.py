@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from pint.interface import Objective, Problem
 from pint.reduced_functional import State
 from pint.sweep import coarsened
 from pint.timegrid import Steps
+
+T = TypeVar("T")
 
 Arguments = Mapping[str, Any]
 """Arguments and results by name; ``u`` and ``theta`` are mappings by field."""
@@ -179,6 +183,27 @@ def moved(sample: Sample, distance: float) -> Sample:
     return Sample(moved(sample.at, sample.along), sample.along)
 
 
+def entry(sample: Sample, index: Sequence[int], rows: bool) -> str:
+    """Return the name of an entry of an argument or result: "step 4, entry [1]".
+
+    With `rows` the first number of the index counts the steps of a batch.
+    """
+    names, rest = [], [int(i) for i in index]
+    s = sample.at.get("s")
+    if s is not None and np.ndim(s.index) == 0:
+        names.append(f"step {int(s.index)}")
+    elif s is not None and rows and rest:
+        names.append(f"step {int(s.index[rest.pop(0)])}")
+    if rest:
+        names.append(f"entry {rest}")
+    return ", ".join(names)
+
+
+def name_of(owner: object) -> str:
+    """Return the name of the class that a user wrote."""
+    return type(getattr(owner, "wrapped", owner)).__name__
+
+
 @dataclass(frozen=True)
 class Method:
     """A user's method, called with arguments by name; its results by name."""
@@ -189,7 +214,7 @@ class Method:
     gives: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{type(self.owner).__name__}.{self.name}"
+        return f"{name_of(self.owner)}.{self.name}"
 
     def __call__(self, arguments: Arguments) -> dict[str, Any]:
         result = getattr(self.owner, self.name)(*(arguments[name] for name in self.takes))
@@ -200,6 +225,24 @@ class Method:
 
 Pairs = list[tuple[Method, list[Method]]]
 """Functions, each with the methods that return its transposes."""
+
+
+def attempt(function: Callable[[], T]) -> tuple[T | None, str]:
+    """Call a function of the user: return its result and "", or None and what it raised.
+
+    Not collective: an error on one rank is an error of that rank alone.
+    """
+    try:
+        return function(), ""
+    except Exception as error:  # whatever a user's method raises is what there is to report
+        frames = traceback.extract_tb(error.__traceback__)
+        at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        return None, f"{type(error).__name__}: {error}{at}"
+
+
+def attempt_collectively(comm: Any, function: Callable[[], T]) -> tuple[T | None, str]:
+    """Call a collective function; see `attempt`. On several ranks errors end the run instead."""
+    return attempt(function) if comm.size == 1 else (function(), "")
 
 
 def step_methods(stepper: Any, adjoint: Any) -> Pairs:

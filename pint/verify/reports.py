@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pint.comm import reduce
 from pint.errors import VerificationError
 
 
@@ -28,9 +27,14 @@ class Check:
     claim : str
         What was checked.
     error, tolerance : float
-        Dimensionless; the check passed if error <= tolerance. NaN is reported as infinity.
+        Dimensionless; the check passed if error <= tolerance. An error that is NaN is reported
+        as infinity; NaN stands for a check that could not be run.
     by_differences : bool
         Whether a derivative was taken by differences, because the complex step did not work.
+    entry : str
+        Where the error is largest: "step 4, entry [1]".
+    note : str
+        What is wrong as far as it is known, or why the check could not be run.
     """
 
     method: str
@@ -40,6 +44,8 @@ class Check:
     error: float
     tolerance: float = 0.0
     by_differences: bool = False
+    entry: str = ""
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -47,21 +53,47 @@ class Check:
         return self.error <= self.tolerance
 
     @property
+    def not_run(self) -> bool:
+        """Whether an error elsewhere left nothing to check."""
+        return math.isnan(self.error)
+
+    @property
     def place(self) -> str:
         """Method and level."""
         return self.method if self.level is None else f"{self.method}, level {self.level}"
 
     def __str__(self) -> str:
+        where = ", ".join(part for part in (self.place, self.field, self.entry) if part)
+        if self.not_run:
+            return f"{where}: {self.claim}: {self.note}"
         how = " (by differences)" if self.by_differences else ""
+        note = f"; {self.note}" if self.note else ""
         return (
-            f"{self.place}, {self.field}: {self.claim}: "
-            f"error {self.error:.1e}, tolerance {self.tolerance:.0e}{how}"
+            f"{where}: {self.claim}: "
+            f"error {self.error:.1e}, tolerance {self.tolerance:.0e}{how}{note}"
         )
 
 
 @dataclass(frozen=True)
+class Finding:
+    """How a claim fares in one call: `error`, `entry` and `note` of a `Check`."""
+
+    error: float = 0.0
+    entry: str = ""
+    note: str = ""
+
+
+F = TypeVar("F", Finding, Check)
+
+
+def worst(found: Iterable[F]) -> F:
+    """Return the finding or check with the largest error; one that was not run counts least."""
+    return max(found, key=lambda one: -1.0 if math.isnan(one.error) else one.error)
+
+
+@dataclass(frozen=True)
 class Report:
-    """The outcome of `adjoint_dot_test` or `stepper_test`, the same on every rank.
+    """The outcome of `check_problem` or of one of its tests, the same on every rank.
 
     Attributes
     ----------
@@ -75,18 +107,25 @@ class Report:
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that failed."""
-        return tuple(check for check in self.checks if not check.passed)
+        return tuple(check for check in self.checks if not check.passed and not check.not_run)
+
+    @property
+    def not_run(self) -> tuple[Check, ...]:
+        """The checks that an error elsewhere left without a meaning."""
+        return tuple(check for check in self.checks if check.not_run)
 
     @property
     def passed(self) -> bool:
-        """Whether all checks passed."""
-        return not self.failures
+        """Whether all checks were run and passed."""
+        return all(check.passed for check in self.checks)
 
     def __str__(self) -> str:
-        failed = len(self.failures)
+        failed, left = len(self.failures), len(self.not_run)
         outcome = f"{failed} of {len(self.checks)} checks failed" if failed else "passed"
+        outcome += f", {left} could not be run" if left else ""
         lines = [f"{self.test}: {outcome}"]
         lines += [f"  FAILED {check}" for check in self.failures]
+        lines += self._not_run_lines()
         groups: dict[str, list[float]] = {}
         for check in self.checks:
             if check.passed:
@@ -96,6 +135,16 @@ class Report:
             for place, errors in groups.items()
         ]
         return "\n".join(lines)
+
+    def _not_run_lines(self) -> list[str]:
+        """Return a line for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for check in self.not_run:
+            reasons.setdefault(check.note, []).append(check.place)
+        return [
+            f"  {note} ({len(places)} checks): {'; '.join(dict.fromkeys(places))}"
+            for note, places in reasons.items()
+        ]
 
     def require(self) -> None:
         """Raise VerificationError with the report's text unless all checks passed."""
@@ -164,12 +213,13 @@ def finite(error: float) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-def agreed(checks: Sequence[Check], comm: Any) -> tuple[Check, ...]:
+def agreed(checks: Iterable[Check], comm: Any) -> tuple[Check, ...]:
     """Return the checks with the worst outcome of all ranks. Collective."""
-    errors = reduce(comm, [check.error for check in checks], "max")
-    tolerances = reduce(comm, [check.tolerance for check in checks], "max")
-    differences = reduce(comm, [check.by_differences for check in checks], "max")
     return tuple(
-        replace(check, error=float(e), tolerance=float(t), by_differences=bool(d))
-        for check, e, t, d in zip(checks, errors, tolerances, differences, strict=True)
+        replace(
+            worst(same),
+            tolerance=max(check.tolerance for check in same),
+            by_differences=any(check.by_differences for check in same),
+        )
+        for same in zip(*comm.allgather(list(checks)), strict=True)
     )

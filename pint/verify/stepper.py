@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,19 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control
 from pint.interface import Problem
-from pint.reduced_functional import ReducedFunctional
+from pint.reduced_functional import ReducedFunctional, State
 from pint.sweep import coarsened
 from pint.verify.arguments import (
     Method,
     Pairs,
     Place,
     Sample,
+    attempt,
     batches_of_one,
     cost_methods,
     end_methods,
     end_sample,
+    entry,
     label,
     mapped,
     moved,
@@ -31,7 +34,7 @@ from pint.verify.arguments import (
     samples_by_level,
     step_methods,
 )
-from pint.verify.reports import Check, Report, agreed, finite
+from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
 
 BATCH_TOLERANCE = 1e-14
 
@@ -41,6 +44,10 @@ FINITE = "is finite"
 REPEATED = "is the same when called again, whatever was called before"
 BATCH = "a batch is the same as a loop"
 KNOWN = "has only names of fields"
+RUNS = "returns without an error"
+
+Outcomes = dict[tuple[str, str], Finding]
+"""Findings by field and claim."""
 
 
 def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
@@ -62,30 +69,40 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     """
     comm = problem.grid.comm
     with ending_all_ranks(comm):
-        fresh = _fresh_copy(problem)
+        fresh = fresh_copy(problem)
         spare = Control(control.space, control.vector.copy())  # a bad step may change it
         functional = ReducedFunctional(problem)
         state = functional.new_state()
-        checks = list(agreed(_initial_shapes(problem, spare), comm))
+        checks = list(agreed(initial_shapes(problem, spare), comm))
         if any(not check.passed for check in checks):
             return Report("stepper_test", tuple(checks))
         functional.propagate(state, spare)
-        for level, parts, samples in samples_by_level(problem, state, control, seed):
-            pairs, fresh_pairs = step_methods(*parts), None
-            if fresh is not None:
-                stepper, adjoint = copy.deepcopy(fresh)
-                fresh_pairs = step_methods(
-                    coarsened(stepper, level + 1)[level], coarsened(adjoint, level + 1)[level]
-                )
-            checks += _contracts(problem, pairs, fresh_pairs, samples, level)
-            if level == 0:
-                checks += _contracts(problem, cost_methods(problem.objective), None, samples, 0)
-        ends = end_sample(problem, state, control, seed, total=1.0)
-        checks += _contracts(problem, end_methods(problem)[:2], None, [ends], None)
+        checks += contract_checks(functional.problem, state, control, seed, fresh)
         return Report("stepper_test", agreed(checks, comm))
 
 
-def _fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
+def contract_checks(
+    problem: Problem, state: State, control: Control, seed: int, fresh: tuple[Any, Any] | None
+) -> Iterator[Check]:
+    """Yield the checks of all methods at the given states. Collective.
+
+    `fresh` are a stepper and an adjoint that have not been used yet, which give the same.
+    """
+    for level, parts, samples in samples_by_level(problem, state, control, seed):
+        fresh_pairs = None
+        if fresh is not None:
+            stepper, adjoint = copy.deepcopy(fresh)
+            fresh_pairs = step_methods(
+                coarsened(stepper, level + 1)[level], coarsened(adjoint, level + 1)[level]
+            )
+        yield from _contracts(problem, step_methods(*parts), fresh_pairs, samples, level)
+        if level == 0:
+            yield from _contracts(problem, cost_methods(problem.objective), None, samples, 0)
+    ends = end_sample(problem, state, control, seed, total=1.0)
+    yield from _contracts(problem, end_methods(problem)[:2], None, [ends], None)
+
+
+def fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
     """Return copies of stepper and adjoint, None if they cannot be copied."""
     try:
         return copy.deepcopy((problem.stepper, problem.adjoint))
@@ -93,7 +110,7 @@ def _fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
         return None
 
 
-def _initial_shapes(problem: Problem, control: Control) -> list[Check]:
+def initial_shapes(problem: Problem, control: Control) -> list[Check]:
     """Return checks of the shapes of y_0 and of one step; without them there is no trajectory."""
     grid, space, theta = problem.grid, problem.space, control.shared
     initial, name = problem.stepper.initial(theta), type(problem.stepper).__name__
@@ -133,14 +150,26 @@ def _contracts(
             _examine(method, fresh_method, methods, sample, batched, arguments, results)
             for sample in samples
         ]
-        claims = [(label(place), UNCHANGED) for place in arguments]
+        claims = [("call", RUNS)]
+        claims += [(label(place), UNCHANGED) for place in arguments]
         claims += [(key, KNOWN) for key in ("u", "theta") if key in method.gives]
         wanted = (SHAPE, FINITE, REPEATED, BATCH) if batched else (SHAPE, FINITE, REPEATED)
         claims += [(label(place), claim) for place in results for claim in wanted]
         for field, claim in claims:
-            worst = max((outcome.get((field, claim), 0.0) for outcome in outcomes), default=0.0)
+            found = [_of(outcome, field, claim, method) for outcome in outcomes]
+            worse = worst(found or [Finding()])
             tolerance = BATCH_TOLERANCE if claim == BATCH else 0.0
-            yield Check(str(method), level, field, claim, finite(worst), tolerance)
+            yield Check(
+                str(method), level, field, claim, worse.error, tolerance, False,
+                worse.entry, worse.note,
+            )  # fmt: skip
+
+
+def _of(outcome: Outcomes, field: str, claim: str, method: Method) -> Finding:
+    """Return what was found about a claim; not run if the method raised an error."""
+    if outcome["call", RUNS].error and claim != RUNS:
+        return Finding(math.nan, note=f"not run, because {method} raises an error")
+    return outcome.get((field, claim), Finding())
 
 
 def _flat(pairs: Pairs) -> list[Method]:
@@ -155,47 +184,82 @@ def _examine(
     batched: bool,
     arguments: list[Place],
     results: list[Place],
-) -> dict[tuple[str, str], float]:
-    """Return the error of each claim about one method, by field and claim."""
-    errors: dict[tuple[str, str], float] = {}
+) -> Outcomes:
+    """Return what is found about each claim about one method."""
+    found: Outcomes = {}
     at = mapped(sample.at, np.copy)
-    first = mapped(_known(method(at), results, errors), np.copy)
+    first, raised = attempt(lambda: mapped(_known(method(at), results, found), np.copy))
+    found["call", RUNS] = Finding(math.inf if raised else 0.0, note=raised)
+    if first is None:
+        return found
     for place in arguments:
-        errors[label(place), UNCHANGED] = _difference(pick(at, place), pick(sample.at, place))
+        rows = batched and place[0] != "theta"
+        found[label(place), UNCHANGED] = _difference(
+            pick(at, place), pick(sample.at, place), sample, rows
+        )
 
     elsewhere = moved(sample, 0.01).at
     for other in others:
-        other(mapped(elsewhere, np.copy))
-    again = [method(mapped(sample.at, np.copy))]
-    again += [fresh(mapped(sample.at, np.copy))] if fresh is not None else []
-    singles = [method(row.at) for row in batches_of_one(sample)] if batched else []
+        attempt(lambda other=other: other(mapped(elsewhere, np.copy)))  # type: ignore[misc]
+    again = [attempt(lambda: method(mapped(sample.at, np.copy)))]
+    if fresh is not None:
+        again.append(attempt(lambda: fresh(mapped(sample.at, np.copy))))
+    rows_of = batches_of_one(sample) if batched else ()
+    singles = [attempt(lambda row=row: method(row.at)) for row in rows_of]  # type: ignore[misc]
 
     for place in results:
         field, value = label(place), pick(first, place)
-        if value is None:
+        if value is None and place[1] is not None:
+            continue  # a field that is left out
+        rows = batched and place[0] != "theta"
+        found[field, SHAPE] = _shape_of(value, sample, place, batched)
+        if found[field, SHAPE].error:
             continue
-        shapes = _shapes(sample, place, batched)
-        errors[field, SHAPE] = 0.0 if np.shape(value) in shapes else math.inf
-        errors[field, FINITE] = float(np.size(value) - np.isfinite(value).sum())
-        errors[field, REPEATED] = max(_difference(pick(other, place), value) for other in again)
-        if singles:
-            parts = [pick(single, place) for single in singles]
-            errors[field, BATCH] = _batch_error(place, value, parts)
-    return errors
+        found[field, FINITE] = _finiteness(value, sample, rows)
+        found[field, REPEATED] = worst(
+            Finding(math.inf, note=raised)
+            if result is None
+            else _difference(pick(result, place), value, sample, rows)
+            for result, raised in again
+        )
+        if singles and found[field, FINITE].error:
+            found[field, BATCH] = Finding(math.nan, note=f"not run, because {field} is not finite")
+        elif singles:
+            failed = [Finding(math.inf, note=raised) for _, raised in singles if raised]
+            parts = [pick(result, place) for result, _ in singles if result is not None]
+            batch = [] if failed else [_batch_error(place, value, parts, sample)]
+            found[field, BATCH] = worst(failed + batch)
+    return found
 
 
-def _known(
-    result: dict[str, Any], results: list[Place], errors: dict[tuple[str, str], float]
-) -> dict[str, Any]:
+def _known(result: dict[str, Any], results: list[Place], found: Outcomes) -> dict[str, Any]:
     """Return a result without names that are no field, which count as errors."""
     known = {}
     for key, value in result.items():
         if isinstance(value, Mapping):
-            names = [name for name in value if (key, name) in results]
-            errors[key, KNOWN] = float(len(value) - len(names))
-            value = {name: value[name] for name in names}
+            wrong = [name for name in value if (key, name) not in results]
+            note = f"no field is called {', '.join(map(repr, wrong))}" if wrong else ""
+            found[key, KNOWN] = Finding(float(len(wrong)), note=note)
+            value = {name: value[name] for name in value if name not in wrong}
         known[key] = value
     return known
+
+
+def _shape_of(value: Any, sample: Sample, place: Place, batched: bool) -> Finding:
+    """Return an infinite error unless a result has one of the allowed shapes."""
+    shapes, shape = _shapes(sample, place, batched), np.shape(value)
+    if not np.issubdtype(np.asarray(value).dtype, np.number):
+        return Finding(math.inf, note=f"must have shape {shapes[0]}, is no array of numbers")
+    note = "" if shape in shapes else f"must have shape {shapes[0]}, got {shape}"
+    return Finding(math.inf if note else 0.0, note=note)
+
+
+def _finiteness(value: Any, sample: Sample, rows: bool) -> Finding:
+    """Return the number of entries that are not finite, and the first of them."""
+    bad = np.argwhere(~np.isfinite(value))
+    if not len(bad):
+        return Finding()
+    return Finding(float(len(bad)), entry(sample, bad[0], rows), f"is {value[tuple(bad[0])]}")
 
 
 def _shapes(sample: Sample, place: Place, batched: bool) -> list[tuple[int, ...]]:
@@ -206,24 +270,27 @@ def _shapes(sample: Sample, place: Place, batched: bool) -> list[tuple[int, ...]
     return [shape, ()] if place[0] in ("y0", "y1") else [shape]
 
 
-def _difference(a: Any, b: Any) -> float:
+def _difference(a: Any, b: Any, sample: Sample, rows: bool) -> Finding:
     """Return the largest difference, 0 if bitwise equal, infinity if shapes differ."""
     if a is None or np.shape(a) != np.shape(b):
-        return math.inf
+        return Finding(math.inf, note=f"has shape {np.shape(a)} instead of {np.shape(b)}")
+    a, b = np.asarray(a), np.asarray(b)
     if np.array_equal(a, b, equal_nan=True):
-        return 0.0
-    return float(np.max(np.abs(np.asarray(a) - b)))
+        return Finding()
+    with np.errstate(invalid="ignore"):
+        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    index = np.unravel_index(int(np.argmax(np.where(np.isnan(apart), np.inf, apart))), a.shape)
+    note = f"is {a[index]:.6g} instead of {b[index]:.6g}"
+    return Finding(finite(float(apart[index])), entry(sample, index, rows), note)  # type: ignore[arg-type]
 
 
-def _batch_error(place: Place, value: Any, parts: list[Any]) -> float:
+def _batch_error(place: Place, value: Any, parts: list[Any], sample: Sample) -> Finding:
     """Return the difference of a batch to single steps, relative to its largest entry."""
     if any(part is None for part in parts):
-        return math.inf
+        return Finding(math.inf, note="is left out by a batch of one step")
     if place[0] == "theta":
         loop = np.sum(parts, axis=0)
     else:
         loop = np.broadcast_to(value, ()) if np.ndim(value) == 0 else np.concatenate(parts)
-    if np.array_equal(loop, value, equal_nan=True):
-        return 0.0
-    largest = float(np.max(np.abs(value))) or 1.0
-    return _difference(loop, value) / largest
+    found = _difference(value, loop, sample, rows=place[0] != "theta")
+    return replace(found, error=found.error / (float(np.max(np.abs(value))) or 1.0))

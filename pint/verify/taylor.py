@@ -56,7 +56,7 @@ def taylor_test(
     accuracy = None if exact else functional.accuracy
     relative_noise = noise if noise is not None else (1e-12 if exact else 1e-9)
     if direction is None:
-        direction = _inward(control, random_direction(control, seed), h=0.1)
+        direction = inward(control, random_direction(control, seed), h=0.1)
 
     state = _solve_state(functional, control, accuracy)
     value = functional.objective(state)
@@ -121,7 +121,7 @@ def _remainders(remainder: Callable[[float], float], floor: float) -> list[tuple
     return points or [(h, math.nan)]
 
 
-def _inward(control: Control, direction: Control, h: float) -> Control:
+def inward(control: Control, direction: Control, h: float) -> Control:
     """Turn the entries of a direction that lead out of the bounds within h."""
     space, ahead = control.space, control.vector + h * direction.vector
     outside = (ahead < space.lower) | (ahead > space.upper)

@@ -1,0 +1,38 @@
+"""check_problem on several ranks: one report, the same places as on one."""
+
+import numpy as np
+import pytest
+from registry import Pendulum, PendulumAdjoint, RunningCost
+
+import pint
+
+
+class WrongSign(PendulumAdjoint):
+    def step(self, s, y, u, theta, lam):
+        return lam - self._transposed(s, y, u, theta, lam)[0]
+
+
+class NaNLate(Pendulum):
+    def step(self, s, y, u, theta, *, guess=None):
+        return np.where(s.t1 > 0.9, np.nan, super().step(s, y, u, theta))
+
+
+@pytest.mark.parametrize(
+    ("stepper", "adjoint"),
+    [(Pendulum, PendulumAdjoint), (Pendulum, WrongSign), (NaNLate, PendulumAdjoint)],
+)
+def test_report_is_the_same_on_all_ranks_and_names_the_same_places(world, stepper, adjoint):
+    def report(comm):
+        grid = pint.TimeGrid(np.linspace(0, 1, 10) ** 1.2, coarsening=2, levels=2, comm=comm)
+        step = stepper()
+        controls = pint.ControlSpace(grid, u=pint.TimeControl(2), theta=pint.SharedControl(2))
+        problem = pint.Problem(grid, step, adjoint(step), RunningCost(), controls)
+        return pint.verify.check_problem(problem)
+
+    def places(report):
+        return {(check.method, check.level, check.field, check.claim) for check in report.failures}
+
+    ours, serial = report(world), report(None)
+    assert set(world.allgather(str(ours))) == {str(ours)}
+    assert places(ours) == places(serial)
+    assert ours.passed is serial.passed
