@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,9 @@ import numpy as np
 from pint.comm import SerialComm, on_root, reduce
 from pint.files import write_atomically
 from pint.timegrid import TimeGrid
+
+Restriction = Callable[[np.ndarray, np.ndarray], Any]
+"""Gives the block of a coarse step from those of the fine steps and their sizes."""
 
 
 class ControlField(ABC):
@@ -63,7 +66,7 @@ class ControlField(ABC):
 
 
 class TimeControl(ControlField):
-    """A control with one block for each time step, constant over the step.
+    r"""A control with one block for each time step, constant over the step.
 
     Parameters
     ----------
@@ -74,9 +77,10 @@ class TimeControl(ControlField):
     metric : 'time' or 'euclidean'
         Inner product: ``sum_n dt_n <u_n, v_n>``, which does not depend on the number of steps,
         or ``sum_n <u_n, v_n>``.
-    restrict : 'inject' or 'mean'
-        The block of a coarse step: that of the first fine step it covers, or the mean over the
-        covered interval.
+    restrict : 'inject', 'mean' or callable
+        The block of a coarse step: that of the first fine step it covers, the mean over the
+        covered interval, or ``restrict(blocks, dt)``: it receives the blocks of the m covered
+        fine steps, shape (m, \*shape), and their sizes, shape (m,), and returns a block.
 
     Raises
     ------
@@ -92,16 +96,16 @@ class TimeControl(ControlField):
         lower: Any = None,
         upper: Any = None,
         metric: Literal["time", "euclidean"] = "time",
-        restrict: Literal["inject", "mean"] = "inject",
+        restrict: Literal["inject", "mean"] | Restriction = "inject",
         weight: float = 1.0,
         comm: Any = None,
     ) -> None:
         super().__init__(shape, lower, upper, weight, comm)
         if metric not in ("time", "euclidean"):
             raise ValueError(f"`TimeControl(metric=...)` is 'time' or 'euclidean', got {metric!r}.")
-        if restrict not in ("inject", "mean"):
+        if restrict not in ("inject", "mean") and not callable(restrict):
             raise ValueError(
-                f"`TimeControl(restrict=...)` is 'inject' or 'mean', got {restrict!r}."
+                f"`TimeControl(restrict=...)` is 'inject', 'mean' or a function, got {restrict!r}."
             )
         self.metric = metric
         self.restrict = restrict
@@ -262,7 +266,7 @@ class ControlSpace:
         self.bounded = any(
             np.isfinite(f.lower).any() or np.isfinite(f.upper).any() for f in fields.values()
         )
-        whole = any(field.restrict == "mean" for field in self.time_fields.values())
+        whole = any(field.restrict != "inject" for field in self.time_fields.values())
         ranks = range(self.comm.size)
         self._coarse_halos = {
             reverse: Halo(grid, [_coarse_needs(grid, rank, whole, reverse) for rank in ranks])
@@ -424,9 +428,7 @@ class ControlSpace:
             rows = np.searchsorted(halo.indices, starts)
             levels.append(
                 {
-                    name: blocks[rows]
-                    if self.time_fields[name].restrict == "inject"
-                    else self._means(blocks, rows, starts, layout.stride)
+                    name: self._restricted(name, blocks, rows, starts, layout.stride)
                     for name, blocks in available.items()
                 }
             )
@@ -440,14 +442,28 @@ class ControlSpace:
         halo = self._neighbour_halo
         return int(halo.indices[0]) if len(halo.indices) else 0, halo.extend(values)
 
-    def _means(
-        self, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
+    def _restricted(
+        self, name: str, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
     ) -> np.ndarray:
-        """Return the time-weighted means of `stride` successive blocks from each of `rows`."""
+        """Return a field's blocks of the coarse steps that cover `stride` blocks from `rows`."""
+        restrict = self.time_fields[name].restrict
+        if restrict == "inject":
+            return blocks[rows]
         covered = np.arange(stride)
         dt = np.diff(self.grid.t)[starts[:, None] + covered]
-        weights = dt / dt.sum(axis=1, keepdims=True)
-        return np.einsum("ij,ij...->i...", weights, blocks[rows[:, None] + covered])
+        fine = blocks[rows[:, None] + covered]
+        if restrict == "mean":
+            return np.einsum("ij,ij...->i...", dt / dt.sum(axis=1, keepdims=True), fine)
+        coarse = np.empty((len(rows), *blocks.shape[1:]))
+        for row, (some, sizes) in enumerate(zip(fine, dt, strict=True)):
+            block = restrict(some, sizes)
+            if np.shape(block) != coarse.shape[1:]:
+                raise ValueError(
+                    f"`TimeControl(restrict=...)` of `{name}` must return a block of shape "
+                    f"{coarse.shape[1:]}, got {np.shape(block)}."
+                )
+            coarse[row] = block
+        return coarse
 
 
 class Halo:

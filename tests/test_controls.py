@@ -130,6 +130,20 @@ def grids(draw):
     return pint.TimeGrid(np.cumsum([-1.0, *sizes]), factors or 2, levels)
 
 
+def largest_step(blocks, dt):
+    """Take the block of the longest step."""
+    assert len(blocks) == len(dt)
+    return blocks[np.argmax(dt)]
+
+
+@pytest.mark.parametrize("wrong", [lambda blocks, dt: blocks, lambda blocks, dt: 0.0])
+def test_restriction_to_a_wrong_shape_is_an_error_that_names_the_field(wrong):
+    grid = pint.TimeGrid.uniform(1.0, 8, levels=2)
+    space = pint.ControlSpace(grid, force=pint.TimeControl(3, restrict=wrong))
+    with pytest.raises(ValueError, match=r"restrict=.*`force`.*\(3,\), got"):
+        space.restrict(space.zeros())
+
+
 @given(grids(), st.booleans())
 def test_restriction_against_a_plain_loop(grid, reverse):
     """Row j of level l: the interval of the j-th step of the level in the sweep's direction."""
@@ -137,6 +151,7 @@ def test_restriction_against_a_plain_loop(grid, reverse):
         grid,
         injected=pint.TimeControl((2, 3)),
         mean=pint.TimeControl(2, restrict="mean"),
+        largest=pint.TimeControl(3, restrict=largest_step),
         shared=pint.SharedControl(2),
     )
     control = random_control(space)
@@ -144,7 +159,7 @@ def test_restriction_against_a_plain_loop(grid, reverse):
     assert len(restricted) == grid.levels
     dt = np.diff(grid.t)
     for stride, blocks in zip(grid.strides, restricted, strict=True):
-        assert set(blocks) == {"injected", "mean"}
+        assert set(blocks) == {"injected", "mean", "largest"}
         count = grid.steps // stride
         assert len(blocks["mean"]) == len(blocks["injected"]) == count
         for j in range(count):
@@ -153,6 +168,8 @@ def test_restriction_against_a_plain_loop(grid, reverse):
             mean = sum(dt[n] * control["mean"][n] for n in covered) / sum(dt[n] for n in covered)
             np.testing.assert_array_equal(blocks["injected"][j], control["injected"][start])
             np.testing.assert_allclose(blocks["mean"][j], mean, rtol=0, atol=1e-14)
+            longest = max(covered, key=lambda n: dt[n])
+            np.testing.assert_array_equal(blocks["largest"][j], control["largest"][longest])
 
 
 # Files

@@ -17,6 +17,7 @@ def a_space(grid):
         shared=pint.SharedControl((2, 2)),
         injected=pint.TimeControl((2, 3)),
         mean=pint.TimeControl(2, metric="euclidean", restrict="mean", lower=-0.2, upper=0.3),
+        moment=pint.TimeControl(2, restrict=lambda blocks, dt: np.cumsum(dt) @ blocks**2),
     )
 
 
