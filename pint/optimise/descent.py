@@ -144,10 +144,9 @@ def _descend(
             may_refine = solves.cycles < MOST_EFFORT * accuracy.cycles
             direction = descent_direction(point.control, point.gradient, hessian)
             move = partial(trials.move, point, direction, solves, may_refine)
-            error = objective_error(point, solves)
-            accepted, more = line_search.search(
-                move, point.value.objective, options.step, error
-            )
+            # Near the optimum a good step decreases J by less than the error of J.
+            bound = point.value.objective + objective_error(point, solves)
+            accepted, more = line_search.search(move, bound, options.step)
             rejected += more
             if accepted is not None or line_search.decrease is None:
                 break
@@ -294,8 +293,16 @@ ROUNDING = 10 * float(np.finfo(float).eps)
 
 
 def objective_error(point: Point, accuracy: Accuracy) -> float:
-    """Return the error to expect in the difference of two objectives: of rounding alone."""
-    return ROUNDING * abs(point.value.objective)
+    """Return the error to expect in the difference of two objectives.
+
+    It is that of rounding, and that of states solved to a tolerance relative to their norm. The
+    error of states that have not reached their tolerance is not in it: `descend` refines them.
+    """
+    relative = ROUNDING
+    convergence = point.state.convergence
+    if convergence is not None and convergence.converged and convergence.residual > 0:
+        relative += accuracy.relative or 0.0
+    return relative * abs(point.value.objective)
 
 
 def residual(solution: State | AdjointState) -> float:

@@ -33,9 +33,6 @@ class Trial:
 class LineSearch:
     """Armijo backtracking: accept if ``J_t <= J + decrease (g, c_t - c)``, else shorten [1]_.
 
-    Near an optimum the decrease is smaller than the error of J, and a good step would be rejected
-    by chance. So an excess within `search`'s ``error`` is accepted as well.
-
     Build one with `armijo` or `fixed_step`.
 
     Attributes
@@ -57,16 +54,11 @@ class LineSearch:
     rejections: int = 20
 
     def search(
-        self,
-        evaluate: Callable[[float], Trial],
-        objective: float,
-        step: float,
-        error: float = 0.0,
+        self, evaluate: Callable[[float], Trial], objective: float, step: float
     ) -> tuple[Trial | None, int]:
         """Return the accepted trial, None if there is none, and the number of rejected ones.
 
-        `evaluate` makes the trial with a given step; the accepted one is its last call. `error`
-        is that of the difference of two objectives. The
+        `evaluate` makes the trial with a given step; the accepted one is its last call. The
         search ends early when the objective's excess does not shrink with the square of the
         step, although the direction is one of descent: then it is the error of inexact solves,
         if these can be refined. Collective if `evaluate` is.
@@ -75,7 +67,7 @@ class LineSearch:
         for rejected in range(self.rejections + 1):
             trial = evaluate(step)
             finite = math.isfinite(trial.objective)
-            if finite and self._accepts(trial, objective + error):
+            if finite and self._accepts(trial, objective):
                 return trial, rejected
             excess = trial.objective - objective
             stalled = finite and rejected >= 4 and excess > 0.4 * last_excess
