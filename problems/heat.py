@@ -185,26 +185,31 @@ def zero_target(heat: Heat, coordinates: Coordinates | None = None) -> HeatData:
 
 
 def manufactured(heat: Heat, final_time: float, coordinates: Coordinates | None = None) -> HeatData:
-    """Return data whose continuous optimum is known, for distributed and Neumann control.
+    """Return data whose continuous optimum is known.
 
     With s = prod sin(pi x_i) and mu = nu d pi^2, the optimality system
     ``y_t = nu Laplace(y) + f + u``, ``-lam_t = nu Laplace(lam) + y - y_d``, ``alpha u + lam = 0``
-    has the solution ``y = s cos(pi t / 2T)``, ``lam = alpha (1 - t/T) s``. With Neumann control
-    and c = cos(pi x): ``lam = alpha (1 - t/T) c``, ``u = -lam(1, t) / alpha = 1 - t/T`` and
-    ``y = c cos(pi t / 2T) + (1 - t/T) x^2 / (2 nu)``.
-
-    Raises
-    ------
-    ValueError
-        For initial control.
+    of distributed control has the solution ``y = s cos(pi t / 2T)``,
+    ``lam = alpha (1 - t/T) s``. With Neumann control and c = cos(pi x):
+    ``lam = alpha (1 - t/T) c``, ``u = -lam(1, t) / alpha = 1 - t/T`` and
+    ``y = c cos(pi t / 2T) + (1 - t/T) x^2 / (2 nu)``. With initial control, f = 0 and y_d = s:
+    ``u = e s / (e^2 + alpha)``, e = exp(-mu T).
     """
-    if heat.control == "initial":
-        raise ValueError("`manufactured`: there is no such problem for initial control.")
     coordinates = coordinates or heat.coordinates
     T, nu, alpha, mode = final_time, heat.nu, heat.alpha, _mode(heat, coordinates)
     mu = nu * heat.dimension * np.pi**2
     omega = np.pi / (2 * T)
     distributed = heat.control == "distributed"
+    if heat.control == "initial":
+        decay = np.exp(-mu * T)
+        optimal = decay / (decay**2 + alpha) * mode
+        return HeatData(
+            mode,
+            lambda t: 0.0 * t + np.zeros_like(mode),
+            lambda t: 0.0 * t + mode,
+            lambda t: np.exp(-mu * t) * optimal,
+            lambda t: optimal,
+        )
     bump = 0.0 if distributed else coordinates[0] ** 2 / (2 * nu)
 
     def state(t: Any) -> np.ndarray:
