@@ -1,9 +1,11 @@
 """A nonlinear, non-autonomous ODE with its derivatives by hand, and a cost for it."""
 
 import numpy as np
+import sympy
 
 import pint
-from pint.steppers import Lagrangian
+from pint.steppers import Lagrangian, scheme
+from pint.steppers.symbolic import SympyODE
 
 
 class Forced(pint.ODE):
@@ -63,3 +65,30 @@ class ForcedCost(Lagrangian):
     def terminal_derivative(self, y, theta):
         dy = np.array([2 * y[0] * y[1], y[0] ** 2 + theta["theta"][1]])
         return dy, {"theta": np.array([0.0, y[1]])}
+
+
+def forced_symbolic():
+    """Return `Forced` and `ForcedCost` as expressions."""
+    (q, v), u, p, t = (
+        sympy.symbols("q v"),
+        sympy.symbols("u:2"),
+        sympy.symbols("p:2"),
+        sympy.Symbol("t"),
+    )
+    return SympyODE(
+        [q, v],
+        [v, -p[0] * sympy.sin(q) - p[1] * v**3 + u[0] * sympy.cos(t) + u[1] * q],
+        {"u": u},
+        parameters={"theta": p},
+        running_cost=(q - sympy.sin(t)) ** 2 / 2 + u[0] ** 2 * v**2 + p[0] * u[1] ** 2,
+        terminal_cost=q**2 * v + p[1] * v,
+        initial_state=[p[1] ** 2, 0.5],
+        time=t,
+    )
+
+
+def forced_problem(grid, name, quadrature="trapezoid"):
+    """Return the problem by hand, advanced by a scheme."""
+    controls = pint.ControlSpace(grid, u=pint.TimeControl(2), theta=pint.SharedControl(2))
+    objective = pint.RunningCost(ForcedCost(), quadrature)
+    return pint.Problem(grid, *scheme(Forced(), name), objective, controls)

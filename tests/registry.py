@@ -7,8 +7,10 @@ The ODE helper classes below are independent of `problems/`.
 from functools import partial
 
 import numpy as np
+from ode_cases import forced_problem, forced_symbolic
 
 import pint
+from pint.steppers import SCHEMES as READY_MADE
 from problems.peaks import generate
 from problems.resnet import ACTIVATIONS, DenseNetwork, Regularisation
 
@@ -261,3 +263,20 @@ NETWORKS = {
 }
 
 PROBLEMS.update(NETWORKS)
+
+
+# Ready-made schemes, quadratures, and the same problem from expressions
+
+PROBLEMS.update({f"forced-{name}": partial(forced_problem, name=name) for name in READY_MADE})
+PROBLEMS.update(
+    {
+        f"forced-rk2-{rule}": partial(forced_problem, name="rk2", quadrature=rule)
+        for rule in ("left", "right", "midpoint")
+    }
+)
+PROBLEMS.update(
+    {
+        f"symbolic-{name}": lambda grid, name=name: forced_symbolic().problem(grid, name)
+        for name in ("rk4", "midpoint")
+    }
+)

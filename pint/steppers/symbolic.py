@@ -328,12 +328,12 @@ class _Names:
         printer = SciPyPrinter()
         lines = ["kind = y.dtype if y.dtype.kind in 'fc' else float"]
         lines += [f"{symbol} = {place}" for symbol, place in places.items() if symbol in used]
-        lines += [f"{symbol} = {_code(printer, value)}" for symbol, value in common]
+        lines += [f"{symbol} = {self._code(printer, value)}" for symbol, value in common]
         remaining = iter(results)
         for number, group in enumerate(groups):
             lines.append(f"group_{number} = numpy.empty((len(y), {len(group)}), kind)")
             lines += [
-                f"group_{number}[:, {i}] = {_code(printer, next(remaining))}"
+                f"group_{number}[:, {i}] = {self._code(printer, next(remaining))}"
                 for i in range(len(group))
             ]
         lines.append(f"return [{', '.join(f'group_{n}' for n in range(len(groups)))}]")
@@ -347,12 +347,15 @@ class _Names:
         function: Compiled = modules["function"]
         return function
 
-
-def _code(printer: SciPyPrinter, expression: Any) -> str:
-    code = str(printer.doprint(expression))
-    if "\n" in code:  # the printer explains in comments what it cannot express
-        raise ValueError(f"`SympyODE`: there is no numpy code for `{expression}`.")
-    return code
+    def _code(self, printer: SciPyPrinter, expression: Any) -> str:
+        try:
+            code = str(printer.doprint(expression))
+        except NotImplementedError:
+            code = "\n"
+        if "\n" in code:  # older versions of sympy explain in comments what they cannot express
+            theirs = expression.xreplace({ours: symbol for symbol, ours in self.meaning.items()})
+            raise ValueError(f"`SympyODE`: there is no numpy code for `{theirs}`.")
+        return code
 
 
 def _derivative(expression: Any, symbol: Any) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.errors import NumericalError
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.space import ArraySpace
 from pint.steppers.ode import ODE
@@ -66,9 +66,17 @@ class Theta(TimeStepper):
         If `ode` is not an ODE or defines no `jacobian`.
     ValueError
         If the scheme is unknown, or states are not vectors.
-    NumericalError
-        By `step` and the adjoint, if Newton's method does not converge; it names time and step
-        size. A step from a state that is not finite gives NaN.
+
+    Warns
+    -----
+    RuntimeWarning
+        If Newton's method does not converge; it names time and step size.
+
+    Notes
+    -----
+    A step whose equation cannot be solved, or that begins at a state that is not finite, gives
+    NaN: a line search then shortens its step, and elsewhere all ranks raise `NotFiniteError`. (An
+    exception would end the line search, and the run where only one rank met it.)
     """
 
     batched = True
@@ -139,17 +147,18 @@ class Theta(TimeStepper):
         )
         solvable = np.isfinite(base).all(axis=1)
         z[~solvable] = np.nan
-        self._newton(s, z, np.flatnonzero(solvable), base, h, u, theta)
+        with np.errstate(all="ignore"):  # what overflows on the way is found and reported
+            self._newton(s, z, np.flatnonzero(solvable), base, h, u, theta)
         return z
 
     def _newton(
         self, s: Steps, z: Any, rows: Any, base: Any, h: Any, u: Fields, theta: Fields
     ) -> None:
-        """Solve ``z = base + h f(t, z)`` for the given rows of z, in place.
+        """Solve ``z = base + h f(t, z)`` for the given rows of z, in place; NaN where it fails.
 
         A row that has converged is left alone, so that it does not depend on the others.
         """
-        t = self.implicit_time(s)
+        t, failed = self.implicit_time(s), 0
         reach = np.zeros(len(rows))  # norm of h f_y at the last iterate: what magnifies roundoff
         last = np.full((len(rows), 1), np.inf)
         for iteration in range(ITERATIONS + 1):
@@ -160,25 +169,28 @@ class Theta(TimeStepper):
             scale = _size(base[rows]) + _size(slope) + (1 + reach)[:, None] * _size(z[rows])
             stagnates = (size <= _STAGNATION * scale) & (size > 0.25 * last)
             remaining = ~((size <= _ROUNDOFF * scale) | stagnates).all(axis=1)
+            lost = remaining & ((iteration == ITERATIONS) | ~np.isfinite(size).all(axis=1))
+            if lost.any():
+                failed += lost.sum()
+                worst = rows[lost][0]
+                z[rows[lost]] = np.nan
+                remaining &= ~lost
             if not remaining.any():
-                return
-            rows, residual, last = rows[remaining], residual[remaining], size[remaining]
-            if iteration == ITERATIONS or not np.isfinite(residual).all():
                 break
+            rows, residual, last = rows[remaining], residual[remaining], size[remaining]
             blocks = {name: values[remaining] for name, values in blocks.items()}
             matrix = self._matrix(t[rows], z[rows], h[rows], blocks, theta)
             reach = np.abs(matrix).sum(axis=2).max(axis=1)
-            try:
-                z[rows] -= np.linalg.solve(matrix, residual[..., None])[..., 0]
-            except np.linalg.LinAlgError:
-                break
-        worst = rows[np.argmax(np.nan_to_num(last.max(axis=1), nan=np.inf))]
-        t0, dt = np.reshape(s.t0, -1)[worst], np.reshape(s.dt, -1)[worst]
-        raise NumericalError(
-            f"Newton's method of the {self.scheme} step at t = {t0:.6g} with step size {dt:.3g} "
-            f"(level {s.level}) did not converge: after {iteration} iterations the residual is "
-            f"{last.max():.2g}. Use more steps, fewer levels or a smaller coarsening factor."
-        )
+            z[rows] -= _solved(matrix, residual)
+        if failed:
+            t0, dt = np.reshape(s.t0, -1)[worst], np.reshape(s.dt, -1)[worst]
+            warnings.warn(
+                f"Newton's method of the {self.scheme} step at t = {t0:.6g} with step size "
+                f"{dt:.3g} (level {s.level}) did not converge; {failed} of {len(z)} steps are set "
+                "to NaN. Use more steps, fewer levels or a smaller coarsening factor.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _matrix(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields) -> np.ndarray:
         """Return ``I - h f_y``, shape (B, d, d)."""
@@ -199,7 +211,7 @@ class Theta(TimeStepper):
         h = self.coefficients.implicit * s.dt
         matrix = self._matrix(self.implicit_time(s), z, h, u, theta)
         right = (1 + self.coefficients.beyond) * lam
-        return z, np.linalg.solve(matrix.swapaxes(1, 2), right[..., None])[..., 0]
+        return z, _solved(matrix.swapaxes(1, 2), right)
 
 
 class ThetaAdjoint(Adjoint):
@@ -241,6 +253,17 @@ class ThetaAdjoint(Adjoint):
 
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         return self.ode.initial_vjp(theta, lam0)
+
+
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solutions of a batch of linear systems; NaN where the matrix is singular."""
+    try:
+        return np.linalg.solve(matrix, right[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        if len(matrix) == 1:
+            return np.full_like(right, np.nan)
+    rows = [_solved(matrix[i : i + 1], right[i : i + 1]) for i in range(len(matrix))]
+    return np.concatenate(rows)
 
 
 def _size(vectors: np.ndarray) -> np.ndarray:
