@@ -15,22 +15,25 @@ tolerance (``mgrit``), or by one-shot MGRIT with a few cycles for each update (`
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import importlib.util
 import io
 import math
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+import problems  # noqa: F401  (first: it says so where `pint` is the units library)
+
+# isort: split
 import pint
 from pint.comm import ending_all_ranks, on_root
 from pint.controls import load_arrays
-from pint.files import write_atomically
+from pint.files import check_writable, write_atomically
 from problems import peaks
 from problems.resnet import DenseNetwork, Regularisation, accuracy, check_examples, logits
 
@@ -38,6 +41,7 @@ HISTORY_COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
     "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
 ).split(",")
+POINTS_AT_ONCE = 2000  # of the plane that is classified for the picture
 TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  train%  valid%"
 
 
@@ -162,13 +166,14 @@ def check_outputs(options: argparse.Namespace) -> None:
         path = getattr(options, name)
         if path is None:
             continue
-        if Path(path).is_dir():
-            raise ValueError(f"argument --{name}: {path!r} is a folder")
         try:
-            tempfile.TemporaryFile(dir=Path(path).absolute().parent).close()
+            is_folder = Path(path).is_dir()
+            check_writable(path)
         except OSError as error:
             reason = error.strerror or error
             raise ValueError(f"argument --{name}: cannot write {path!r}: {reason}") from None
+        if is_folder:
+            raise ValueError(f"argument --{name}: {path!r} is a folder")
     if options.plot and Path(options.plot).suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"argument --plot: {options.plot!r} must end in .png, .pdf or .svg")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
@@ -192,10 +197,13 @@ def load_data(options: argparse.Namespace) -> Data:
     """Return the data set that the options name; ValueError says what is wrong with it."""
     if options.data == "peaks":
         examples = options.examples or 2000
-        return Data(
-            *peaks.generate(examples, options.seed),
-            *peaks.generate(max(500, examples // 4), options.seed + 1_000_000),
-        )
+        try:
+            return Data(
+                *peaks.generate(examples, options.seed),
+                *peaks.generate(max(500, examples // 4), options.seed + 1_000_000),
+            )
+        except ValueError as error:
+            raise ValueError(f"argument --examples: {error}") from None
     try:
         arrays = load_arrays(options.data)
     except OSError as error:
@@ -209,12 +217,13 @@ def load_data(options: argparse.Namespace) -> Data:
     if missing:
         raise ValueError(f"argument --data: {options.data!r} has no array {', '.join(missing)}")
     for name in names:
-        if arrays[name].ndim != 2 or not np.issubdtype(arrays[name].dtype, np.number):
+        if arrays[name].ndim != 2 or not arrays[name].size or arrays[name].dtype.kind not in "iuf":
             raise ValueError(
-                f"argument --data: {name} must be a matrix of numbers, "
+                f"argument --data: {name} must be a matrix of real numbers, not empty, "
                 f"got shape {arrays[name].shape} of {arrays[name].dtype}"
             )
-    x_train, y_train, x_valid, y_valid = (arrays[name].astype(float) for name in names)
+    with np.errstate(over="ignore"):  # infinity is reported below
+        x_train, y_train, x_valid, y_valid = (arrays[name].astype(float) for name in names)
     if options.examples and options.examples > len(x_train):
         raise ValueError(
             f"argument --examples: {options.data!r} has {len(x_train)}, not {options.examples}"
@@ -280,7 +289,8 @@ class Progress:
                 flush=True,
             )
         if iterate.seconds > self.written + self.interval:
-            self.write_history()
+            with contextlib.suppress(OSError):  # a full disk ends no training; `train` reports it
+                self.write_history()
             self.written = iterate.seconds
 
     def write_history(self) -> None:
@@ -323,7 +333,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
             options.final_time, options.layers, options.coarsening, levels, comm
         )
     except ValueError as error:
-        raise ValueError(f"argument --coarsening/--levels: {error}") from None
+        raise ValueError(f"argument --layers/--coarsening/--levels: {error}") from None
     features, classes = data.x_train.shape[1], data.y_train.shape[1]
     if options.opening == "pad" and options.width < features:
         raise ValueError(
@@ -352,7 +362,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     try:
         control = (
             controls.load(options.initial_control)
-            if options.initial_control
+            if options.initial_control is not None
             else network.random_control(controls, options.seed)
         )
     except OSError as error:
@@ -392,9 +402,9 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         result = method.solve(setup.control, **settings)
     else:
         result = pint.minimize(setup.functional, setup.control, **settings)
-    progress.write_history()
     if options.save:
         result.control.save(options.save)
+    progress.write_history()
     train_accuracy, validation_accuracy = progress.accuracies(result.control, result.state)
     summary = {
         "objective": result.objective,
@@ -445,6 +455,9 @@ def draw_picture(
     weights = controls.control(**control)
 
     def found(points: np.ndarray) -> np.ndarray:
+        if len(points) > POINTS_AT_ONCE:  # all layers of all points would fill the memory
+            parts = np.array_split(points, math.ceil(len(points) / POINTS_AT_ONCE))
+            return np.concatenate([found(part) for part in parts])
         some_labels = np.eye(network.classes)[np.zeros(len(points), dtype=int)]
         functional = pint.ReducedFunctional(network.problem(controls, points, some_labels))
         state = functional.new_state()
@@ -463,18 +476,33 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         parser(pint.SerialComm()).error(str(error))
     command = parser(comm)
     options = command.parse_args(arguments)
-    try:
-        setup = set_up(options, comm)
-    except ValueError as error:
-        command.error(str(error))
+    wrong = failure = None
     with ending_all_ranks(comm):
+        try:
+            setup = set_up(options, comm)
+        except ValueError as error:
+            wrong = str(error)
+        except MemoryError as error:
+            wrong = f"argument --layers/--width/--examples: too large: {error}"
+    if wrong is not None:
+        command.error(wrong)
+    # Numbers that are not finite are reported once, not at each operation.
+    with ending_all_ranks(comm), np.errstate(over="ignore", invalid="ignore"):
         try:
             return train(options, setup)
         except pint.NumericalError as error:
-            if comm.rank == 0:
-                print(f"{command.prog}: {error}", file=sys.stderr, flush=True)
-            comm.Barrier()
-            raise SystemExit(1) from None
+            failure = str(error)
+        except OSError as error:  # a full disk, say
+            failure = f"cannot write a result: {error}"
+            if comm.rank == 0:  # it writes all files; the others may wait for its messages
+                print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
+                if comm.size > 1:
+                    comm.Abort(1)
+                raise SystemExit(1) from None
+    if comm.rank == 0:
+        print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
+    comm.Barrier()
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":
