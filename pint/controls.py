@@ -321,10 +321,11 @@ class ControlSpace:
 
     def pair(self, derivative: Control, direction: Control) -> float:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
-        split = self._distributed
-        local = derivative.vector[:split] @ direction.vector[:split]
-        shared = derivative.vector[split:] @ direction.vector[split:]
-        return float(reduce(self.comm, local)[0] + shared)
+        # Rank 0 adds the shared fields: every rank must get the same number to the last bit, for
+        # decisions are taken by it, and a product is rounded as the memory happens to be aligned.
+        stop = self.size if self.comm.rank == 0 else self._distributed
+        local = derivative.vector[:stop] @ direction.vector[:stop]
+        return float(reduce(self.comm, local)[0])
 
     def sum_shared(self, derivative: Control) -> None:
         """Sum the shared fields of a derivative over all ranks, in place. Collective."""
