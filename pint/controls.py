@@ -304,7 +304,8 @@ class ControlSpace:
         for name, array in values.items():
             whole = self.fields[name].shape
             whole = (self.grid.steps, *whole) if name in self.time_fields else whole
-            if array.shape != whole:  # one block for all steps is for `control` only
+            # One block for all steps is for `control` only; a number may stand for one parameter.
+            if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
                 raise ValueError(f"{path}: `{name}` must have shape {whole}, got {array.shape}.")
         try:
             return self.control(**values)
