@@ -6,13 +6,18 @@ import argparse
 import importlib.util
 import math
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
+import problems  # noqa: F401  (first: it says so where `pint` is the units library)
+
+# isort: split
 import pint
 from pint.comm import ending_all_ranks
+from pint.files import check_writable
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,6 +67,25 @@ def number(positive: bool = False) -> Any:
     return parse
 
 
+def real(text: str) -> float:
+    """Argument type: a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def assignment(text: str) -> tuple[str, float]:
+    """Argument type: ``name=value`` with a finite value."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"must be name=value, got {text!r}")
+    return name, real(value)
+
+
 def integers(text: str) -> list[int]:
     """Argument type: comma-separated integers >= 2."""
     return [integer(2)(part) for part in text.split(",")]
@@ -88,6 +112,75 @@ def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     return option
 
 
+def optimiser_options(parser: Parser, gradient_tolerance: float, iterations: int) -> None:
+    """Add the options of the optimiser, which `minimise` reads."""
+    option = parser.add_argument_group("optimisation").add_argument
+    option("--optimiser", choices=["lbfgs", "scipy", "tao"], default="lbfgs",
+           help="pint's own, scipy's L-BFGS-B or PETSc's blmvm")  # fmt: skip
+    option("--gradient-tolerance", type=number(), default=gradient_tolerance,
+           help="norm of the (projected) gradient to stop at")  # fmt: skip
+    option("--iterations", type=integer(0), default=iterations, help="control updates")
+
+
+def check_optimiser(options: argparse.Namespace) -> None:
+    """Raise ValueError if the optimiser does not fit the method, or is not installed."""
+    if options.method == "one-shot" and options.optimiser != "lbfgs":
+        raise ValueError(
+            f"argument --optimiser: {options.optimiser} is for reduced-space methods; one-shot "
+            "has an optimiser of its own, lbfgs"
+        )
+    if options.optimiser == "tao" and importlib.util.find_spec("petsc4py") is None:
+        raise ValueError("argument --optimiser: tao needs petsc4py (see the installation of PETSc)")
+
+
+def make_functional(options: argparse.Namespace, problem: pint.Problem) -> pint.ReducedFunctional:
+    """Return the reduced functional with the solver of the options; MGRIT to 1e-12."""
+    return pint.ReducedFunctional(
+        problem,
+        accuracy=pint.Accuracy(options.cycles or 30, relative=1e-12),
+        relaxation=options.relaxation if problem.grid.levels > 1 else "F",
+    )
+
+
+def minimise(
+    options: argparse.Namespace, functional: pint.ReducedFunctional, control: pint.Control
+) -> pint.Result:
+    """Minimise with method and optimiser of the options. Collective."""
+    settings: dict[str, Any] = {
+        "iterations": options.iterations,
+        "gradient_tolerance": options.gradient_tolerance,
+    }
+    if options.method == "one-shot":
+        return pint.OneShot(functional, options.cycles or 2).solve(control, **settings)
+    methods = {"lbfgs": "lbfgs", "scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
+    return pint.minimize(functional, control, methods[options.optimiser], **settings)
+
+
+def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
+    """Return the numbers of ``--json``; `control` as it should appear there."""
+    last = result.history[-1]
+    return {
+        "objective": result.objective,
+        "gradient_norm": result.gradient_norm,
+        "iterations": result.iterations,
+        "status": result.status.name.lower().replace("_", " "),
+        "control": control,
+        "state_steps": last.state_steps,
+        "adjoint_steps": last.adjoint_steps,
+        "seconds": last.seconds,
+    }
+
+
+def print_result(result: pint.Result) -> None:
+    """Print what was reached, evaluated with exact state and adjoint."""
+    last = result.history[-1]
+    print(f"{'status':20s}{result.status.value}")
+    print(f"{'objective':20s}{result.objective:.14g} (state solved exactly)")
+    print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
+    print(f"{'updates':20s}{result.iterations} in {last.seconds:.2f} s")
+    print(f"{'steps evaluated':20s}{last.state_steps} state, {last.adjoint_steps} adjoint")
+
+
 def make_grid(
     options: argparse.Namespace, final_time: float, steps: int, comm: Any
 ) -> pint.TimeGrid:
@@ -104,7 +197,7 @@ def make_grid(
     try:
         return pint.TimeGrid.uniform(final_time, steps, options.coarsening, levels, comm)
     except ValueError as error:
-        raise ValueError(f"argument --coarsening/--levels: {error}") from None
+        raise ValueError(f"argument --layers/--coarsening/--levels: {error}") from None
 
 
 def check_outputs(options: argparse.Namespace, *names: str) -> None:
@@ -113,13 +206,14 @@ def check_outputs(options: argparse.Namespace, *names: str) -> None:
         path = getattr(options, name)
         if path is None:
             continue
-        if Path(path).is_dir():
-            raise ValueError(f"argument --{name}: {path!r} is a folder")
         try:
-            tempfile.TemporaryFile(dir=Path(path).absolute().parent).close()
+            is_folder = Path(path).is_dir()
+            check_writable(path)
         except OSError as error:
             reason = error.strerror or error
             raise ValueError(f"argument --{name}: cannot write {path!r}: {reason}") from None
+        if is_folder:
+            raise ValueError(f"argument --{name}: {path!r} is a folder")
     if options.plot and Path(options.plot).suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"argument --plot: {options.plot!r} must end in .png, .pdf or .svg")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
@@ -131,11 +225,13 @@ def run(
     parser: Callable[[Any], Parser],
     set_up: Callable[[argparse.Namespace, Any], Any],
     work: Callable[[argparse.Namespace, Any], dict[str, Any]],
+    sizes: str = "--steps",
 ) -> dict[str, Any]:
     """Run a program and return its numbers.
 
-    A ValueError of `set_up` is a wrong argument: one line, exit code 2. A numerical failure of
-    `work` is one line too, exit code 1.
+    A ValueError of `set_up` is a wrong argument: one line, exit code 2; a MemoryError there is
+    laid to the options `sizes`. A numerical failure of `work`, or a file that cannot be written,
+    is one line too, exit code 1.
     """
     try:
         comm = pint.world()
@@ -143,15 +239,30 @@ def run(
         parser(pint.SerialComm()).error(str(error))
     command = parser(comm)
     options = command.parse_args(arguments)
-    try:
-        setup = set_up(options, comm)
-    except ValueError as error:
-        command.error(str(error))
+    wrong = failure = None
     with ending_all_ranks(comm):
+        try:
+            setup = set_up(options, comm)
+        except ValueError as error:
+            wrong = str(error)
+        except MemoryError as error:
+            wrong = f"argument {sizes}: too large: {error}"
+    if wrong is not None:
+        command.error(wrong)
+    # Numbers that are not finite are reported once, not at each operation.
+    with ending_all_ranks(comm), np.errstate(over="ignore", invalid="ignore"):
         try:
             return work(options, setup)
         except pint.NumericalError as error:
-            if comm.rank == 0:
-                print(f"{command.prog}: {error}", file=sys.stderr, flush=True)
-            comm.Barrier()
-            raise SystemExit(1) from None
+            failure = str(error)
+        except OSError as error:  # a full disk, say
+            failure = f"cannot write a result: {error}"
+            if comm.rank == 0:  # it writes all files; the others may wait for its messages
+                print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
+                if comm.size > 1:
+                    comm.Abort(1)
+                raise SystemExit(1) from None
+    if comm.rank == 0:
+        print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
+    comm.Barrier()
+    raise SystemExit(1)

@@ -15,6 +15,7 @@ tolerance (``mgrit``), or by one-shot MGRIT with a few cycles for each update (`
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import math
@@ -43,6 +44,7 @@ HISTORY_COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
     "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
 ).split(",")
+POINTS_AT_ONCE = 2000  # of the plane that is classified for the picture
 TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  train%  valid%"
 
 
@@ -111,10 +113,13 @@ def load_data(options: argparse.Namespace) -> Data:
     """Return the data set that the options name; ValueError says what is wrong with it."""
     if options.data == "peaks":
         examples = options.examples or 2000
-        return Data(
-            *peaks.generate(examples, options.seed),
-            *peaks.generate(max(500, examples // 4), options.seed + 1_000_000),
-        )
+        try:
+            return Data(
+                *peaks.generate(examples, options.seed),
+                *peaks.generate(max(500, examples // 4), options.seed + 1_000_000),
+            )
+        except ValueError as error:
+            raise ValueError(f"argument --examples: {error}") from None
     try:
         arrays = load_arrays(options.data)
     except OSError as error:
@@ -128,12 +133,13 @@ def load_data(options: argparse.Namespace) -> Data:
     if missing:
         raise ValueError(f"argument --data: {options.data!r} has no array {', '.join(missing)}")
     for name in names:
-        if arrays[name].ndim != 2 or not np.issubdtype(arrays[name].dtype, np.number):
+        if arrays[name].ndim != 2 or not arrays[name].size or arrays[name].dtype.kind not in "iuf":
             raise ValueError(
-                f"argument --data: {name} must be a matrix of numbers, "
+                f"argument --data: {name} must be a matrix of real numbers, not empty, "
                 f"got shape {arrays[name].shape} of {arrays[name].dtype}"
             )
-    x_train, y_train, x_valid, y_valid = (arrays[name].astype(float) for name in names)
+    with np.errstate(over="ignore"):  # infinity is reported below
+        x_train, y_train, x_valid, y_valid = (arrays[name].astype(float) for name in names)
     if options.examples and options.examples > len(x_train):
         raise ValueError(
             f"argument --examples: {options.data!r} has {len(x_train)}, not {options.examples}"
@@ -199,7 +205,8 @@ class Progress:
                 flush=True,
             )
         if iterate.seconds > self.written + self.interval:
-            self.write_history()
+            with contextlib.suppress(OSError):  # a full disk ends no training; `train` reports it
+                self.write_history()
             self.written = iterate.seconds
 
     def write_history(self) -> None:
@@ -257,7 +264,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     try:
         control = (
             controls.load(options.initial_control)
-            if options.initial_control
+            if options.initial_control is not None
             else network.random_control(controls, options.seed)
         )
     except OSError as error:
@@ -297,9 +304,9 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         result = method.solve(setup.control, **settings)
     else:
         result = pint.minimize(setup.functional, setup.control, **settings)
-    progress.write_history()
     if options.save:
         result.control.save(options.save)
+    progress.write_history()
     train_accuracy, validation_accuracy = progress.accuracies(result.control, result.state)
     summary = {
         "objective": result.objective,
@@ -350,6 +357,9 @@ def draw_picture(
     weights = controls.control(**control)
 
     def found(points: np.ndarray) -> np.ndarray:
+        if len(points) > POINTS_AT_ONCE:  # all layers of all points would fill the memory
+            parts = np.array_split(points, math.ceil(len(points) / POINTS_AT_ONCE))
+            return np.concatenate([found(part) for part in parts])
         some_labels = np.eye(network.classes)[np.zeros(len(points), dtype=int)]
         functional = pint.ReducedFunctional(network.problem(controls, points, some_labels))
         state = functional.new_state()
@@ -362,7 +372,7 @@ def draw_picture(
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the program; returns the numbers of its summary."""
-    return run(arguments, parser, set_up, train)
+    return run(arguments, parser, set_up, train, sizes="--layers/--width/--examples")
 
 
 if __name__ == "__main__":

@@ -116,14 +116,18 @@ def reduce(comm: Any, values: Any, operation: Literal["sum", "min", "max"] = "su
 
 
 def on_root(comm: Any, function: Callable[[], T]) -> T:
-    """Call `function` on rank 0 and give every rank its result, or its exception. Collective."""
+    """Call `function` on rank 0 and give every rank its result, or its exception. Collective.
+
+    An exception of a kind that is not expected of files and arguments ends all ranks.
+    """
     outcome: tuple[bool, Any] = (False, None)
-    if comm.rank == 0:
-        try:
-            outcome = (True, function())
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            outcome = (False, error)
-    done, value = comm.bcast(outcome, root=0)
+    with ending_all_ranks(comm):
+        if comm.rank == 0:
+            try:
+                outcome = (True, function())
+            except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+                outcome = (False, error)
+        done, value = comm.bcast(outcome, root=0)
     if done:
         return value
     raise value

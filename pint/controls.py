@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from abc import ABC
@@ -313,13 +316,18 @@ class ControlSpace:
         Raises
         ------
         ValueError
-            If a field is unknown, a shape does not fit, or a value is not finite.
+            If a field is unknown, a shape does not fit, or a value is not a finite real number.
         """
         new = self.zeros()
         for name, value in values.items():
             if name not in self.fields:
                 raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
-            self._assign(new[name], name, np.asarray(value, dtype=float))
+            array = np.asarray(value)
+            if array.dtype.kind not in "biufO":
+                raise ValueError(
+                    f"the control's `{name}` must hold real numbers, got {array.dtype}."
+                )
+            self._assign(new[name], name, array.astype(float))
         return new
 
     def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
@@ -359,6 +367,12 @@ class ControlSpace:
             raise ValueError(
                 f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
             )
+        for name, array in values.items():
+            whole = self.fields[name].shape
+            whole = (self.grid.steps, *whole) if name in self.time_fields else whole
+            # One block for all steps is for `control` only; a number may stand for one parameter.
+            if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
+                raise ValueError(f"{path}: `{name}` must have shape {whole}, got {array.shape}.")
         try:
             return self.control(**values)
         except ValueError as error:
@@ -374,10 +388,14 @@ class ControlSpace:
 
     def pair(self, derivative: Control, direction: Control) -> float:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
-        products = [derivative.vector[part] @ direction.vector[part] for part, _ in self.parts]
-        in_time = reduce(self.comm, products[:2])
-        in_space = reduce(self.space_comm, in_time[0] + products[2])[0]
-        return float(in_space + in_time[1] + products[3])
+        # One rank adds what is replicated: every rank must get the same number to the last bit,
+        # for decisions are taken by it, and a product is rounded as the memory is aligned.
+        own = [
+            derivative.vector[part] @ direction.vector[part]
+            for part, (over_time, over_space) in self.parts
+            if (over_time or self.comm.rank == 0) and (over_space or self.space_comm.rank == 0)
+        ]
+        return float(reduce(self.space_comm, reduce(self.comm, sum(own)))[0])
 
     def total(self, name: str, local: float) -> float:
         """Return the sum of a number per rank, part of a sum over the blocks of a field.
@@ -554,13 +572,25 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (
         zipfile.BadZipFile,
         zlib.error,
+        lzma.LZMAError,
+        tokenize.TokenError,  # of numpy's parser of a broken header, and SyntaxError
+        SyntaxError,
         EOFError,
+        KeyError,
         ValueError,
         AttributeError,  # a .npy file is no context manager; TypeError since Python 3.11
         TypeError,
+        OverflowError,
+        MemoryError,  # a broken header may ask for any size
+        RuntimeError,  # encrypted or compressed in a way that Python cannot read
+        struct.error,
     ) as error:
         raise ValueError(f"{path} is not a readable .npz file ({error}).") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
+            raise ValueError(f"{path} is not a readable .npz file (`{name}` is no array).")
+    return arrays

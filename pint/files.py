@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import BinaryIO
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under a temporary name in the same folder, then rename it to `path`.
 
-    A process that is killed at any moment leaves the previous file as it was. Not collective:
-    call it on one rank.
+    A process that is killed at any moment leaves the previous file as it was. A symbolic link
+    stays one. A device or a pipe, such as ``/dev/null``, is written to and never replaced. Not
+    collective: call it on one rank.
 
     Parameters
     ----------
@@ -27,8 +29,12 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
     OSError
         If the folder cannot be written; `path` is then unchanged.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    if _is_special(path):
+        with open(path, "wb") as file:
+            write(file)
+        return
+    path = Path(os.path.realpath(path))
+    handle, temporary = tempfile.mkstemp(prefix=".pint.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -39,6 +45,27 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise OSError if `write_atomically` could not write `path`; leaves no file behind.
+
+    Not collective.
+    """
+    if not _is_special(path):
+        tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent).close()
+
+
+def _is_special(path: str | Path) -> bool:
+    """Whether there is something at `path` that is neither a file nor a folder.
+
+    Raises OSError if no file can have this name.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _umask() -> int:

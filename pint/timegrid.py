@@ -242,6 +242,11 @@ def _coarsening_factors(
     """Return one factor for each level but the coarsest, or raise ValueError."""
     if not isinstance(levels, (int, np.integer)) or levels < 1:
         raise ValueError(f"`TimeGrid(levels=...)` must be an integer >= 1, got {levels}.")
+    if levels - 1 > steps.bit_length():  # before as many factors are stored
+        raise ValueError(
+            f"`TimeGrid(levels=...)`: {levels} levels need at least 2^{levels - 1} steps, "
+            f"got N = {steps}; use fewer levels."
+        )
     factors = tuple(np.atleast_1d(coarsening))
     if len(factors) == 1:
         factors *= max(levels - 1, 1)

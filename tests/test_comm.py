@@ -42,7 +42,7 @@ def test_reduction_over_one_rank_is_the_value_as_a_vector(operation):
 
 def test_on_root_hands_on_results_and_errors():
     assert on_root(pint.SerialComm(), lambda: 7) == 7
-    for error in (OSError, ValueError, TypeError, KeyError):
+    for error in (OSError, ValueError, TypeError, KeyError, MemoryError):
 
         def fail(error=error):
             raise error("no such thing")

@@ -101,6 +101,23 @@ def test_a_mistake_in_the_users_code(where):
     assert "came to an end" not in output
 
 
+ON_ROOT = """
+import pint
+from pint.comm import on_root
+
+def mistake():
+    raise RuntimeError("of a kind that is not handed on")
+
+on_root(pint.world(), mistake)
+"""
+
+
+def test_a_mistake_while_rank_0_works_for_all():
+    status, output = run(*launcher(), sys.executable, "-c", ON_ROOT)
+    assert status != 0, output
+    assert "RuntimeError: of a kind that is not handed on" in output
+
+
 def test_the_same_program_without_a_mistake():
     status, output = run(*launcher(), sys.executable, "-c", PROGRAM, "nowhere")
     assert status == 0, output

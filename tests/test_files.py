@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pint.files import write_atomically
+from pint.files import check_writable, write_atomically
 
 
 def test_the_new_content_replaces_the_old(tmp_path):
@@ -40,3 +40,35 @@ def test_the_file_has_the_usual_permissions(tmp_path):
 def test_a_missing_folder_is_an_os_error_that_names_it(tmp_path):
     with pytest.raises(OSError, match="missing"):
         write_atomically(tmp_path / "missing" / "result", lambda file: file.write(b""))
+
+
+def test_a_symbolic_link_stays_one(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_atomically(tmp_path / "link", lambda file: file.write(b"new"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(tmp_path / "pipe", lambda file: file.write(b"new"))
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["missing/result", "x" * 300, "file/result"])
+def test_a_path_that_cannot_be_written(name, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"missing|x|file"):
+        check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["file", "new", "x" * 250])
+def test_a_path_that_can_be_written(name, tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    check_writable(tmp_path / name)
+    assert os.listdir(tmp_path) == ["file"]
+    write_atomically(tmp_path / name, lambda file: file.write(b"new"))
+    assert (tmp_path / name).read_bytes() == b"new"

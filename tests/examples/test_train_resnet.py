@@ -1,8 +1,11 @@
 """The example program: its numbers, its files, and one clear line for every wrong argument."""
 
 import csv
+import errno
 import json
 import os
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +199,25 @@ BAD_ARGUMENTS = [
     ("--history no/such/folder/history.csv", "--history"),
     ("--save .", "--save"),
     ("--plot plot.xyz", "--plot"),
+    ("--data complex.npz", "x_train"),
+    ("--data no_features.npz", "x_train"),
+    ("--data no_array.npz", "x_train"),
+    ("--data huge_array.npz", "--data"),
+    ("--initial-control=", "--initial-control"),
+    ("--initial-control broadcast.npz", "weight"),
+    ("--initial-control complex_weight.npz", "weight"),
+    ("--levels 1000000000", "--levels"),
+    ("--layers 100000000000000000", "--layers"),
+    ("--examples 100000000000000000", "--examples"),
+    ("--history " + 300 * "h", "--history"),
+    ("--save good.npz/control.npz", "--save"),
 ]
+
+
+def write_archives(path, ending, content):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in wrong_data():
+            archive.writestr(name + ending, content)
 
 
 @pytest.fixture
@@ -212,12 +233,20 @@ def bad_files(tmp_path, monkeypatch):
     np.savez("vector.npz", **wrong_data(y_train=np.arange(10)))
     np.savez("words.npz", **wrong_data(x_train=np.full((10, 2), "word")))
     np.savez("absent.npz", **{name: good[name] for name in ("x_train", "y_train", "x_valid")})
+    np.savez("complex.npz", **wrong_data(x_train=np.full((10, 2), 1j)))
+    np.savez("no_features.npz", **wrong_data(x_train=np.ones((10, 0)), x_valid=np.ones((10, 0))))
     np.save("array.npy", good["x_train"])
+    write_archives("no_array.npz", "", b"text")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1000000)}"
+    header = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    write_archives("huge_array.npz", ".npy", header)
     Path("text.npz").write_text("no archive")
     Path("truncated.npz").write_bytes(Path("good.npz").read_bytes()[:200])
     control = train_resnet.set_up(train_resnet.parser(pint.SerialComm()).parse_args(SMALL),
                                   pint.SerialComm()).control  # fmt: skip
     np.savez("shapes.npz", **(control.gather() | {"weight": np.zeros((7, 8, 8))}))
+    np.savez("broadcast.npz", **(control.gather() | {"weight": np.zeros((8, 8))}))
+    np.savez("complex_weight.npz", **(control.gather() | {"weight": np.full((8, 8, 8), 1j)}))
 
 
 @pytest.mark.parametrize(("arguments", "name"), BAD_ARGUMENTS)
@@ -237,7 +266,23 @@ def test_state_that_becomes_infinite_is_one_line_too(tmp_path, capsys):
     huge = control.space.control(**(control.gather() | {"weight": np.full((8, 8, 8), 1e200)}))
     huge.save(tmp_path / "huge.npz")
     options = ["--activation", "relu", "--initial-control", str(tmp_path / "huge.npz"), "--quiet"]
-    with pytest.raises(SystemExit) as ended, np.errstate(all="ignore"):
+    with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
+        warnings.simplefilter("error")
         train_resnet.main([*SMALL, *options])
     assert ended.value.code == 1
-    assert "not finite" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "not finite" in message
+    assert message.count("\n") == 1
+
+
+def test_a_full_disk_while_training_is_one_line_too(tmp_path, monkeypatch, capsys):
+    def full(path, write):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(train_resnet, "write_atomically", full)
+    with pytest.raises(SystemExit) as ended:
+        train_resnet.main([*SMALL, "--history", str(tmp_path / "history.csv"), "--quiet"])
+    assert ended.value.code == 1
+    message = capsys.readouterr().err
+    assert "history.csv" in message
+    assert message.count("\n") == 1
