@@ -244,8 +244,8 @@ def petsc_problem(
     grid: pint.TimeGrid,
     comm: Any,
     make_data: Callable[[Coordinates], HeatData],
-) -> pint.Problem:
-    """Return a heat-control problem with PETSc states.
+) -> tuple[pint.Problem, Mesh]:
+    """Return a heat-control problem with PETSc states, and its mesh.
 
     Parameters
     ----------
@@ -268,6 +268,5 @@ def petsc_problem(
     else:
         field = pint.TimeControl(local, weight=heat.volume, comm=comm)
     controls = pint.ControlSpace(grid, u=field)
-    return pint.Problem(
-        grid, stepper, PetscHeatAdjoint(stepper), PetscHeatObjective(mesh, data), controls
-    )
+    adjoint, objective = PetscHeatAdjoint(stepper), PetscHeatObjective(mesh, data)
+    return pint.Problem(grid, stepper, adjoint, objective, controls), mesh

@@ -98,7 +98,7 @@ def test_one_rank_just_raises(capsys):
 def test_methods_can_be_guarded():
     class Guarded:
         def __init__(self):
-            self.comm = TwoRanks()
+            self.ranks_to_end = TwoRanks()
 
         @ends_all_ranks
         def divide(self, a, *, by):

@@ -29,8 +29,10 @@ def petsc_functional(heat, comms, steps, levels):
     from problems.heat_petsc import petsc_problem
 
     grid = pint.TimeGrid.uniform(1.0, steps, 3, levels, comms[0])
-    problem = petsc_problem(heat, grid, comms[1], partial(manufactured, heat, 1.0))
-    return pint.ReducedFunctional(problem)
+    problem, mesh = petsc_problem(heat, grid, comms[1], partial(manufactured, heat, 1.0))
+    functional = pint.ReducedFunctional(problem)
+    functional.mesh = mesh
+    return functional
 
 
 def numpy_functional(heat, steps, levels):
@@ -49,7 +51,7 @@ def in_petsc_order(functional, blocks):
     """Reorder blocks whose last axis runs over the unknowns in natural order."""
     if functional.problem.controls.fields["u"].shape == (1,):
         return blocks
-    mesh = functional.problem.stepper.stepper.mesh
+    mesh = functional.mesh
     return blocks[..., np.concatenate(mesh.comm.allgather(mesh.natural))]
 
 

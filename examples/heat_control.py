@@ -1,0 +1,212 @@
+"""Optimal control of the heat equation, parallel in time and, with PETSc states, in space.
+
+One of the problems of `problems.heat` on (0, 1)^d:
+
+    minimise  1/2 |y - y_d|^2 + alpha/2 |u|^2,   y_t = nu Laplace(y) + f (+ u)
+
+with u on the right-hand side (``--control distributed``), as initial state (``initial``) or as flux
+through the boundary x = 1 (``neumann``). Ranks are split into time x space by ``--space-ranks``.
+
+    python examples/heat_control.py --target manufactured --plot heat.png
+    mpiexec -n 2 python examples/heat_control.py --method mgrit --steps 256
+    mpiexec -n 4 python examples/heat_control.py --states petsc --space-ranks 2 --dimension 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from arguments import (
+    Parser,
+    assignment,
+    check_optimiser,
+    check_outputs,
+    integer,
+    make_functional,
+    make_grid,
+    minimise,
+    optimiser_options,
+    print_result,
+    run,
+    solver_options,
+    summary_of,
+)
+
+import pint
+from pint.comm import on_root, split
+from pint.files import write_atomically
+from problems.heat import Heat, manufactured, zero_target
+
+DEFAULTS = {"nu": 0.1, "alpha": 1e-2, "T": 1.0}
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("heat_control.py", description="Control of the heat equation, parallel in time.")
+    new.comm = comm
+    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    option = new.add_argument_group("problem").add_argument
+    option("--control", choices=["distributed", "initial", "neumann"], default="distributed",
+           help="where the control acts")  # fmt: skip
+    option("--dimension", type=int, choices=[1, 2], default=1, help="of space")
+    option("--points", type=integer(1), default=31, metavar="n", help="unknowns in each direction")
+    option("--steps", type=integer(1), default=64, metavar="N", help="time steps")
+    option("--scheme", choices=["implicit-euler", "crank-nicolson"], default="implicit-euler",
+           help="time-stepping scheme")  # fmt: skip
+    option("--target", choices=["zero", "manufactured"], default="zero",
+           help="y_d = 0, or that of a known optimum")  # fmt: skip
+    option("--states", choices=["numpy", "petsc"], default="numpy", help="what states are")
+    option("--space-ranks", type=integer(1), default=1, metavar="s",
+           help="ranks that share each state; petsc only")  # fmt: skip
+    option("--set", type=assignment, nargs="+", action="extend", default=[], metavar="name=value",
+           help="nu, alpha, T; by default 0.1, 0.01, 1")  # fmt: skip
+    solver_options(new, method="sequential")
+    optimiser_options(new, gradient_tolerance=1e-8, iterations=1000)
+    option = new.add_argument_group("output").add_argument
+    option("--plot", metavar="FILE.png", help="control and final state")
+    option("--json", metavar="FILE.json", help="the numbers of the result")
+    return new
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that is made of the options before the optimisation starts."""
+
+    heat: Heat
+    world: Any
+    functional: pint.ReducedFunctional
+    mesh: Any  # of PETSc states, else None
+
+
+def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
+    """Return the problem and its final time; ValueError names the option that does not fit."""
+    parameters = dict(DEFAULTS)
+    for name, value in options.set:
+        if name not in parameters:
+            raise ValueError(
+                f"argument --set: there is no parameter {name!r}, only {', '.join(parameters)}"
+            )
+        if not value > 0:
+            raise ValueError(f"argument --set: {name} must be positive, got {value}")
+        parameters[name] = value
+    if options.control == "neumann" and options.dimension != 1:
+        raise ValueError("argument --dimension: must be 1 with --control neumann")
+    final_time = parameters.pop("T")
+    heat = Heat(options.control, options.points, options.dimension, options.scheme, **parameters)
+    return heat, final_time
+
+
+def set_up(options: argparse.Namespace, comm: Any) -> Setup:
+    """Make the problem; ValueError names the option that does not fit."""
+    on_root(comm, lambda: check_outputs(options, "plot", "json"))
+    check_optimiser(options)
+    heat, final_time = make_heat(options)
+    if options.space_ranks > 1 and options.states == "numpy":
+        raise ValueError("argument --space-ranks: states over several ranks need --states petsc")
+    if comm.size % options.space_ranks:
+        raise ValueError(
+            f"argument --space-ranks: must divide the number of ranks, {comm.size}, "
+            f"got {options.space_ranks}"
+        )
+    if options.states == "petsc" and importlib.util.find_spec("petsc4py") is None:
+        raise ValueError("argument --states: petsc needs petsc4py (see the installation of PETSc)")
+    if options.space_ranks > options.points:
+        raise ValueError(
+            f"argument --space-ranks: {options.space_ranks} ranks cannot share "
+            f"--points {options.points}"
+        )
+    time_comm, space_comm = split(comm, options.space_ranks)
+    grid = make_grid(options, final_time, options.steps, time_comm)
+    make_data = (
+        partial(zero_target, heat)
+        if options.target == "zero"
+        else partial(manufactured, heat, final_time)
+    )
+    if options.states == "petsc":
+        from problems.heat_petsc import petsc_problem
+
+        problem, mesh = petsc_problem(heat, grid, space_comm, make_data)
+    else:
+        problem, mesh = heat.problem(grid, make_data()), None
+    return Setup(heat, comm, make_functional(options, problem), mesh)
+
+
+def natural_order(setup: Setup, values: np.ndarray, comm: Any) -> np.ndarray:
+    """Return values at all unknowns, the last axis in the order of ``heat.coordinates``."""
+    if setup.mesh is None or values.shape[-1] != setup.heat.size:
+        return values
+    ordered = np.empty_like(values)
+    ordered[..., np.concatenate(comm.allgather(setup.mesh.natural))] = values
+    return ordered
+
+
+def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+    """Minimise, write what was asked for, and return the numbers of the result. Collective."""
+    functional = setup.functional
+    grid, space = functional.problem.grid, functional.problem.space
+    result = minimise(options, functional, functional.problem.controls.zeros())
+    control = natural_order(setup, result.control.gather()["u"], space.comm)
+    final = grid.comm.bcast(result.state.trajectory[-1], root=grid.last_rank)
+    final = natural_order(setup, np.concatenate(space.comm.allgather(final)), space.comm)
+    summary = summary_of(result, control.tolist())
+    if setup.world.rank == 0:
+        print(
+            f"heat, {options.control} control, {options.method}: {grid.steps} steps on "
+            f"{grid.comm.size} x {space.comm.size} ranks (time x space), {grid.levels} level(s)"
+        )
+        print_result(result)
+        if options.json:
+            text = json.dumps(summary, indent=1) + "\n"
+            write_atomically(options.json, lambda file: file.write(text.encode()))
+        if options.plot:
+            draw(options, setup.heat, grid.t, control, final)
+    return summary
+
+
+def draw(
+    options: argparse.Namespace, heat: Heat, t: np.ndarray, control: np.ndarray, final: np.ndarray
+) -> None:
+    """Draw the control and the final state; needs matplotlib. Not collective."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    x, shape = heat.coordinates[0], (heat.points,) * heat.dimension
+    square = {"extent": (0, 1, 0, 1), "origin": "lower"}
+    if heat.control == "neumann":
+        left.stairs(control[:, 0], t, baseline=None)
+        left.set(xlabel="time", ylabel="u", title="boundary control")
+    elif heat.control == "distributed" and heat.dimension == 1:
+        picture = left.pcolormesh(t, np.append(x - heat.h / 2, x[-1] + heat.h / 2), control.T)
+        figure.colorbar(picture, ax=left)
+        left.set(xlabel="time", ylabel="x", title="control")
+    elif heat.dimension == 1:
+        left.plot(x, control)
+        left.set(xlabel="x", ylabel="u", title="initial control")
+    else:
+        block = control[0] if heat.control == "distributed" else control
+        figure.colorbar(left.imshow(block.reshape(shape), **square), ax=left)
+        left.set(title="control at t = 0")
+    if heat.dimension == 1:
+        right.plot(x, final)
+        right.set(xlabel="x", ylabel="y", title="final state")
+    else:
+        figure.colorbar(right.imshow(final.reshape(shape), **square), ax=right)
+        right.set(title="final state")
+    kind = options.plot.rpartition(".")[2]
+    write_atomically(options.plot, lambda file: figure.savefig(file, format=kind, dpi=120))
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the program; returns the numbers of the result."""
+    return run(arguments, parser, set_up, solve, sizes="--points/--steps")
+
+
+if __name__ == "__main__":
+    main()
