@@ -182,9 +182,13 @@ def print_result(result: pint.Result) -> None:
 
 
 def make_grid(
-    options: argparse.Namespace, final_time: float, steps: int, comm: Any
+    options: argparse.Namespace,
+    final_time: float,
+    steps: int,
+    comm: Any,
+    steps_option: str = "--steps",
 ) -> pint.TimeGrid:
-    """Return the time grid of the solver options; ValueError names the one that does not fit."""
+    """Return the time grid of the solver options; ValueError names those that do not fit."""
     levels = 1 if options.method == "sequential" else options.levels
     if options.method == "one-shot" and levels < 2:
         raise ValueError("argument --levels: one-shot needs at least 2 levels")
@@ -197,7 +201,7 @@ def make_grid(
     try:
         return pint.TimeGrid.uniform(final_time, steps, options.coarsening, levels, comm)
     except ValueError as error:
-        raise ValueError(f"argument --layers/--coarsening/--levels: {error}") from None
+        raise ValueError(f"argument {steps_option}/--coarsening/--levels: {error}") from None
 
 
 def check_outputs(options: argparse.Namespace, *names: str) -> None:

@@ -235,7 +235,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "save", "history", "plot"))
     data = on_root(comm, lambda: load_data(options))
-    grid = make_grid(options, options.final_time, options.layers, comm)
+    grid = make_grid(options, options.final_time, options.layers, comm, "--layers")
     features, classes = data.x_train.shape[1], data.y_train.shape[1]
     if options.opening == "pad" and options.width < features:
         raise ValueError(

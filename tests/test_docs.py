@@ -85,10 +85,17 @@ def test_readme_names_the_folders():
         assert f"| `{folder}/` |" in text
 
 
-@pytest.mark.parametrize("name", ["pint", *MODULES])
+NEED_PETSC = ("pint.petsc", "problems.heat_petsc")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.petsc] * (name in NEED_PETSC))
+        for name in ("pint", *MODULES)
+    ],
+)
 def test_docstrings(name):
-    if name == "pint.petsc":
-        pytest.importorskip("petsc4py")
     failures, _ = doctest.testmod(importlib.import_module(name))
     assert failures == 0
 

@@ -54,16 +54,9 @@ def solve(method, comm=None):
 
 
 def check(comm=None):
-    problem = make_problem(2, comm)
-    control = problem.controls.control(force=np.cos(np.arange(20.0))[:, None])
-    reports = (
-        pint.verify.stepper_test(problem, control),
-        pint.verify.adjoint_dot_test(problem, control),
-        pint.verify.taylor_test(pint.ReducedFunctional(problem), control),
-    )
-    for report in reports:
-        report.require()  # raises pint.VerificationError with the whole report
-    return reports
+    report = pint.verify.check_problem(make_problem(2, comm))
+    report.require()  # raises pint.VerificationError with the whole report
+    return report
 
 
 def main():

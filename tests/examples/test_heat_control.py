@@ -1,0 +1,102 @@
+"""The heat-control program: known optima, every solver, files, and errors in one line."""
+
+import json
+
+import heat_control
+import numpy as np
+import pytest
+
+OPTIMUM = 0.02095324126527738
+KEYS = {
+    "objective",
+    "gradient_norm",
+    "iterations",
+    "status",
+    "control",
+    "state_steps",
+    "adjoint_steps",
+    "seconds",
+}
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["", "--method mgrit --levels 3", "--method one-shot", "--optimiser scipy"],
+)
+def test_eigenvector_problem(method, tmp_path):
+    path = tmp_path / "result.json"
+    heat_control.main([*method.split(), "--json", str(path)])
+    result = json.loads(path.read_text())
+    assert set(result) == KEYS
+    assert result["objective"] == pytest.approx(OPTIMUM, rel=1e-12)
+    assert np.shape(result["control"]) == (64, 31)
+    assert result["status"] == "converged"
+
+
+@pytest.mark.petsc
+@pytest.mark.parametrize("optimiser", ["lbfgs", "scipy", "tao"])
+def test_eigenvector_problem_with_petsc_states(optimiser):
+    options = ["--states", "petsc", "--optimiser", optimiser, "--gradient-tolerance", "1e-7"]
+    result = heat_control.main(options)
+    assert result["objective"] == pytest.approx(OPTIMUM, rel=1e-10)
+
+
+@pytest.mark.petsc
+@pytest.mark.parametrize("control", ["distributed", "initial"])
+def test_petsc_states_in_two_dimensions_give_the_same_control(control):
+    options = ["--control", control, "--dimension", "2", "--points", "5", "--steps", "8"]
+    options += ["--target", "manufactured"]
+    expected = heat_control.main(options)
+    result = heat_control.main([*options, "--states", "petsc"])
+    np.testing.assert_allclose(result["control"], expected["control"], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--control distributed",
+        "--control initial",
+        "--control neumann",
+        "--control distributed --dimension 2",
+        "--control initial --dimension 2",
+    ],
+)
+def test_picture(options, tmp_path):
+    path = tmp_path / "heat.png"
+    small = ["--points", "5", "--steps", "8", "--target", "manufactured"]
+    heat_control.main([*options.split(), *small, "--plot", str(path)])
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_parameters():
+    cold = heat_control.main(["--set", "nu=1.0", "alpha=0.1", "--set", "T=0.5"])
+    assert cold["objective"] < OPTIMUM
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("--steps 0", "--steps"),
+        ("--points 0", "--points"),
+        ("--control wall", "--control"),
+        ("--dimension 3", "--dimension"),
+        ("--control neumann --dimension 2", "--dimension"),
+        ("--set mu=1", "--set"),
+        ("--set nu=-1", "--set"),
+        ("--set nu", "--set"),
+        ("--steps 2 --method mgrit", "--steps"),
+        ("--space-ranks 2", "--space-ranks"),
+        ("--states petsc --space-ranks 7", "--space-ranks"),
+        ("--method one-shot --optimiser scipy", "--optimiser"),
+        ("--json no/such/folder/x.json", "--json"),
+        ("--plot x.xyz", "--plot"),
+    ],
+)
+def test_wrong_arguments(options, name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        heat_control.main(options.split())
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("heat_control.py: error: ")
+    assert message.count("\n") == 1
+    assert name in message
