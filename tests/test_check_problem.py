@@ -1,5 +1,7 @@
 """check_problem finds each planted error, names the place, and runs what still has a meaning."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import registry
@@ -404,6 +406,15 @@ def test_a_regulariser_that_raises_is_reported():
         ("Raising.derivative", None, f) for f in ("u['u']", "theta['theta']")
     }
     assert "ValueError: no number" in str(report)
+
+
+def test_states_distributed_in_space_are_refused():
+    class Distributed(Pendulum):
+        space = pint.ArraySpace(2)
+
+    Distributed.space.comm = SimpleNamespace(size=2)
+    with pytest.raises(ValueError, match=r"problem=.*space communicator of one rank"):
+        check_problem(planted.problem(stepper=Distributed()))
 
 
 # Order of convergence

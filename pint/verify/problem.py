@@ -65,12 +65,23 @@ def check_problem(problem: Problem, control: Control | None = None, seed: int = 
             def test_my_problem():
                 pint.verify.check_problem(my_problem()).require()
 
+    Raises
+    ------
+    ValueError
+        If states or controls are distributed over ranks in space: the products are formed on
+        one rank.
+
     Notes
     -----
     On one process a method that raises an error is reported with the others. On several, an
     error in a sweep ends the run.
     """
     comm = problem.grid.comm
+    if problem.space.comm.size > 1 or problem.controls.space_comm.size > 1:
+        raise ValueError(
+            "`check_problem(problem=...)` must have whole states on each rank: make it with a "
+            "space communicator of one rank."
+        )
     with ending_all_ranks(comm):
         if control is None:
             control = random_control(problem.controls, seed)
