@@ -110,4 +110,4 @@ def test_methods_can_be_guarded():
     assert Guarded.divide.__doc__ == "Docstring."
     with pytest.raises(ZeroDivisionError):
         guarded.divide(1, by=0)
-    assert guarded.comm.aborted_with == [1]
+    assert guarded.ranks_to_end.aborted_with == [1]
