@@ -106,7 +106,7 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
         "gradient_norm": result.gradient_norm,
         "iterations": result.iterations,
         "status": result.status.name.lower().replace("_", " "),
-        "control": {"rate": rate.tolist()},
+        "control": rate.tolist(),
         "state_steps": last.state_steps,
         "adjoint_steps": last.adjoint_steps,
         "seconds": last.seconds,

@@ -3,7 +3,7 @@
 from importlib import metadata as _metadata
 
 from pint import verify
-from pint.comm import SerialComm, world
+from pint.comm import SerialComm, split, world
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.errors import NotFiniteError, NumericalError, VerificationError
 from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
@@ -77,6 +77,7 @@ __all__ = [
     "identity",
     "lbfgs",
     "minimize",
+    "split",
     "verify",
     "world",
 ]

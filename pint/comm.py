@@ -105,7 +105,7 @@ def _check_launcher(size: int, why: str) -> None:
 
 def reduce(comm: Any, values: Any, operation: Literal["sum", "min", "max"] = "sum") -> np.ndarray:
     """Combine an array over all ranks, entry by entry; every rank gets the result. Collective."""
-    send = np.atleast_1d(np.asarray(values, dtype=float))
+    send = np.atleast_1d(np.ascontiguousarray(values, dtype=float))
     if comm.size == 1:
         return send
     from mpi4py import MPI

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pint.comm import SerialComm, on_root, reduce
+from pint.control_mesh import ControlMesh
 from pint.files import write_atomically
 from pint.timegrid import TimeGrid
 
@@ -52,6 +53,11 @@ class ControlField(ABC):
             )
 
     @property
+    def bounded(self) -> bool:
+        """Whether a bound is finite."""
+        return bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
+
+    @property
     def distributed(self) -> bool:
         """Whether a block is distributed over more than one rank in space."""
         return bool(self.comm.size > 1)
@@ -84,11 +90,22 @@ class TimeControl(ControlField):
         The block of a coarse step: that of the first fine step it covers, the mean over the
         covered interval, or ``restrict(blocks, dt)``: it receives the blocks of the m covered
         fine steps, shape (m, \*shape), and their sizes, shape (m,), and returns a block.
+    weight : float
+        Factor of the inner product, dimensionless; a cell volume, say.
+    comm : communicator, optional
+        The ranks in space that a block is distributed over, along its first axis; `shape` is then
+        this rank's part. By default each of these ranks has all of it.
+    every : int
+        Steps for each coefficient of a control on a coarser time mesh.
+    interpolate : 'constant' or 'linear'
+        With `every` > 1: blocks that hold for `every` steps, or hat functions in time with nodes
+        at every `every`-th point, taken at the steps' midpoints. The control still has a block
+        for every step; gradients lie in the subspace of such blocks.
 
     Raises
     ------
     ValueError
-        If bounds do not fit or cross, or a choice is unknown.
+        If bounds do not fit or cross, a choice is unknown, or hat functions are to have bounds.
     """
 
     kind = "TimeControl"
@@ -102,8 +119,25 @@ class TimeControl(ControlField):
         restrict: Literal["inject", "mean"] | Restriction = "inject",
         weight: float = 1.0,
         comm: Any = None,
+        every: int = 1,
+        interpolate: Literal["constant", "linear"] = "constant",
     ) -> None:
         super().__init__(shape, lower, upper, weight, comm)
+        if not isinstance(every, (int, np.integer)) or every < 1:
+            raise ValueError(f"`TimeControl(every=...)` must be an integer >= 1, got {every}.")
+        if interpolate not in ("constant", "linear"):
+            raise ValueError(
+                f"`TimeControl(interpolate=...)` is 'constant' or 'linear', got {interpolate!r}."
+            )
+        if interpolate == "linear" and every == 1:
+            raise ValueError("`TimeControl(interpolate='linear')` needs `every` >= 2.")
+        if interpolate == "linear" and self.bounded:
+            raise ValueError(
+                "`TimeControl(lower=..., upper=...)`: hat functions cannot have bounds; use "
+                "interpolate='constant'."
+            )
+        self.every = int(every)
+        self.interpolate = interpolate
         if metric not in ("time", "euclidean"):
             raise ValueError(f"`TimeControl(metric=...)` is 'time' or 'euclidean', got {metric!r}.")
         if restrict not in ("inject", "mean") and not callable(restrict):
@@ -216,6 +250,8 @@ class ControlSpace:
 
     Attributes
     ----------
+    meshes : dict
+        The `pint.control_mesh.ControlMesh` of each field on a coarser time mesh.
     parts : list of (slice, (bool, bool))
         The parts of a vector, and whether each is distributed over the ranks in time and over
         those in space.
@@ -266,9 +302,17 @@ class ControlSpace:
         self.weights = self._metric_weights()
         self.lower = self._spread({name: field.lower for name, field in fields.items()})
         self.upper = self._spread({name: field.upper for name, field in fields.items()})
-        self.bounded = any(
-            np.isfinite(f.lower).any() or np.isfinite(f.upper).any() for f in fields.values()
-        )
+        self.bounded = any(field.bounded for field in fields.values())
+        self.meshes = {
+            name: ControlMesh(
+                grid,
+                field.every,
+                field.interpolate,
+                field.weight * (np.diff(grid.t) if field.metric == "time" else np.ones(grid.steps)),
+            )
+            for name, field in self.time_fields.items()
+            if field.every > 1
+        }
         whole = any(field.restrict != "inject" for field in self.time_fields.values())
         ranks = range(self.comm.size)
         self._coarse_halos = {
@@ -305,13 +349,16 @@ class ControlSpace:
         return Control(self, np.zeros(self.size))
 
     def control(self, **values: Any) -> Control:
-        """Return the control with the given values; fields not named are zero. Not collective.
+        """Return the control with the given values; fields not named are zero.
+
+        Collective if a field lives on a coarser time mesh.
 
         Parameters
         ----------
         **values : array_like
             By field name. For a time-dependent field the blocks of all N steps, or one block
-            for every step; for a shared field the parameters.
+            for every step; on a coarser time mesh the coefficients, or blocks, which are
+            projected; for a shared field the parameters.
 
         Raises
         ------
@@ -327,7 +374,12 @@ class ControlSpace:
                 raise ValueError(
                     f"the control's `{name}` must hold real numbers, got {array.dtype}."
                 )
+            mesh = self.meshes.get(name)
+            if mesh is not None and array.shape == (mesh.coefficients, *self.fields[name].shape):
+                array = mesh.expand_all(array.astype(float))
             self._assign(new[name], name, array.astype(float))
+            if mesh is not None:
+                new[name][...] = mesh.project(new[name])
         return new
 
     def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
@@ -411,8 +463,14 @@ class ControlSpace:
         shared[...] = reduce(self.comm, shared)
 
     def riesz(self, derivative: Control) -> Control:
-        """Return the gradient: the control g with ``inner(g, v) == pair(derivative, v)``."""
-        return Control(self, derivative.vector / self.weights)
+        """Return the gradient: the control g with ``inner(g, v) == pair(derivative, v)``.
+
+        For controls on a coarser time mesh, for all v on that mesh. Collective.
+        """
+        gradient = Control(self, derivative.vector / self.weights)
+        for name, mesh in self.meshes.items():
+            gradient[name][...] = mesh.riesz(derivative[name])
+        return gradient
 
     def dual(self, control: Control) -> Control:
         """Return the derivative that `control` represents: the inverse of `riesz`."""

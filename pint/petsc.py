@@ -125,7 +125,7 @@ class _Stepper(TimeStepper):
     """A user's stepper, seen by the sweeps as one of numpy rows."""
 
     def __init__(self, stepper: TimeStepper, space: PetscSpace) -> None:
-        self.stepper = stepper
+        self.stepper = self.wrapped = stepper
         self._space = space
 
     @property
@@ -147,7 +147,7 @@ class _Adjoint(Adjoint):
     """A user's adjoint, seen by the sweeps as one of numpy rows."""
 
     def __init__(self, adjoint: Adjoint, space: PetscSpace) -> None:
-        self.adjoint = adjoint
+        self.adjoint = self.wrapped = adjoint
         self._space = space
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
@@ -173,7 +173,7 @@ class _Objective(Objective):
     """A user's objective, seen by the sweeps as one of numpy rows."""
 
     def __init__(self, objective: Objective, space: PetscSpace) -> None:
-        self.objective = objective
+        self.objective = self.wrapped = objective
         self._space = space
 
     @property

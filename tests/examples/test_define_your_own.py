@@ -39,7 +39,7 @@ def test_optimum_against_a_program_of_its_own(method):
     assert set(numbers) == KEYS
     assert numbers["status"] == "converged"
     assert numbers["gradient_norm"] <= 1e-7
-    rate = np.array(numbers["control"]["rate"])[:, 0]
+    rate = np.array(numbers["control"])[:, 0]
     assert plain_objective(rate) == pytest.approx(numbers["objective"], rel=1e-13)
     independent = minimize(
         plain_objective, np.full(16, 0.3), bounds=[(0, 0.6)] * 16, options={"ftol": 1e-15}
