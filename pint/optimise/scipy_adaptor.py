@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -86,22 +87,30 @@ def scipy_minimize(
                 raise _Stop
             return value, derivative
 
+        latest = start
+
         def progress(x: np.ndarray, *unused: Any) -> None:
+            nonlocal latest
+            latest = np.array(x)
             if record(x):
                 raise _Stop
 
-        try:
-            scipy.optimize.minimize(
-                finite,
-                start,
-                jac=True,
-                method=method,
-                bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
-                callback=progress,
-                options=settings,
-            )
-        except _Stop:
-            pass
+        # Near an optimum a line search ends by the rounding of J. Without its pairs the method
+        # often goes on from there, until it does not move any more.
+        moved = True
+        with contextlib.suppress(_Stop):
+            while moved:
+                begin = latest
+                scipy.optimize.minimize(
+                    finite,
+                    begin,
+                    jac=True,
+                    method=method,
+                    bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
+                    callback=progress,
+                    options=settings,
+                )
+                moved = not np.array_equal(latest, begin)
 
     return minimize_externally(functional, control, optimise, options, callback)
 
