@@ -375,15 +375,20 @@ class ControlSpace:
                     f"the control's `{name}` must hold real numbers, got {array.dtype}."
                 )
             mesh = self.meshes.get(name)
-            if mesh is not None and array.shape == (mesh.coefficients, *self.fields[name].shape):
+            if mesh is not None and array.shape == (mesh.coefficients, *self._block_shape(name)):
                 array = mesh.expand_all(array.astype(float))
             self._assign(new[name], name, array.astype(float))
             if mesh is not None:
                 new[name][...] = mesh.project(new[name])
         return new
 
-    def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
+    def _block_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a block of a field on all ranks in space together."""
         shape = self.fields[name].shape
+        return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
+
+    def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
+        shape, part = self._block_shape(name), slice(None)
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
         if array.ndim == 0:
@@ -393,9 +398,6 @@ class ControlSpace:
             lengths = self._lengths[name]
             start = sum(lengths[: self.fields[name].comm.rank])
             part = slice(start, start + lengths[self.fields[name].comm.rank])
-            shape = (sum(lengths), *shape[1:])
-        else:
-            part = slice(None)
         if name in self.time_fields and array.shape == (self.grid.steps, *shape):
             target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
         elif array.shape == shape:
@@ -420,7 +422,7 @@ class ControlSpace:
                 f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
             )
         for name, array in values.items():
-            whole = self.fields[name].shape
+            whole = self._block_shape(name)
             whole = (self.grid.steps, *whole) if name in self.time_fields else whole
             # One block for all steps is for `control` only; a number may stand for one parameter.
             if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
