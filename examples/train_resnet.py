@@ -35,8 +35,7 @@ from arguments import (
 
 import pint
 from pint.comm import on_root
-from pint.controls import load_arrays
-from pint.files import write_atomically
+from pint.files import load_arrays, write_atomically
 from problems import peaks
 from problems.resnet import DenseNetwork, Regularisation, accuracy, check_examples, logits
 

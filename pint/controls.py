@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import struct
-import tokenize
-import zipfile
-import zlib
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +12,8 @@ import numpy as np
 
 from pint.comm import SerialComm, on_root, reduce
 from pint.control_mesh import ControlMesh
-from pint.files import write_atomically
+from pint.files import load_arrays, write_atomically
+from pint.halo import Halo, coarse_needs, neighbour_needs
 from pint.timegrid import TimeGrid
 
 Restriction = Callable[[np.ndarray, np.ndarray], Any]
@@ -316,10 +312,10 @@ class ControlSpace:
         whole = any(field.restrict != "inject" for field in self.time_fields.values())
         ranks = range(self.comm.size)
         self._coarse_halos = {
-            reverse: Halo(grid, [_coarse_needs(grid, rank, whole, reverse) for rank in ranks])
+            reverse: Halo(grid, [coarse_needs(grid, rank, whole, reverse) for rank in ranks])
             for reverse in (False, True)
         }
-        self._neighbour_halo = Halo(grid, [_neighbour_needs(grid, rank) for rank in ranks])
+        self._neighbour_halo = Halo(grid, [neighbour_needs(grid, rank) for rank in ranks])
 
     def _place(self, name: str, shape: tuple[int, ...]) -> None:
         stop = self.size + int(np.prod(shape, dtype=int))
@@ -542,115 +538,3 @@ class ControlSpace:
                 )
             coarse[row] = block
         return coarse
-
-
-class Halo:
-    """Exchange of the blocks of time-dependent fields that belong to other ranks' steps.
-
-    Parameters
-    ----------
-    grid : TimeGrid
-    needed : list of list of int
-        For each rank the finest steps, owned by others, whose blocks it needs. All ranks work
-        this out from integers alone, so no message is spent on agreeing.
-
-    Attributes
-    ----------
-    indices : ndarray of int
-        Finest steps whose blocks `extend` returns, ascending: the needed and the own.
-    """
-
-    def __init__(self, grid: TimeGrid, needed: list[list[int]]) -> None:
-        self.comm = grid.comm
-        self.first = grid.first
-        self.sends = {
-            other: own
-            for other, steps in enumerate(needed)
-            if (own := [step for step in steps if grid.first <= step < grid.last])
-        }
-        self.receives: dict[int, list[int]] = {}
-        for step in needed[grid.comm.rank]:
-            self.receives.setdefault(grid.rank_of_step(step), []).append(step)
-        own_steps = range(grid.first, grid.last)
-        self.indices = np.array(sorted([*needed[grid.comm.rank], *own_steps]), dtype=int)
-
-    def extend(self, values: np.ndarray) -> np.ndarray:
-        """Return the blocks of the steps `indices`, this rank's `values` among them. Collective."""
-        if not self.sends and not self.receives:
-            return values
-        extended = np.empty((len(self.indices), *values.shape[1:]))
-        extended[np.searchsorted(self.indices, self.first) :][: len(values)] = values
-        requests, arrived = [], {}
-        for other, steps in self.receives.items():
-            arrived[other] = np.empty((len(steps), *values.shape[1:]))
-            requests.append(self.comm.Irecv(arrived[other], source=other))
-        sent = [values[np.array(steps) - self.first] for steps in self.sends.values()]
-        for other, blocks in zip(self.sends, sent, strict=True):
-            requests.append(self.comm.Isend(blocks, dest=other))
-        for request in requests:
-            request.Wait()
-        for other, steps in self.receives.items():
-            extended[np.searchsorted(self.indices, steps)] = arrived[other]
-        return extended
-
-
-def _neighbour_needs(grid: TimeGrid, rank: int) -> list[int]:
-    """Return the steps just before and just after those of `rank`, where it has any."""
-    first, last = grid.boundaries[rank], grid.boundaries[rank + 1]
-    return [step for step in (first - 1, last) if first < last and 0 <= step < grid.steps]
-
-
-def _coarse_needs(grid: TimeGrid, rank: int, whole: bool, reverse: bool) -> list[int]:
-    """Return the steps of others that the coarse steps of `rank` cover, or begin with.
-
-    Only the first coarse step of a rank, on each level, can reach to another rank. With
-    injection (not `whole`) its first block suffices.
-    """
-    first, last = grid.boundaries[rank], grid.boundaries[rank + 1]
-    steps: set[int] = set()
-    for stride in grid.strides[1:]:
-        if reverse:
-            start = grid.steps - ((grid.steps - last) // stride + 1) * stride
-            if first <= start and start + stride > last and whole:
-                steps.update(range(last, start + stride))
-        else:
-            start = first // stride * stride
-            if start < first and start + stride <= last:
-                steps.update(range(start, first) if whole else [start])
-    return sorted(steps)
-
-
-def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Return all arrays of an `.npz` file. Not collective.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not an `.npz` archive of numbers.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        tokenize.TokenError,  # of numpy's parser of a broken header, and SyntaxError
-        SyntaxError,
-        EOFError,
-        KeyError,
-        ValueError,
-        AttributeError,  # a .npy file is no context manager; TypeError since Python 3.11
-        TypeError,
-        OverflowError,
-        MemoryError,  # a broken header may ask for any size
-        RuntimeError,  # encrypted or compressed in a way that Python cannot read
-        struct.error,
-    ) as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}).") from None
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
-            raise ValueError(f"{path} is not a readable .npz file (`{name}` is no array).")
-    return arrays

@@ -1,13 +1,20 @@
-"""Files that are either the old ones or the complete new ones, never half of each."""
+"""Files: written as a whole or not at all, read with errors that say what is wrong."""
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
@@ -73,3 +80,39 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Return all arrays of an `.npz` file. Not collective.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not an `.npz` archive of numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        tokenize.TokenError,  # of numpy's parser of a broken header, and SyntaxError
+        SyntaxError,
+        EOFError,
+        KeyError,
+        ValueError,
+        AttributeError,  # a .npy file is no context manager; TypeError since Python 3.11
+        TypeError,
+        OverflowError,
+        MemoryError,  # a broken header may ask for any size
+        RuntimeError,  # encrypted or compressed in a way that Python cannot read
+        struct.error,
+    ) as error:
+        raise ValueError(f"{path} is not a readable .npz file ({error}).") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
+            raise ValueError(f"{path} is not a readable .npz file (`{name}` is no array).")
+    return arrays
