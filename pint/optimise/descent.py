@@ -295,13 +295,14 @@ ROUNDING = 10 * float(np.finfo(float).eps)
 def objective_error(point: Point, accuracy: Accuracy) -> float:
     """Return the error to expect in the difference of two objectives.
 
-    It is that of rounding, and that of states solved to a tolerance relative to their norm. The
-    error of states that have not reached their tolerance is not in it: `descend` refines them.
+    It is that of rounding, and that of states solved to a tolerance relative to their norm, ten
+    times the tolerance: an error is larger than the residual that it leaves. The error of states
+    that have not reached their tolerance is not in it: `descend` refines them.
     """
     relative = ROUNDING
     convergence = point.state.convergence
     if convergence is not None and convergence.converged and convergence.residual > 0:
-        relative += accuracy.relative or 0.0
+        relative += 10 * (accuracy.relative or 0.0)
     return relative * abs(point.value.objective)
 
 
