@@ -26,8 +26,8 @@ METHODS = {
 
 
 def main():
-    print("| problem | scheme | method | J | gradient norm | updates | state steps | seconds |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| problem | scheme | method | J | gradient norm | updates | state steps |")
+    print("|---|---|---|---|---|---|---|")
     for name, kind in PROBLEMS.items():
         for scheme in kind.schemes:
             for method, options in METHODS.items():
@@ -38,7 +38,7 @@ def main():
                 print(
                     f"| {name} | {scheme} | {method} | {result['objective']:.13g} "
                     f"| {result['gradient_norm']:.1e}{ending} | {result['iterations']} "
-                    f"| {result['state_steps']} | {result['seconds']:.1f} |",
+                    f"| {result['state_steps']} |",
                     flush=True,
                 )
 
