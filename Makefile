@@ -5,7 +5,7 @@
 # A Python to build .venv with, where the first one found is not the right one.
 PYTHON ?=
 TRAIN_OPTIONS ?= --method one-shot --history results/history.csv --plot results/peaks.png
-RANKS ?= 2 3 5
+RANKS ?= 2 3 4 5
 # Seconds after which a parallel run counts as hanging.
 MPI_TIMEOUT ?= 1200
 
