@@ -7,7 +7,7 @@ PYTHON ?=
 TRAIN_OPTIONS ?= --method one-shot --history results/history.csv --plot results/peaks.png
 RANKS ?= 2 3 4 5
 # Seconds after which a parallel run counts as hanging.
-MPI_TIMEOUT ?= 1200
+MPI_TIMEOUT ?= 300
 
 # Ranks that each start a thread per core fight for the cores.
 export OPENBLAS_NUM_THREADS = 1

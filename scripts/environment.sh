@@ -194,18 +194,14 @@ petsc() {
         "(Debian: gcc, libopenblas-dev) for the source build, and run again."
 }
 
+# A rank that waits a minute within one test prints where.
 parallel() {
-    # Krylov solves over five ranks on two cores take minutes; four ranks show 2 x 2.
-    local tests="tests/parallel"
-    case $1 in
-        4) tests="tests/parallel/test_petsc.py" ;;
-        5) tests="tests/parallel --ignore=tests/parallel/test_petsc.py" ;;
-    esac
     local log
     log=$(mktemp)
     trap "rm -f '$log'" EXIT
     if timeout -k 10 "${MPI_TIMEOUT:-300}" "$(cat .venv-petsc/mpiexec)" -n "$1" \
-        "$PETSC_PYTHON" -m pytest -q --color=no -p no:cacheprovider $tests >"$log" 2>&1; then
+        "$PETSC_PYTHON" -m pytest -q --color=no -p no:cacheprovider \
+        -o faulthandler_timeout=60 tests/parallel >"$log" 2>&1; then
         # One line a rank.
         grep -oE '[0-9]+ (passed|skipped|deselected).*' "$log" | sed "s|^|tests/parallel, a rank of $1: |" \
             || cat "$log"
