@@ -14,6 +14,8 @@ export OPENBLAS_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 export PYTHON MPI_TIMEOUT
 
+# One process a core; worksteal, since the slow tests lie together in one file.
+PYTEST = -m pytest -n auto --dist worksteal
 SETUP = bash scripts/environment.sh
 .NOTPARALLEL:
 .PHONY: train test environment lint test-serial test-mpi test-numpy docs clean
@@ -45,7 +47,7 @@ lint: .venv/test.stamp
 	.venv/bin/lint-imports --no-logo
 
 test-serial: .venv-petsc/test.stamp
-	.venv-petsc/bin/python -m pytest
+	.venv-petsc/bin/python $(PYTEST)
 
 test-mpi: .venv-petsc/test.stamp
 	@for ranks in $(RANKS); do $(SETUP) parallel $$ranks || exit 1; done
@@ -53,7 +55,7 @@ test-mpi: .venv-petsc/test.stamp
 # The newest numpy, and proof that one process needs no MPI.
 test-numpy: .venv/test.stamp
 	@$(SETUP) without-mpi
-	.venv/bin/python -m pytest -m "not petsc"
+	.venv/bin/python $(PYTEST) -m "not petsc"
 
 docs: .venv/test.stamp
 	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
