@@ -1,4 +1,4 @@
-r"""Optimal control of ordinary differential equations: six problems of the literature's kind.
+r"""Optimal control of ordinary differential equations: seven problems of the literature's kind.
 
 Each is a frozen dataclass whose fields are the parameters; ``PROBLEMS`` has them by name. The
 control ``u`` is constant over each step and costs its weight times ``dt u^2`` a step.
@@ -9,6 +9,8 @@ control ``u`` is constant over each step and costs its weight times ``dt u^2`` a
 ``scalar-lqr``          y' = a y + b u, y(0) = y0; J = 1/2 int q y^2 + r u^2 + s/2 y(T)^2
 ``vector-lqr``          three masses, x' = v, v' = -K x - damping v + (u1, 0, u2),
                         K = tridiag(-1, 2, -1); J = 1/2 int \|y\|^2 + r \|u\|^2 + s \|y(T)\|^2
+``oscillator``          y1' = y2, y2' = -y1 - damping y2 + u, y(0) = (1, 0), lightly damped;
+                        J = 1/2 int \|y\|^2 + r u^2
 ``van-der-pol``         y1' = (1 - y2^2) y1 - y2 + u, y2' = y1, y(0) = (0, 1);
                         J = int \|y\|^2 + r u^2
 ``fishing``             y1' = y1 - y1 y2 - 0.4 y1 u, y2' = -y2 + y1 y2 - 0.2 y2 u,
@@ -355,6 +357,24 @@ class VectorLQR(ODEProblem):
 
 
 @dataclass(frozen=True)
+class Oscillator(ODEProblem):
+    """``min 1/2 int |y|^2 + r u^2`` for ``y1' = y2``, ``y2' = -y1 - damping y2 + u``."""
+
+    schemes = {"implicit-midpoint": "trapezoid"}  # noqa: RUF012
+    steps = 128
+
+    T: float = 20.0
+    r: float = 1.0
+    damping: float = 0.05
+
+    def ode(self) -> ODE:
+        return LinearODE([[0, 1], [-1, -self.damping]], [[0], [1]], [1, 0])
+
+    def cost(self) -> Lagrangian:
+        return Tracking(0.5, self.r / 2)
+
+
+@dataclass(frozen=True)
 class VanDerPol(ODEProblem):
     """``min int |y|^2 + r u^2`` for the van der Pol oscillator."""
 
@@ -418,6 +438,7 @@ PROBLEMS: Mapping[str, type[ODEProblem]] = {
     "double-integrator": DoubleIntegrator,
     "scalar-lqr": ScalarLQR,
     "vector-lqr": VectorLQR,
+    "oscillator": Oscillator,
     "van-der-pol": VanDerPol,
     "fishing": Fishing,
     "pendulum": Pendulum,
