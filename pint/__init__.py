@@ -9,6 +9,7 @@ from pint.errors import NotFiniteError, NumericalError, VerificationError
 from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
+    Checkpoint,
     OneShot,
     Options,
     Result,
@@ -45,6 +46,7 @@ __all__ = [
     "Accuracy",
     "Adjoint",
     "ArraySpace",
+    "Checkpoint",
     "Control",
     "ControlSpace",
     "Convergence",

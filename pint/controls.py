@@ -371,20 +371,20 @@ class ControlSpace:
                     f"the control's `{name}` must hold real numbers, got {array.dtype}."
                 )
             mesh = self.meshes.get(name)
-            if mesh is not None and array.shape == (mesh.coefficients, *self._block_shape(name)):
+            if mesh is not None and array.shape == (mesh.coefficients, *self.block_shape(name)):
                 array = mesh.expand_all(array.astype(float))
             self._assign(new[name], name, array.astype(float))
             if mesh is not None:
                 new[name][...] = mesh.project(new[name])
         return new
 
-    def _block_shape(self, name: str) -> tuple[int, ...]:
+    def block_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a block of a field on all ranks in space together."""
         shape = self.fields[name].shape
         return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
 
     def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
-        shape, part = self._block_shape(name), slice(None)
+        shape, part = self.block_shape(name), slice(None)
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
         if array.ndim == 0:
@@ -418,7 +418,7 @@ class ControlSpace:
                 f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
             )
         for name, array in values.items():
-            whole = self._block_shape(name)
+            whole = self.block_shape(name)
             whole = (self.grid.steps, *whole) if name in self.time_fields else whole
             # One block for all steps is for `control` only; a number may stand for one parameter.
             if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):

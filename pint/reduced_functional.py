@@ -20,11 +20,19 @@ from pint.sweep import AdjointSweep, StateSweep, checked, finest_steps
 
 @dataclass(frozen=True)
 class Value:
-    """An objective and its two parts: ``objective = cost + regularisation``."""
+    """An objective: the sum of the cost ``F(...)`` and of the regularisers' values, in order."""
 
-    objective: float
     cost: float
-    regularisation: float
+    regularisers: tuple[float, ...] = ()
+
+    @property
+    def objective(self) -> float:
+        """The sum of all terms."""
+        return self.cost + sum(self.regularisers)
+
+    def corrected(self, correction: float) -> Value:
+        """Return the value with a correction of the cost."""
+        return Value(self.cost + correction, self.regularisers)
 
 
 @dataclass
@@ -51,11 +59,13 @@ class AdjointState:
     """An adjoint trajectory, in reversed time, and the cost's explicit derivative.
 
     Row j of ``trajectory`` is point ``grid.last - j``. ``explicit`` is the derivative of the cost
-    with respect to the control at fixed states, this rank's part.
+    with respect to the control at fixed states, this rank's part; ``sources`` the derivative with
+    respect to the states, by row.
     """
 
     trajectory: Block
     explicit: Control | None = None
+    sources: Block | None = None
     convergence: Convergence | None = None
 
 
@@ -183,13 +193,28 @@ class ReducedFunctional:
         target.control, target.convergence = source.control, source.convergence
 
     @ends_all_ranks
-    def state_cycles(self, state: State, control: Control, accuracy: Accuracy) -> None:
-        """Solve the state equation for `control`, in place, from the trajectory at hand."""
+    def state_cycles(
+        self, state: State, control: Control, accuracy: Accuracy, relaxed: bool = False
+    ) -> None:
+        """Solve the state equation for `control`, in place, from the trajectory at hand.
+
+        `relaxed` says that its F-points belong to `control` already, after `relax_state` or a
+        solve for the same control: the first F-relaxation is then left out.
+        """
         sweep = StateSweep(self.problem, control)
         self._set_initial(state, control)
         if state.control is None:
             self.state_solver.set_guess(sweep, state.trajectory, self.guess)
-        state.convergence = self.state_solver.solve(sweep, state.trajectory, accuracy)
+        state.convergence = self.state_solver.solve(
+            sweep, state.trajectory, accuracy, relaxed=relaxed
+        )
+        state.control = control
+
+    @ends_all_ranks
+    def relax_state(self, state: State, control: Control) -> None:
+        """Compute the F-points for `control` from the C-points at hand, in place."""
+        self._set_initial(state, control)
+        self.state_solver.relax(StateSweep(self.problem, control), state.trajectory)
         state.control = control
 
     @ends_all_ranks
@@ -212,8 +237,7 @@ class ReducedFunctional:
         control, objective = state.solved_control, self.problem.objective
         total = self._summed_cost(state)
         cost = float(objective.outer(total))
-        regularisation = sum(float(r.value(control)) for r in self.problem.regularisers)
-        return Value(cost + regularisation, cost, regularisation)
+        return Value(cost, tuple(float(r.value(control)) for r in self.problem.regularisers))
 
     def _summed_cost(self, state: State) -> float:
         """Return ``sum_n l_n + psi``."""
@@ -231,30 +255,54 @@ class ReducedFunctional:
         return float(reduce(self.comm, local)[0])
 
     @ends_all_ranks
-    def adjoint_cycles(self, adjoint: AdjointState, state: State, accuracy: Accuracy) -> None:
-        """Solve the adjoint equation at a solved state, in place."""
+    def adjoint_cycles(
+        self, adjoint: AdjointState, state: State, accuracy: Accuracy, relaxed: bool = False
+    ) -> None:
+        """Solve the adjoint equation at a solved state, in place.
+
+        `relaxed` says that the F-points belong to this state already, after `relax_adjoint` or
+        a solve at the same state: the first F-relaxation is then left out.
+        """
         sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
         first = adjoint.explicit is None
-        adjoint.explicit, sources = self._linearised_cost(adjoint, state)
+        if not relaxed:
+            self._linearise_cost(adjoint, state)
         if first:
-            self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, sources)
+            self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sources)
         adjoint.convergence = self.adjoint_solver.solve(
-            sweep, adjoint.trajectory, accuracy, sources
+            sweep, adjoint.trajectory, accuracy, adjoint.sources, relaxed
         )
+
+    @ends_all_ranks
+    def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
+        """Compute the F-points at a solved state from the C-points at hand, in place."""
+        sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
+        self._linearise_cost(adjoint, state)
+        self.adjoint_solver.relax(sweep, adjoint.trajectory, adjoint.sources)
 
     @ends_all_ranks
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
         sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
-        adjoint.explicit, sources = self._linearised_cost(adjoint, state)
-        adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, sources)
+        self._linearise_cost(adjoint, state)
+        adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, adjoint.sources)
 
-    def _linearised_cost(self, adjoint: AdjointState, state: State) -> tuple[Control, Block | None]:
-        """Return the cost's explicit derivative and its sources; set lam_N in `adjoint`.
+    @ends_all_ranks
+    def state_correction(self, state: State, adjoint: AdjointState) -> float:
+        """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state, by N/m steps.
 
-        Row j of the sources is the derivative with respect to the state at point
-        ``grid.last - j``; None if there is no step cost.
+        Added to the objective it removes the first-order effect of the state's error: what
+        remains is of the order of the product of the errors of state and adjoint.
         """
+        sweep = StateSweep(self.problem, state.solved_control)
+        backwards, local = adjoint.trajectory[::-1], 0.0
+        for rows, residual in self.state_solver.residual(sweep, state.trajectory):
+            local += float((backwards[rows] * residual).sum())
+        in_time = reduce(self.comm, local)
+        return float(reduce(self.problem.space.comm, in_time)[0])
+
+    def _linearise_cost(self, adjoint: AdjointState, state: State) -> None:
+        """Set the cost's explicit derivative, its sources (None without step cost) and lam_N."""
         problem, control = self.problem, state.solved_control
         grid, objective, theta = problem.grid, problem.objective, control.shared
         explicit, sources = problem.controls.zeros(), None
@@ -282,7 +330,7 @@ class ReducedFunctional:
             checked(dy, state.trajectory[-1], objective, "terminal_derivative")
             adjoint.trajectory[0] = at_end[0] + scale * dy
             _accumulate(explicit, None, dtheta, scale, objective)
-        return explicit, sources
+        adjoint.explicit, adjoint.sources = explicit, sources
 
     def _shift_right(self, ends: Block, by_step: Block) -> Block:
         """Hand the last row of `ends` to the next rank, which adds it to its first of `by_step`.

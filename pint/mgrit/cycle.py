@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from pint.mgrit.hierarchy import Level, as_slice
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
+from pint.space import Block
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,13 @@ class Smoother:
     counts: tuple[int, ...]
     c_weight: float = 1.0
 
-    def relax(self, level: Level) -> None:
-        """Relax one level in place. Collective."""
-        for _ in range(self.counts[level.layout.level]):
+    def relax(self, level: Level, relaxed: bool = False) -> None:
+        """Relax one level in place; `relaxed` says that its F-points are up to date. Collective."""
+        if not relaxed:
             f_relaxation(level)
+        for _ in range(self.counts[level.layout.level]):
             c_relaxation(level, self.c_weight)
-        f_relaxation(level)
+            f_relaxation(level)
 
 
 def cycle(
@@ -33,6 +35,7 @@ def cycle(
     smoother: Smoother,
     f_cycle: bool,
     proceed: Callable[[float, float], bool] = lambda squared_residual, squared_norm: True,
+    relaxed: bool = False,
 ) -> None:
     """Do one V- or F-cycle on `levels`, finest first, in place [1]_.
 
@@ -49,13 +52,15 @@ def cycle(
         Receives, on level 0, this rank's parts of the squared norms of the residual and of the
         trajectory over the C-points after relaxation; the coarse correction is left out if it
         returns False.
+    relaxed : bool
+        Whether the F-points of ``levels[0]`` are those that F-relaxation gives.
 
     References
     ----------
     .. [1] Falgout et al., SIAM J. Sci. Comput. 36 (2014), C635, doi:10.1137/130944230, Alg. 2.
     """
     fine, coarse = levels[0], levels[1]
-    smoother.relax(fine)
+    smoother.relax(fine, relaxed)
     if not proceed(*_residual(fine, coarse)):
         return
     _coarse_right_hand_side(coarse)
@@ -76,10 +81,8 @@ def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
     Returns this rank's |r_C|^2 and |u_C|^2 on level 0, zeros on the others.
     """
     squared_residual = squared_norm = 0.0
-    for chunk in fine.chunks(fine.c_rows):
+    for chunk, stepped in c_point_steps(fine):
         here = as_slice(chunk)
-        before = range(chunk.start - 1, chunk.stop - 1, chunk.step)
-        stepped = fine.propagate(before, fine.trajectory[as_slice(before)])
         first = (chunk.start - fine.first_c_row) // chunk.step + 1
         target = coarse.rhs[first : first + len(chunk)]
         target[...] = stepped
@@ -92,6 +95,13 @@ def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
     if fine.layout.level == 0:
         squared_norm = fine.space.squared_norm(coarse.trajectory[1:])
     return squared_residual, squared_norm
+
+
+def c_point_steps(level: Level) -> Iterator[tuple[range, Block]]:
+    """Yield rows of C-points, some at a time, and ``Phi(u_{C-1})``. Not collective."""
+    for chunk in level.chunks(level.c_rows):
+        before = range(chunk.start - 1, chunk.stop - 1, chunk.step)
+        yield chunk, level.propagate(before, level.trajectory[as_slice(before)])
 
 
 def _coarse_right_hand_side(coarse: Level) -> None:

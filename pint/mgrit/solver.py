@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pint.comm import reduce
-from pint.mgrit.cycle import Smoother, cycle, first_guess, march
+from pint.mgrit.cycle import Smoother, c_point_steps, cycle, first_guess, march
 from pint.mgrit.hierarchy import Level, Propagator, as_slice
 from pint.mgrit.relaxation import f_relaxation
 from pint.space import Block, StateSpace
@@ -125,6 +125,7 @@ class MGRIT:
         self.space = space
         self.smoother = Smoother(relaxation_counts(relaxation, grid.levels), float(c_weight))
         self.f_cycle = cycle == "F"
+        self.cycles_done = 0
         self.levels = [Level(layout, space, grid.comm) for layout in grid.layouts(reverse)]
 
     @property
@@ -136,11 +137,14 @@ class MGRIT:
         """Return a zero trajectory: this rank's points of level 0, row 0 before them."""
         return self.space.allocate(self.levels[0].layout.local_steps + 1)
 
+    def c_points(self, trajectory: Block) -> Block:
+        """Return a view of this rank's C-points of a trajectory; at least two levels."""
+        return trajectory[as_slice(self.levels[0].c_rows)]
+
     def copy_guess(self, source: Block, target: Block) -> None:
         """Copy what a warm start needs, the C-points, from one trajectory to another."""
         if len(self.levels) > 1:
-            rows = as_slice(self.levels[0].c_rows)
-            target[rows] = source[rows]
+            self.c_points(target)[...] = self.c_points(source)
 
     def set_guess(
         self, propagator: Propagator, trajectory: Block, guess: Guess, rhs: Block | None = None
@@ -179,6 +183,7 @@ class MGRIT:
         trajectory: Block,
         accuracy: Accuracy,
         rhs: Block | None = None,
+        relaxed: bool = False,
     ) -> Convergence:
         """Improve a trajectory, in place, from the C-points that it holds. Collective.
 
@@ -190,6 +195,9 @@ class MGRIT:
         accuracy : Accuracy
         rhs : Block, optional
             g by row.
+        relaxed : bool
+            Whether the F-points are those of the C-points, after `relax` or a solve with the
+            same propagator and right-hand side: the first F-relaxation is then left out.
         """
         self._bind(propagator, trajectory, rhs)
         if len(self.levels) == 1:
@@ -207,7 +215,8 @@ class MGRIT:
             return not converged
 
         while not converged and len(residuals) < accuracy.cycles:
-            cycle(self.levels, self.smoother, self.f_cycle, proceed)
+            cycle(self.levels, self.smoother, self.f_cycle, proceed, relaxed and not residuals)
+        self.cycles_done += len(residuals)
         if not converged:  # the last coarse correction has changed the C-points
             f_relaxation(self.levels[0])
         return Convergence(tuple(residuals), converged)
@@ -219,6 +228,30 @@ class MGRIT:
         self._bind(propagator, trajectory, rhs)
         march(self.levels[0])
         return Convergence((), True)
+
+    def relax(self, propagator: Propagator, trajectory: Block, rhs: Block | None = None) -> None:
+        """Do one F-relaxation of level 0, in place; one level is solved by stepping. Collective."""
+        self._bind(propagator, trajectory, rhs)
+        if len(self.levels) == 1:
+            march(self.levels[0])
+        else:
+            f_relaxation(self.levels[0])
+
+    def residual(
+        self, propagator: Propagator, trajectory: Block, rhs: Block | None = None
+    ) -> Iterator[tuple[slice, Block]]:
+        """Yield rows of C-points, some at a time, and the residual there, by one step each.
+
+        ``Phi(u_{C-1}) + g_C - u_C``; it is zero at the F-points of a relaxed trajectory, and
+        everywhere on a grid of one level, where nothing is yielded. Not collective.
+        """
+        self._bind(propagator, trajectory, rhs)
+        if len(self.levels) == 1:
+            return
+        for chunk, stepped in c_point_steps(self.levels[0]):
+            rows = as_slice(chunk)
+            at_source = stepped if rhs is None else stepped + rhs[rows]
+            yield rows, at_source - trajectory[rows]
 
     def _bind(self, propagator: Propagator, trajectory: Block, rhs: Block | None) -> None:
         self.levels[0].trajectory = trajectory

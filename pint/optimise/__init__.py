@@ -1,5 +1,6 @@
 """Optimisation of a reduced functional: reduced space and one-shot."""
 
+from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.descent import Options
 from pint.optimise.lbfgs import InverseHessian, bfgs, identity, lbfgs
 from pint.optimise.line_search import LineSearch, armijo, fixed_step
@@ -8,6 +9,7 @@ from pint.optimise.reduced import minimize
 from pint.optimise.result import Iterate, Result, Status
 
 __all__ = [
+    "Checkpoint",
     "InverseHessian",
     "Iterate",
     "LineSearch",

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control
-from pint.mgrit import Accuracy
+from pint.optimise.checkpoint import Checkpoint
+from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
 from pint.optimise.line_search import LineSearch, Trial, armijo
+from pint.optimise.point import Point, Trials
 from pint.optimise.result import Iterate, Result, Status
-from pint.reduced_functional import AdjointState, ReducedFunctional, State, Value
+from pint.optimise.run import Run
+from pint.optimise.solves import Solves
+from pint.reduced_functional import AdjointState, ReducedFunctional, State
 
+logger = logging.getLogger(__name__)
 Callback = Callable[[Iterate, Control, State], None]
-
-
-MOST_EFFORT = 16
 
 
 @dataclass(frozen=True)
@@ -62,212 +66,207 @@ class Options:
 def descend(
     functional: ReducedFunctional,
     control: Control,
-    accuracy: Accuracy,
+    solves: Solves,
     options: Options,
     callback: Callback | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Result:
-    """Minimise a functional, each state and adjoint solve to `accuracy`. Collective.
+    """Minimise a functional, its states and adjoints solved by `solves`. Collective.
 
     Each solve starts from the last trajectories. Trial states are computed on a second
     trajectory, so that a rejected trial leaves the accepted state as it was; the accepted
     trial's state is the next one and is not solved again.
 
     The result does not depend on inexact numbers. When no step is accepted, the reason may be
-    the error of the objectives that are compared: state, adjoint and gradient are then solved
-    with twice as many cycles, and so are the trials, again and again up to `MOST_EFFORT`
-    times as many in this update. After that the quasi-Newton pairs are dropped. A gradient below
-    the tolerance is confirmed with exact solves before the loop ends.
+    the error of the objectives that are compared: `solves` is then asked for more accuracy, and
+    the search is repeated; after that the quasi-Newton pairs are dropped. A gradient below the
+    tolerance is confirmed with exact solves before the loop ends, and so is the result.
 
     Parameters
     ----------
     functional : ReducedFunctional
     control : Control
         Where to start; projected to the bounds.
-    accuracy : Accuracy
+    solves : Solves
+        `FixedCycles` or `ErrorControlled`.
     options : Options
     callback : callable, optional
         Receives each `Iterate`, its control and its state; it must not change them.
+    checkpoint : Checkpoint, optional
+        Where to save the run, and whether to go on with one.
 
     Raises
     ------
     NotFiniteError
         If the objective at the first control is NaN or infinite.
+    ValueError
+        If the checkpoint cannot be used.
+    OSError
+        If it cannot be read or written.
     """
     with ending_all_ranks(functional.ranks_to_end):
-        return _descend(functional, control, accuracy, options, callback)
+        start = functional.problem.controls.project(control)
+        run = Run(Point(functional), solves, options.hessian, options.step)
+        saved = checkpoint.begin(run) if checkpoint is not None else False
+        with interruptible(functional, checkpoint is not None) as interrupted:
+            status = _iterate(run, start, options, callback, checkpoint, saved, interrupted)
+        return _result(run, start, status)
 
 
-def _descend(
-    functional: ReducedFunctional,
-    control: Control,
-    accuracy: Accuracy,
+def _iterate(
+    run: Run,
+    start: Control,
     options: Options,
     callback: Callback | None,
-) -> Result:
-    started, space = time.perf_counter(), functional.problem.controls
-    hessian, line_search = options.hessian, options.line_search
-    step, rejected = options.step, 0
-    history: list[Iterate] = []
-
-    point, trials = Point(functional), Trials(functional)
-    point.solve_state(space.project(control), accuracy)
-    functional.require_finite(point.value)
-    point.solve_adjoint(accuracy)
+    checkpoint: Checkpoint | None,
+    resumed: bool,
+    interrupted: Callable[[], bool],
+) -> Status:
+    point, solves, line_search = run.point, run.solves, options.line_search
+    trials, space = Trials(point.functional), start.space
+    report = Reporter(run)
+    if not resumed:
+        solves.begin(point, start)
+        point.functional.require_finite(point.value)
+        solves.solve_gradient(point)
     while True:
-        iterate = Iterate(
-            iteration=len(history),
-            objective=point.value.objective,
-            cost=point.value.cost,
-            gradient_norm=point.gradient_norm,
-            state_residual=residual(point.state),
-            adjoint_residual=residual(point.adjoint),
-            step=step,
-            line_search_trials=rejected,
-            seconds=time.perf_counter() - started,
-            **steps_evaluated(functional),
-        )
-        history.append(iterate)
-        if callback is not None:
-            callback(iterate, point.control, point.state)
-        if point.gradient_norm <= options.gradient_tolerance:
+        if not resumed:
+            run.history.append(report.row())
+            log_row(run.history[-1])
+            if callback is not None:
+                callback(run.history[-1], point.control, point.state)
+            if checkpoint is not None:
+                checkpoint.save_if_due(run)
+        resumed = False
+        if interrupted():
+            if checkpoint is not None:
+                checkpoint.save(run)
+            return Status.INTERRUPTED
+        gradient_norm, least = point.gradient_norm, min(row.gradient_norm for row in run.history)
+        if not math.isfinite(gradient_norm):
+            return Status.NOT_FINITE
+        if gradient_norm > GROWTH * least or solves.diverges:
+            return Status.DIVERGING
+        if gradient_norm <= options.gradient_tolerance:
             point.solve_exactly()
             if point.gradient_norm <= options.gradient_tolerance:
-                status = Status.CONVERGED
-                break
-        if iterate.iteration == options.iterations:
-            status = Status.ITERATION_LIMIT
-            break
+                return Status.CONVERGED
+        if run.history[-1].iteration >= options.iterations:
+            return Status.ITERATION_LIMIT
 
         # Control update: state sweeps of the trials, on a trajectory of their own
-        accepted, rejected, solves = None, 0, accuracy
+        accepted, run.rejected = None, 0
         while True:
-            may_refine = solves.cycles < MOST_EFFORT * accuracy.cycles
-            direction = descent_direction(point.control, point.gradient, hessian)
-            move = partial(trials.move, point, direction, solves, may_refine)
+            direction = descent_direction(point.control, point.gradient, run.hessian)
+            move = partial(_move, point, trials, solves, direction, line_search.decrease)
             # Near the optimum a good step decreases J by less than the error of J.
-            bound = point.value.objective + objective_error(point, solves)
+            bound = point.value.objective + solves.objective_error(point)
             accepted, more = line_search.search(move, bound, options.step)
-            rejected += more
+            run.rejected += more
             if accepted is not None or line_search.decrease is None:
                 break
-            if trials.inexact and may_refine:
-                solves = replace(solves, cycles=2 * solves.cycles)
-                point.solve_state(point.control, solves)
-                point.solve_adjoint(solves)
-            elif hessian.pairs:
-                hessian = hessian.cleared()
+            if solves.may_tighten(trials):
+                solves.tighten(point)
+            elif run.hessian.pairs:
+                run.hessian = run.hessian.cleared()
             else:
                 break
         if accepted is None:
-            finite = math.isfinite(trials.value.objective)
-            status = Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
-            break
-        step, old_control, old_gradient = accepted.step, point.control, point.gradient
+            if not math.isfinite(trials.value.objective):
+                return Status.NOT_FINITE
+            return Status.LINE_SEARCH_FAILED
+        run.step, old_control, old_gradient = accepted.step, point.control, point.gradient
+        error = point.gradient_error
         point.accept(trials)
+        solves.accepted()
 
         # Adjoint sweep and gradient
-        point.solve_adjoint(accuracy)
-        hessian = hessian.updated(point.control - old_control, point.gradient - old_gradient)
+        solves.solve_gradient(point)
+        s, y = point.control - old_control, point.gradient - old_gradient
+        if solves.pair_is_reliable(space.norm(y), error + point.gradient_error):
+            run.hessian = run.hessian.updated(s, y)
 
-    point.solve_exactly()
+
+def _move(
+    point: Point,
+    trials: Trials,
+    solves: Solves,
+    direction: Control,
+    decrease: float | None,
+    step: float,
+) -> Trial:
+    """Make the trial ``P[c + step direction]`` from `point`, which stays as it is. Collective."""
+    space = direction.space
+    control = space.project(point.control + step * direction)
+    with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
+        solves.solve_trial(trials, point, control, decrease)
+    predicted = space.inner(point.gradient, control - point.control)
+    error = trials.objective_error if math.isfinite(trials.objective_error) else 0.0
+    return Trial(step, trials.value.objective, predicted, solves.may_tighten(trials), error)
+
+
+def _result(run: Run, start: Control, status: Status) -> Result:
+    """Return the result, evaluated with exact state and adjoint. Collective."""
+    point = run.point
+    with np.errstate(over="ignore", invalid="ignore"):
+        point.solve_exactly()
+        if not math.isfinite(point.value.objective + point.gradient_norm):
+            # Inexact states were finite where the exact ones are not.
+            status = Status.NOT_FINITE
+            point.functional.propagate(point.state, start)
+            point.solve_exactly()
+    point.functional.require_finite(point.value)
+    logger.info("%s after %d updates", status.name, run.history[-1].iteration)
     return Result(
         control=point.control,
         objective=point.value.objective,
         cost=point.value.cost,
         gradient_norm=point.gradient_norm,
         status=status,
-        iterations=history[-1].iteration,
-        history=tuple(history),
+        iterations=run.history[-1].iteration,
+        history=tuple(run.history),
         state=point.state,
     )
 
 
-class Point:
-    """The iterate: a control with its state, objective, adjoint and gradient. Changes in place."""
+class Reporter:
+    """Makes the rows of the history; counts go on from the last row of a resumed run.
 
-    def __init__(self, functional: ReducedFunctional) -> None:
-        self.functional = functional
-        self.state, self.adjoint = functional.new_state(), functional.new_adjoint()
-        self.value: Value
-        self.gradient: Control
-
-    @property
-    def control(self) -> Control:
-        """The control that the state belongs to."""
-        return self.state.solved_control
-
-    @property
-    def gradient_norm(self) -> float:
-        """Norm of the projected gradient ``c - P[c - g]``, of the gradient without bounds."""
-        space, control = self.control.space, self.control
-        return space.norm(control - space.project(control - self.gradient))
-
-    def solve_state(self, control: Control, accuracy: Accuracy) -> None:
-        """Move to `control`: state sweep and objective. Collective."""
-        self.functional.state_cycles(self.state, control, accuracy)
-        self.value = self.functional.objective(self.state)
-
-    def solve_adjoint(self, accuracy: Accuracy) -> None:
-        """Adjoint sweep and gradient. Collective."""
-        self.functional.adjoint_cycles(self.adjoint, self.state, accuracy)
-        self._set_gradient()
-
-    def solve_exactly(self) -> None:
-        """State, objective, adjoint and gradient by sequential stepping. Collective."""
-        self.functional.propagate(self.state, self.control)
-        self.value = self.functional.objective(self.state)
-        self.functional.propagate_adjoint(self.adjoint, self.state)
-        self._set_gradient()
-
-    def _set_gradient(self) -> None:
-        derivative = self.functional.derivative_of(self.state, self.adjoint)
-        self.gradient = derivative.space.riesz(derivative)
-
-    def accept(self, trials: Trials) -> None:
-        """Take over control, state and objective of the last trial; no copy is made."""
-        self.state, trials.state = trials.state, self.state
-        self.value = trials.value
-
-
-class Trials:
-    """Trial controls, their states on a second trajectory, and their objectives.
-
-    Attributes
+    Parameters
     ----------
-    state, value
-        Of the last trial.
+    run : Run
     """
 
-    def __init__(self, functional: ReducedFunctional) -> None:
-        self.functional = functional
-        self.state = functional.new_state()
-        self.value: Value
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.started = time.perf_counter()
+        self.before = run.history[-1] if run.history else None
 
-    def move(
-        self,
-        start: Point,
-        direction: Control,
-        accuracy: Accuracy,
-        refinable: bool,
-        step: float,
-    ) -> Trial:
-        """Make the trial ``P[c + step direction]`` from the point `start`. Collective.
+    def row(self) -> Iterate:
+        """Return the row of the run's point. Collective."""
+        run, point, before = self.run, self.run.point, self.before
+        counts = {**evaluated(point.functional), "seconds": time.perf_counter() - self.started}
+        if before is not None:
+            counts = {name: _sum(getattr(before, name), new) for name, new in counts.items()}
+        return Iterate(
+            iteration=len(run.history),
+            **measures(point),
+            objective_error=point.objective_error,
+            gradient_error=point.gradient_error,
+            step=run.step,
+            line_search_trials=run.rejected,
+            **counts,
+        )
 
-        The state is solved from the trajectory of `start`, which stays as it is.
-        """
-        functional, space = self.functional, direction.space
-        control = space.project(start.control + step * direction)
-        functional.copy_guess(start.state, self.state)
-        with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
-            functional.state_cycles(self.state, control, accuracy)
-            self.value = functional.objective(self.state)
-        predicted = space.inner(start.gradient, control - start.control)
-        return Trial(step, self.value.objective, predicted, refinable and self.inexact)
 
-    @property
-    def inexact(self) -> bool:
-        """Whether more cycles would change the last trial's state."""
-        return self.state.convergence is not None and not self.state.convergence.converged
+def _sum(before: Any, new: Any) -> Any:
+    if isinstance(new, tuple):
+        return tuple(a + b for a, b in zip(before, new, strict=True))
+    return before + new
+
+
+GROWTH = 1e8
+"""A gradient so many times the least one of the history has diverged."""
 
 
 def descent_direction(control: Control, gradient: Control, hessian: InverseHessian) -> Control:
@@ -289,30 +288,44 @@ def descent_direction(control: Control, gradient: Control, hessian: InverseHessi
     return direction
 
 
-ROUNDING = 10 * float(np.finfo(float).eps)
+def measures(point: Point) -> dict[str, Any]:
+    """Return what the history says of a point. Collective."""
+    return {
+        "objective": point.value.objective,
+        "cost": point.value.cost,
+        "regularisers": point.value.regularisers,
+        "gradient_norm": point.gradient_norm,
+        "state_residual": _residual(point.state),
+        "adjoint_residual": _residual(point.adjoint),
+    }
 
 
-def objective_error(point: Point, accuracy: Accuracy) -> float:
-    """Return the error to expect in the difference of two objectives.
-
-    It is that of rounding, and that of states solved to a tolerance relative to their norm, ten
-    times the tolerance: an error is larger than the residual that it leaves. The error of states
-    that have not reached their tolerance is not in it: `descend` refines them.
-    """
-    relative = ROUNDING
-    convergence = point.state.convergence
-    if convergence is not None and convergence.converged and convergence.residual > 0:
-        relative += 10 * (accuracy.relative or 0.0)
-    return relative * abs(point.value.objective)
-
-
-def residual(solution: State | AdjointState) -> float:
-    """Return the last residual norm of a solved trajectory."""
+def _residual(solution: State | AdjointState) -> float:
     return solution.convergence.residual if solution.convergence else 0.0
 
 
-def steps_evaluated(functional: ReducedFunctional) -> dict[str, int]:
-    """Return the level-0 steps so far of the rank that evaluated most. Collective."""
-    solvers = (functional.state_solver, functional.adjoint_solver)
-    most = reduce(functional.comm, [solver.steps_evaluated[0] for solver in solvers], "max")
-    return {"state_steps": int(most[0]), "adjoint_steps": int(most[1])}
+def evaluated(functional: ReducedFunctional) -> dict[str, Any]:
+    """Return cycles and steps so far; steps of the rank that evaluated most. Collective."""
+    state, adjoint = functional.state_solver, functional.adjoint_solver
+    both = [a + b for a, b in zip(state.steps_evaluated, adjoint.steps_evaluated, strict=True)]
+    finest = [state.steps_evaluated[0], adjoint.steps_evaluated[0]]
+    most = [int(steps) for steps in reduce(functional.comm, [*finest, *both], "max")]
+    return {
+        "state_cycles": state.cycles_done,
+        "adjoint_cycles": adjoint.cycles_done,
+        "state_steps": most[0],
+        "adjoint_steps": most[1],
+        "steps_by_level": tuple(most[2:]),
+    }
+
+
+def log_row(row: Iterate) -> None:
+    """Log a row of the history, at level DEBUG."""
+    logger.debug(
+        "update %d: objective %.10g, gradient norm %.3e, %d + %d cycles so far",
+        row.iteration,
+        row.objective,
+        row.gradient_norm,
+        row.state_cycles,
+        row.adjoint_cycles,
+    )

@@ -14,7 +14,8 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
-from pint.optimise.descent import Callback, Options, Point, residual, steps_evaluated
+from pint.optimise.descent import Callback, Options, evaluated, measures
+from pint.optimise.point import Point
 from pint.optimise.result import Iterate, Result, Status
 from pint.reduced_functional import ReducedFunctional
 
@@ -210,15 +211,13 @@ class _Run:
         self.recorded, self.control = x, self.point.control
         iterate = Iterate(
             iteration=len(self.history),
-            objective=self.point.value.objective,
-            cost=self.point.value.cost,
-            gradient_norm=self.point.gradient_norm,
-            state_residual=residual(self.point.state),
-            adjoint_residual=residual(self.point.adjoint),
+            **measures(self.point),
+            objective_error=math.nan,
+            gradient_error=math.nan,
             step=math.nan,
             line_search_trials=max(self.evaluations - 1, 0),
             seconds=time.perf_counter() - self.started,
-            **steps_evaluated(self.functional),
+            **evaluated(self.functional),
         )
         self.evaluations = 0
         self.history.append(iterate)

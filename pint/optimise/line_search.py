@@ -21,12 +21,15 @@ class Trial:
         First-order change of the objective, (g, trial - control); negative for descent.
     refinable : bool
         Whether a more accurate solve could give another objective.
+    error : float
+        Estimated error of `objective`; a trial is accepted that may be good enough.
     """
 
     step: float
     objective: float
     predicted: float
     refinable: bool = False
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class LineSearch:
     def _accepts(self, trial: Trial, objective: float) -> bool:
         if self.decrease is None:
             return True
-        return trial.objective <= objective + self.decrease * trial.predicted
+        return trial.objective - trial.error <= objective + self.decrease * trial.predicted
 
 
 def armijo(decrease: float = 1e-4) -> LineSearch:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pint.controls import Control
 from pint.mgrit import Accuracy
+from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.descent import Callback, Options, descend
 from pint.optimise.result import Result
+from pint.optimise.solves import ErrorControlled, FixedCycles, Solves
 from pint.reduced_functional import ReducedFunctional
 
 
 @dataclass(frozen=True)
 class OneShot:
-    """A fixed number of state and of adjoint cycles for each control update [1]_.
+    """A few cycles of state and adjoint for each control update [1]_.
 
     Each solve starts where the last one ended, so that the trajectories converge along with
     the control. The result is evaluated with exact state and adjoint.
@@ -23,11 +25,12 @@ class OneShot:
     ----------
     functional : ReducedFunctional
         On a grid of at least two levels.
-    cycles : int
-        MGRIT cycles of each state and each adjoint solve.
+    cycles : int or 'adaptive'
+        MGRIT cycles of each state and each adjoint solve; ``"adaptive"`` does as many as the
+        estimated errors of objective and gradient ask for.
     tolerance : float, optional
-        A solve ends before that once its residual norm is at most `tolerance`, and at most
-        `tolerance` times the norm of the trajectory.
+        With a number of cycles: a solve ends before that once its residual norm is at most
+        `tolerance`, and at most `tolerance` times the norm of the trajectory.
 
     Raises
     ------
@@ -40,11 +43,17 @@ class OneShot:
     """
 
     functional: ReducedFunctional
-    cycles: int = 2
+    cycles: int | Literal["adaptive"] = 2
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        self._accuracy()
+        if isinstance(self.cycles, str) and self.cycles != "adaptive":
+            raise ValueError(
+                f"`OneShot(cycles=...)` is an integer >= 1 or 'adaptive', got {self.cycles!r}."
+            )
+        if self.cycles == "adaptive" and self.tolerance is not None:
+            raise ValueError("`OneShot(tolerance=...)` needs a number of cycles, not 'adaptive'.")
+        self._solves()
         if self.functional.problem.grid.levels < 2:
             raise ValueError(
                 "`OneShot` needs a grid of at least 2 levels; with one, state and adjoint are "
@@ -52,10 +61,18 @@ class OneShot:
             )
 
     def solve(
-        self, control: Control, *, callback: Callback | None = None, **options: Any
+        self,
+        control: Control,
+        *,
+        callback: Callback | None = None,
+        checkpoint: Checkpoint | None = None,
+        **options: Any,
     ) -> Result:
         """Minimise from `control`. Collective; parameters of `pint.minimize`."""
-        return descend(self.functional, control, self._accuracy(), Options(**options), callback)
+        settings = Options(**options)
+        return descend(self.functional, control, self._solves(), settings, callback, checkpoint)
 
-    def _accuracy(self) -> Accuracy:
-        return Accuracy(self.cycles, self.tolerance, self.tolerance)
+    def _solves(self) -> Solves:
+        if isinstance(self.cycles, str):
+            return ErrorControlled()
+        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance))

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pint.controls import Control
+from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.descent import Callback, Options, descend
 from pint.optimise.result import Result
 from pint.optimise.scipy_adaptor import scipy_minimize
+from pint.optimise.solves import ErrorControlled, FixedCycles, Solves
 from pint.optimise.tao_adaptor import tao_minimize
 from pint.reduced_functional import ReducedFunctional
 
@@ -19,6 +21,8 @@ def minimize(
     method: str = "lbfgs",
     *,
     callback: Callback | None = None,
+    checkpoint: Checkpoint | None = None,
+    error_controlled: bool = False,
     scipy_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Result:
@@ -39,6 +43,11 @@ def minimize(
         ``"tao:bqnls"``, ``"tao:bncg"``, without bounds also ``"tao:lmvm"``, ``"tao:cg"``.
     callback : callable, optional
         Receives each `Iterate`, its control and its state.
+    checkpoint : Checkpoint, optional
+        Where to save the run, and whether to go on with a saved one; for ``"lbfgs"``.
+    error_controlled : bool
+        Solve as accurately as estimated errors of objective and gradient ask for, not to
+        ``functional.accuracy``; for ``"lbfgs"``. Without effect on a grid of one level.
     scipy_options : mapping, optional
         The dictionary ``options`` of `scipy.optimize.minimize`.
     **options
@@ -53,9 +62,12 @@ def minimize(
     package, _, name = method.partition(":")
     if package in ("scipy", "tao"):
         unused = sorted(set(options) & {"hessian", "line_search", "step"})
+        unused += ["checkpoint"] * (checkpoint is not None)
+        unused += ["error_controlled"] * error_controlled
         if unused:
             raise ValueError(
-                f"`minimize({unused[0]}=...)`: the methods of {package} have their own."
+                f"`minimize({unused[0]}=...)` is for the method 'lbfgs'; the methods of {package} "
+                "have their own, or none."
             )
     elif method != "lbfgs":
         raise ValueError(
@@ -69,4 +81,7 @@ def minimize(
         return scipy_minimize(functional, control, name, settings, callback, scipy_options)
     if package == "tao":
         return tao_minimize(functional, control, name, settings, callback)
-    return descend(functional, control, functional.accuracy, settings, callback)
+    solves: Solves = FixedCycles(functional.accuracy)
+    if error_controlled and functional.problem.grid.levels > 1:
+        solves = ErrorControlled()
+    return descend(functional, control, solves, settings, callback, checkpoint)

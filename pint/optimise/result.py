@@ -18,7 +18,12 @@ class Status(Enum):
         "No step along the search direction decreases the objective: use more cycles or a "
         "smaller tolerance of the solves, or check the gradient with `pint.verify.taylor_test`."
     )
+    DIVERGING = (
+        "The residuals grow from cycle to cycle, or the gradient from update to update: use fewer "
+        "levels, a smaller coarsening factor, FCF-relaxation or more steps, or a line search."
+    )
     NOT_FINITE = "The step led to NaN or infinity: use a smaller step or a line search."
+    INTERRUPTED = "A signal ended the run: resume it from its checkpoint."
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,25 @@ class Iterate:
     iteration : int
     objective, cost : float
         J, and its part F(...) without the regularisers.
+    regularisers : tuple of float
+        The other parts of J, in the order of ``Problem.regularisers``.
     gradient_norm : float
         Norm of the (projected) gradient in the control's metric.
+    objective_error, gradient_error : float
+        Estimated errors of J and of the gradient, in norm, by inexact solves; zero for exact
+        ones, NaN where nothing was estimated: with a fixed number of cycles.
     state_residual, adjoint_residual : float
         Of the last cycle; zero for sequential stepping.
     step : float
         Step length of the update that led here; the first trial step in row 0.
     line_search_trials : int
         Trials that were rejected before it.
+    state_cycles, adjoint_cycles : int
+        MGRIT cycles so far.
     state_steps, adjoint_steps : int
         Level-0 steps evaluated so far by the rank that evaluated most.
+    steps_by_level : tuple of int
+        State and adjoint steps so far by level, of the rank that evaluated most.
     seconds : float
         Wall time since the start.
     """
@@ -47,13 +61,19 @@ class Iterate:
     iteration: int
     objective: float
     cost: float
+    regularisers: tuple[float, ...]
     gradient_norm: float
+    objective_error: float
+    gradient_error: float
     state_residual: float
     adjoint_residual: float
     step: float
     line_search_trials: int
+    state_cycles: int
+    adjoint_cycles: int
     state_steps: int
     adjoint_steps: int
+    steps_by_level: tuple[int, ...]
     seconds: float
 
 
@@ -65,7 +85,8 @@ class Result:
     ----------
     control : Control
     objective, cost, gradient_norm : float
-        At `control`, with state and adjoint solved exactly whatever accuracy was used before.
+        At `control`, with state and adjoint solved exactly whatever accuracy was used before;
+        always finite.
     status : Status
     iterations : int
         Number of updates done.

@@ -65,7 +65,7 @@ def test_value_gradient_state_and_adjoint(world, case, objective):
             )
         value, expected = ours.objective(state), serial.objective(expected_state)
         assert value.objective == pytest.approx(expected.objective, rel=1e-13)
-        assert value.regularisation == pytest.approx(expected.regularisation, rel=1e-13)
+        assert value.regularisers == pytest.approx(expected.regularisers, rel=1e-13)
         assert_same_control(
             ours.derivative_of(state, adjoint),
             serial.derivative_of(expected_state, expected_adjoint),
