@@ -25,6 +25,7 @@ from pint.regularisers import Smoothness, Tikhonov
 from pint.space import ArraySpace, StateSpace
 from pint.steppers import ODE, RungeKutta, RunningCost, Theta
 from pint.timegrid import Steps, TimeGrid
+from pint.timing import Phases
 
 try:
     _metadata.distribution("pint")
@@ -53,6 +54,7 @@ __all__ = [
     "Objective",
     "OneShot",
     "Options",
+    "Phases",
     "Problem",
     "ReducedFunctional",
     "Regulariser",

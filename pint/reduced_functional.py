@@ -16,6 +16,7 @@ from pint.interface import Fields, Problem
 from pint.mgrit import MGRIT, Accuracy, Convergence, Guess
 from pint.space import Block
 from pint.sweep import AdjointSweep, StateSweep, checked, finest_steps
+from pint.timing import Phases, in_phase
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class ReducedFunctional:
     guess : 'zero', 'constant', 'coarse' or 'nested'
         First guess of the first state and the first adjoint solve.
 
+    Attributes
+    ----------
+    phases : pint.timing.Phases
+        This rank's wall time by phase, of both solvers and of the gradient.
+
     Raises
     ------
     ValueError
@@ -117,6 +123,7 @@ class ReducedFunctional:
         self.ranks_to_end = self.comm if self.comm.size > 1 else problem.space.comm
         self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
         self.guess: Guess = guess
+        self.phases = Phases()
         self.state_solver, self.adjoint_solver = (
             MGRIT(
                 problem.grid,
@@ -125,6 +132,7 @@ class ReducedFunctional:
                 relaxation=relaxation,
                 c_weight=c_weight,
                 cycle=cycle,
+                phases=self.phases,
             )
             for reverse in (False, True)
         )
@@ -228,7 +236,8 @@ class ReducedFunctional:
                 local += float(costs)
         if self.comm.rank == problem.grid.last_rank:
             local += float(problem.objective.terminal(state.trajectory[-1], theta))
-        return float(reduce(self.comm, local)[0])
+        with self.phases("communication"):
+            return float(reduce(self.comm, local)[0])
 
     @ends_all_ranks
     def adjoint_cycles(self, adjoint: AdjointState, state: State, accuracy: Accuracy) -> None:
@@ -249,6 +258,7 @@ class ReducedFunctional:
         adjoint.explicit, sources = self._linearised_cost(adjoint, state)
         adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, sources)
 
+    @in_phase("gradient")
     def _linearised_cost(self, adjoint: AdjointState, state: State) -> tuple[Control, Block | None]:
         """Return the cost's explicit derivative and its sources; set lam_N in `adjoint`.
 
@@ -298,13 +308,16 @@ class ReducedFunctional:
         request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
         if layout.left is not None:
             received = space.allocate(1)
-            self.comm.Irecv(received, source=layout.left).Wait()
+            with self.phases("communication"):
+                self.comm.Irecv(received, source=layout.left).Wait()
             by_step[:1] += received
         if request is not None:
-            request.Wait()
+            with self.phases("communication"):
+                request.Wait()
         return last
 
     @ends_all_ranks
+    @in_phase("gradient")
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
         """Return dJ from a solved state and adjoint: all steps, and no cycle more."""
         problem, control, theta = self.problem, state.solved_control, state.solved_control.shared
@@ -319,7 +332,8 @@ class ReducedFunctional:
         if self.comm.rank == problem.grid.first_step_rank:
             dtheta = problem.adjoint.initial_derivative(theta, adjoint.trajectory[-1])
             _accumulate(derivative, None, dtheta, 1.0, problem.adjoint)
-        problem.controls.sum_shared(derivative)
+        with self.phases("communication"):
+            problem.controls.sum_shared(derivative)
         for regulariser in problem.regularisers:
             derivative = derivative + regulariser.derivative(control)
         return derivative
