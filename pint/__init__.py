@@ -6,6 +6,8 @@ from pint import verify
 from pint.comm import SerialComm, split, world
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.errors import NotFiniteError, NumericalError, VerificationError
+from pint.history import as_arrays as history_arrays
+from pint.history import write_csv as write_history
 from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
@@ -76,10 +78,12 @@ __all__ = [
     "armijo",
     "bfgs",
     "fixed_step",
+    "history_arrays",
     "identity",
     "lbfgs",
     "minimize",
     "split",
     "verify",
     "world",
+    "write_history",
 ]
