@@ -22,6 +22,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
 )
+from pint.progress import Progress
 from pint.reduced_functional import ReducedFunctional
 from pint.regularisers import Smoothness, Tikhonov
 from pint.space import ArraySpace, StateSpace
@@ -58,6 +59,7 @@ __all__ = [
     "Options",
     "Phases",
     "Problem",
+    "Progress",
     "ReducedFunctional",
     "Regulariser",
     "Result",
