@@ -1,5 +1,6 @@
 """Parallel-in-time optimal control: MGRIT for states and adjoints, reduced space and one-shot."""
 
+import logging as _logging
 from importlib import metadata as _metadata
 
 from pint import verify
@@ -42,6 +43,9 @@ else:
     )
 
 __version__ = "0.1.0"
+
+# Silent unless the application sets up logging: without a handler Python prints warnings.
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
     "MGRIT",

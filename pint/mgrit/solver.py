@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ from pint.mgrit.relaxation import f_relaxation
 from pint.space import Block, StateSpace
 from pint.timegrid import TimeGrid
 from pint.timing import Phases
+
+logger = logging.getLogger(__name__)
 
 Guess = Literal["zero", "constant", "coarse", "nested"]
 
@@ -227,6 +230,7 @@ class MGRIT:
         if not converged:  # the last coarse correction has changed the C-points
             with self.phases("relaxation"):
                 f_relaxation(self.levels[0])
+        logger.debug("%d cycles, last residual %.3e", len(residuals), residuals[-1])
         return Convergence(tuple(residuals), converged)
 
     def march(
