@@ -1,11 +1,14 @@
 """Parallel-in-time optimal control: MGRIT for states and adjoints, reduced space and one-shot."""
 
+import logging as _logging
 from importlib import metadata as _metadata
 
 from pint import verify
 from pint.comm import SerialComm, split, world
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.errors import NotFiniteError, NumericalError, VerificationError
+from pint.history import as_arrays as history_arrays
+from pint.history import write_csv as write_history
 from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
@@ -21,11 +24,13 @@ from pint.optimise import (
     lbfgs,
     minimize,
 )
+from pint.progress import Progress
 from pint.reduced_functional import ReducedFunctional
 from pint.regularisers import Smoothness, Tikhonov
 from pint.space import ArraySpace, StateSpace
 from pint.steppers import ODE, RungeKutta, RunningCost, Theta
 from pint.timegrid import Steps, TimeGrid
+from pint.timing import Phases
 
 try:
     _metadata.distribution("pint")
@@ -39,6 +44,9 @@ else:
     )
 
 __version__ = "0.1.0"
+
+# Silent unless the application sets up logging: without a handler Python prints warnings.
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
     "MGRIT",
@@ -55,7 +63,9 @@ __all__ = [
     "Objective",
     "OneShot",
     "Options",
+    "Phases",
     "Problem",
+    "Progress",
     "ReducedFunctional",
     "Regulariser",
     "Result",
@@ -76,10 +86,12 @@ __all__ = [
     "armijo",
     "bfgs",
     "fixed_step",
+    "history_arrays",
     "identity",
     "lbfgs",
     "minimize",
     "split",
     "verify",
     "world",
+    "write_history",
 ]

@@ -16,6 +16,7 @@ from pint.interface import Fields, Problem
 from pint.mgrit import MGRIT, Accuracy, Convergence, Guess
 from pint.space import Block
 from pint.sweep import AdjointSweep, StateSweep, checked, finest_steps
+from pint.timing import Phases, in_phase
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class ReducedFunctional:
     guess : 'zero', 'constant', 'coarse' or 'nested'
         First guess of the first state and the first adjoint solve.
 
+    Attributes
+    ----------
+    phases : pint.timing.Phases
+        This rank's wall time by phase, of both solvers and of the gradient.
+
     Raises
     ------
     ValueError
@@ -127,6 +133,7 @@ class ReducedFunctional:
         self.ranks_to_end = self.comm if self.comm.size > 1 else problem.space.comm
         self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
         self.guess: Guess = guess
+        self.phases = Phases()
         self.state_solver, self.adjoint_solver = (
             MGRIT(
                 problem.grid,
@@ -135,6 +142,7 @@ class ReducedFunctional:
                 relaxation=relaxation,
                 c_weight=c_weight,
                 cycle=cycle,
+                phases=self.phases,
             )
             for reverse in (False, True)
         )
@@ -252,7 +260,8 @@ class ReducedFunctional:
                 local += float(costs)
         if self.comm.rank == problem.grid.last_rank:
             local += float(problem.objective.terminal(state.trajectory[-1], theta))
-        return float(reduce(self.comm, local)[0])
+        with self.phases("communication"):
+            return float(reduce(self.comm, local)[0])
 
     @ends_all_ranks
     def adjoint_cycles(
@@ -288,6 +297,7 @@ class ReducedFunctional:
         adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, adjoint.sources)
 
     @ends_all_ranks
+    @in_phase("relaxation")
     def state_correction(self, state: State, adjoint: AdjointState) -> float:
         """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state, by N/m steps.
 
@@ -298,9 +308,11 @@ class ReducedFunctional:
         backwards, local = adjoint.trajectory[::-1], 0.0
         for rows, residual in self.state_solver.residual(sweep, state.trajectory):
             local += float((backwards[rows] * residual).sum())
-        in_time = reduce(self.comm, local)
-        return float(reduce(self.problem.space.comm, in_time)[0])
+        with self.phases("communication"):
+            in_time = reduce(self.comm, local)
+            return float(reduce(self.problem.space.comm, in_time)[0])
 
+    @in_phase("gradient")
     def _linearise_cost(self, adjoint: AdjointState, state: State) -> None:
         """Set the cost's explicit derivative, its sources (None without step cost) and lam_N."""
         problem, control = self.problem, state.solved_control
@@ -346,13 +358,16 @@ class ReducedFunctional:
         request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
         if layout.left is not None:
             received = space.allocate(1)
-            self.comm.Irecv(received, source=layout.left).Wait()
+            with self.phases("communication"):
+                self.comm.Irecv(received, source=layout.left).Wait()
             by_step[:1] += received
         if request is not None:
-            request.Wait()
+            with self.phases("communication"):
+                request.Wait()
         return last
 
     @ends_all_ranks
+    @in_phase("gradient")
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
         """Return dJ from a solved state and adjoint: all steps, and no cycle more."""
         problem, control, theta = self.problem, state.solved_control, state.solved_control.shared
@@ -367,7 +382,8 @@ class ReducedFunctional:
         if self.comm.rank == problem.grid.first_step_rank:
             dtheta = problem.adjoint.initial_derivative(theta, adjoint.trajectory[-1])
             _accumulate(derivative, None, dtheta, 1.0, problem.adjoint)
-        problem.controls.sum_shared(derivative)
+        with self.phases("communication"):
+            problem.controls.sum_shared(derivative)
         for regulariser in problem.regularisers:
             derivative = derivative + regulariser.derivative(control)
         return derivative

@@ -62,6 +62,24 @@ def test_first_example(monkeypatch):
     assert text == f"{pint.Status.CONVERGED.value}\nJ = 0.05061877\n"
 
 
+def test_reporting(monkeypatch, tmp_path, capfd):
+    monkeypatch.syspath_prepend(str(DOCS / "examples"))
+    monkeypatch.chdir(tmp_path)
+    names = vars(load(DOCS / "examples" / "reporting.py"))
+    out, err = capfd.readouterr()
+    history = names["result"].history
+    assert f"J fell from {history[0].objective:.6f} to {history[-1].objective:.6f}" in out
+    assert [line.split()[0] for line in out.split("\n")[1:-1]] == list(pint.timing.PHASES)
+    header, *rows = Path("history.csv").read_text(encoding="utf-8").splitlines()
+    assert header.startswith("iteration,objective,")
+    assert len(rows) == len(history)
+    page = (DOCS / "reporting.md").read_text(encoding="utf-8")
+    for row in (history[0], history[-1]):
+        line = f"iteration {row.iteration:2d}/50  J = {row.objective:.8e}"
+        assert line in err
+        assert line in page
+
+
 def readme():
     """Return code and output blocks of the README, in order."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")

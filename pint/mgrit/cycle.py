@@ -60,17 +60,20 @@ def cycle(
     .. [1] Falgout et al., SIAM J. Sci. Comput. 36 (2014), C635, doi:10.1137/130944230, Alg. 2.
     """
     fine, coarse = levels[0], levels[1]
-    smoother.relax(fine, relaxed)
-    if not proceed(*_residual(fine, coarse)):
+    with fine.work:
+        smoother.relax(fine, relaxed)
+        squared_norms = _residual(fine, coarse)
+    if not proceed(*squared_norms):
         return
-    _coarse_right_hand_side(coarse)
-    if len(levels) == 2:
-        march(coarse)
-    else:
-        cycle(levels[1:], smoother, f_cycle)
-        if f_cycle:
-            cycle(levels[1:], smoother, f_cycle=False)
-        f_relaxation(coarse)
+    with coarse.work:
+        _coarse_right_hand_side(coarse)
+        if len(levels) == 2:
+            march(coarse)
+        else:
+            cycle(levels[1:], smoother, f_cycle)
+            if f_cycle:
+                cycle(levels[1:], smoother, f_cycle=False)
+            f_relaxation(coarse)
     # u_C += u^c - v, and v is u_C
     fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pint.space import Block, StateSpace
 from pint.timegrid import LevelLayout
+from pint.timing import Phases
 
 # States advanced together occupy about this much, so that they stay in a core's L2 cache
 # between the operations of one step.
@@ -40,13 +41,17 @@ class Level:
         stands for zero.
     steps_evaluated : int
         Steps of this level that this rank has evaluated so far.
+    work : context
+        The phase that work on this level belongs to.
     """
 
-    def __init__(self, layout: LevelLayout, space: StateSpace, comm: Any) -> None:
+    def __init__(self, layout: LevelLayout, space: StateSpace, comm: Any, phases: Phases) -> None:
         self.layout = layout
         self.space = space
         self.comm = comm
         self.steps_evaluated = 0
+        self.work = phases("relaxation" if layout.level == 0 else "coarse")
+        self.waiting = phases("communication")
         self.propagator: Propagator
         self.trajectory: Block
         self.rhs: Block = None
@@ -149,11 +154,11 @@ class Level:
         state = self.trajectory[last : last + 1] if state is None else state
         return self.comm.Isend(state, dest=self.layout.right, tag=self.layout.level)
 
-    @staticmethod
-    def wait(request: Any) -> None:
+    def wait(self, request: Any) -> None:
         """Wait until a message has arrived, or has left."""
         if request is not None:
-            request.Wait()
+            with self.waiting:
+                request.Wait()
 
 
 def as_slice(rows: range, shift: int = 0) -> slice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,9 @@ from pint.mgrit.hierarchy import Level, Propagator, as_slice
 from pint.mgrit.relaxation import f_relaxation
 from pint.space import Block, StateSpace
 from pint.timegrid import TimeGrid
+from pint.timing import Phases
+
+logger = logging.getLogger(__name__)
 
 Guess = Literal["zero", "constant", "coarse", "nested"]
 
@@ -95,6 +99,13 @@ class MGRIT:
     c_weight : float
         Weight of the C-relaxation, 0 < c_weight < 2.
     cycle : 'V' or 'F'
+    phases : Phases, optional
+        Clocks to add to, which other solvers may share; by default this solver's own.
+
+    Attributes
+    ----------
+    cycles_done : int
+        Cycles from level 0 so far, in all solves.
 
     Raises
     ------
@@ -115,6 +126,7 @@ class MGRIT:
         relaxation: str | Sequence[str] = "FCF",
         c_weight: float = 1.0,
         cycle: Literal["V", "F"] = "V",
+        phases: Phases | None = None,
     ) -> None:
         if cycle not in ("V", "F"):
             raise ValueError(f"`MGRIT(cycle=...)` is 'V' or 'F', got {cycle!r}.")
@@ -125,8 +137,11 @@ class MGRIT:
         self.space = space
         self.smoother = Smoother(relaxation_counts(relaxation, grid.levels), float(c_weight))
         self.f_cycle = cycle == "F"
+        self.phases = Phases() if phases is None else phases
         self.cycles_done = 0
-        self.levels = [Level(layout, space, grid.comm) for layout in grid.layouts(reverse)]
+        self.levels = [
+            Level(layout, space, grid.comm, self.phases) for layout in grid.layouts(reverse)
+        ]
 
     @property
     def steps_evaluated(self) -> tuple[int, ...]:
@@ -170,10 +185,12 @@ class MGRIT:
             initial = self.space.allocate(1)
             if self.levels[0].layout.owns_initial:
                 initial[...] = trajectory[0:1]
-            self.comm.Bcast(initial, root=self.comm.size - 1 if self.reverse else 0)
+            with self.phases("communication"):
+                self.comm.Bcast(initial, root=self.comm.size - 1 if self.reverse else 0)
             trajectory[1:] = initial
         elif guess in ("coarse", "nested"):
-            first_guess(self.levels, self.smoother, v_cycles=1 if guess == "nested" else 0)
+            with self.phases("coarse"):
+                first_guess(self.levels, self.smoother, v_cycles=1 if guess == "nested" else 0)
         else:
             raise ValueError(f"`guess` is 'zero', 'constant', 'coarse' or 'nested', got {guess!r}.")
 
@@ -201,24 +218,26 @@ class MGRIT:
         """
         self._bind(propagator, trajectory, rhs)
         if len(self.levels) == 1:
-            march(self.levels[0])
-            return Convergence((), True)
+            return self._march()
         residuals: list[float] = []
         converged = False
 
         def proceed(squared_residual: float, squared_norm: float) -> bool:
             nonlocal converged
-            in_time = reduce(self.comm, [squared_residual, squared_norm])
-            residual, norm = reduce(self.space.comm, in_time) ** 0.5
+            with self.phases("communication"):
+                in_time = reduce(self.comm, [squared_residual, squared_norm])
+                residual, norm = reduce(self.space.comm, in_time) ** 0.5
             residuals.append(float(residual))
             converged = accuracy.met_by(residuals[-1], float(norm))
             return not converged
 
         while not converged and len(residuals) < accuracy.cycles:
             cycle(self.levels, self.smoother, self.f_cycle, proceed, relaxed and not residuals)
-        self.cycles_done += len(residuals)
+            self.cycles_done += 1
         if not converged:  # the last coarse correction has changed the C-points
-            f_relaxation(self.levels[0])
+            with self.phases("relaxation"):
+                f_relaxation(self.levels[0])
+        logger.debug("%d cycles, last residual %.3e", len(residuals), residuals[-1])
         return Convergence(tuple(residuals), converged)
 
     def march(
@@ -226,16 +245,21 @@ class MGRIT:
     ) -> Convergence:
         """Solve by stepping through level 0, in place, one rank after the other. Collective."""
         self._bind(propagator, trajectory, rhs)
-        march(self.levels[0])
+        return self._march()
+
+    def _march(self) -> Convergence:
+        with self.phases("relaxation"):
+            march(self.levels[0])
         return Convergence((), True)
 
     def relax(self, propagator: Propagator, trajectory: Block, rhs: Block | None = None) -> None:
         """Do one F-relaxation of level 0, in place; one level is solved by stepping. Collective."""
         self._bind(propagator, trajectory, rhs)
-        if len(self.levels) == 1:
-            march(self.levels[0])
-        else:
-            f_relaxation(self.levels[0])
+        with self.phases("relaxation"):
+            if len(self.levels) == 1:
+                march(self.levels[0])
+            else:
+                f_relaxation(self.levels[0])
 
     def residual(
         self, propagator: Propagator, trajectory: Block, rhs: Block | None = None

@@ -123,7 +123,7 @@ def _iterate(
     interrupted: Callable[[], bool],
 ) -> Status:
     point, solves, line_search = run.point, run.solves, options.line_search
-    trials, space = Trials(point.functional), start.space
+    trials, space, phases = Trials(point.functional), start.space, point.functional.phases
     report = Reporter(run)
     if not resumed:
         solves.begin(point, start)
@@ -157,7 +157,8 @@ def _iterate(
         # Control update: state sweeps of the trials, on a trajectory of their own
         accepted, run.rejected = None, 0
         while True:
-            direction = descent_direction(point.control, point.gradient, run.hessian)
+            with phases("update"):
+                direction = descent_direction(point.control, point.gradient, run.hessian)
             move = partial(_move, point, trials, solves, direction, line_search.decrease)
             # Near the optimum a good step decreases J by less than the error of J.
             bound = point.value.objective + solves.objective_error(point)
@@ -182,9 +183,10 @@ def _iterate(
 
         # Adjoint sweep and gradient
         solves.solve_gradient(point)
-        s, y = point.control - old_control, point.gradient - old_gradient
-        if solves.pair_is_reliable(space.norm(y), error + point.gradient_error):
-            run.hessian = run.hessian.updated(s, y)
+        with phases("update"):
+            s, y = point.control - old_control, point.gradient - old_gradient
+            if solves.pair_is_reliable(space.norm(y), error + point.gradient_error):
+                run.hessian = run.hessian.updated(s, y)
 
 
 def _move(
@@ -260,6 +262,8 @@ class Reporter:
 
 
 def _sum(before: Any, new: Any) -> Any:
+    if isinstance(new, dict):
+        return {name: before[name] + value for name, value in new.items()}
     if isinstance(new, tuple):
         return tuple(a + b for a, b in zip(before, new, strict=True))
     return before + new
@@ -316,6 +320,7 @@ def evaluated(functional: ReducedFunctional) -> dict[str, Any]:
         "state_steps": most[0],
         "adjoint_steps": most[1],
         "steps_by_level": tuple(most[2:]),
+        "phases": functional.phases.maxima(functional.comm),
     }
 
 

@@ -54,6 +54,8 @@ class Iterate:
         Level-0 steps evaluated so far by the rank that evaluated most.
     steps_by_level : tuple of int
         State and adjoint steps so far by level, of the rank that evaluated most.
+    phases : dict of str to float
+        Seconds so far in each of `pint.timing.PHASES`, of the rank that spent most.
     seconds : float
         Wall time since the start.
     """
@@ -74,6 +76,7 @@ class Iterate:
     state_steps: int
     adjoint_steps: int
     steps_by_level: tuple[int, ...]
+    phases: dict[str, float]
     seconds: float
 
 

@@ -1,0 +1,107 @@
+"""Wall time by phase: what a rank spends on relaxation, on coarse levels, on waiting, ..."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, TypeVar, get_args
+
+from pint.comm import reduce
+
+T = TypeVar("T")
+
+Phase = Literal["relaxation", "coarse", "communication", "gradient", "update"]
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""All phases.
+
+- ``relaxation``: relaxation and residual on level 0, and sequential stepping there
+- ``coarse``: everything on coarser levels, and the first guess
+- ``communication``: waiting for messages and for sums over the ranks
+- ``gradient``: the linearised cost, and the derivative with respect to the control
+- ``update``: new control: direction, line search, curvature pairs
+"""
+
+
+class Phases:
+    """Clocks of one rank, of which at most one runs: a phase inside another stops the outer one.
+
+    ``with phases("coarse"): ...`` adds to ``seconds["coarse"]`` what is not spent in phases
+    entered inside. The sum over the phases is at most the wall time; the rest was spent in none.
+
+    Attributes
+    ----------
+    seconds : dict
+        Wall time in seconds for each of `PHASES`, up to the last change of phase.
+
+    Examples
+    --------
+    >>> phases = Phases()
+    >>> with phases("relaxation"):
+    ...     with phases("communication"):
+    ...         pass
+    >>> list(phases.seconds)
+    ['relaxation', 'coarse', 'communication', 'gradient', 'update']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._open: list[str] = []
+        self._since = 0.0
+        # Made once, so that entering a phase creates no object.
+        self._clocks = {phase: _Clock(self, phase) for phase in PHASES}
+
+    def __call__(self, phase: Phase) -> _Clock:
+        """Return the context of a phase, to be used in a with statement. Not collective.
+
+        Raises
+        ------
+        ValueError
+            If there is no such phase.
+        """
+        try:
+            return self._clocks[phase]
+        except KeyError:
+            raise ValueError(f"`phase` is one of {', '.join(PHASES)}, got {phase!r}.") from None
+
+    def maxima(self, comm: Any) -> dict[str, float]:
+        """Return for each phase the seconds of the rank that spent most. Collective on `comm`."""
+        most = reduce(comm, [self.seconds[phase] for phase in PHASES], "max")
+        return {phase: float(value) for phase, value in zip(PHASES, most, strict=True)}
+
+
+class _Clock:
+    """The context of one phase; it holds no state of an entry and so may be nested in itself."""
+
+    __slots__ = ("_open", "_phase", "_phases", "_seconds")
+
+    def __init__(self, phases: Phases, phase: str) -> None:
+        self._phases, self._phase = phases, phase
+        self._open, self._seconds = phases._open, phases.seconds
+
+    def __enter__(self) -> None:
+        now, phases = time.perf_counter(), self._phases
+        if self._open:
+            self._seconds[self._open[-1]] += now - phases._since
+        self._open.append(self._phase)
+        phases._since = now
+
+    def __exit__(self, *error: object) -> None:
+        now, phases = time.perf_counter(), self._phases
+        self._seconds[self._open.pop()] += now - phases._since
+        phases._since = now
+
+
+def in_phase(phase: Phase) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Decorate a method of an object that has `phases`: its calls belong to `phase`."""
+
+    def decorate(method: Callable[..., T]) -> Callable[..., T]:
+        @wraps(method)
+        def timed(self: Any, *arguments: Any, **options: Any) -> T:
+            with self.phases(phase):
+                return method(self, *arguments, **options)
+
+        return timed
+
+    return decorate
