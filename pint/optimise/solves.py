@@ -287,8 +287,10 @@ class ErrorControlled(Solves):
             if error <= small:
                 break
             if decrease is not None:
-                margin = abs(new - start.value.objective - decrease * slope)
-                if margin > error + start.objective_error:
+                excess = new - start.value.objective - decrease * slope
+                # A rejection wastes the trial, so it does not rely on the ratio of earlier solves.
+                doubt = abs(new - before) if excess > 0 and cycle == 0 else error
+                if abs(excess) > doubt + start.objective_error:
                     break
 
     def objective_error(self, point: Point) -> float:

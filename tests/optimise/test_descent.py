@@ -318,7 +318,7 @@ def test_objective_that_is_nan_at_the_start_raises_and_says_where(parts, message
             pint.OneShot(functional).solve(control)
 
 
-@pytest.mark.parametrize("cycles", [1, 2])
+@pytest.mark.parametrize("cycles", [1, 2, "adaptive"])
 def test_rejected_trials_leave_the_accepted_state_bitwise_unchanged(cycles):
     functional, control = start(levels=2)
     accepted = []

@@ -18,6 +18,10 @@ def one_shot(functional, control):
     return pint.OneShot(functional, cycles=2).solve(control, iterations=UPDATES)
 
 
+def adaptive(functional, control):
+    return pint.OneShot(functional, "adaptive").solve(control, iterations=UPDATES)
+
+
 def training(comm, levels, method):
     grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comm)
     network = DenseNetwork(features=2, width=4, classes=5)
@@ -30,8 +34,8 @@ def training(comm, levels, method):
 
 @pytest.mark.parametrize(
     ("levels", "method"),
-    [(1, sequential), (2, sequential), (2, one_shot)],
-    ids=["sequential", "mgrit", "one-shot"],
+    [(1, sequential), (2, sequential), (2, one_shot), (2, adaptive), (3, adaptive)],
+    ids=["sequential", "mgrit", "one-shot", "adaptive", "adaptive-3-levels"],
 )
 def test_twenty_updates(world, levels, method):
     ours, serial = (training(comm, levels, method) for comm in (world, pint.SerialComm()))
