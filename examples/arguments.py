@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import math
 import sys
@@ -18,6 +19,9 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 import pint
 from pint.comm import ending_all_ranks
 from pint.files import check_writable
+
+INTERRUPTED = 130
+"""Exit code of a run that a signal ended after it was saved; what a shell has for Ctrl-C."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,6 +95,11 @@ def integers(text: str) -> list[int]:
     return [integer(2)(part) for part in text.split(",")]
 
 
+def cycles(text: str) -> int | str:
+    """Argument type: an integer >= 1, or ``adaptive``."""
+    return text if text == "adaptive" else integer(1)(text)
+
+
 def words(text: str) -> list[str]:
     """Argument type: comma-separated relaxations F, FCF, FCFCF, ..."""
     for word in text.split(","):
@@ -107,8 +116,9 @@ def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     option("--levels", type=integer(1), default=2, metavar="L", help="levels of MGRIT")
     option("--coarsening", type=integers, default="4", metavar="m[,m...]", help="by level")
     option("--relaxation", type=words, default="FCF", metavar="F|FCF|FCFCF[,...]", help="by level")
-    option("--cycles", type=integer(1), metavar="k",
-           help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30)")  # fmt: skip
+    option("--cycles", type=cycles, metavar="k|adaptive",
+           help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30); adaptive, of "
+           "one-shot: as many as estimated errors ask for")  # fmt: skip
     return option
 
 
@@ -122,22 +132,73 @@ def optimiser_options(parser: Parser, gradient_tolerance: float, iterations: int
     option("--iterations", type=integer(0), default=iterations, help="control updates")
 
 
+def checkpoint_options(parser: Parser) -> None:
+    """Add the options of the checkpoint, which `check_checkpoint` and `make_checkpoint` read."""
+    option = parser.add_argument_group("checkpoint").add_argument
+    option("--checkpoint", metavar="FILE.npz",
+           help="where the run is saved, also at SIGTERM and SIGINT, which then end it after the "
+           f"update at hand, exit code {INTERRUPTED}")  # fmt: skip
+    option("--checkpoint-interval", type=number(), default=60.0, metavar="S",
+           help="least seconds between two checkpoints; 0: one after every update")  # fmt: skip
+    option("--resume", action="store_true", help="go on with the run in --checkpoint")
+
+
+def output_options(parser: Parser, plot: str) -> None:
+    """Add the options of the output; `plot` says what the picture shows."""
+    option = parser.add_argument_group("output").add_argument
+    option("--plot", metavar="FILE.png", help=plot)
+    option("--json", metavar="FILE.json", help="the numbers of the result")
+    option("--history", metavar="FILE.csv", help="one row an iterate, written at the end")
+    option("--progress", action="store_true", help="a bar, or lines in a log file")
+
+
+def check_checkpoint(options: argparse.Namespace) -> None:
+    """Raise ValueError if there is nothing to resume, or something that is not to be resumed."""
+    if options.checkpoint is None:
+        if options.resume:
+            raise ValueError("argument --resume: needs --checkpoint FILE.npz")
+        return
+    check_outputs(options, "checkpoint")
+    exists = Path(options.checkpoint).exists()
+    if options.resume and not exists:
+        raise ValueError(f"argument --resume: there is no checkpoint {options.checkpoint!r}")
+    if exists and not options.resume:
+        raise ValueError(
+            f"argument --checkpoint: {options.checkpoint!r} exists: go on with it by --resume, or "
+            "remove it"
+        )
+
+
+def make_checkpoint(options: argparse.Namespace) -> pint.Checkpoint | None:
+    """Return the checkpoint of the options, if they have one."""
+    if options.checkpoint is None:
+        return None
+    return pint.Checkpoint(options.checkpoint, options.checkpoint_interval, options.resume)
+
+
 def check_optimiser(options: argparse.Namespace) -> None:
-    """Raise ValueError if the optimiser does not fit the method, or is not installed."""
+    """Raise ValueError if the optimiser does not fit other options, or is not installed."""
     if options.method == "one-shot" and options.optimiser != "lbfgs":
         raise ValueError(
             f"argument --optimiser: {options.optimiser} is for reduced-space methods; one-shot "
             "has an optimiser of its own, lbfgs"
         )
+    if options.checkpoint is not None and options.optimiser != "lbfgs":
+        raise ValueError(f"argument --checkpoint: needs --optimiser lbfgs, not {options.optimiser}")
     if options.optimiser == "tao" and importlib.util.find_spec("petsc4py") is None:
         raise ValueError("argument --optimiser: tao needs petsc4py (see the installation of PETSc)")
+
+
+def most_cycles(options: argparse.Namespace) -> int:
+    """Return the largest number of cycles of a solve to tolerance."""
+    return 30 if options.cycles in (None, "adaptive") else options.cycles
 
 
 def make_functional(options: argparse.Namespace, problem: pint.Problem) -> pint.ReducedFunctional:
     """Return the reduced functional with the solver of the options; MGRIT to 1e-12."""
     return pint.ReducedFunctional(
         problem,
-        accuracy=pint.Accuracy(options.cycles or 30, relative=1e-12),
+        accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
         relaxation=options.relaxation if problem.grid.levels > 1 else "F",
     )
 
@@ -145,15 +206,19 @@ def make_functional(options: argparse.Namespace, problem: pint.Problem) -> pint.
 def minimise(
     options: argparse.Namespace, functional: pint.ReducedFunctional, control: pint.Control
 ) -> pint.Result:
-    """Minimise with method and optimiser of the options. Collective."""
-    settings: dict[str, Any] = {
-        "iterations": options.iterations,
-        "gradient_tolerance": options.gradient_tolerance,
-    }
-    if options.method == "one-shot":
-        return pint.OneShot(functional, options.cycles or 2).solve(control, **settings)
-    methods = {"lbfgs": "lbfgs", "scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
-    return pint.minimize(functional, control, methods[options.optimiser], **settings)
+    """Minimise with method, optimiser, checkpoint and progress of the options. Collective."""
+    shown = pint.Progress(options.iterations) if options.progress else contextlib.nullcontext()
+    with shown as callback:
+        settings: dict[str, Any] = {
+            "iterations": options.iterations,
+            "gradient_tolerance": options.gradient_tolerance,
+            "callback": callback,
+            "checkpoint": make_checkpoint(options),
+        }
+        if options.method == "one-shot":
+            return pint.OneShot(functional, options.cycles or 2).solve(control, **settings)
+        methods = {"lbfgs": "lbfgs", "scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
+        return pint.minimize(functional, control, methods[options.optimiser], **settings)
 
 
 def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
@@ -192,6 +257,8 @@ def make_grid(
     levels = 1 if options.method == "sequential" else options.levels
     if options.method == "one-shot" and levels < 2:
         raise ValueError("argument --levels: one-shot needs at least 2 levels")
+    if options.method != "one-shot" and options.cycles == "adaptive":
+        raise ValueError("argument --cycles: adaptive needs --method one-shot")
     for name in ("coarsening", "relaxation"):
         if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
             raise ValueError(
@@ -234,8 +301,9 @@ def run(
     """Run a program and return its numbers.
 
     A ValueError of `set_up` is a wrong argument: one line, exit code 2; a MemoryError there is
-    laid to the options `sizes`. A numerical failure of `work`, or a file that cannot be written,
-    is one line too, exit code 1.
+    laid to the options `sizes`. A checkpoint that `work` cannot begin with is a wrong argument,
+    too. A numerical failure of `work`, or a file that cannot be written, is one line, exit code 1.
+    A run that a signal interrupted ends with its files and its summary, exit code 130.
     """
     try:
         comm = pint.world()
@@ -256,9 +324,11 @@ def run(
     # Numbers that are not finite are reported once, not at each operation.
     with ending_all_ranks(comm), np.errstate(over="ignore", invalid="ignore"):
         try:
-            return work(options, setup)
+            numbers = work(options, setup)
         except pint.NumericalError as error:
             failure = str(error)
+        except pint.CheckpointError as error:
+            wrong = f"argument --checkpoint: {error}"
         except OSError as error:  # a full disk, say
             failure = f"cannot write a result: {error}"
             if comm.rank == 0:  # it writes all files; the others may wait for its messages
@@ -266,7 +336,11 @@ def run(
                 if comm.size > 1:
                     comm.Abort(1)
                 raise SystemExit(1) from None
-    if comm.rank == 0:
+    if wrong is not None:
+        command.error(wrong)
+    if failure is None and numbers["status"] != "interrupted":
+        return numbers
+    if failure is not None and comm.rank == 0:
         print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
     comm.Barrier()
-    raise SystemExit(1)
+    raise SystemExit(INTERRUPTED if failure is None else 1)

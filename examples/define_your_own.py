@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arguments import Parser, check_outputs, integer, make_grid, run, solver_options
+from arguments import (
+    Parser,
+    check_outputs,
+    integer,
+    make_grid,
+    most_cycles,
+    run,
+    solver_options,
+)
 
 import pint
 from pint.comm import on_root
@@ -89,9 +97,10 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
     few = pint.TimeGrid(10 * np.linspace(0, 1, 17) ** 1.2, levels=2, comm=problem.grid.comm)
     pint.verify.check_problem(epidemic(few)).require()
 
-    cycles = options.cycles or 30
     functional = pint.ReducedFunctional(
-        problem, accuracy=pint.Accuracy(cycles, relative=1e-12), relaxation=options.relaxation
+        problem,
+        accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
+        relaxation=options.relaxation,
     )
     start = problem.controls.control(rate=0.3)
     tolerances = dict(gradient_tolerance=1e-7, iterations=200)

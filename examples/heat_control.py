@@ -25,13 +25,16 @@ import numpy as np
 from arguments import (
     Parser,
     assignment,
+    check_checkpoint,
     check_optimiser,
     check_outputs,
+    checkpoint_options,
     integer,
     make_functional,
     make_grid,
     minimise,
     optimiser_options,
+    output_options,
     print_result,
     run,
     solver_options,
@@ -68,9 +71,8 @@ def parser(comm: Any) -> Parser:
            help="nu, alpha, T; by default 0.1, 0.01, 1")  # fmt: skip
     solver_options(new, method="sequential")
     optimiser_options(new, gradient_tolerance=1e-8, iterations=1000)
-    option = new.add_argument_group("output").add_argument
-    option("--plot", metavar="FILE.png", help="control and final state")
-    option("--json", metavar="FILE.json", help="the numbers of the result")
+    checkpoint_options(new)
+    output_options(new, plot="control and final state")
     return new
 
 
@@ -104,7 +106,8 @@ def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "json"))
+    on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
+    on_root(comm, lambda: check_checkpoint(options))
     check_optimiser(options)
     heat, final_time = make_heat(options)
     if options.space_ranks > 1 and options.states == "numpy":
@@ -164,6 +167,8 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         if options.json:
             text = json.dumps(summary, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
+        if options.history:
+            pint.write_history(options.history, result.history)
         if options.plot:
             draw(options, setup.heat, grid.t, control, final)
     return summary

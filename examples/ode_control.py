@@ -23,13 +23,16 @@ import numpy as np
 from arguments import (
     Parser,
     assignment,
+    check_checkpoint,
     check_optimiser,
     check_outputs,
+    checkpoint_options,
     integer,
     make_functional,
     make_grid,
     minimise,
     optimiser_options,
+    output_options,
     print_result,
     real,
     run,
@@ -68,9 +71,8 @@ def parser(comm: Any) -> Parser:
     option("--upper", type=real, metavar="b", help="bound of the control (fishing: 1)")
     solver_options(new, method="sequential")
     optimiser_options(new, gradient_tolerance=1e-8, iterations=1000)
-    option = new.add_argument_group("output").add_argument
-    option("--plot", metavar="FILE.png", help="states and control against time")
-    option("--json", metavar="FILE.json", help="the numbers of the result")
+    checkpoint_options(new)
+    output_options(new, plot="states and control against time")
     return new
 
 
@@ -105,7 +107,8 @@ def make_problem(options: argparse.Namespace) -> ODEProblem:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "json"))
+    on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
+    on_root(comm, lambda: check_checkpoint(options))
     check_optimiser(options)
     definition = make_problem(options)
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
@@ -133,6 +136,8 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         if options.json:
             text = json.dumps(summary, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
+        if options.history:
+            pint.write_history(options.history, result.history)
         if options.plot:
             draw(options, grid.t, states, control)
     return summary

@@ -20,14 +20,19 @@ import csv
 import io
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from arguments import (
     Parser,
+    check_checkpoint,
     check_outputs,
+    checkpoint_options,
     integer,
+    make_checkpoint,
     make_grid,
+    most_cycles,
     number,
     run,
     solver_options,
@@ -87,6 +92,7 @@ def parser(comm: Any) -> Parser:
     for name in ("tikhonov", "opening", "classification", "smooth"):
         option(f"--gamma-{name}", type=number(), default=1e-5, metavar="G", help="regulariser")
 
+    checkpoint_options(new)
     option = new.add_argument_group("output").add_argument
     option("--save", metavar="FILE.npz", help="the trained weights")
     option("--history", metavar="FILE.csv", help="one row an iteration")
@@ -153,6 +159,30 @@ def load_data(options: argparse.Namespace) -> Data:
     return Data(x_train[:count], y_train[:count], x_valid, y_valid)
 
 
+def load_history(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of the run that is resumed, none if it has no history file."""
+    if not (options.resume and options.history and Path(options.history).is_file()):
+        return []
+    try:
+        with open(options.history, newline="", encoding="utf-8") as file:
+            names, *rows = csv.reader(file)
+        if names != HISTORY_COLUMNS:
+            raise ValueError("other columns")
+        table = [dict(zip(names, map(_number, row), strict=True)) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"argument --history: {options.history!r} is no history to go on with ({error})"
+        ) from None
+    return table
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 # Training
 
 
@@ -174,6 +204,10 @@ class Progress:
         self.comm = self.validation.comm
         self.state = self.validation.new_state()
 
+    def keep(self, iterations: int) -> None:
+        """Drop later rows: the file of a killed run may be ahead of its checkpoint."""
+        self.rows = [row for row in self.rows if row["iteration"] <= iterations]
+
     def accuracies(self, control: pint.Control, state: Any) -> tuple[float, float]:
         """Return training and validation accuracy in per cent. Collective."""
         self.validation.propagate(self.state, control)
@@ -190,11 +224,12 @@ class Progress:
         row = {name: getattr(iterate, name, None) for name in HISTORY_COLUMNS}
         row["loss"] = iterate.cost
         row["train_accuracy"], row["validation_accuracy"] = self.accuracies(control, state)
+        self.keep(iterate.iteration - 1)
         self.rows.append(row)
         if self.comm.rank > 0:
             return
         if not self.options.quiet:
-            if iterate.iteration == 0:
+            if self.written < 0:  # the first call
                 print(TABLE_HEAD)
             print(
                 f"{iterate.iteration:6d}  {iterate.objective:10.6f}  {iterate.gradient_norm:10.3e}"
@@ -228,11 +263,16 @@ class Setup:
     functional: pint.ReducedFunctional
     validation: pint.ReducedFunctional
     control: pint.Control
+    rows: list[dict[str, Any]]
 
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "save", "history", "plot"))
+    on_root(comm, lambda: check_checkpoint(options))
+    rows = on_root(comm, lambda: load_history(options))
+    if options.cycles == "adaptive" and options.tolerance is not None:
+        raise ValueError("argument --tolerance: needs a number of --cycles, not adaptive")
     data = on_root(comm, lambda: load_data(options))
     grid = make_grid(options, options.final_time, options.layers, comm, "--layers")
     features, classes = data.x_train.shape[1], data.y_train.shape[1]
@@ -253,7 +293,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     )
     tolerance = 1e-12 if options.tolerance is None else options.tolerance
     solver: dict[str, Any] = {
-        "accuracy": pint.Accuracy(options.cycles or 30, tolerance, tolerance),
+        "accuracy": pint.Accuracy(most_cycles(options), tolerance, tolerance),
         "relaxation": options.relaxation if grid.levels > 1 else "F",
         "cycle": options.cycle,
         "guess": options.initial_guess,
@@ -279,12 +319,15 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         pint.ReducedFunctional(problem, **solver),
         pint.ReducedFunctional(validation, **solver),
         control,
+        rows,
     )
 
 
 def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Train, write what was asked for, and return the numbers of the summary. Collective."""
-    progress = Progress(options, setup.data, setup.validation)
+    # A row must be in its file before the checkpoint that has it, lest a killed run leave a gap.
+    interval = 1.0 if options.checkpoint is None else 0.0
+    progress = Progress(options, setup.data, setup.validation, setup.rows, interval)
     hessians = {
         "lbfgs": pint.lbfgs(options.memory),
         "bfgs": pint.bfgs(),
@@ -297,6 +340,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "line_search": pint.armijo() if options.line_search == "armijo" else pint.fixed_step(),
         "step": options.step,
         "callback": progress,
+        "checkpoint": make_checkpoint(options),
     }
     if options.method == "one-shot":
         method = pint.OneShot(setup.functional, options.cycles or 2, options.tolerance)
@@ -305,6 +349,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         result = pint.minimize(setup.functional, setup.control, **settings)
     if options.save:
         result.control.save(options.save)
+    progress.keep(result.iterations)
     progress.write_history()
     train_accuracy, validation_accuracy = progress.accuracies(result.control, result.state)
     summary = {

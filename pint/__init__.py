@@ -6,7 +6,7 @@ from importlib import metadata as _metadata
 from pint import verify
 from pint.comm import SerialComm, split, world
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
-from pint.errors import NotFiniteError, NumericalError, VerificationError
+from pint.errors import CheckpointError, NotFiniteError, NumericalError, VerificationError
 from pint.history import as_arrays as history_arrays
 from pint.history import write_csv as write_history
 from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
@@ -55,6 +55,7 @@ __all__ = [
     "Adjoint",
     "ArraySpace",
     "Checkpoint",
+    "CheckpointError",
     "Control",
     "ControlSpace",
     "Convergence",

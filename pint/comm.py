@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from pint.errors import NumericalError
+from pint.errors import CheckpointError, NumericalError
 
 T = TypeVar("T")
 
@@ -137,7 +137,8 @@ class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks
     """Context in which an exception on one rank ends the processes of all ranks.
 
     The other ranks wait for messages that will never come, so the exception is printed and the
-    run is aborted with exit code 1. A `NumericalError` is raised alike on every rank and passes.
+    run is aborted with exit code 1. A `NumericalError` or `CheckpointError` is raised alike on
+    every rank and passes.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -152,7 +153,8 @@ class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or self.comm.size == 1 or isinstance(error, NumericalError):
+        alike = isinstance(error, (NumericalError, CheckpointError))
+        if error is None or self.comm.size == 1 or alike:
             return
         sys.stderr.write(f"rank {self.comm.rank} of {self.comm.size} ends all ranks:\n")
         traceback.print_exception(kind, error, trace, file=sys.stderr)

@@ -11,3 +11,7 @@ class NotFiniteError(NumericalError):
 
 class VerificationError(NumericalError):
     """A check of `pint.verify` failed; the message names the method, the level and the field."""
+
+
+class CheckpointError(OSError, ValueError):
+    """A run cannot begin with its checkpoint; raised alike on every rank, no file is changed."""

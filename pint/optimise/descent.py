@@ -14,6 +14,7 @@ import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control
+from pint.errors import CheckpointError
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
@@ -99,18 +100,28 @@ def descend(
     ------
     NotFiniteError
         If the objective at the first control is NaN or infinite.
-    ValueError
-        If the checkpoint cannot be used.
+    CheckpointError
+        If the run cannot begin with the checkpoint; an OSError and a ValueError.
     OSError
-        If it cannot be read or written.
+        If the checkpoint cannot be written later.
     """
     with ending_all_ranks(functional.ranks_to_end):
         start = functional.problem.controls.project(control)
         run = Run(Point(functional), solves, options.hessian, options.step)
-        saved = checkpoint.begin(run) if checkpoint is not None else False
+        saved = _begin(run, checkpoint)
         with interruptible(functional, checkpoint is not None) as interrupted:
             status = _iterate(run, start, options, callback, checkpoint, saved, interrupted)
         return _result(run, start, status)
+
+
+def _begin(run: Run, checkpoint: Checkpoint | None) -> bool:
+    """Restore `run` in place, and return True, if one is to be resumed. Collective."""
+    if checkpoint is None:
+        return False
+    try:
+        return checkpoint.begin(run)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _iterate(

@@ -68,7 +68,7 @@ class OneShot:
         checkpoint: Checkpoint | None = None,
         **options: Any,
     ) -> Result:
-        """Minimise from `control`. Collective; parameters of `pint.minimize`."""
+        """Minimise from `control`. Collective; parameters and errors of `pint.minimize`."""
         settings = Options(**options)
         return descend(self.functional, control, self._solves(), settings, callback, checkpoint)
 

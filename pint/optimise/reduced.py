@@ -58,6 +58,8 @@ def minimize(
     ------
     ValueError
         If the method is unknown, or does not take the bounds or an option that is given.
+    CheckpointError
+        If the run cannot begin with the checkpoint.
     """
     package, _, name = method.partition(":")
     if package in ("scipy", "tao"):
