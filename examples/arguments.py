@@ -108,14 +108,19 @@ def words(text: str) -> list[str]:
     return text.split(",")
 
 
+def cycle_options(option: Callable[..., Any]) -> None:
+    """Add, by the function `option`, what `make_grid` reads and the relaxation."""
+    option("--levels", type=integer(1), default=2, metavar="L", help="levels of MGRIT")
+    option("--coarsening", type=integers, default="4", metavar="m[,m...]", help="by level")
+    option("--relaxation", type=words, default="FCF", metavar="F|FCF|FCFCF[,...]", help="by level")
+
+
 def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     """Add the options of the time-parallel solver; returns the function that adds more to them."""
     option = parser.add_argument_group("time-parallel solver").add_argument
     option("--method", choices=["sequential", "mgrit", "one-shot"], default=method,
            help="sequential and mgrit are reduced space")  # fmt: skip
-    option("--levels", type=integer(1), default=2, metavar="L", help="levels of MGRIT")
-    option("--coarsening", type=integers, default="4", metavar="m[,m...]", help="by level")
-    option("--relaxation", type=words, default="FCF", metavar="F|FCF|FCFCF[,...]", help="by level")
+    cycle_options(option)
     option("--cycles", type=cycles, metavar="k|adaptive",
            help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30); adaptive, of "
            "one-shot: as many as estimated errors ask for")  # fmt: skip
@@ -221,6 +226,11 @@ def minimise(
         return pint.minimize(functional, control, methods[options.optimiser], **settings)
 
 
+def word_of(status: pint.Status) -> str:
+    """Return the name of a status as programs report it."""
+    return status.name.lower().replace("_", " ")
+
+
 def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
     """Return the numbers of ``--json``; `control` as it should appear there."""
     last = result.history[-1]
@@ -228,7 +238,7 @@ def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
         "objective": result.objective,
         "gradient_norm": result.gradient_norm,
         "iterations": result.iterations,
-        "status": result.status.name.lower().replace("_", " "),
+        "status": word_of(result.status),
         "control": control,
         "state_steps": last.state_steps,
         "adjoint_steps": last.adjoint_steps,

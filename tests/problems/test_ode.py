@@ -57,6 +57,11 @@ def masses(T=4.0, r=0.1, s=1.0):
     return reference.linear_quadratic_optimum(MASSES, PUSHES, y0, T, 64, "midpoint", 0.5, r / 2, s)
 
 
+def oscillator(T=20.0, r=1.0, damping=0.05):
+    A, B = [[0, 1], [-1, -damping]], [[0], [1]]
+    return reference.linear_quadratic_optimum(A, B, [1, 0], T, 64, "midpoint", 0.5, r / 2, 0.0)
+
+
 def double_integrator(gamma=0.005, T=1.0):
     return reference.double_integrator_optimum(gamma, T, 20)
 
@@ -66,6 +71,8 @@ LINEAR = [
     ("double-integrator", "forward-euler", {"gamma": 0.1, "T": 2.0}, double_integrator),
     ("vector-lqr", "implicit-midpoint", {}, masses),
     ("vector-lqr", "implicit-midpoint", {"T": 2.0, "r": 0.5, "s": 3.0}, masses),
+    ("oscillator", "implicit-midpoint", {}, oscillator),
+    ("oscillator", "implicit-midpoint", {"T": 5.0, "r": 0.3, "damping": 0.2}, oscillator),
 ]
 OTHER = {"a": 0.5, "b": -2.0, "q": 2.0, "r": 0.3, "s": 0.0, "T": 1.5, "y0": -1.0}
 for _scheme in PROBLEMS["scalar-lqr"].schemes:

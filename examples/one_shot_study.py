@@ -1,0 +1,329 @@
+r"""How many cycles should one-shot spend on each update? Comparison with the field's recipe.
+
+One-shot MGRIT solves state and adjoint with k cycles for each control update. The recipe of the
+literature is a fixed k, often 10; ``adaptive`` chooses the accuracy of the solves as it goes. This
+program counts what each rule k spends on a problem until its control is equally accurate:
+
+    |P[c - g(c)] - c|  <=  1e-6 |P[c_0 - g(c_0)] - c_0|
+
+with the bounds' projection P and the exact gradient g, its norm in the control's metric. For
+``peaks``, a network that nobody trains to that accuracy, the exact objective counts instead:
+
+    J(c)  <=  J(c_60),   c_60 the control after 60 updates with sequential sweeps.
+
+Exact means state and adjoint stepped sequentially after each update; that work is not counted.
+A rule's work is all its state and adjoint cycles, those of rejected trials included, and the steps
+of level 0. The last two columns divide its cycles by those of the best fixed k of the table and by
+those of k = 10. A rule that ends before it is accurate shows why, and its work so far.
+
+    python examples/one_shot_study.py --plot study.png --csv study.csv
+    python examples/one_shot_study.py --problems van-der-pol-64,heat --rules 2,10,adaptive
+    mpiexec -n 2 python examples/one_shot_study.py --problems peaks --coarsening 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from arguments import Parser, check_outputs, cycle_options, integer, make_grid, run, word_of
+
+import pint
+from pint.comm import on_root
+from pint.files import write_atomically
+from problems import peaks
+from problems.heat import Heat, manufactured
+from problems.ode import DoubleIntegrator, ODEProblem, Oscillator, VanDerPol
+from problems.resnet import DenseNetwork, Regularisation
+
+GRADIENT_REDUCTION = 1e-6
+SEQUENTIAL_UPDATES = 60
+COLUMNS = (
+    "problem,rule,status,updates,state_cycles,adjoint_cycles,cycles,steps,accuracy,"
+    "of_best,of_10"
+).split(",")
+
+
+# Problems
+
+Posed = tuple[pint.Problem, pint.Control]
+"""A problem on a grid, and the control to start from."""
+
+
+def pose_ode(definition: ODEProblem, grid: pint.TimeGrid) -> Posed:
+    """Return one of the ODE problems."""
+    problem = definition.problem(grid)
+    return problem, definition.start(problem.controls)
+
+
+def pose_heat(grid: pint.TimeGrid) -> Posed:
+    """Return distributed control of the heat equation."""
+    heat = Heat("distributed", 31)
+    problem = heat.problem(grid, manufactured(heat, float(grid.t[-1])))
+    return problem, problem.controls.zeros()
+
+
+def pose_peaks(grid: pint.TimeGrid) -> Posed:
+    """Return the training of a dense network."""
+    network = DenseNetwork(2, 8, peaks.CLASSES, "tanh", "vector", "trained")
+    controls = network.controls(grid, "time")
+    regularisation = Regularisation(1e-5, 1e-5, 1e-5, 1e-5)
+    problem = network.problem(controls, *peaks.generate(500, seed=0), regularisation)
+    return problem, network.random_control(controls, seed=0)
+
+
+# Accuracy
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A measure of a control, and the value at which it is accurate. `measure` is collective."""
+
+    measure: Callable[[pint.Control], float]
+    target: float
+    name: str
+
+
+def small_gradient(problem: pint.Problem, start: pint.Control, pose: Any) -> Goal:
+    """Return the goal of a gradient that is exactly evaluated and small. Collective."""
+    functional, space = pint.ReducedFunctional(problem), problem.controls
+    state, adjoint = functional.new_state(), functional.new_adjoint()
+
+    def norm(control: pint.Control) -> float:
+        functional.propagate(state, control)
+        functional.propagate_adjoint(adjoint, state)
+        gradient = space.riesz(functional.derivative_of(state, adjoint))
+        return space.norm(control - space.project(control - gradient))
+
+    first = norm(start)
+    return Goal(lambda control: norm(control) / first, GRADIENT_REDUCTION, "gradient norm / first")
+
+
+def sequential_objective(problem: pint.Problem, start: pint.Control, pose: Any) -> Goal:
+    """Return the goal of the objective that the sequential method reaches. Collective."""
+    functional, t = pint.ReducedFunctional(problem), problem.grid.t
+    state = functional.new_state()
+
+    def objective(control: pint.Control) -> float:
+        functional.propagate(state, control)
+        return functional.objective(state).objective
+
+    grid = pint.TimeGrid.uniform(float(t[-1]), problem.grid.steps, comm=problem.grid.comm)
+    sequential, first = pose(grid)
+    reached = pint.minimize(
+        pint.ReducedFunctional(sequential),
+        first,
+        iterations=SEQUENTIAL_UPDATES,
+        gradient_tolerance=0.0,
+    )
+    return Goal(objective, reached.objective, "objective")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem of the study: its times, and how it is posed and measured."""
+
+    final_time: float
+    steps: int
+    pose: Callable[[pint.TimeGrid], Posed]
+    goal: Callable[[pint.Problem, pint.Control, Any], Goal] = small_gradient
+
+
+def ode_case(definition: ODEProblem, steps: int | None = None) -> Case:
+    """Return the case of an ODE problem."""
+    return Case(definition.T, steps or definition.steps, partial(pose_ode, definition))
+
+
+CASES = {
+    "double-integrator": ode_case(DoubleIntegrator()),
+    "oscillator": ode_case(Oscillator()),
+    "van-der-pol-64": ode_case(VanDerPol(), 64),
+    "van-der-pol-256": ode_case(VanDerPol(), 256),
+    "heat": Case(1.0, 64, pose_heat),
+    "peaks": Case(5.0, 32, pose_peaks, sequential_objective),
+}
+
+
+# Options
+
+
+def names(text: str) -> list[str]:
+    """Argument type: comma-separated names of problems."""
+    for name in text.split(","):
+        if name not in CASES:
+            raise argparse.ArgumentTypeError(f"must be of {', '.join(CASES)}, got {name!r}")
+    return list(dict.fromkeys(text.split(",")))
+
+
+def rules(text: str) -> list[Any]:
+    """Argument type: comma-separated numbers of cycles >= 1, or ``adaptive``."""
+    parts = dict.fromkeys(text.split(","))
+    return [part if part == "adaptive" else integer(1)(part) for part in parts]
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("one_shot_study.py", description="Cycles of one-shot rules to equal accuracy.")
+    new.comm = comm
+    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    new.set_defaults(method="one-shot")  # for `make_grid`
+    option = new.add_argument_group("study").add_argument
+    option("--problems", type=names, default=",".join(CASES), metavar="a[,b...]", help="which")
+    option("--rules", type=rules, default="1,2,4,10,adaptive", metavar="k[,k...]",
+           help="cycles of each solve, or adaptive")  # fmt: skip
+    option("--updates", type=integer(1), default=1000, help="the most of each rule")
+    cycle_options(new.add_argument_group("time-parallel solver").add_argument)
+    option = new.add_argument_group("output").add_argument
+    option("--plot", metavar="FILE.png", help="accuracy against cycles")
+    option("--csv", metavar="FILE.csv", help="the table")
+    return new
+
+
+def set_up(options: argparse.Namespace, comm: Any) -> dict[str, Posed]:
+    """Pose the problems; ValueError names the option that does not fit."""
+    on_root(comm, lambda: check_outputs(options, "plot", "csv"))
+    posed = {}
+    for name in options.problems:
+        case = CASES[name]
+        grid = make_grid(options, case.final_time, case.steps, comm, f"--problems {name}")
+        posed[name] = case.pose(grid)
+    return posed
+
+
+# Study
+
+
+class Accurate(pint.NumericalError):
+    """Leaves the optimisation's loop; under MPI only a `NumericalError` may, on all ranks alike."""
+
+
+@dataclass
+class Watch:
+    """Callback: measures each iterate and ends the run when one is accurate."""
+
+    goal: Goal
+    rows: list[tuple[pint.Iterate, float]] = field(default_factory=list)
+
+    def __call__(self, iterate: pint.Iterate, control: pint.Control, state: Any) -> None:
+        accuracy = self.goal.measure(control)
+        self.rows.append((iterate, accuracy))
+        if accuracy <= self.goal.target:
+            raise Accurate
+
+
+def follow(options: argparse.Namespace, posed: Posed, rule: Any, goal: Goal) -> dict[str, Any]:
+    """Run one-shot with a rule until it is accurate, and return what it spent. Collective."""
+    problem, start = posed
+    functional = pint.ReducedFunctional(problem, relaxation=options.relaxation)
+    watch = Watch(goal)
+    try:
+        result = pint.OneShot(functional, rule).solve(
+            start, iterations=options.updates, gradient_tolerance=0.0, callback=watch
+        )
+        status = word_of(result.status)
+    except Accurate:
+        status = "accurate"
+    last, accuracy = watch.rows[-1]
+    return {
+        "status": status,
+        "updates": last.iteration,
+        "state_cycles": last.state_cycles,
+        "adjoint_cycles": last.adjoint_cycles,
+        "cycles": last.state_cycles + last.adjoint_cycles,
+        "steps": last.state_steps + last.adjoint_steps,
+        "accuracy": accuracy,
+        "history": [(row.state_cycles + row.adjoint_cycles, value) for row, value in watch.rows],
+    }
+
+
+def compare(found: dict[str, dict[str, Any]]) -> None:
+    """Add the ratios to the best fixed k and to k = 10, in place; None where there is none."""
+    accurate = {rule: row["cycles"] for rule, row in found.items() if row["status"] == "accurate"}
+    fixed = [cycles for rule, cycles in accurate.items() if rule != "adaptive"]
+    best, ten = min(fixed, default=None), accurate.get("10")
+    for rule, row in found.items():
+        row["of_best"] = accurate[rule] / best if rule in accurate and best else None
+        row["of_10"] = accurate[rule] / ten if rule in accurate and ten else None
+
+
+def study(options: argparse.Namespace, problems: dict[str, Posed]) -> dict[str, Any]:
+    """Follow every rule on every problem, print the table and write the files. Collective."""
+    table, goals = {}, {}
+    for name, posed in problems.items():
+        goals[name] = goal = CASES[name].goal(*posed, CASES[name].pose)
+        rows = {str(rule): follow(options, posed, rule, goal) for rule in options.rules}
+        compare(rows)
+        table[name] = rows
+        if posed[0].grid.comm.rank == 0:
+            print_rows(name, rows, head=len(table) == 1)
+    if next(iter(problems.values()))[0].grid.comm.rank == 0:
+        if options.csv:
+            write_csv(options.csv, table)
+        if options.plot:
+            draw(options.plot, table, goals)
+    return table
+
+
+# Output
+
+
+def print_rows(name: str, rows: dict[str, dict[str, Any]], head: bool) -> None:
+    """Print the table of one problem, as Markdown."""
+    if head:
+        print("| problem | k | status | updates | cycles: state | adjoint | sum | steps "
+              "| accuracy | / best k | / k=10 |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for rule, row in rows.items():
+        ratios = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("of_best", "of_10")]
+        print(
+            f"| {name} | {rule} | {row['status']} | {row['updates']} | {row['state_cycles']} "
+            f"| {row['adjoint_cycles']} | {row['cycles']} | {row['steps']} "
+            f"| {row['accuracy']:.3g} | {ratios[0]} | {ratios[1]} |",
+            flush=True,
+        )
+
+
+def write_csv(path: str, table: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Write one row for each problem and rule. Not collective."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for name, rows in table.items():
+        writer.writerows({"problem": name, "rule": rule, **row} for rule, row in rows.items())
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def draw(path: str, table: dict[str, Any], goals: dict[str, Goal]) -> None:
+    """Draw exact accuracy against cycles; needs matplotlib. Not collective."""
+    from matplotlib.figure import Figure
+
+    columns = min(len(table), 3)
+    lines = -(-len(table) // columns)
+    figure = Figure(figsize=(4.5 * columns + 1.5, 3.5 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for plot, (name, rows) in zip(axes, table.items(), strict=False):
+        for rule, row in rows.items():
+            style = {"color": "black", "lw": 2} if rule == "adaptive" else {}
+            label = rule if rule == "adaptive" else f"k = {rule}"
+            plot.semilogy(*zip(*row["history"], strict=True), label=label, **style)
+        plot.axhline(goals[name].target, color="grey", ls=":")
+        plot.set(title=name, xlabel="state and adjoint cycles", ylabel=goals[name].name)
+    for empty in axes[len(table) :]:
+        empty.remove()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+    kind = path.rpartition(".")[2]
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=120))
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the study; returns the numbers of each rule by problem."""
+    return run(arguments, parser, set_up, study, sizes="--problems")
+
+
+if __name__ == "__main__":
+    main()
