@@ -91,6 +91,7 @@ def test_kill_at_random_moments(tmp_path, whole):
     [
         ("full", "run.npz: File too large. What was saved there before is intact."),
         ("callback", "the user's mistake"),
+        ("history", "No such file or directory"),
     ],
 )
 def test_a_failure_ends_all_ranks_and_keeps_the_last_file(tmp_path, whole, mode, message):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -170,6 +172,66 @@ def test_a_wrong_interval(interval):
         pint.Checkpoint("run.npz", interval)
 
 
+# Signals
+
+
+def signals_at(number, *signals, clock=lambda: None):
+    def callback(iterate, control, state):
+        if iterate.iteration == number:
+            for each in signals:
+                os.kill(os.getpid(), each)
+                clock()
+
+    return callback
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_saves_and_ends_the_run(path, number):
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    whole, expected = solve("pendulum", "one-shot", iterations=9)
+    first, _ = solve(
+        "pendulum",
+        "one-shot",
+        iterations=9,
+        callback=signals_at(4, number, number),
+        checkpoint=pint.Checkpoint(path),
+    )
+    assert (first.status, first.iterations) == (pint.Status.INTERRUPTED, 4)
+    assert "checkpoint" in first.status.value
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+    resumed, controls = resume(path, "pendulum", "one-shot", iterations=9)
+    assert_same_run(resumed, whole, controls, expected, 1e-10)
+
+
+def test_a_later_signal_acts_as_it_did_before(path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def clock():
+        now[0] += 1.5
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(
+            "bounded",
+            "one-shot",
+            callback=signals_at(2, signal.SIGINT, signal.SIGINT, clock=clock),
+            checkpoint=pint.Checkpoint(path),
+        )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_a_checkpoint_signals_do_what_they_always_do():
+    with pytest.raises(KeyboardInterrupt):
+        solve("bounded", "one-shot", callback=signals_at(2, signal.SIGINT))
+
+
+def test_outside_the_main_thread_nothing_is_caught(path):
+    with ThreadPoolExecutor(1) as pool:
+        options = {"iterations": 2, "checkpoint": pint.Checkpoint(path)}
+        result, _ = pool.submit(solve, "bounded", "one-shot", **options).result()
+    assert result.iterations == 2
+
+
 # Refused, and nothing overwritten
 
 
@@ -216,7 +278,7 @@ def test_a_folder_that_cannot_be_written(path, resume, monkeypatch):
 
 def test_truncated_at_every_length(path):
     whole = saved(path)
-    for length in {*range(0, 400), *range(0, len(whole), 97), *range(len(whole) - 400, len(whole))}:
+    for length in {*range(0, len(whole), 41), *range(len(whole) - 200, len(whole))}:
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"run\.npz"):
             resume(path)
@@ -228,7 +290,7 @@ def test_damaged_bytes(path):
     whole = saved(path)
     result, _ = resume(path, iterations=SAVED)
     random = np.random.default_rng(0)
-    for place in random.integers(len(whole), size=150):
+    for place in random.integers(len(whole), size=80):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << random.integers(8)
         path.write_bytes(damaged)
