@@ -54,7 +54,9 @@ def parser(comm: Any) -> Parser:
     schemes = sorted({name for kind in PROBLEMS.values() for name in kind.schemes})
     option = new.add_argument_group("problem").add_argument
     option("--problem", choices=list(PROBLEMS), default="double-integrator", help="which")
-    option("--steps", type=integer(1), metavar="N", help="time steps (20, 64, 96 or 128 by problem)")
+    option(
+        "--steps", type=integer(1), metavar="N", help="time steps (20, 64, 96 or 128 by problem)"
+    )
     option("--scheme", choices=schemes, metavar="S",
            help=f"one that fits the problem, of {', '.join(schemes)}")  # fmt: skip
     option(

@@ -44,8 +44,7 @@ from problems.resnet import DenseNetwork, Regularisation
 GRADIENT_REDUCTION = 1e-6
 SEQUENTIAL_UPDATES = 60
 COLUMNS = (
-    "problem,rule,status,updates,state_cycles,adjoint_cycles,cycles,steps,accuracy,"
-    "of_best,of_10"
+    "problem,rule,status,updates,state_cycles,adjoint_cycles,cycles,steps,accuracy,of_best,of_10"
 ).split(",")
 
 

@@ -365,17 +365,26 @@ class ControlSpace:
         for name, value in values.items():
             if name not in self.fields:
                 raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
-            array = np.asarray(value)
-            if array.dtype.kind not in "biufO":
-                raise ValueError(
-                    f"the control's `{name}` must hold real numbers, got {array.dtype}."
-                )
+            array = _real(name, value)
             mesh = self.meshes.get(name)
             if mesh is not None and array.shape == (mesh.coefficients, *self.block_shape(name)):
-                array = mesh.expand_all(array.astype(float))
-            self._assign(new[name], name, array.astype(float))
+                array = mesh.expand_all(array)
+            self._assign(new[name], name, array)
             if mesh is not None:
                 new[name][...] = mesh.project(new[name])
+        return new
+
+    def scatter(self, values: Mapping[str, np.ndarray]) -> Control:
+        """Return the control whose `gather` gave `values`, to the last bit. Not collective.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or a value is not a finite real number.
+        """
+        new = self.zeros()
+        for name, value in values.items():
+            self._assign(new[name], name, _real(name, value))
         return new
 
     def block_shape(self, name: str) -> tuple[int, ...]:
@@ -424,9 +433,12 @@ class ControlSpace:
             if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
                 raise ValueError(f"{path}: `{name}` must have shape {whole}, got {array.shape}.")
         try:
-            return self.control(**values)
+            loaded = self.scatter(values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+        for name, mesh in self.meshes.items():
+            loaded[name][...] = mesh.project(loaded[name])
+        return loaded
 
     def inner(self, a: Control, b: Control) -> float:
         """Return the metric's inner product of two controls. Collective."""
@@ -538,3 +550,10 @@ class ControlSpace:
                 )
             coarse[row] = block
         return coarse
+
+
+def _real(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufO":
+        raise ValueError(f"the control's `{name}` must hold real numbers, got {array.dtype}.")
+    return array.astype(float)

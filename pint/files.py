@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import stat
@@ -41,7 +42,7 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
             write(file)
         return
     path = Path(os.path.realpath(path))
-    handle, temporary = tempfile.mkstemp(prefix=".pint.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=_prefix(path), dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -52,6 +53,33 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left in its folder.
+
+    Not collective. No other process may be writing `path`.
+    """
+    path = Path(os.path.realpath(path))
+    for entry in path.parent.iterdir():
+        if entry.name.startswith(_prefix(path)):
+            entry.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    """Return how temporary names for `path` begin; a file's name has at most 255 bytes."""
+    return f".pint.{path.name[:50]}."
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power failure, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_writable(path: str | Path) -> None:

@@ -97,3 +97,16 @@ def test_hat_functions_need_two_steps():
     field = pint.TimeControl(1, every=2, interpolate="linear")
     with pytest.raises(ValueError, match="interpolate"):
         pint.ControlSpace(pint.TimeGrid([0.0, 1.0]), u=field)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4])
+def test_a_saved_control_is_never_taken_for_coefficients(tmp_path, steps):
+    """Hat functions on two or three steps have as many coefficients as there are steps."""
+    grid = pint.TimeGrid.uniform(1.0, steps)
+    space = pint.ControlSpace(grid, u=pint.TimeControl(1, every=2, interpolate="linear"))
+    coefficients = np.arange(1.0, space.meshes["u"].coefficients + 1)[:, None]
+    control = space.control(u=coefficients)
+    control.save(tmp_path / "control.npz")
+    loaded = space.load(tmp_path / "control.npz")
+    np.testing.assert_allclose(loaded["u"], control["u"], rtol=1e-14)
+    np.testing.assert_array_equal(space.scatter(control.gather()).vector, control.vector)

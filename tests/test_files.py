@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pint.files import check_writable, write_atomically
+from pint.files import check_writable, remove_leftovers, write_atomically
 
 
 def test_the_new_content_replaces_the_old(tmp_path):
@@ -72,3 +72,24 @@ def test_a_path_that_can_be_written(name, tmp_path):
     assert os.listdir(tmp_path) == ["file"]
     write_atomically(tmp_path / name, lambda file: file.write(b"new"))
     assert (tmp_path / name).read_bytes() == b"new"
+
+
+def test_leftovers_are_those_of_this_file(tmp_path):
+    names = ["result", ".pint.result.a1", ".pint.result.b2", ".pint.other.a1", "result.a1"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    remove_leftovers(tmp_path / "result")
+    assert sorted(os.listdir(tmp_path)) == sorted(n for n in names if ".result." not in n)
+
+
+def test_a_name_as_long_as_the_system_allows(tmp_path):
+    path = tmp_path / ("n" * 255)
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_content_and_name_are_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    write_atomically(tmp_path / "result", lambda file: file.write(b"new"))
+    assert synced == [path.stat().st_ino for path in (tmp_path / "result", tmp_path)]

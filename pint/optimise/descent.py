@@ -105,10 +105,11 @@ def descend(
     OSError
         If the checkpoint cannot be written later.
     """
+    start = functional.problem.controls.project(control)
+    run = Run(Point(functional), solves, options.hessian, options.step)
+    # Its errors are raised alike on every rank.
+    saved = _begin(run, checkpoint)
     with ending_all_ranks(functional.ranks_to_end):
-        start = functional.problem.controls.project(control)
-        run = Run(Point(functional), solves, options.hessian, options.step)
-        saved = _begin(run, checkpoint)
         with interruptible(functional, checkpoint is not None) as interrupted:
             status = _iterate(run, start, options, callback, checkpoint, saved, interrupted)
         return _result(run, start, status)
@@ -146,23 +147,24 @@ def _iterate(
             log_row(run.history[-1])
             if callback is not None:
                 callback(run.history[-1], point.control, point.state)
-            if checkpoint is not None:
-                checkpoint.save_if_due(run)
-        resumed = False
-        if interrupted():
-            if checkpoint is not None:
-                checkpoint.save(run)
-            return Status.INTERRUPTED
         gradient_norm, least = point.gradient_norm, min(row.gradient_norm for row in run.history)
+        at_limit = run.history[-1].iteration >= options.iterations
+        at_tolerance = gradient_norm <= options.gradient_tolerance
+        stop = interrupted()
+        if checkpoint is not None and not resumed:
+            checkpoint.save_if_due(run, at_once=stop or at_limit or at_tolerance)
+        resumed = False
+        if stop:
+            return Status.INTERRUPTED
         if not math.isfinite(gradient_norm):
             return Status.NOT_FINITE
         if gradient_norm > GROWTH * least or solves.diverges:
             return Status.DIVERGING
-        if gradient_norm <= options.gradient_tolerance:
+        if at_tolerance:
             point.solve_exactly()
             if point.gradient_norm <= options.gradient_tolerance:
                 return Status.CONVERGED
-        if run.history[-1].iteration >= options.iterations:
+        if at_limit:
             return Status.ITERATION_LIMIT
 
         # Control update: state sweeps of the trials, on a trajectory of their own
@@ -253,14 +255,16 @@ class Reporter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.started = time.perf_counter()
-        self.before = run.history[-1] if run.history else None
+        self.offset: dict[str, Any] = {}
+        if run.history:
+            last, done = run.history[-1], {**evaluated(run.point.functional), "seconds": 0.0}
+            self.offset = {name: _sum(getattr(last, name), done[name], -1) for name in done}
 
     def row(self) -> Iterate:
         """Return the row of the run's point. Collective."""
-        run, point, before = self.run, self.run.point, self.before
+        run, point = self.run, self.run.point
         counts = {**evaluated(point.functional), "seconds": time.perf_counter() - self.started}
-        if before is not None:
-            counts = {name: _sum(getattr(before, name), new) for name, new in counts.items()}
+        counts.update({name: _sum(offset, counts[name]) for name, offset in self.offset.items()})
         return Iterate(
             iteration=len(run.history),
             **measures(point),
@@ -272,12 +276,12 @@ class Reporter:
         )
 
 
-def _sum(before: Any, new: Any) -> Any:
-    if isinstance(new, dict):
-        return {name: before[name] + value for name, value in new.items()}
-    if isinstance(new, tuple):
-        return tuple(a + b for a, b in zip(before, new, strict=True))
-    return before + new
+def _sum(a: Any, b: Any, sign: int = 1) -> Any:
+    if isinstance(b, dict):
+        return {name: a[name] + sign * value for name, value in b.items()}
+    if isinstance(b, tuple):
+        return tuple(x + sign * y for x, y in zip(a, b, strict=True))
+    return a + sign * b
 
 
 GROWTH = 1e8

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 from pint.comm import reduce
 from pint.reduced_functional import ReducedFunctional
 
-logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -21,12 +21,13 @@ def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Calla
     """Catch SIGTERM and SIGINT within a `with` statement.
 
     Yields a collective function that tells whether any rank has received one. A second signal
-    acts as it did before. Nothing is caught if not `active`, or outside the main thread, where
+    acts as it did before, unless it follows within a second: launchers and batch systems send the
+    same request several times. Nothing is caught if not `active`, or outside the main thread, where
     Python cannot.
     """
     active = active and threading.current_thread() is threading.main_thread()
     before: dict[signal.Signals, Any] = {}
-    received = False
+    received: float | None = None
 
     def restore() -> None:
         while before:
@@ -34,15 +35,19 @@ def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Calla
 
     def note(number: int, frame: Any) -> None:
         nonlocal received
-        received = True
-        restore()
+        if received is None:
+            received = time.monotonic()
+        elif time.monotonic() - received > 1.0:
+            restore()
+            os.kill(os.getpid(), number)
 
     def interrupted() -> bool:
-        in_time = reduce(functional.comm, received, "max")
+        in_time = reduce(functional.comm, received is not None, "max")
         return bool(reduce(functional.problem.space.comm, in_time, "max")[0])
 
     if active:
-        before.update({number: signal.signal(number, note) for number in SIGNALS})
+        for number in SIGNALS:  # None: a handler that is not Python's
+            before[number] = signal.signal(number, note) or signal.SIG_DFL
     try:
         yield interrupted
     finally:

@@ -255,6 +255,8 @@ class ErrorControlled(Solves):
             share = 0.5 * self.eta * point.gradient_norm
             if not by_adjoint > share and not by_state > share:
                 break
+            if cycle == self.most_cycles - 1:  # the gradient stays that of state and adjoint
+                break
             relaxed = not self._improve_state(point, point.gradient_norm)
         self.moved = False
         self.evaluate(point)

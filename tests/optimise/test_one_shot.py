@@ -30,9 +30,9 @@ def heat(kind="distributed", dimension=1):
 
 PROBLEM = {
     "double-integrator": lambda: ode("double-integrator", 20),
-    "oscillator": lambda: ode("oscillator", 64),
-    "oscillator-3-levels": lambda: ode("oscillator", 128, 2, 3),
-    "vector-lqr": lambda: ode("vector-lqr", 64),
+    "oscillator": lambda: ode("oscillator", 64, T=10.0),
+    "oscillator-3-levels": lambda: ode("oscillator", 64, 2, 3, T=10.0),
+    "vector-lqr": lambda: ode("vector-lqr", 32),
     "van-der-pol": lambda: ode("van-der-pol", 64),
     "fishing": lambda: ode("fishing", 48),  # with bounds
     "heat": heat,
@@ -129,7 +129,7 @@ def cycles_until(name, rule, fraction=1e-6):
     return reached.value.args[0]
 
 
-@pytest.mark.parametrize("name", ["double-integrator", "oscillator", "heat"])
+@pytest.mark.parametrize("name", ["double-integrator", "heat"])
 def test_adaptive_needs_few_cycles(name):
     cycles = {rule: cycles_until(name, rule) for rule in (1, 2, 4, 10, "adaptive")}
     adaptive = cycles.pop("adaptive")
@@ -218,12 +218,12 @@ def test_one_cycle_on_the_van_der_pol_oscillator_ends_with_a_status():
 
 @pytest.mark.parametrize("line_search", [pint.armijo(), pint.fixed_step()], ids=["armijo", "fixed"])
 @pytest.mark.parametrize("cycles", [1, 2, "adaptive"])
-@pytest.mark.parametrize("step", [1.0, 1e3, 1e30])
+@pytest.mark.parametrize("step", [1.0, 1e30])
 def test_a_result_is_finite_whatever_the_steps_do(cycles, line_search, step):
     functional, control = PROBLEM["van-der-pol"]()
     with np.errstate(all="ignore"):
         result = pint.OneShot(functional, cycles).solve(
-            control, line_search=line_search, step=step, iterations=8
+            control, line_search=line_search, step=step, iterations=4
         )
     assert np.isfinite(result.control.vector).all()
     assert math.isfinite(result.objective + result.gradient_norm)
@@ -250,15 +250,14 @@ def test_a_growing_gradient_is_called_divergence(cycles):
     assert math.isfinite(result.objective)
 
 
-def test_cycles_that_diverge_are_called_divergence():
-    # Crossing the imaginary axis far from the origin: explicit coarse steps amplify by 1e4.
-    functional, control = ode("oscillator", 64)
-    steps = functional.state_solver.levels[1]
-    rough = steps.propagate
-    steps.propagate = lambda rows, states: -9.0 * rough(rows, states)
-    result = pint.OneShot(functional, "adaptive").solve(control, iterations=5)
-    assert result.status is pint.Status.DIVERGING
-    assert math.isfinite(result.objective)
+def test_residuals_that_grow_from_cycle_to_cycle_are_called_divergence():
+    functional, _ = PROBLEM["double-integrator"]()
+    state, solves = functional.new_state(), ErrorControlled()
+    for number, residual in enumerate([1.0, 2.0, 3.0, 5.0, 8.0, 13.0]):
+        assert not solves.diverges
+        state.convergence = pint.Convergence((residual,), converged=False)
+        solves._note_residual(state, first=number == 0)
+    assert solves.diverges
 
 
 def test_a_change_of_the_gradient_below_its_error_is_no_pair():
@@ -272,13 +271,13 @@ def test_a_change_of_the_gradient_below_its_error_is_no_pair():
 @pytest.mark.parametrize("cycles", ["many", 0, 2.5])
 def test_bad_cycles(cycles):
     functional, _ = PROBLEM["double-integrator"]()
-    with pytest.raises(ValueError, match="cycles=.*got"):
+    with pytest.raises(ValueError, match=r"cycles=.*got"):
         pint.OneShot(functional, cycles)
 
 
 def test_bad_combinations():
     functional, control = PROBLEM["double-integrator"]()
-    with pytest.raises(ValueError, match="tolerance=.*adaptive"):
+    with pytest.raises(ValueError, match=r"tolerance=.*adaptive"):
         pint.OneShot(functional, "adaptive", tolerance=1e-3)
     for option in ({"error_controlled": True}, {"checkpoint": pint.Checkpoint("unused.npz")}):
         with pytest.raises(ValueError, match=next(iter(option))):

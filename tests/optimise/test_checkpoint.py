@@ -1,0 +1,461 @@
+"""A resumed run is the uninterrupted one; a file that does not fit is refused and stays."""
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import pairwise
+
+import linear_quadratic
+import numpy as np
+import pytest
+from checkpoint_cases import (
+    METHODS,
+    PROBLEMS,
+    assert_same_run,
+    bounded,
+    grid,
+    pendulum,
+    solve,
+)
+
+import pint
+from pint.files import write_atomically
+
+SAVED, UPDATES = 4, 14
+COUNTS = ("state_cycles", "adjoint_cycles", "state_steps", "adjoint_steps", "steps_by_level")
+
+
+class Killed(BaseException):
+    """Not handled anywhere, as if the process ended."""
+
+
+def killed_at(number):
+    def callback(iterate, control, state):
+        if iterate.iteration == number:
+            raise Killed
+
+    return callback
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.npz"
+
+
+def saved(path, problem="bounded", method="one-shot", **options):
+    """Save a run that was killed after `SAVED` updates; return the file's bytes."""
+    checkpoint = pint.Checkpoint(path, interval=0, **options)
+    with pytest.raises(Killed):
+        solve(problem, method, checkpoint=checkpoint, callback=killed_at(SAVED + 1))
+    return path.read_bytes()
+
+
+def resume(path, problem="bounded", method="one-shot", **options):
+    checkpoint = pint.Checkpoint(path, interval=0, resume=True)
+    return solve(problem, method, checkpoint=checkpoint, **options)
+
+
+# The same run
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_resumed_run_is_the_uninterrupted_one(path, problem, method):
+    whole, expected = solve(problem, method, iterations=UPDATES)
+    saved(path, problem, method)
+    resumed, controls = resume(path, problem, method, iterations=UPDATES)
+    assert min(controls, default=SAVED + 1) == SAVED + 1
+    assert_same_run(resumed, whole, controls, expected, 1e-10)
+    for row, other in zip(resumed.history, whole.history, strict=True):
+        assert [getattr(row, name) for name in COUNTS] == [getattr(other, name) for name in COUNTS]
+    seconds = [row.seconds for row in resumed.history]
+    assert seconds == sorted(seconds)
+
+
+def test_resumed_after_every_update(path):
+    whole, expected = solve("pendulum", "adaptive", iterations=8)
+    for number in range(8):
+        again = pint.Checkpoint(path, interval=0, resume=number > 0)
+        with pytest.raises(Killed):
+            solve("pendulum", "adaptive", checkpoint=again, callback=killed_at(number + 1))
+    resumed, controls = resume(path, "pendulum", "adaptive", iterations=8)
+    assert_same_run(resumed, whole, controls, expected, 1e-10)
+
+
+def test_the_same_functional_may_go_on(path):
+    functional, start = bounded(2)
+    options = {"gradient_tolerance": 0.0}
+    whole = pint.OneShot(functional).solve(start, iterations=6, **options)
+    offset = whole.history[-1].state_cycles
+    first = pint.OneShot(functional).solve(
+        start, iterations=3, checkpoint=pint.Checkpoint(path), **options
+    )
+    resumed = pint.OneShot(functional).solve(
+        start, iterations=6, checkpoint=pint.Checkpoint(path, resume=True), **options
+    )
+    assert repr(resumed.history[:4]) == repr(first.history)
+    assert resumed.history[-1].objective == whole.history[-1].objective
+    done = resumed.history[-1].state_cycles - first.history[0].state_cycles
+    assert done == offset - whole.history[0].state_cycles
+
+
+def test_a_limit_that_was_reached_and_is_raised(path):
+    """However long the interval, the run is saved at its end."""
+    whole, expected = solve("network", "one-shot", iterations=9)
+    first, _ = solve("network", "one-shot", iterations=5, checkpoint=pint.Checkpoint(path))
+    assert first.status is pint.Status.ITERATION_LIMIT
+    same, controls = resume(path, "network", "one-shot", iterations=5)
+    assert (same.status, controls) == (first.status, {})
+    assert repr(same.history) == repr(first.history)
+    assert same.objective == first.objective
+    resumed, controls = resume(path, "network", "one-shot", iterations=9)
+    assert_same_run(resumed, whole, controls, expected, 1e-10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_has_converged_ends_at_once(path, method):
+    options = {"gradient_tolerance": 1e-7, "iterations": 100}
+    first, _ = solve("bounded", method, checkpoint=pint.Checkpoint(path), **options)
+    assert first.status is pint.Status.CONVERGED
+    again, controls = resume(path, "bounded", method, **options)
+    assert (again.status, again.iterations, controls) == (first.status, first.iterations, {})
+    assert again.objective == pytest.approx(first.objective, rel=1e-13)
+    tighter, _ = resume(path, "bounded", method, gradient_tolerance=1e-9, iterations=100)
+    assert tighter.status is pint.Status.CONVERGED
+    assert tighter.gradient_norm <= 1e-9
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "MT19937", "Philox", "SFC64"])
+def test_the_random_generator_goes_on(path, kind):
+    def generator():
+        return np.random.Generator(getattr(np.random, kind)(7))
+
+    def run(random, checkpoint, last):
+        def callback(iterate, control, state):
+            random.integers(2**32, dtype=np.uint32)  # leaves half of a number in the generator
+            drawn.append(random.standard_normal())
+
+        solve("bounded", "sequential", callback=callback, iterations=last, checkpoint=checkpoint)
+
+    drawn = []
+    run(generator(), None, 6)
+    expected, drawn = drawn, []
+    first = generator()
+    run(first, pint.Checkpoint(path, random=first), 3)
+    other = np.random.Generator(getattr(np.random, kind)(8))
+    run(other, pint.Checkpoint(path, resume=True, random=other), 6)
+    assert drawn == expected
+    message = f"random=...\\)` of the kind {kind}, not PCG64DXSM"
+    with pytest.raises(ValueError, match=message):
+        another = np.random.Generator(np.random.PCG64DXSM(0))
+        run(another, pint.Checkpoint(path, resume=True, random=another), 6)
+
+
+def test_the_interval_is_kept(path, monkeypatch):
+    now, times = [0.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def callback(iterate, control, state):
+        times.append(path.stat().st_mtime_ns if path.exists() else None)
+        now[0] += 4.0
+
+    checkpoint = pint.Checkpoint(path, interval=10.0)
+    solve("bounded", "one-shot", iterations=7, callback=callback, checkpoint=checkpoint)
+    assert [a != b for a, b in pairwise(times)] == [0, 0, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("interval", [-1.0, float("nan")])
+def test_a_wrong_interval(interval):
+    with pytest.raises(ValueError, match="`Checkpoint\\(interval="):
+        pint.Checkpoint("run.npz", interval)
+
+
+# Signals
+
+
+def signals_at(number, *signals, clock=lambda: None):
+    def callback(iterate, control, state):
+        if iterate.iteration == number:
+            for each in signals:
+                os.kill(os.getpid(), each)
+                clock()
+
+    return callback
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_saves_and_ends_the_run(path, number):
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    whole, expected = solve("pendulum", "one-shot", iterations=9)
+    first, _ = solve(
+        "pendulum",
+        "one-shot",
+        iterations=9,
+        callback=signals_at(4, number, number),
+        checkpoint=pint.Checkpoint(path),
+    )
+    assert (first.status, first.iterations) == (pint.Status.INTERRUPTED, 4)
+    assert "checkpoint" in first.status.value
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+    resumed, controls = resume(path, "pendulum", "one-shot", iterations=9)
+    assert_same_run(resumed, whole, controls, expected, 1e-10)
+
+
+def test_a_later_signal_acts_as_it_did_before(path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def clock():
+        now[0] += 1.5
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(
+            "bounded",
+            "one-shot",
+            callback=signals_at(2, signal.SIGINT, signal.SIGINT, clock=clock),
+            checkpoint=pint.Checkpoint(path),
+        )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_a_checkpoint_signals_do_what_they_always_do():
+    with pytest.raises(KeyboardInterrupt):
+        solve("bounded", "one-shot", callback=signals_at(2, signal.SIGINT))
+
+
+def test_outside_the_main_thread_nothing_is_caught(path):
+    with ThreadPoolExecutor(1) as pool:
+        options = {"iterations": 2, "checkpoint": pint.Checkpoint(path)}
+        result, _ = pool.submit(solve, "bounded", "one-shot", **options).result()
+    assert result.iterations == 2
+
+
+# Refused, and nothing overwritten
+
+
+def refused(path, match, error=ValueError, problem=bounded, levels=2, cycles=2, **options):
+    functional, start = problem(levels)
+    before = path.read_bytes() if path.is_file() else None
+    checkpoint = pint.Checkpoint(path, interval=0, resume=options.pop("resume", True))
+    with pytest.raises(error, match=match):
+        pint.OneShot(functional, cycles).solve(start, checkpoint=checkpoint, **options)
+    assert (path.read_bytes() if path.is_file() else None) == before
+    assert [entry for entry in os.listdir(path.parent) if entry != path.name] == []
+
+
+def test_a_file_that_is_there_already(path):
+    saved(path)
+    refused(path, "run.npz exists. Go on with it by `resume=True`", resume=False)
+
+
+def test_a_file_that_is_not_there(path):
+    refused(path, "there is no file .*run.npz", FileNotFoundError)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_paths_that_cannot_be_used(tmp_path, resume):
+    (tmp_path / "folder").mkdir()
+    refused(tmp_path / "folder", "is a folder", OSError, resume=resume)
+    missing = tmp_path / "missing" / "run.npz"
+    functional, start = bounded(1)
+    with pytest.raises(OSError, match="missing"):
+        pint.minimize(functional, start, checkpoint=pint.Checkpoint(missing, resume=resume))
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_that_cannot_be_written(path, resume, monkeypatch):
+    if resume:
+        saved(path)
+
+    def fail(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    refused(path, "cannot write the checkpoint .*Permission denied", OSError, resume=resume)
+
+
+def test_truncated_at_every_length(path):
+    whole = saved(path)
+    for length in {*range(0, len(whole), 41), *range(len(whole) - 200, len(whole))}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"run\.npz"):
+            resume(path)
+        assert path.read_bytes() == whole[:length]
+
+
+def test_damaged_bytes(path):
+    """A run goes on as if nothing was wrong, or the file is refused."""
+    whole = saved(path)
+    result, _ = resume(path, iterations=SAVED)
+    random = np.random.default_rng(0)
+    for place in random.integers(len(whole), size=80):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        try:
+            other, _ = resume(path, iterations=SAVED)
+        except ValueError as error:
+            assert "run.npz" in str(error)
+            assert path.read_bytes() == damaged
+        else:
+            assert other.objective == result.objective
+
+
+def altered(path, change):
+    """Rewrite a checkpoint whose arrays `change` has altered in place."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def without(name):
+    return lambda arrays: arrays.pop(name)
+
+
+def to(name, value):
+    return lambda arrays: arrays.update({name: value(arrays[name])})
+
+
+def without_column(text):
+    rows = json.loads(str(text))
+    return json.dumps([{k: v for k, v in row.items() if k != "step"} for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("format"), "no checkpoint of this version"),
+        (to("format", lambda _: "pint checkpoint 99"), "no checkpoint of this version"),
+        *[
+            (without(name), f"is damaged.*{name}")
+            for name in ("times", "run", "history", "control.u", "s.u", "curvatures", "state")
+        ],
+        (to("run", lambda text: str(text)[:-40]), "is damaged"),
+        (to("run", lambda _: "[]"), "is damaged"),
+        (to("run", lambda _: 3.0), "is damaged"),
+        (to("history", lambda text: str(text)[:-40]), "is damaged"),
+        (to("history", lambda _: "[]"), "is damaged.*history"),
+        (to("history", without_column), "damaged, or a checkpoint of another version.*step"),
+        (to("control.u", lambda values: values[:, :-1]), "is damaged.*control.u"),
+        (to("control.u", lambda values: values + np.nan), "is damaged.*NaN"),
+        (to("y.u", lambda values: values[:-1]), "is damaged.*y.u"),
+        (to("adjoint", lambda values: values[1:]), "is damaged.*adjoint"),
+        (to("state", lambda values: values.astype(str)), "is damaged.*state"),
+    ],
+)
+def test_altered_content(path, change, message):
+    saved(path)
+    altered(path, change)
+    refused(path, message)
+
+
+def test_more_columns_of_the_history_are_left_out(path):
+    saved(path)
+    first, _ = resume(path, iterations=SAVED)
+
+    def wider(text):
+        return json.dumps([{**row, "joules": 3.0} for row in json.loads(str(text))])
+
+    altered(path, to("history", wider))
+    again, _ = resume(path, iterations=SAVED)
+    assert repr(again.history) == repr(first.history)
+
+
+def test_files_of_other_kinds(path):
+    bounded(2)[1].save(path)
+    refused(path, "no checkpoint")
+    path.write_text("not a number", encoding="utf-8")
+    refused(path, "not a readable .npz")
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    refused(path, "not a readable .npz")
+
+
+def on_grid(t, coarsening=4, levels=2, problem=linear_quadratic.DOUBLE_INTEGRATOR, **field):
+    def build(_):
+        time = pint.TimeGrid(t, coarsening, levels)
+        functional = pint.ReducedFunctional(problem.problem(time, **field))
+        return functional, functional.problem.controls.zeros()
+
+    return build
+
+
+T, BOUNDS = grid(2).t, {"lower": -1.0, "upper": 2.0}
+HEAVIER = linear_quadratic.LinearQuadratic(
+    **{**vars(linear_quadratic.DOUBLE_INTEGRATOR), "Q": 3 * np.eye(2)}
+)
+
+
+@pytest.mark.parametrize(
+    ("problem", "options", "message"),
+    [
+        (on_grid(T**1.1, **BOUNDS), {}, "times"),
+        (on_grid(T[:-1], **BOUNDS), {}, "times"),
+        (on_grid(T, 3, **BOUNDS), {}, "`coarsening` is .4., here it is .3."),
+        (on_grid(T, 4, 3, **BOUNDS), {}, "`coarsening` is .4., here it is .4 4."),
+        (on_grid(T), {}, "bounds"),
+        (on_grid(T, **BOUNDS, metric="euclidean"), {}, "fields"),
+        (on_grid(T, **BOUNDS, every=2), {}, "fields"),
+        (pendulum, {}, "fields"),
+        (on_grid(T, problem=HEAVIER, **BOUNDS), {}, "another problem: its objective is"),
+        (bounded, {"cycles": "adaptive"}, "`solves` is 'FixedCycles', here it is 'Error"),
+        (bounded, {"hessian": pint.lbfgs(3)}, "`hessian` is 'memory 20"),
+        (bounded, {"hessian": pint.bfgs()}, "`hessian` is 'memory 20"),
+    ],
+)
+def test_other_problems_and_other_solvers(path, problem, options, message):
+    saved(path)
+    refused(path, message, problem=problem, **options)
+
+
+def test_one_level_is_another_solver(path):
+    saved(path, method="sequential")
+    refused(path, "coarsening")
+
+
+def test_a_random_generator_that_was_not_saved(path):
+    saved(path)
+    checkpoint = pint.Checkpoint(path, resume=True, random=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"random=...\)` of the kind None, not PCG64"):
+        solve("bounded", "one-shot", checkpoint=checkpoint)
+
+
+# The file
+
+
+def test_a_run_that_cannot_be_saved_keeps_the_last_file(path, monkeypatch):
+    before = saved(path)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"run\.npz: No space left on device.*is intact"):
+        resume(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["run.npz"]
+
+
+def test_what_killed_writers_have_left_is_removed(path):
+    saved(path)
+    ours, others = (path.parent / f".pint.{name}.x7" for name in ("run.npz", "other.npz"))
+    ours.write_bytes(b"half of")
+    others.write_bytes(b"half of")
+    resume(path, iterations=SAVED)
+    assert not ours.exists()
+    assert others.exists()
+
+
+def test_nothing_is_lost_between_history_and_file(path):
+    """NaN is what fixed cycles say of their errors; it is neither zero nor null afterwards."""
+    saved(path, "network")
+    with np.load(path, allow_pickle=False) as archive:
+        rows = json.loads(str(archive["history"]))
+    resumed, _ = resume(path, "network", iterations=SAVED)
+    for row, expected in zip(resumed.history, rows, strict=True):
+        found = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(row).items()}
+        np.testing.assert_equal(found, expected)
+    assert np.isnan(resumed.history[-1].objective_error)

@@ -1,0 +1,120 @@
+"""A run goes on with the same iterates on as many ranks as there are, and on one again."""
+
+import linear_quadratic
+import numpy as np
+import pytest
+from checkpoint_cases import METHODS, PROBLEMS, assert_same_run, bounded, solve
+
+import pint
+from pint.comm import on_root
+
+SAVED, UPDATES = 4, 14
+
+
+@pytest.fixture
+def folder(world, tmp_path_factory):
+    """Return a folder that all ranks share."""
+    return on_root(world, lambda: tmp_path_factory.mktemp("checkpoint"))
+
+
+def save(path, comm, problem, method):
+    solve(problem, method, comm, iterations=SAVED, checkpoint=pint.Checkpoint(path), callback=None)
+
+
+def resume(path, comm, problem, method, **options):
+    checkpoint = pint.Checkpoint(path, resume=True)
+    return solve(problem, method, comm, iterations=UPDATES, checkpoint=checkpoint, **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_from_and_to_any_number_of_ranks(world, folder, problem, method):
+    serial = pint.SerialComm()
+    of_world, of_one = folder / "world.npz", folder / f"one{world.rank}.npz"
+    save(of_world, world, problem, method)
+    save(of_one, serial, problem, method)
+    own = folder / f"own{world.rank}.npz"
+    own.write_bytes(of_world.read_bytes())
+    whole, expected = solve(problem, method, serial, iterations=UPDATES)
+    first = folder / "one0.npz"
+    for path, comm in ((of_world, world), (first, world), (own, serial)):
+        resumed, controls = resume(path, comm, problem, method)
+        assert min(controls) == SAVED + 1
+        assert_same_run(resumed, whole, controls, expected, 1e-8)
+
+
+@pytest.mark.parametrize("method", ["mgrit", "one-shot", "adaptive"])
+def test_on_the_same_ranks_it_is_the_uninterrupted_run(world, folder, method):
+    whole, expected = solve("network", method, world, iterations=UPDATES)
+    save(folder / "run.npz", world, "network", method)
+    resumed, controls = resume(folder / "run.npz", world, "network", method)
+    assert_same_run(resumed, whole, controls, expected, 1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_more_ranks_than_c_points(world, folder, steps):
+    def run(comm, **options):
+        grid = pint.TimeGrid.uniform(1.0, steps, 2, min(steps, 2), comm)
+        functional = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(grid))
+        start = functional.problem.controls.control(u=0.5)
+        return pint.minimize(functional, start, gradient_tolerance=0.0, **options)
+
+    whole = run(pint.SerialComm(), iterations=6)
+    run(world, iterations=2, checkpoint=pint.Checkpoint(folder / "run.npz"))
+    again = run(world, iterations=6, checkpoint=pint.Checkpoint(folder / "run.npz", resume=True))
+    np.testing.assert_allclose(again.control.gather()["u"], whole.control["u"], rtol=0, atol=1e-8)
+
+
+def test_the_random_generator_is_the_same_on_all_ranks(world, folder):
+    for last in (2, 4):
+        random = np.random.default_rng(world.rank if last == 4 else 0)
+        checkpoint = pint.Checkpoint(folder / "run.npz", resume=last == 4, random=random)
+        solve(
+            "bounded",
+            "one-shot",
+            world,
+            iterations=last,
+            checkpoint=checkpoint,
+            callback=lambda *_, random=random: random.random(),
+        )
+    expected = np.random.default_rng(0)
+    expected.random(5)
+    assert set(world.allgather(random.random())) == {expected.random()}
+
+
+def test_every_rank_refuses_alike_and_goes_on(world, folder):
+    path = folder / "run.npz"
+    save(path, world, "bounded", "one-shot")
+    whole = path.read_bytes()
+
+    def refused(resume, levels, error):
+        functional, start = bounded(levels, world)
+        with pytest.raises(error) as caught:
+            checkpoint = pint.Checkpoint(path, resume=resume)
+            pint.OneShot(functional).solve(start, checkpoint=checkpoint)
+        assert set(world.allgather(str(caught.value))) == {str(caught.value)}
+        return str(caught.value)
+
+    assert "exists" in refused(False, 2, ValueError)
+    assert "coarsening" in refused(True, 3, ValueError)
+    assert path.read_bytes() == whole
+    world.Barrier()
+    for content in (whole[:100], whole[:-10], b""):
+        on_root(world, lambda content=content: path.write_bytes(content))
+        assert "not a readable" in refused(True, 2, ValueError)
+        assert path.read_bytes() == content
+        world.Barrier()
+    on_root(world, path.unlink)
+    assert "no file" in refused(True, 2, OSError)
+    on_root(world, path.mkdir)
+    assert "folder" in refused(False, 2, OSError)
+
+
+def test_rank_0_decides_whether_to_resume(world, folder):
+    """Ranks that look for a file by themselves may find different answers."""
+    path = folder / "run.npz"
+    save(path, world, "bounded", "one-shot")
+    functional, start = bounded(2, world)
+    checkpoint = pint.Checkpoint(path, resume=world.rank == 0)
+    result = pint.OneShot(functional).solve(start, checkpoint=checkpoint, iterations=SAVED)
+    assert result.iterations == SAVED
