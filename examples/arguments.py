@@ -348,7 +348,7 @@ def run(
                 raise SystemExit(1) from None
     if wrong is not None:
         command.error(wrong)
-    if failure is None and numbers["status"] != "interrupted":
+    if failure is None and numbers.get("status") != "interrupted":
         return numbers
     if failure is not None and comm.rank == 0:
         print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)

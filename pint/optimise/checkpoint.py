@@ -192,6 +192,7 @@ class Checkpoint:
                 return (
                     f"belongs to another problem or another solver: its `{name}` is "
                     f"{_short(arrays[name])}, here it is {_short(expected)}"
+                    + (" (use the same `cycles` again)" if name == "solves" else "")
                 )
         if self.random is not None:
             found = (json.loads(str(arrays["run"]))["random"] or {}).get("bit_generator")

@@ -251,7 +251,7 @@ def test_a_file_that_is_there_already(path):
 
 
 def test_a_file_that_is_not_there(path):
-    refused(path, "there is no file .*run.npz", FileNotFoundError)
+    refused(path, "there is no file .*run.npz", pint.CheckpointError)
 
 
 @pytest.mark.parametrize("resume", [True, False])

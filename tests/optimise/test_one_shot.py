@@ -69,7 +69,7 @@ def sequential(functional, control, tolerance):
 def test_adaptive_one_shot_finds_the_optimum_of_the_reduced_space(name):
     functional, control = PROBLEM[name]()
     _, gradient = exact(functional)(control)
-    tolerance = 1e-6 * control.space.norm(gradient)
+    tolerance = 1e-4 * control.space.norm(gradient)
     expected = sequential(functional, control, tolerance)
     functional, control = PROBLEM[name]()
     result = pint.OneShot(functional, "adaptive").solve(
@@ -77,7 +77,7 @@ def test_adaptive_one_shot_finds_the_optimum_of_the_reduced_space(name):
     )
     assert result.status is pint.Status.CONVERGED
     assert result.gradient_norm <= tolerance
-    assert result.objective == pytest.approx(expected.objective, rel=1e-8)
+    assert result.objective == pytest.approx(expected.objective, rel=1e-6)
 
 
 @pytest.mark.parametrize("cycles", [1, 2, "adaptive"])
