@@ -69,6 +69,13 @@ def solve(problem, method, comm=None, **options):
     return minimise(functional, start, **options), controls
 
 
+def ending(result):
+    """Return status, updates, and numbers that depend on objective and control. Collective."""
+    fields = result.control.gather().values()
+    numbers = [result.objective, *(float(np.sin(values).sum()) for values in fields)]
+    return result.status.name, result.iterations, numbers
+
+
 def assert_same_run(resumed, whole, controls, expected, tolerance):
     """Compare results, histories, and the controls of the updates done after the restart."""
     assert resumed.status is whole.status

@@ -11,8 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from checkpoint_cases import bounded
+from checkpoint_cases import bounded, ending
 
 import pint
 
@@ -40,7 +39,6 @@ checkpoint = pint.Checkpoint(path, interval=0, resume="resume" in modes)
 result = pint.OneShot(functional, 2).solve(
     start, iterations=200, gradient_tolerance=1e-10, callback=callback, checkpoint=checkpoint
 )
-fields = result.control.gather().values()
-digest = repr([result.objective, *(float(np.sum(np.sin(values))) for values in fields)])
-status = f"rank {comm.rank}: {result.status.name} after {result.iterations}: {digest}\n"
-os.write(1, status.encode())  # at once, so that lines of several ranks do not mix
+status, updates, numbers = ending(result)
+# At once, so that the lines of several ranks do not mix.
+os.write(1, f"rank {comm.rank}: {status} after {updates}: {numbers}\n".encode())

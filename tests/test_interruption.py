@@ -8,7 +8,10 @@ import time
 
 import numpy as np
 import pytest
+from checkpoint_cases import ending, solve
 from programs import ROOT, launcher, run, start, wait, wait_for
+
+import pint
 
 PROGRAM = (sys.executable, str(ROOT / "tests" / "checkpoint_program.py"))
 RANKS = 2
@@ -29,7 +32,7 @@ def outcome(output):
     assert len(LINE.findall(output)) == ranks(), output
     assert len(found) == 1, output
     status, updates, numbers = found.pop()
-    return status, int(updates), np.array([float(number) for number in numbers.split(",")])
+    return status, int(updates), [float(number) for number in numbers.split(",")]
 
 
 def started(folder, *modes):
@@ -43,20 +46,27 @@ def started(folder, *modes):
     return process, [int(name.read_text(encoding="utf-8")) for name in names]
 
 
+def serial(**options):
+    """Return what the program's run ends with, on one rank, in this process."""
+    options = {"iterations": 200, "gradient_tolerance": 1e-10, **options}
+    result, _ = solve("bounded", "one-shot", **options)
+    return ending(result)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    status, output = run(*program(tmp_path_factory.mktemp("whole")))
-    assert status == 0, output
-    return outcome(output)
+def whole():
+    return serial()
+
+
+def check(found, whole):
+    assert found[:2] == whole[:2]
+    np.testing.assert_allclose(found[2], whole[2], rtol=1e-8)
 
 
 def check_resumed(folder, whole):
-    status, output = run(*program(folder, "resume"))
-    assert status == 0, output
-    resumed = outcome(output)
-    assert resumed[:2] == whole[:2]
-    np.testing.assert_allclose(resumed[2], whole[2], rtol=1e-8)
-    assert sorted(entry for entry in os.listdir(folder) if entry.startswith(".pint")) == []
+    """Resume what two ranks have left on one."""
+    check(serial(checkpoint=pint.Checkpoint(folder / "run.npz", resume=True)), whole)
+    assert [name for name in os.listdir(folder) if name.startswith(".pint")] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
@@ -83,7 +93,10 @@ def test_kill_at_random_moments(tmp_path, whole):
         status, output = wait(process)
         assert status != 0, output
         assert not LINE.search(output)
-    check_resumed(tmp_path, whole)
+    status, output = run(*program(tmp_path, "resume"))
+    assert status == 0, output
+    check(outcome(output), whole)
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".pint")] == []
 
 
 @pytest.mark.parametrize(
@@ -103,8 +116,8 @@ def test_a_failure_ends_all_ranks_and_keeps_the_last_file(tmp_path, whole, mode,
     check_resumed(tmp_path, whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK of another kind"])
-def test_a_file_that_is_no_checkpoint_ends_all_ranks_and_stays(tmp_path, content):
+def test_a_file_that_is_no_checkpoint_ends_all_ranks_and_stays(tmp_path):
+    content = b"PK of another kind"
     (tmp_path / "run.npz").write_bytes(content)
     status, output = run(*program(tmp_path, "resume"))
     assert status != 0, output

@@ -323,11 +323,12 @@ def _signature(run: Run) -> dict[str, Any]:
         own = np.concatenate([control_field.lower.ravel(), control_field.upper.ravel()])
         bounds += control_field.comm.allgather(own)
     return {
+        # First, for the shapes of other entries depend on it.
+        "space_ranks": np.array(functional.problem.space.comm.size),
         "times": grid.t,
         "coarsening": np.array(grid.coarsening, dtype=int),
         "fields": np.array([_description(space, name) for name in space.fields], dtype=str),
         "bounds": np.concatenate(bounds),
-        "space_ranks": np.array(functional.problem.space.comm.size),
         "state_shape": np.array(_whole_shape(functional)),
         "solves": np.array(type(run.solves).__name__),
         "hessian": np.array(f"memory {run.hessian.memory}, rescaled {run.hessian.rescaled}"),

@@ -100,6 +100,32 @@ def test_saved_control_is_loaded_again(space_size, world, tmp_path_factory):
     np.testing.assert_array_equal(loaded.vector, control.vector)
 
 
+@pytest.mark.parametrize("space_size", space_sizes())
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_resumed_run_is_the_uninterrupted_one(levels, space_size, world, tmp_path_factory):
+    """Saved by ranks in time x space, resumed by them, and refused by others in space."""
+    path = world.bcast(tmp_path_factory.mktemp("run") if world.rank == 0 else None, root=0) / "run"
+
+    def run(comms, iterations, **options):
+        functional = petsc_functional(PROBLEMS["distributed-2d"], comms, 8, levels)
+        start = functional.problem.controls.zeros()
+        options = {"iterations": iterations, "gradient_tolerance": 0.0, **options}
+        return pint.minimize(functional, start, **options)
+
+    comms = split(world, space_size)
+    whole = run(comms, 8)
+    run(comms, 3, checkpoint=pint.Checkpoint(path))
+    resumed = run(comms, 8, checkpoint=pint.Checkpoint(path, resume=True))
+    for row, other in zip(resumed.history, whole.history, strict=True):
+        assert row.objective == pytest.approx(other.objective, rel=1e-9)
+    np.testing.assert_allclose(
+        resumed.control.gather()["u"], whole.control.gather()["u"], rtol=1e-6, atol=1e-8
+    )
+    if space_size > 1:
+        with pytest.raises(ValueError, match="space_ranks"):
+            run(split(world, 1), 8, checkpoint=pint.Checkpoint(path, resume=True))
+
+
 def test_memory_does_not_grow_over_a_thousand_solves(world):
     """Each gradient makes 6 KSP solves and lends 8 rows of 1.6 kB; leaked vectors would add up."""
     heat, comms = Heat(points=200 * world.size, nu=1e-6), split(world, world.size)
