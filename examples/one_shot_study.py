@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -227,14 +228,18 @@ def follow(options: argparse.Namespace, posed: Posed, rule: Any, goal: Goal) -> 
         status = word_of(result.status)
     except Accurate:
         status = "accurate"
-    last, accuracy = watch.rows[-1]
+    except pint.NotFiniteError:  # the coarse steps of an explicit scheme may be too long
+        status = word_of(pint.Status.NOT_FINITE)
+    counts = ("state_cycles", "adjoint_cycles", "state_steps", "adjoint_steps")
+    last, accuracy = watch.rows[-1] if watch.rows else (None, math.nan)
+    spent = {name: getattr(last, name, 0) for name in counts}
     return {
         "status": status,
-        "updates": last.iteration,
-        "state_cycles": last.state_cycles,
-        "adjoint_cycles": last.adjoint_cycles,
-        "cycles": last.state_cycles + last.adjoint_cycles,
-        "steps": last.state_steps + last.adjoint_steps,
+        "updates": 0 if last is None else last.iteration,
+        "state_cycles": spent["state_cycles"],
+        "adjoint_cycles": spent["adjoint_cycles"],
+        "cycles": spent["state_cycles"] + spent["adjoint_cycles"],
+        "steps": spent["state_steps"] + spent["adjoint_steps"],
         "accuracy": accuracy,
         "history": [(row.state_cycles + row.adjoint_cycles, value) for row, value in watch.rows],
     }
@@ -309,7 +314,8 @@ def draw(path: str, table: dict[str, Any], goals: dict[str, Goal]) -> None:
         for rule, row in rows.items():
             style = {"color": "black", "lw": 2} if rule == "adaptive" else {}
             label = rule if rule == "adaptive" else f"k = {rule}"
-            plot.semilogy(*zip(*row["history"], strict=True), label=label, **style)
+            cycles = [cycle for cycle, _ in row["history"]]
+            plot.semilogy(cycles, [value for _, value in row["history"]], label=label, **style)
         plot.axhline(goals[name].target, color="grey", ls=":")
         plot.set(title=name, xlabel="state and adjoint cycles", ylabel=goals[name].name)
     for empty in axes[len(table) :]:

@@ -72,6 +72,12 @@ def test_a_rule_that_ends_before_it_is_accurate():
         assert row["of_best"] is None and row["of_10"] is None
 
 
+def test_coarse_steps_that_are_too_long_are_a_status():
+    row = run("--problems van-der-pol-64 --rules 2 --coarsening 8")["van-der-pol-64"]["2"]
+    assert row["status"] == "not finite"
+    assert row["cycles"] == 0 and row["of_best"] is None
+
+
 def test_best_rule_and_the_recipe():
     found = {
         "1": {"status": "line search failed", "cycles": 8},
