@@ -55,7 +55,7 @@ test-mpi: .venv-petsc/test.stamp
 # The newest numpy, and proof that one process needs no MPI.
 test-numpy: .venv/test.stamp
 	@$(SETUP) without-mpi
-	.venv/bin/python $(PYTEST) -m "not petsc"
+	.venv/bin/python $(PYTEST) -m "not petsc and not slow"
 
 docs: .venv/test.stamp
 	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html

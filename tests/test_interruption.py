@@ -82,6 +82,7 @@ def test_a_signal_to_one_rank_saves_and_ends_all(tmp_path, whole, number, rank):
     check_resumed(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_kill_at_random_moments(tmp_path, whole):
     """Each time a little further; the run goes on from the last file, and ends where it does."""
     random = np.random.default_rng(0)

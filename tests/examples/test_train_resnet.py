@@ -141,6 +141,7 @@ def test_files_that_are_written(options, tmp_path, monkeypatch, capsys):
     assert "state solved exactly" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_shot_keeps_up_with_the_sequential_method():
     """After 100 updates, N = 64, the median ratio of the objectives over three seeds is <= 1.1."""
     ratios = []
