@@ -30,6 +30,7 @@ from arguments import (
     most_cycles,
     run,
     solver_options,
+    word_of,
 )
 
 import pint
@@ -114,7 +115,7 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
         "objective": result.objective,
         "gradient_norm": result.gradient_norm,
         "iterations": result.iterations,
-        "status": result.status.name.lower().replace("_", " "),
+        "status": word_of(result.status),
         "control": rate.tolist(),
         "state_steps": last.state_steps,
         "adjoint_steps": last.adjoint_steps,

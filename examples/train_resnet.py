@@ -36,6 +36,7 @@ from arguments import (
     number,
     run,
     solver_options,
+    word_of,
 )
 
 import pint
@@ -359,7 +360,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "train_accuracy": train_accuracy,
         "validation_accuracy": validation_accuracy,
         "iterations": result.iterations,
-        "status": result.status.name.lower().replace("_", " "),
+        "status": word_of(result.status),
         "seconds": result.history[-1].seconds,
     }
     if setup.functional.comm.rank == 0:

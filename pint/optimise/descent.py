@@ -224,7 +224,8 @@ def _result(run: Run, start: Control, status: Status) -> Result:
     """Return the result, evaluated with exact state and adjoint. Collective."""
     point = run.point
     with np.errstate(over="ignore", invalid="ignore"):
-        point.solve_exactly()
+        if status is not Status.CONVERGED:  # which has been confirmed by exact solves
+            point.solve_exactly()
         if not math.isfinite(point.value.objective + point.gradient_norm):
             # Inexact states were finite where the exact ones are not.
             status = Status.NOT_FINITE
