@@ -28,10 +28,19 @@ class TimeStepper(ABC):
         Otherwise one step is made a call, and these are one state, one block, and floats.
     initial_state : array_like
         y_0, where it does not depend on theta.
+    kept_shape : tuple of int or None
+        Shape of the float64 array that one step can keep for its transposes in ``s.kept``.
     """
 
     batched: bool = False
     initial_state: Any
+    kept_shape: tuple[int, ...] | None = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Let a class that defines `step` anew inherit no `step_into` of the step before it."""
+        super().__init_subclass__(**keywords)
+        if "step" in vars(cls) and "step_into" not in vars(cls):
+            cls.step_into = TimeStepper.step_into  # type: ignore[method-assign]
 
     @property
     def space(self) -> StateSpace:
@@ -57,6 +66,13 @@ class TimeStepper(ABC):
             Something near the result, for iterative solvers.
         """
 
+    def step_into(self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields) -> None:
+        """Write the result of `step` to `out`, which overlaps no argument, in place.
+
+        To be defined, beside `step`, where that saves a copy.
+        """
+        out[...] = checked(self.step(s, y, u, theta), out, self, "step")
+
     def initial(self, theta: Fields) -> Any:
         """Return y_0(theta); by default `initial_state`, as an array if it is a list or number."""
         state = self.initial_state
@@ -69,6 +85,15 @@ class TimeStepper(ABC):
 
 class Adjoint(ABC):
     """Transposes of the derivatives of one `TimeStepper`; batched like it."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Let a class with new transposes inherit no combinations of those before them."""
+        super().__init_subclass__(**keywords)
+        new = vars(cls)
+        if "step" in new and "step_into" not in new:
+            cls.step_into = Adjoint.step_into  # type: ignore[method-assign]
+        if ("step" in new or "control_derivative" in new) and "step_with_derivative" not in new:
+            cls.step_with_derivative = Adjoint.step_with_derivative  # type: ignore[method-assign]
 
     @abstractmethod
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
@@ -86,6 +111,20 @@ class Adjoint(ABC):
         For a batch the first has a leading axis of length B, the second is the sum over the
         batch. A field left out has derivative zero.
         """
+
+    def step_into(self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> None:
+        """Write the result of `step` to `out`, which overlaps no argument, in place."""
+        out[...] = checked(self.step(s, y, u, theta, lam), out, self, "step")
+
+    def step_with_derivative(
+        self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        """Do as `step_into`, and return what `control_derivative` returns.
+
+        To be defined where both have much in common.
+        """
+        self.step_into(out, s, y, u, theta, lam)
+        return self.control_derivative(s, y, u, theta, lam)
 
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing depends on theta."""
@@ -154,6 +193,16 @@ class Regulariser(ABC):
     @abstractmethod
     def derivative(self, control: Control) -> Control:
         """Return dR as a dual vector (no Riesz map). Collective."""
+
+
+def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
+    """Return a user's result if it has the shape of `expected`, or raise ValueError."""
+    if getattr(result, "shape", ()) != expected.shape:
+        raise ValueError(
+            f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
+            f"got {getattr(result, 'shape', type(result).__name__)}."
+        )
+    return result
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from pint.comm import ends_all_ranks, reduce
 from pint.controls import Control
 from pint.errors import NotFiniteError
-from pint.interface import Fields, Problem
+from pint.interface import Problem, checked
+from pint.kept import Kept
 from pint.mgrit import MGRIT, Accuracy, Convergence, Guess
 from pint.space import Block
-from pint.sweep import AdjointSweep, StateSweep, checked, finest_steps
+from pint.sweep import AdjointSweep, StateSweep, add, derivative_targets, finest_steps
 from pint.timing import Phases, in_phase
 
 
@@ -40,12 +41,14 @@ class Value:
 class State:
     """A state trajectory, the control it was computed for, and how well.
 
-    ``trajectory`` holds this rank's points in row 1 on and the point before them in row 0.
+    ``trajectory`` holds this rank's points in row 1 on and the point before them in row 0;
+    ``tau`` is the right-hand side of level 1 that a lagged solve has left.
     """
 
     trajectory: Block
     control: Control | None = None
     convergence: Convergence | None = None
+    tau: Block | None = None
 
     @property
     def solved_control(self) -> Control:
@@ -61,13 +64,18 @@ class AdjointState:
 
     Row j of ``trajectory`` is point ``grid.last - j``. ``explicit`` is the derivative of the cost
     with respect to the control at fixed states, this rank's part; ``sources`` the derivative with
-    respect to the states, by row.
+    respect to the states, by row. ``derivative`` is the cost's whole derivative, this rank's part,
+    to which the steps from ``rows`` of the states have not contributed yet. ``tau`` is the
+    right-hand side of level 1 that a lagged solve has left.
     """
 
     trajectory: Block
     explicit: Control | None = None
     sources: Block | None = None
     convergence: Convergence | None = None
+    derivative: Control | None = None
+    rows: range = range(0)
+    tau: Block | None = None
 
 
 class ReducedFunctional:
@@ -88,6 +96,11 @@ class ReducedFunctional:
         Of `pint.mgrit.MGRIT`.
     guess : 'zero', 'constant', 'coarse' or 'nested'
         First guess of the first state and the first adjoint solve.
+    kept_bytes : float
+        Most memory a rank spends on what steps keep for their transposes; see
+        `TimeStepper.kept_shape`.
+    chunk_bytes : int, optional
+        States of so many bytes are advanced together; by default half of a core's L2 cache.
 
     Attributes
     ----------
@@ -113,12 +126,16 @@ class ReducedFunctional:
         c_weight: float = 1.0,
         cycle: Literal["V", "F"] = "V",
         guess: Guess = "nested",
+        kept_bytes: float = 2**31,
+        chunk_bytes: int | None = None,
     ) -> None:
         if guess not in ("zero", "constant", "coarse", "nested"):
             raise ValueError(
                 "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
                 f"got {guess!r}."
             )
+        if not kept_bytes >= 0:
+            raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")
         problem = problem.space.adapt(problem)
         # Every rank looks at the initial state, so that a wrong one is an error on all of them.
         with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
@@ -143,9 +160,12 @@ class ReducedFunctional:
                 c_weight=c_weight,
                 cycle=cycle,
                 phases=self.phases,
+                chunk_bytes=chunk_bytes,
             )
             for reverse in (False, True)
         )
+        self.kept = Kept(problem.grid, problem.stepper.kept_shape, kept_bytes)
+        self._chunk = self.state_solver.levels[0].chunk
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
         self._vector: np.ndarray | None = None
@@ -198,7 +218,11 @@ class ReducedFunctional:
     def copy_guess(self, source: State, target: State) -> None:
         """Make `target` start from `source`, in place; the solution itself is not copied."""
         self.state_solver.copy_guess(source.trajectory, target.trajectory)
+        if source.tau is not None:
+            target.tau = self.state_solver.allocate_tau() if target.tau is None else target.tau
+            target.tau[...] = source.tau
         target.control, target.convergence = source.control, source.convergence
+        self._forget(target)
 
     @ends_all_ranks
     def state_cycles(
@@ -213,15 +237,40 @@ class ReducedFunctional:
         self._set_initial(state, control)
         if state.control is None:
             self.state_solver.set_guess(sweep, state.trajectory, self.guess)
+        self.kept.owner = None
         state.convergence = self.state_solver.solve(
-            sweep, state.trajectory, accuracy, relaxed=relaxed
+            sweep, state.trajectory, accuracy, relaxed=relaxed, last=sweep.keeping(self.kept)
         )
+        if not state.convergence.converged:
+            self._remember(state, complete=False)
+        elif not state.convergence.residuals:
+            self._remember(state, complete=True)
+        state.control = control
+
+    @ends_all_ranks
+    def lagged_state_cycles(self, state: State, control: Control, cycles: int = 1) -> None:
+        """Solve the state equation for `control`, in place, by cycles that start on level 1.
+
+        Their first coarse equation is that of the control before, but for its steps; see
+        `MGRIT.lagged_solve`. With F-relaxation each step of level 0 is made once a cycle.
+        """
+        sweep = StateSweep(self.problem, control)
+        self._set_initial(state, control)
+        if state.tau is None:
+            state.tau = self.state_solver.allocate_tau()
+        self.kept.owner = None
+        last = sweep.keeping(self.kept)
+        state.convergence = self.state_solver.lagged_solve(
+            sweep, state.trajectory, state.tau, cycles, last=last
+        )
+        self._remember(state, complete=True)
         state.control = control
 
     @ends_all_ranks
     def relax_state(self, state: State, control: Control) -> None:
         """Compute the F-points for `control` from the C-points at hand, in place."""
         self._set_initial(state, control)
+        self._forget(state)
         self.state_solver.relax(StateSweep(self.problem, control), state.trajectory)
         state.control = control
 
@@ -229,9 +278,23 @@ class ReducedFunctional:
     def propagate(self, state: State, control: Control) -> None:
         """Solve the state equation for `control` exactly, step after step, in place."""
         self._set_initial(state, control)
-        sweep = StateSweep(self.problem, control)
+        sweep = StateSweep(self.problem, control).keeping(self.kept)
+        self.kept.owner = None
         state.convergence = self.state_solver.march(sweep, state.trajectory)
+        self._remember(state, complete=True)
         state.control = control
+
+    def _forget(self, state: State) -> None:
+        """Take note that `state` changes, so that what its steps have kept is out of date."""
+        if self.kept.owner is state:
+            self.kept.owner = None
+
+    def _remember(self, state: State, complete: bool) -> None:
+        """Take note that the steps to `state` were the last that have kept anything."""
+        self.kept.owner, self.kept.complete = state, complete
+
+    def _kept_of(self, state: State) -> Kept | None:
+        return self.kept if self.kept.owner is state else None
 
     def _set_initial(self, state: State, control: Control) -> None:
         if self.comm.rank == 0:
@@ -252,7 +315,7 @@ class ReducedFunctional:
         problem, control = self.problem, state.solved_control
         theta, local = control.shared, 0.0
         if problem.objective.has_step_cost:
-            for rows, after, s, u in finest_steps(problem, control):
+            for rows, after, s, u in finest_steps(problem, control, self._chunk):
                 y0, y1 = state.trajectory[rows], state.trajectory[after]
                 costs = problem.objective.step_cost(s, y0, y1, u, theta)
                 if problem.stepper.batched:
@@ -272,29 +335,77 @@ class ReducedFunctional:
         `relaxed` says that the F-points belong to this state already, after `relax_adjoint` or
         a solve at the same state: the first F-relaxation is then left out.
         """
-        sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
+        sweep = self._adjoint_sweep(state)
         first = adjoint.explicit is None
         if not relaxed:
             self._linearise_cost(adjoint, state)
         if first:
             self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sources)
+        last = self._gathering(sweep, adjoint)
         adjoint.convergence = self.adjoint_solver.solve(
-            sweep, adjoint.trajectory, accuracy, adjoint.sources, relaxed
+            sweep, adjoint.trajectory, accuracy, adjoint.sources, relaxed, last
         )
+        if adjoint.convergence.converged:
+            adjoint.rows = self._rows(gathered=not adjoint.convergence.residuals)
+        else:
+            adjoint.rows = self._rows_to_c_points()
+
+    @ends_all_ranks
+    def lagged_adjoint_cycles(self, adjoint: AdjointState, state: State, cycles: int = 1) -> None:
+        """Solve the adjoint equation at a solved state, in place; see `lagged_state_cycles`."""
+        sweep, solver = self._adjoint_sweep(state), self.adjoint_solver
+        if adjoint.tau is None:
+            adjoint.tau = solver.allocate_tau()
+        elif adjoint.sources is not None:
+            solver.add_sums(adjoint.tau, adjoint.sources, -1.0)
+        self._linearise_cost(adjoint, state)
+        if adjoint.sources is not None:
+            solver.add_sums(adjoint.tau, adjoint.sources)
+        last = self._gathering(sweep, adjoint)
+        adjoint.convergence = solver.lagged_solve(
+            sweep, adjoint.trajectory, adjoint.tau, cycles, adjoint.sources, last
+        )
+        adjoint.rows = range(0)
 
     @ends_all_ranks
     def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Compute the F-points at a solved state from the C-points at hand, in place."""
-        sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
+        sweep = self._adjoint_sweep(state)
         self._linearise_cost(adjoint, state)
-        self.adjoint_solver.relax(sweep, adjoint.trajectory, adjoint.sources)
+        last = self._gathering(sweep, adjoint)
+        self.adjoint_solver.relax(last, adjoint.trajectory, adjoint.sources)
+        adjoint.rows = self._rows_to_c_points()
 
     @ends_all_ranks
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
-        sweep = AdjointSweep(self.problem, state.solved_control, state.trajectory)
+        sweep = self._adjoint_sweep(state)
         self._linearise_cost(adjoint, state)
-        adjoint.convergence = self.adjoint_solver.march(sweep, adjoint.trajectory, adjoint.sources)
+        last = self._gathering(sweep, adjoint)
+        adjoint.convergence = self.adjoint_solver.march(last, adjoint.trajectory, adjoint.sources)
+        adjoint.rows = range(0)
+
+    def _adjoint_sweep(self, state: State) -> AdjointSweep:
+        return AdjointSweep(
+            self.problem, state.solved_control, state.trajectory, self._kept_of(state)
+        )
+
+    def _gathering(self, sweep: AdjointSweep, adjoint: AdjointState) -> AdjointSweep:
+        """Return the sweep that also forms the derivative, which begins with the explicit one."""
+        adjoint.derivative = Control(self.problem.controls, _explicit_of(adjoint).vector.copy())
+        return sweep.with_derivative(adjoint.derivative)
+
+    def _rows(self, gathered: bool) -> range:
+        return range(0) if gathered else range(self.problem.grid.local_steps)
+
+    def _rows_to_c_points(self) -> range:
+        """Return the rows where the adjoint steps end at C-points; F-relaxation omits these."""
+        grid = self.problem.grid
+        if grid.levels == 1:
+            return range(0)
+        factor = grid.coarsening[0]
+        # The adjoint counts from the end; points before its last C-point are F-points.
+        return range((grid.steps - grid.first) % factor, grid.local_steps, factor)
 
     @ends_all_ranks
     @in_phase("relaxation")
@@ -304,10 +415,14 @@ class ReducedFunctional:
         Added to the objective it removes the first-order effect of the state's error: what
         remains is of the order of the product of the errors of state and adjoint.
         """
-        sweep = StateSweep(self.problem, state.solved_control)
+        kept = self._kept_of(state)
+        sweep = StateSweep(self.problem, state.solved_control, kept)
         backwards, local = adjoint.trajectory[::-1], 0.0
         for rows, residual in self.state_solver.residual(sweep, state.trajectory):
-            local += float((backwards[rows] * residual).sum())
+            residual *= backwards[rows]
+            local += float(residual.sum())
+        if kept is not None:
+            kept.complete = True
         with self.phases("communication"):
             in_time = reduce(self.comm, local)
             return float(reduce(self.problem.space.comm, in_time)[0])
@@ -318,41 +433,41 @@ class ReducedFunctional:
         problem, control = self.problem, state.solved_control
         grid, objective, theta = problem.grid, problem.objective, control.shared
         explicit, sources = problem.controls.zeros(), None
+        targets = derivative_targets(explicit)
         at_end = problem.space.allocate(1)
         scale = 1.0
         if objective.has_outer:
             scale = float(objective.outer_derivative(self._summed_cost(state)))
         if objective.has_step_cost:
-            sources = self.adjoint_solver.allocate()
-            by_step = sources[1:][::-1]  # row i: the state at the beginning of step i
-            ends = problem.space.allocate(grid.local_steps)
-            for rows, after, s, u in finest_steps(problem, control):
+            sources = adjoint.sources
+            if sources is None:
+                sources = self.adjoint_solver.allocate()
+            sources[...] = 0.0
+            by_point = sources[::-1]  # row j is point ``grid.first + j``
+            for rows, after, s, u in finest_steps(problem, control, self._chunk):
                 y0, y1 = state.trajectory[rows], state.trajectory[after]
                 dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
                 checked(dy0, y0, objective, "step_cost_derivative")
                 checked(dy1, y1, objective, "step_cost_derivative")
-                by_step[rows] += scale * dy0
-                ends[rows] = scale * dy1
-                _accumulate(explicit, rows, du, scale, objective)
-                _accumulate(explicit, None, dtheta, scale, objective)
-            by_step[1:] += ends[:-1]
-            at_end[...] = self._shift_right(ends, by_step)
+                by_point[rows] += scale * dy0
+                by_point[after] += scale * dy1
+                add(targets, rows, du, dtheta, objective, scale)
+            at_end[...] = self._shift_right(sources)
         if self.comm.rank == grid.last_rank:
             dy, dtheta = objective.terminal_derivative(state.trajectory[-1], theta)
             checked(dy, state.trajectory[-1], objective, "terminal_derivative")
             adjoint.trajectory[0] = at_end[0] + scale * dy
-            _accumulate(explicit, None, dtheta, scale, objective)
+            add(targets, ..., {}, dtheta, objective, scale)
         adjoint.explicit, adjoint.sources = explicit, sources
 
-    def _shift_right(self, ends: Block, by_step: Block) -> Block:
-        """Hand the last row of `ends` to the next rank, which adds it to its first of `by_step`.
+    def _shift_right(self, sources: Block) -> Block:
+        """Hand the source at this rank's last point to the next rank, whose part begins there.
 
-        Returns that last row.
+        Returns it.
         """
         layout, space = self.problem.grid.layouts()[0], self.problem.space
         last = space.allocate(1)
-        if len(ends):
-            last[...] = ends[-1:]
+        last[...] = sources[:1]  # in reversed time row 0 is the rank's last point
         if not layout.active:
             return last
         request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
@@ -360,7 +475,7 @@ class ReducedFunctional:
             received = space.allocate(1)
             with self.phases("communication"):
                 self.comm.Irecv(received, source=layout.left).Wait()
-            by_step[:1] += received
+            sources[-1:] += received
         if request is not None:
             with self.phases("communication"):
                 request.Wait()
@@ -371,17 +486,22 @@ class ReducedFunctional:
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
         """Return dJ from a solved state and adjoint: all steps, and no cycle more."""
         problem, control, theta = self.problem, state.solved_control, state.solved_control.shared
-        derivative = Control(problem.controls, _explicit_of(adjoint).vector.copy())
+        derivative = adjoint.derivative
+        if derivative is None:
+            raise ValueError("the adjoint has not been solved: call `adjoint_cycles` first.")
+        targets, chunk = derivative_targets(derivative), self._chunk
+        kept = self._kept_of(state)
         by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
-        for rows, _, s, u in finest_steps(problem, control):
+        for rows, _, s, u in finest_steps(problem, control, chunk, adjoint.rows, kept):
             du, dtheta = problem.adjoint.control_derivative(
                 s, state.trajectory[rows], u, theta, by_step[rows]
             )
-            _accumulate(derivative, rows, du, 1.0, problem.adjoint)
-            _accumulate(derivative, None, dtheta, 1.0, problem.adjoint)
+            add(targets, rows, du, dtheta, problem.adjoint)
+        adjoint.rows = range(0)
+        derivative = Control(problem.controls, derivative.vector.copy())
         if self.comm.rank == problem.grid.first_step_rank:
             dtheta = problem.adjoint.initial_derivative(theta, adjoint.trajectory[-1])
-            _accumulate(derivative, None, dtheta, 1.0, problem.adjoint)
+            add(derivative_targets(derivative), ..., {}, dtheta, problem.adjoint)
         with self.phases("communication"):
             problem.controls.sum_shared(derivative)
         for regulariser in problem.regularisers:
@@ -411,21 +531,3 @@ def _explicit_of(adjoint: AdjointState) -> Control:
     if adjoint.explicit is None:
         raise ValueError("the adjoint has not been solved: call `adjoint_cycles` first.")
     return adjoint.explicit
-
-
-def _accumulate(target: Control, rows: Any, values: Fields, scale: float, owner: object) -> None:
-    """Add a user's derivatives to `target`: blocks of the steps `rows`, or shared (None)."""
-    fields = target.space.shared_fields if rows is None else target.space.time_fields
-    for name, value in values.items():
-        if name not in fields:
-            kind = "shared" if rows is None else "time-dependent"
-            raise ValueError(
-                f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no {kind} "
-                f"field; these are {list(fields)}."
-            )
-        place = target[name] if rows is None else target[name][rows]
-        checked(value, place, owner, f"derivative[{name!r}]")
-        if rows is None:
-            place += scale * value
-        else:
-            target[name][rows] += scale * value

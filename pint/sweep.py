@@ -1,50 +1,90 @@
 """The state and the adjoint equation as one-step recursions that the solver can run.
 
 A `StateSweep` binds a problem to a control; an `AdjointSweep` also to a state trajectory. Both are
-propagators: they answer `apply` for steps of any level, counted in their direction of time.
+propagators: they make steps of any level, counted in their direction of time.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
-from pint.interface import Problem
-from pint.mgrit.hierarchy import CHUNK_BYTES
+from pint.interface import Fields, Problem, checked
+from pint.kept import Kept
+from pint.mgrit.hierarchy import Propagator
 from pint.space import Block
 from pint.timegrid import Steps
 
+Derivatives = dict[str, np.ndarray]
+"""Views of a control's fields, which derivatives are added to."""
 
-class StateSweep:
-    """``Y[n+1] = Phi_n(Y[n], u_n, theta)``, forward in time. Making one is collective."""
 
-    def __init__(self, problem: Problem, control: Control) -> None:
+class StateSweep(Propagator):
+    """``Y[n+1] = Phi_n(Y[n], u_n, theta)``, forward in time. Making one is collective.
+
+    Parameters
+    ----------
+    problem : Problem
+    control : Control
+    kept : Kept, optional
+        Where the steps of level 0 keep what their transposes need.
+    """
+
+    def __init__(self, problem: Problem, control: Control, kept: Kept | None = None) -> None:
         self.problem = problem
         self.theta = control.shared
         self.u = control.space.restrict(control)
         self.layouts = problem.grid.layouts()
         self.steppers = coarsened(problem.stepper, problem.grid.levels)
+        self.kept = kept
 
-    def apply(self, level: int, steps: range, states: Block) -> Block:
-        """Return Phi for `steps` of `level` from their initial `states`."""
-        stride, first = self.layouts[level].stride, self.layouts[level].first
+    def keeping(self, kept: Kept) -> StateSweep:
+        """Return the same sweep whose steps of level 0 fill `kept`. Not collective."""
+        sweep = copy.copy(self)
+        sweep.kept = kept
+        return sweep
+
+    def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+        if not self.problem.stepper.batched:
+            self._loop(level, steps, states, out)
+            return
+        layout = self.layouts[level]
+        stride, first = layout.stride, layout.first
         starts = range(steps.start * stride, steps.stop * stride, steps.step * stride)
         local = slice(steps.start - first, steps.stop - first, steps.step)
         u = {name: blocks[local] for name, blocks in self.u[level].items()}
-        stepper, grid, space = self.steppers[level], self.problem.grid, self.problem.space
-        if stepper.batched:
-            s = grid.batch(level, starts, len(space.shape))
-            return checked(stepper.step(s, states, u, self.theta), states, stepper, "step")
-        new = space.allocate(len(steps))
-        for j, start in enumerate(starts):
-            block = {name: blocks[j] for name, blocks in u.items()}
-            y = stepper.step(grid.single(level, start), states[j], block, self.theta)
-            new[j] = checked(y, states[j], stepper, "step")
-        return new
+        kept = None if self.kept is None or level > 0 else self.kept.rows(local)
+        s = self.problem.grid.batch(level, starts, len(self.problem.space.shape))
+        if kept is not None:
+            s = s._replace(kept=kept)
+        self.steppers[level].step_into(out, s, states, u, self.theta)
+
+    def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
+        self._loop(level, steps, trajectory[:-1], trajectory[1:], rhs)
+
+    def _loop(
+        self, level: int, steps: range, states: Block, out: Block, rhs: Block | None = None
+    ) -> None:
+        """Make the steps one by one; each result is complete when the next step begins."""
+        problem, theta, first = self.problem, self.theta, self.layouts[level].first
+        step, alone = self.steppers[level].step_into, one_by_one(problem)
+        local = slice(steps.start - first, steps.stop - first, steps.step)
+        kept = None if level > 0 or self.kept is None else self.kept
+        all_s = single_steps(problem, level, steps, kept, local)
+        blocks = single_blocks(self.u[level], local, alone)
+        sources = repeat(None) if rhs is None else alone(rhs[1:])
+        for s, u, y, new, source in zip(all_s, blocks, alone(states), alone(out), sources):  # noqa: B905  (some are endless)
+            step(new, s, y, u, theta)
+            if source is not None:
+                new += source
 
 
-class AdjointSweep:
+class AdjointSweep(Propagator):
     """``lam[n] = (dPhi_n/dy)^T lam[n+1] + source[n]``, backward in time; linear.
 
     Step k of the sweep goes from reversed point k to k + 1. On every level it is the transpose
@@ -57,76 +97,210 @@ class AdjointSweep:
     control : Control
     trajectory : Block
         The states: row j is point ``grid.first + j``.
+    kept : Kept, optional
+        What the steps to these states have kept.
     """
 
-    def __init__(self, problem: Problem, control: Control, trajectory: Block) -> None:
+    def __init__(
+        self, problem: Problem, control: Control, trajectory: Block, kept: Kept | None = None
+    ) -> None:
         self.problem = problem
         self.theta = control.shared
         self.u = control.space.restrict(control, reverse=True)
         self.trajectory = trajectory
         self.layouts = problem.grid.layouts(reverse=True)
         self.adjoints = coarsened(problem.adjoint, problem.grid.levels)
+        self.kept = kept
+        self.derivative: Control | None = None
+        self._targets: tuple[Derivatives, Derivatives]
 
-    def apply(self, level: int, steps: range, states: Block) -> Block:
-        """Return the transposed steps of `level` applied to the adjoints `states`."""
-        grid, space = self.problem.grid, self.problem.space
-        stride, first = self.layouts[level].stride, self.layouts[level].first
-        last_point = grid.steps - stride
+    def with_derivative(self, derivative: Control) -> AdjointSweep:
+        """Return the same sweep that adds what its steps of level 0 contribute to `derivative`.
+
+        That of a time-dependent field is added to the block of the step, that of a shared one to
+        this rank's part of the sum. Not collective.
+        """
+        sweep = copy.copy(self)
+        sweep.derivative = derivative
+        sweep._targets = derivative_targets(derivative)
+        return sweep
+
+    def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+        if not self.problem.stepper.batched:
+            self._loop(level, steps, states, out)
+            return
+        grid, (starts, rows, local) = self.problem.grid, self._places(level, steps)
+        u = {name: blocks[local] for name, blocks in self.u[level].items()}
+        kept = None if level > 0 or self.kept is None else self.kept.known_rows(rows)
+        s = grid.batch(level, starts, len(self.problem.space.shape))
+        if kept is not None:
+            s = s._replace(kept=kept)
+        arguments = (out, s, self.trajectory[rows], u, self.theta, states)
+        if level > 0 or self.derivative is None:
+            self.adjoints[level].step_into(*arguments)
+            return
+        du, dtheta = self.adjoints[0].step_with_derivative(*arguments)
+        add(self._targets, rows, du, dtheta, self.problem.adjoint)
+
+    def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
+        self._loop(level, steps, trajectory[:-1], trajectory[1:], rhs)
+
+    def _loop(
+        self, level: int, steps: range, states: Block, out: Block, rhs: Block | None = None
+    ) -> None:
+        """Make the steps one by one; each result is complete when the next step begins."""
+        problem, theta, alone = self.problem, self.theta, one_by_one(self.problem)
+        _, rows, local = self._places(level, steps)
+        kept = None if level > 0 or self.kept is None else self.kept
+        with_derivative = level == 0 and self.derivative is not None
+        adjoint = self.adjoints[level]
+        step = adjoint.step_with_derivative if with_derivative else adjoint.step_into
+        all_s = single_steps(problem, level, steps, kept, rows, reverse=True)
+        blocks = single_blocks(self.u[level], local, alone)
+        sources = repeat(None) if rhs is None else alone(rhs[1:])
+        y = alone(self.trajectory[rows])
+        row, stride = rows.start, rows.step
+        for s, u, at, lam, new, source in zip(  # noqa: B905  (some are endless)
+            all_s, blocks, y, alone(states), alone(out), sources
+        ):
+            derivative = step(new, s, at, u, theta, lam)
+            if derivative is not None:
+                here = slice(row, row + 1) if problem.stepper.batched else row
+                add(self._targets, here, *derivative, problem.adjoint)
+            if source is not None:
+                new += source
+            row += stride
+
+    def _places(self, level: int, steps: range) -> tuple[range, slice, slice]:
+        """Return the finest points where steps begin in time, their rows, and those of u."""
+        grid, layout = self.problem.grid, self.layouts[level]
+        stride, last_point = layout.stride, grid.steps - layout.stride
         starts = range(
             last_point - steps.start * stride,
             last_point - steps.stop * stride,
             -steps.step * stride,
         )
-        local = slice(steps.start - first, steps.stop - first, steps.step)
-        u = {name: blocks[local] for name, blocks in self.u[level].items()}
-        y = self.trajectory[descending(starts, grid.first)]
-        adjoint = self.adjoints[level]
-        if self.problem.stepper.batched:
-            s = grid.batch(level, starts, len(space.shape))
-            return checked(adjoint.step(s, y, u, self.theta, states), states, adjoint, "step")
-        new = space.allocate(len(steps))
-        for j, start in enumerate(starts):
-            block = {name: blocks[j] for name, blocks in u.items()}
-            s = grid.single(level, start)
-            lam = adjoint.step(s, y[j], block, self.theta, states[j])
-            new[j] = checked(lam, states[j], adjoint, "step")
-        return new
+        local = slice(steps.start - layout.first, steps.stop - layout.first, steps.step)
+        return starts, descending(starts, grid.first), local
 
 
-def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
-    """Return a user's result if it has the shape of `expected`, or raise ValueError."""
-    if getattr(result, "shape", ()) != expected.shape:
-        raise ValueError(
-            f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
-            f"got {getattr(result, 'shape', type(result).__name__)}."
-        )
-    return result
+def one_by_one(problem: Problem) -> Any:
+    """Return a function that gives the rows of a block one by one, as batches of one if batched."""
+    return (lambda block: block[:, None]) if problem.stepper.batched else (lambda block: block)
+
+
+def single_steps(
+    problem: Problem,
+    level: int,
+    steps: range,
+    kept: Kept | None,
+    rows: slice,
+    reverse: bool = False,
+) -> Iterator[Steps]:
+    """Yield steps of a level one by one; with places in `kept` for the `rows` of level 0."""
+    grid, stride, batched = problem.grid, problem.grid.strides[level], problem.stepper.batched
+    last = grid.steps - stride
+    dimensions = len(problem.space.shape)
+    for begin in range(0, len(steps), STEPS_AT_ONCE):
+        some = steps[begin : begin + STEPS_AT_ONCE]
+        index = np.arange(some.start, some.stop, some.step) * stride
+        if reverse:
+            index = last - index
+        t0, t1 = grid.t[index], grid.t[index + stride]
+        places: Any = repeat(None)
+        if kept is not None:
+            first = rows.start + begin * (rows.step or 1)
+            places = kept.one_by_one(first, rows.step or 1, len(some), known=reverse)
+        if batched:
+            shape = (-1, 1) + (1,) * dimensions
+            parts: Any = zip(index[:, None], t0.reshape(shape), t1.reshape(shape), strict=True)
+            for (i, a, b), place in zip(parts, places):  # noqa: B905
+                yield Steps(i, a, b, level, place)
+        else:
+            parts = zip(index.tolist(), t0.tolist(), t1.tolist(), strict=True)
+            for (i, a, b), place in zip(parts, places):  # noqa: B905
+                yield Steps(i, a, b, level, None if place is None else place[0])
+
+
+STEPS_AT_ONCE = 1024
+
+
+def single_blocks(u: dict[str, np.ndarray], rows: slice, alone: Any) -> Iterator[Fields]:
+    """Yield the control blocks of `rows` one by one."""
+    if not u:
+        return repeat({})
+    names = tuple(u)
+    blocks = (alone(values[rows]) for values in u.values())
+    return (dict(zip(names, some, strict=True)) for some in zip(*blocks, strict=True))
+
+
+def derivative_targets(derivative: Control) -> tuple[Derivatives, Derivatives]:
+    """Return views of the time-dependent and of the shared fields of a derivative."""
+    space = derivative.space
+    return (
+        {name: derivative[name] for name in space.time_fields},
+        {name: derivative[name] for name in space.shared_fields},
+    )
+
+
+def add(
+    targets: tuple[Derivatives, Derivatives],
+    rows: Any,
+    du: Fields,
+    dtheta: Fields,
+    owner: object,
+    scale: float = 1.0,
+) -> None:
+    """Add a user's derivatives for the steps `rows` to views of a control, in place."""
+    for fields, place, values in zip(targets, (rows, ...), (du, dtheta), strict=True):
+        for name, value in values.items():
+            if name not in fields:
+                kind = "shared" if place is ... else "time-dependent"
+                raise ValueError(
+                    f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no "
+                    f"{kind} field; these are {list(fields)}."
+                )
+            array = fields[name]
+            checked(value, array[place], owner, "derivative")
+            array[place] += value if scale == 1.0 else scale * value
 
 
 def finest_steps(
-    problem: Problem, control: Control
+    problem: Problem,
+    control: Control,
+    chunk: int,
+    rows: range | None = None,
+    kept: Kept | None = None,
 ) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
-    """Yield this rank's steps of level 0, in batches if the stepper is batched.
+    """Yield this rank's steps of level 0, `chunk` at a time if the stepper is batched.
 
     Each item is (rows, rows after, steps, u): a state trajectory's rows at the beginnings and
-    at the ends of the steps, the steps, and their control blocks.
+    at the ends of the steps, the steps, and their control blocks. All steps, or an ascending
+    range of `rows`.
     """
-    grid, space, batched = problem.grid, problem.space, problem.stepper.batched
-    size = max(1, CHUNK_BYTES // max(1, space.state_bytes)) if batched else 1
-    fields = control.time
-    for start in range(0, grid.local_steps, size):
-        stop = min(start + size, grid.local_steps)
-        rows: Any = slice(start, stop) if batched else start
-        after: Any = slice(start + 1, stop + 1) if batched else start + 1
-        points = range(grid.first + start, grid.first + stop)
-        s = grid.batch(0, points, len(space.shape)) if batched else grid.single(0, points.start)
-        yield rows, after, s, {name: values[rows] for name, values in fields.items()}
+    grid, space, fields = problem.grid, problem.space, control.time
+    rows = range(grid.local_steps) if rows is None else rows
+    size = chunk if problem.stepper.batched else 1
+    for begin in range(0, len(rows), size):
+        some = rows[begin : begin + size]
+        here = slice(some.start, some.stop, some.step)
+        points = range(grid.first + some.start, grid.first + some.stop, some.step)
+        place = None if kept is None else kept.known_rows(here)
+        if problem.stepper.batched:
+            s = grid.batch(0, points, len(space.shape))._replace(kept=place)
+            after = slice(some.start + 1, some.stop + 1, some.step)
+            yield here, after, s, {name: values[here] for name, values in fields.items()}
+        else:
+            s = grid.single(0, points.start)
+            s = s._replace(kept=None if place is None else place[0])
+            row = some.start
+            yield row, row + 1, s, {name: values[row] for name, values in fields.items()}
 
 
 def descending(points: range, first: int) -> slice:
     """Return the rows of a descending range of points, row 0 being point `first`."""
     if not points:
-        return slice(0, 0)
+        return slice(0, 0, -1)
     stop = points[-1] - first - 1
     return slice(points[0] - first, stop if stop >= 0 else None, points.step)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pint.comm import SerialComm
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(NamedTuple):
     """One time step, or a batch of B steps, of one level.
 
     Attributes
@@ -24,12 +23,16 @@ class Steps:
         states.
     level : int
         Level, 0 is the finest.
+    kept : ndarray or None
+        Place for what a step keeps for its transposes, `TimeStepper.kept_shape` of it for each
+        step of a batch: a step fills it, the transposes read it, if it is there.
     """
 
-    index: Any
+    index: Any  # type: ignore[assignment]  # the name hides a method of tuples
     t0: Any
     t1: Any
     level: int = 0
+    kept: Any = None
 
     @property
     def dt(self) -> Any:

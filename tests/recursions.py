@@ -3,8 +3,10 @@
 import numpy as np
 from registry import amplification
 
+from pint.mgrit import Propagator
 
-class Recursion:
+
+class Recursion(Propagator):
     """``y[k+1] = factor_l[k] y[k] + forcing_l[k]`` on each level; any number of components."""
 
     def __init__(self, factors, forcings=None):
@@ -12,18 +14,18 @@ class Recursion:
         self.forcings = forcings or [np.zeros_like(factor) for factor in factors]
         self.calls = [0] * len(factors)
 
-    def apply(self, level, steps, states):
+    def apply(self, level, steps, states, out):
         self.calls[level] += 1
         k = list(steps)
-        assert states.shape == (len(k), 1)
-        return self.factors[level][k, None] * states + self.forcings[level][k, None]
+        assert states.shape == out.shape == (len(k), 1)
+        out[...] = self.factors[level][k, None] * states + self.forcings[level][k, None]
 
     def solution(self, initial, rhs=None):
         """Return the sequential solution on level 0; rhs by point, shape (N + 1, 1)."""
         y = np.empty((len(self.factors[0]) + 1, 1))
         y[0] = initial
         for k in range(len(y) - 1):
-            y[k + 1] = self.apply(0, range(k, k + 1), y[k : k + 1])[0]
+            self.apply(0, range(k, k + 1), y[k : k + 1], y[k + 1 : k + 2])
             if rhs is not None:
                 y[k + 1] += rhs[k + 1]
         return y

@@ -42,7 +42,8 @@ def test_state_steps(solved, level, every):
     stride = problem.grid.strides[level]
     steps = range(every - 1, problem.grid.steps // stride, every)
     y = np.random.default_rng(1).standard_normal((len(steps), 2))
-    new = StateSweep(problem, control).apply(level, steps, y)
+    new = np.empty_like(y)
+    StateSweep(problem, control).apply(level, steps, y, new)
     for j, k in enumerate(steps):
         expected = one_step(problem, problem.stepper.step, level, k * stride, control, y[j])
         np.testing.assert_allclose(new[j], expected, rtol=1e-14, atol=1e-14)
@@ -59,7 +60,8 @@ def test_adjoint_steps(solved, level, every):
     stride = problem.grid.strides[level]
     steps = range(every - 1, problem.grid.steps // stride, every)
     lam = np.random.default_rng(1).standard_normal((len(steps), 2))
-    new = AdjointSweep(problem, control, trajectory).apply(level, steps, lam)
+    new = np.empty_like(lam)
+    AdjointSweep(problem, control, trajectory).apply(level, steps, lam, new)
     for j, k in enumerate(steps):
         start = problem.grid.steps - (k + 1) * stride
         arguments = (level, start, control, trajectory[start], lam[j])
@@ -77,7 +79,7 @@ def test_states_are_not_changed(solved, sweep):
     )
     states = np.random.default_rng(1).standard_normal((5, 2))
     before, kept = states.copy(), trajectory.copy()
-    propagator.apply(1, range(5), states)
+    propagator.apply(1, range(5), states, np.empty_like(states))
     np.testing.assert_array_equal(states, before)
     np.testing.assert_array_equal(trajectory, kept)
 
@@ -103,5 +105,6 @@ def test_coarser_levels_use_the_coarsened_parts(solved):
         problem.grid, stepper, problem.adjoint, problem.objective, problem.controls
     )
     for level in range(3):
-        new = StateSweep(marked, control).apply(level, range(2), np.ones((2, 2)))
+        new = np.empty((2, 2))
+        StateSweep(marked, control).apply(level, range(2), np.ones((2, 2)), new)
         assert (new == level).all()

@@ -21,13 +21,24 @@ class Smoother:
     counts: tuple[int, ...]
     c_weight: float = 1.0
 
-    def relax(self, level: Level, relaxed: bool = False) -> None:
-        """Relax one level in place; `relaxed` says that its F-points are up to date. Collective."""
-        if not relaxed:
-            f_relaxation(level)
-        for _ in range(self.counts[level.layout.level]):
-            c_relaxation(level, self.c_weight)
-            f_relaxation(level)
+    def relax(
+        self,
+        level: Level,
+        relaxed: bool = False,
+        before_last: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Relax one level in place; `relaxed` says that its F-points are up to date. Collective.
+
+        `before_last` is called before the last F-relaxation.
+        """
+        count = self.counts[level.layout.level]
+        for index in range(count + 1):
+            if index > 0:
+                c_relaxation(level, self.c_weight)
+            if index == count:
+                before_last()
+            if index > 0 or not relaxed:
+                f_relaxation(level)
 
 
 def cycle(
@@ -70,12 +81,73 @@ def cycle(
         if len(levels) == 2:
             march(coarse)
         else:
-            cycle(levels[1:], smoother, f_cycle)
-            if f_cycle:
-                cycle(levels[1:], smoother, f_cycle=False)
-            f_relaxation(coarse)
+            _cycle_and_relax(levels[1:], smoother, f_cycle)
     # u_C += u^c - v, and v is u_C
     fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
+
+
+def lagged_cycle(
+    levels: list[Level],
+    smoother: Smoother,
+    f_cycle: bool,
+    tau: Block,
+    before_relaxation: Callable[[], None],
+) -> tuple[float, float]:
+    """Do one cycle that begins on level 1, in place; level 0 is left relaxed. Collective.
+
+    The coarse equation is solved with the `tau` of the cycle before, which is that of another
+    right-hand side or of other steps where these have changed since; then level 0 is relaxed,
+    once, and gives the new `tau`:
+
+        v_i = Phi_1(v_{i-1}) + tau_i,  tau_i <- Phi_0^m(v_{i-1}) - Phi_1(v_{i-1})
+
+    (the sums of the right-hand side over the interval within Phi_0^m). The sequential solution
+    is its fixed point. A `cycle` with the F-relaxation after it takes twice the steps of level 0.
+
+    Parameters
+    ----------
+    levels, smoother, f_cycle
+        As in `cycle`.
+    tau : Block
+        By row of ``levels[1]``, changed in place; zero if there was no cycle before.
+    before_relaxation : callable
+        Called before the last relaxation of level 0.
+
+    Returns
+    -------
+    tuple of float
+        This rank's parts of the squared norms of the residual and of the trajectory.
+    """
+    fine, coarse = levels[0], levels[1]
+    with coarse.work:
+        coarse.rhs[...] = tau
+        coarse.trajectory[0] = fine.trajectory[0]
+        if len(levels) == 2:
+            march(coarse)
+        else:
+            coarse.trajectory[1:] = fine.trajectory[as_slice(fine.c_rows)]
+            _cycle_and_relax(levels[1:], smoother, f_cycle)
+        fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
+    with fine.work:
+        smoother.relax(fine, before_last=before_relaxation)
+        squared_norms = _residual(fine, coarse)
+    with coarse.work:
+        if len(levels) == 2 and smoother.counts[0] == 0:
+            # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
+            tau[1:] += coarse.rhs[1:]
+            tau[1:] -= coarse.trajectory[1:]
+        else:
+            _coarse_right_hand_side(coarse)
+            tau[...] = coarse.rhs
+    return squared_norms
+
+
+def _cycle_and_relax(levels: list[Level], smoother: Smoother, f_cycle: bool) -> None:
+    """Do a cycle on coarse levels, and relax the finest of them, in place. Collective."""
+    cycle(levels, smoother, f_cycle)
+    if f_cycle:
+        cycle(levels, smoother, f_cycle=False)
+    f_relaxation(levels[0])
 
 
 def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
@@ -84,15 +156,10 @@ def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
     Returns this rank's |r_C|^2 and |u_C|^2 on level 0, zeros on the others.
     """
     squared_residual = squared_norm = 0.0
-    for chunk, stepped in c_point_steps(fine):
-        here = as_slice(chunk)
-        first = (chunk.start - fine.first_c_row) // chunk.step + 1
-        target = coarse.rhs[first : first + len(chunk)]
-        target[...] = stepped
-        if fine.rhs is not None:
-            target += fine.rhs[here]
+    for chunk, target in c_point_steps(fine, coarse.rhs[1:]):
         if fine.layout.level == 0:
-            squared_residual += fine.space.squared_norm(target - fine.trajectory[here])
+            difference = target - fine.trajectory[as_slice(chunk)]
+            squared_residual += fine.space.squared_norm(difference)
     coarse.trajectory[0] = fine.trajectory[0]
     coarse.trajectory[1:] = fine.trajectory[as_slice(fine.c_rows)]
     if fine.layout.level == 0:
@@ -100,20 +167,38 @@ def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
     return squared_residual, squared_norm
 
 
-def c_point_steps(level: Level) -> Iterator[tuple[range, Block]]:
-    """Yield rows of C-points, some at a time, and ``Phi(u_{C-1})``. Not collective."""
+def c_point_steps(level: Level, out: Block | None = None) -> Iterator[tuple[range, Block]]:
+    """Yield rows of C-points, some at a time, and ``Phi(u_{C-1}) + f_C``. Not collective.
+
+    The results are written to `out`, row by row of all C-points, or to blocks of their own.
+    """
+    done = 0
     for chunk in level.chunks(level.c_rows):
-        before = range(chunk.start - 1, chunk.stop - 1, chunk.step)
-        yield chunk, level.propagate(before, level.trajectory[as_slice(before)])
+        target = level.space.allocate(len(chunk)) if out is None else out[done:][: len(chunk)]
+        done += len(chunk)
+        level.propagate(range(chunk.start - 1, chunk.stop - 1, chunk.step), target)
+        if level.rhs is not None:
+            target += level.rhs[as_slice(chunk)]
+        yield chunk, target
 
 
 def _coarse_right_hand_side(coarse: Level) -> None:
     """Subtract ``Phi_{l+1}(v_{i-1})`` from ``r_C + v_i`` in `coarse.rhs`, in place. Collective."""
     arrival, departure = coarse.receive_from_left(), coarse.send_to_right()
-    coarse.wait(arrival)
+    # The first step waits for the left neighbour, the others need not.
+    others = range(0 if arrival is None else 1, coarse.layout.local_steps)
+    _subtract_steps(coarse, others)
+    if arrival is not None:
+        coarse.wait(arrival)
+        _subtract_steps(coarse, range(min(1, coarse.layout.local_steps)))
     coarse.wait(departure)
-    for chunk in coarse.chunks(range(coarse.layout.local_steps)):
-        stepped = coarse.propagate(chunk, coarse.trajectory[as_slice(chunk)])
+
+
+def _subtract_steps(coarse: Level, rows: range) -> None:
+    scratch = coarse.space.allocate(min(coarse.chunk, len(rows)))
+    for chunk in coarse.chunks(rows):
+        stepped = scratch[: len(chunk)]
+        coarse.propagate(chunk, stepped)
         coarse.rhs[as_slice(chunk, shift=1)] -= stepped
 
 
@@ -146,17 +231,26 @@ def first_guess(levels: list[Level], smoother: Smoother, v_cycles: int) -> None:
             f_relaxation(fine)
 
 
+def add_sums(levels: list[Level], tau: Block, sign: float) -> None:
+    """Add the sums of the right-hand side of ``levels[0]`` over coarse steps to `tau`, in place.
+
+    Collective.
+    """
+    _sum_right_hand_sides(levels[0], levels[1])
+    levels[1].rhs *= sign
+    tau += levels[1].rhs
+
+
 def _sum_right_hand_sides(fine: Level, coarse: Level) -> None:
     """Set `coarse.rhs` to the sums of `fine.rhs` over each coarse step. Collective."""
     coarse.rhs[...] = 0.0
     if fine.rhs is None or not fine.layout.active:
         return
     for back in range(fine.layout.coarsening_factor):
-        rows = [row for row in fine.c_rows if row > back]
-        skipped = len(fine.c_rows) - len(rows)
-        if rows:
-            inside = range(rows[0] - back, rows[-1] - back + 1, fine.layout.coarsening_factor)
-            coarse.rhs[1 + skipped :] += fine.rhs[as_slice(inside)]
+        skipped = 1 if fine.c_rows and fine.c_rows[0] <= back else 0
+        rows = fine.c_rows[skipped:]
+        inside = slice(rows.start - back, rows.stop - back, rows.step)
+        coarse.rhs[1 + skipped :] += fine.rhs[inside]
     # What lies before the first C-point here, and after the last one, belongs to coarse steps
     # that other ranks share.
     carry = fine.space.allocate(1)

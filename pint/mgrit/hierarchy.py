@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 import math
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from pint.space import Block, StateSpace
 from pint.timegrid import LevelLayout
 from pint.timing import Phases
 
-# States advanced together occupy about this much, so that they stay in a core's L2 cache
-# between the operations of one step.
-CHUNK_BYTES = 2**18
+
+def cache_bytes() -> int:
+    """Return the size of a core's L2 cache, 512 KiB where the system does not tell."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        size = 0
+    return size if size > 0 else 2**19
 
 
-class Propagator(Protocol):
-    """The one-step maps that the solver is given."""
+CHUNK_BYTES = cache_bytes() // 2
+"""States advanced together occupy about this much by default: with the results of the step they
+stay in a core's cache between its operations (``benchmarks/chunk_size.py``)."""
 
-    def apply(self, level: int, steps: range, states: Block) -> Block:
-        """Return Phi of `level` for each of `steps`, from the states at their beginnings.
 
-        Steps are numbered on their level, in the direction of the sweep. The result is a block
-        of ``len(steps)`` states; `states` is not changed.
+class Propagator(ABC):
+    """The one-step maps that the solver is given.
+
+    Steps are numbered on their level, in the direction of the sweep.
+    """
+
+    @abstractmethod
+    def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+        """Write Phi of `level` for each of `steps`, from the states at their beginnings.
+
+        `states` and `out` are blocks of ``len(steps)`` states that do not overlap.
         """
+
+    def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
+        """Take consecutive `steps` one after the other, in place.
+
+        ``trajectory[j + 1] = Phi(trajectory[j]) + rhs[j + 1]``; None stands for a zero `rhs`.
+        """
+        for j, step in enumerate(steps):
+            out = trajectory[j + 1 : j + 2]
+            self.apply(level, range(step, step + 1), trajectory[j : j + 1], out)
+            if rhs is not None:
+                out += rhs[j + 1 : j + 2]
 
 
 class Level:
@@ -39,14 +65,24 @@ class Level:
     rhs : Block or None
         Right-hand side by row (row 0 unused): the FAS right-hand side on coarse levels; None
         stands for zero.
+    chunk : int
+        Number of states that are advanced together.
     steps_evaluated : int
         Steps of this level that this rank has evaluated so far.
     work : context
         The phase that work on this level belongs to.
     """
 
-    def __init__(self, layout: LevelLayout, space: StateSpace, comm: Any, phases: Phases) -> None:
+    def __init__(
+        self,
+        layout: LevelLayout,
+        space: StateSpace,
+        comm: Any,
+        phases: Phases,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
         self.layout = layout
+        self.chunk = max(1, chunk_bytes // max(1, space.state_bytes))
         self.space = space
         self.comm = comm
         self.steps_evaluated = 0
@@ -99,38 +135,34 @@ class Level:
 
     def chunks(self, rows: range) -> Iterator[range]:
         """Split `rows` into pieces whose states fit the cache together."""
-        size = max(1, CHUNK_BYTES // max(1, self.space.state_bytes))
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
+        for start in range(0, len(rows), self.chunk):
+            yield rows[start : start + self.chunk]
 
     # Stepping
 
-    def propagate(self, rows: range, states: Block) -> Block:
-        """Return Phi of the steps that begin at `rows`, counting them."""
+    def propagate(self, rows: range, out: Block) -> None:
+        """Write Phi of the steps that begin at `rows` to `out`, counting them."""
         self.steps_evaluated += len(rows)
         first = self.layout.first
         steps = range(first + rows.start, first + rows.stop, rows.step)
-        return self.propagator.apply(self.layout.level, steps, states)
+        self.propagator.apply(self.layout.level, steps, self.trajectory[as_slice(rows)], out)
 
-    def step_rows(self, rows: range, weight: float = 1.0) -> None:
-        """Replace the points after `rows` by ``weight (Phi(y) + rhs)`` + (1 - weight) old."""
-        if not rows:
-            return
-        before, after = as_slice(rows), as_slice(rows, shift=1)
-        trajectory, rhs = self.trajectory, self.rhs
-        new = self.propagate(rows, trajectory[before])
-        if weight != 1.0:
-            old = (1.0 - weight) * trajectory[after]
-            trajectory[after] = weight * (new if rhs is None else new + rhs[after]) + old
-            return
-        trajectory[after] = new
-        if rhs is not None:
-            trajectory[after] += rhs[after]
+    def step_rows(self, rows: range) -> None:
+        """Replace the points after `rows` by ``Phi(y) + rhs``."""
+        after = as_slice(rows, shift=1)
+        self.propagate(rows, self.trajectory[after])
+        if self.rhs is not None:
+            self.trajectory[after] += self.rhs[after]
 
     def advance(self, start: int, end: int) -> None:
         """Step one by one from row `start` to row `end`."""
-        for row in range(start, end):
-            self.step_rows(range(row, row + 1))
+        if end <= start:
+            return
+        self.steps_evaluated += end - start
+        steps = range(self.layout.first + start, self.layout.first + end)
+        rows = slice(start, end + 1)
+        rhs = None if self.rhs is None else self.rhs[rows]
+        self.propagator.march(self.layout.level, steps, self.trajectory[rows], rhs)
 
     @property
     def is_finite(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pint.mgrit.hierarchy import Level
+from pint.mgrit.hierarchy import Level, as_slice
 
 
 def f_relaxation(level: Level) -> None:
@@ -38,9 +38,13 @@ def _relax(level: Level, starts: range) -> None:
     """Advance the intervals that begin at the rows `starts`, many at a time."""
     factor = level.layout.coarsening_factor
     for chunk in level.chunks(starts):
+        if len(chunk) == 1:
+            level.advance(chunk.start, min(chunk.start + factor - 1, level.layout.local_steps))
+            continue
         for offset in range(factor - 1):
             end = min(chunk[-1] + offset + 1, level.layout.local_steps)
-            level.step_rows(range(chunk.start + offset, end, factor))
+            if chunk.start + offset < end:
+                level.step_rows(range(chunk.start + offset, end, factor))
 
 
 def c_relaxation(level: Level, weight: float) -> None:
@@ -50,4 +54,11 @@ def c_relaxation(level: Level, weight: float) -> None:
     after F-relaxation.
     """
     for chunk in level.chunks(level.c_rows):
-        level.step_rows(range(chunk.start - 1, chunk.stop - 1, chunk.step), weight)
+        before, rows = range(chunk.start - 1, chunk.stop - 1, chunk.step), as_slice(chunk)
+        if weight == 1.0:
+            level.step_rows(before)
+            continue
+        old = (1.0 - weight) * level.trajectory[rows]
+        level.step_rows(before)
+        level.trajectory[rows] *= weight
+        level.trajectory[rows] += old

@@ -5,11 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pint.comm import reduce
-from pint.mgrit.cycle import Smoother, c_point_steps, cycle, first_guess, march
-from pint.mgrit.hierarchy import Level, Propagator, as_slice
+from pint.mgrit.cycle import (
+    Smoother,
+    add_sums,
+    c_point_steps,
+    cycle,
+    first_guess,
+    lagged_cycle,
+    march,
+)
+from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator, as_slice
 from pint.mgrit.relaxation import f_relaxation
 from pint.space import Block, StateSpace
 from pint.timegrid import TimeGrid
@@ -101,6 +110,8 @@ class MGRIT:
     cycle : 'V' or 'F'
     phases : Phases, optional
         Clocks to add to, which other solvers may share; by default this solver's own.
+    chunk_bytes : int, optional
+        States of so many bytes are advanced together; by default half of a core's L2 cache.
 
     Attributes
     ----------
@@ -127,11 +138,15 @@ class MGRIT:
         c_weight: float = 1.0,
         cycle: Literal["V", "F"] = "V",
         phases: Phases | None = None,
+        chunk_bytes: int | None = None,
     ) -> None:
         if cycle not in ("V", "F"):
             raise ValueError(f"`MGRIT(cycle=...)` is 'V' or 'F', got {cycle!r}.")
         if not 0 < c_weight < 2:
             raise ValueError(f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {c_weight}.")
+        if chunk_bytes is not None and not chunk_bytes > 0:
+            raise ValueError(f"`MGRIT(chunk_bytes=...)` must be positive, got {chunk_bytes}.")
+        chunk_bytes = CHUNK_BYTES if chunk_bytes is None else int(chunk_bytes)
         self.comm = grid.comm
         self.reverse = reverse
         self.space = space
@@ -140,7 +155,8 @@ class MGRIT:
         self.phases = Phases() if phases is None else phases
         self.cycles_done = 0
         self.levels = [
-            Level(layout, space, grid.comm, self.phases) for layout in grid.layouts(reverse)
+            Level(layout, space, grid.comm, self.phases, chunk_bytes)
+            for layout in grid.layouts(reverse)
         ]
 
     @property
@@ -201,6 +217,7 @@ class MGRIT:
         accuracy: Accuracy,
         rhs: Block | None = None,
         relaxed: bool = False,
+        last: Propagator | None = None,
     ) -> Convergence:
         """Improve a trajectory, in place, from the C-points that it holds. Collective.
 
@@ -215,30 +232,87 @@ class MGRIT:
         relaxed : bool
             Whether the F-points are those of the C-points, after `relax` or a solve with the
             same propagator and right-hand side: the first F-relaxation is then left out.
+        last : Propagator, optional
+            The same steps as `propagator`, which take over in the last F-relaxation: that which
+            follows the last cycle unless the solve has converged.
         """
         self._bind(propagator, trajectory, rhs)
         if len(self.levels) == 1:
+            self._replace(last)
             return self._march()
         residuals: list[float] = []
         converged = False
 
-        def proceed(squared_residual: float, squared_norm: float) -> bool:
+        def proceed(*squared_norms: float) -> bool:
             nonlocal converged
-            with self.phases("communication"):
-                in_time = reduce(self.comm, [squared_residual, squared_norm])
-                residual, norm = reduce(self.space.comm, in_time) ** 0.5
-            residuals.append(float(residual))
-            converged = accuracy.met_by(residuals[-1], float(norm))
+            residual, norm = self._norms(*squared_norms)
+            residuals.append(residual)
+            converged = accuracy.met_by(residual, norm)
             return not converged
 
         while not converged and len(residuals) < accuracy.cycles:
             cycle(self.levels, self.smoother, self.f_cycle, proceed, relaxed and not residuals)
             self.cycles_done += 1
         if not converged:  # the last coarse correction has changed the C-points
+            self._replace(last)
             with self.phases("relaxation"):
                 f_relaxation(self.levels[0])
         logger.debug("%d cycles, last residual %.3e", len(residuals), residuals[-1])
         return Convergence(tuple(residuals), converged)
+
+    def lagged_solve(
+        self,
+        propagator: Propagator,
+        trajectory: Block,
+        tau: Block,
+        cycles: int,
+        rhs: Block | None = None,
+        last: Propagator | None = None,
+    ) -> Convergence:
+        """Do cycles that each begin with the coarse correction, in place. Collective.
+
+        The right-hand side `tau` of the coarse equation is that of the cycle before: one that is
+        out of date where the steps have changed since, by little if they changed by little. A
+        cycle with F-relaxation then evaluates each step of level 0 once.
+
+        Parameters
+        ----------
+        propagator, trajectory, rhs
+            As in `solve`.
+        tau : Block
+            From `allocate_tau`, and changed in place.
+        cycles : int
+        last : Propagator, optional
+            The same steps as `propagator`, which take over in the last F-relaxation and the
+            residual of the last cycle: they make each step of level 0 once.
+        """
+        self._bind(propagator, trajectory, rhs)
+        residuals: list[float] = []
+        for index in range(cycles):
+            replace = partial(self._replace, last if index == cycles - 1 else None)
+            norms = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, replace)
+            residuals.append(self._norms(*norms)[0])
+            self.cycles_done += 1
+        return Convergence(tuple(residuals), converged=False)
+
+    def allocate_tau(self) -> Block:
+        """Return a zero right-hand side of level 1 for `lagged_solve`; at least two levels."""
+        return self.space.allocate(self.levels[1].layout.local_steps + 1)
+
+    def add_sums(self, tau: Block, rhs: Block, sign: float = 1.0) -> None:
+        """Add the sums of `rhs` over the steps of level 1 to `tau`, in place. Collective."""
+        self.levels[0].rhs = rhs
+        add_sums(self.levels, tau, sign)
+
+    def _norms(self, *squared: float) -> tuple[float, float]:
+        """Return the roots of two numbers summed over all ranks. Collective."""
+        with self.phases("communication"):
+            first, second = reduce(self.space.comm, reduce(self.comm, squared)) ** 0.5
+        return float(first), float(second)
+
+    def _replace(self, last: Propagator | None) -> None:
+        if last is not None:
+            self.levels[0].propagator = last
 
     def march(
         self, propagator: Propagator, trajectory: Block, rhs: Block | None = None
@@ -274,8 +348,8 @@ class MGRIT:
             return
         for chunk, stepped in c_point_steps(self.levels[0]):
             rows = as_slice(chunk)
-            at_source = stepped if rhs is None else stepped + rhs[rows]
-            yield rows, at_source - trajectory[rows]
+            stepped -= trajectory[rows]
+            yield rows, stepped
 
     def _bind(self, propagator: Propagator, trajectory: Block, rhs: Block | None) -> None:
         self.levels[0].trajectory = trajectory

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pint
-from pint.mgrit.hierarchy import Level
+from pint.mgrit.hierarchy import Level, Propagator
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
 from pint.timing import Phases
 
@@ -31,16 +31,16 @@ class FakeRank:
         return DeadLetter()
 
 
-class Recorder:
+class Recorder(Propagator):
     """The identity, noting to which points it was asked to step."""
 
     def __init__(self):
         self.points = []
 
-    def apply(self, level, steps, states):
-        assert len(steps) == len(states)
+    def apply(self, level, steps, states, out):
+        assert len(steps) == len(states) == len(out)
         self.points += [step + 1 for step in steps]
-        return states.copy()
+        out[...] = states
 
 
 @given(st.integers(2, 50), st.integers(1, 8), st.data(), st.booleans())

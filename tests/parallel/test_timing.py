@@ -30,9 +30,9 @@ class SlowOnFirstRank(Recursion):
         super().__init__(factors)
         self.seconds = seconds
 
-    def apply(self, level, steps, states):
+    def apply(self, level, steps, states, out):
         time.sleep(self.seconds)
-        return super().apply(level, steps, states)
+        super().apply(level, steps, states, out)
 
 
 def test_ranks_that_wait_communicate(world):
