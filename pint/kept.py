@@ -61,19 +61,21 @@ class Kept:
             return None
         return self.rows(rows)
 
-    def one_by_one(self, first: int, stride: int, count: int, known: bool) -> Iterable[Any]:
+    def each(self, rows: slice, count: int, known: bool = False) -> Iterable[Any]:
         """Return the arrays of steps one by one, as batches of one, None where there is none.
 
         `known` asks for those that are up to date.
         """
-        some = range(first, first + count * stride, stride)
         if not len(self.block):
             return repeat(None, count)
+        all_rows = self.known_rows(rows) if known else self.rows(rows)
+        if all_rows is not None:
+            return iter(all_rows[:, None])
         return (
             self.block[row : row + 1]
             if row < len(self.block) and not (known and self._is_missing(row))
             else None
-            for row in some
+            for row in range(*rows.indices(self._steps))
         )
 
     def _is_missing(self, row: int) -> bool:

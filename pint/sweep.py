@@ -7,8 +7,8 @@ propagators: they make steps of any level, counted in their direction of time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,18 @@ class StateSweep(Propagator):
         problem, theta, first = self.problem, self.theta, self.layouts[level].first
         step, alone = self.steppers[level].step_into, one_by_one(problem)
         local = slice(steps.start - first, steps.stop - first, steps.step)
-        kept = None if level > 0 or self.kept is None else self.kept
-        all_s = single_steps(problem, level, steps, kept, local)
-        blocks = single_blocks(self.u[level], local, alone)
-        sources = repeat(None) if rhs is None else alone(rhs[1:])
-        for s, u, y, new, source in zip(all_s, blocks, alone(states), alone(out), sources):  # noqa: B905  (some are endless)
-            step(new, s, y, u, theta)
+        kept = None if level > 0 or self.kept is None else self.kept.each(local, len(steps))
+        names, blocks = single_blocks(self.u[level], local, len(steps), alone)
+        parts = zip(
+            single_steps(problem, level, steps, kept),
+            blocks,
+            alone(states),
+            alone(out),
+            repeat(None, len(steps)) if rhs is None else alone(rhs[1:]),
+            strict=True,
+        )
+        for s, some, y, new, source in parts:
+            step(new, s, y, dict(zip(names, some, strict=True)), theta)
             if source is not None:
                 new += source
 
@@ -151,25 +157,35 @@ class AdjointSweep(Propagator):
         """Make the steps one by one; each result is complete when the next step begins."""
         problem, theta, alone = self.problem, self.theta, one_by_one(self.problem)
         _, rows, local = self._places(level, steps)
-        kept = None if level > 0 or self.kept is None else self.kept
-        with_derivative = level == 0 and self.derivative is not None
-        adjoint = self.adjoints[level]
-        step = adjoint.step_with_derivative if with_derivative else adjoint.step_into
-        all_s = single_steps(problem, level, steps, kept, rows, reverse=True)
-        blocks = single_blocks(self.u[level], local, alone)
-        sources = repeat(None) if rhs is None else alone(rhs[1:])
-        y = alone(self.trajectory[rows])
-        row, stride = rows.start, rows.step
-        for s, u, at, lam, new, source in zip(  # noqa: B905  (some are endless)
-            all_s, blocks, y, alone(states), alone(out), sources
-        ):
-            derivative = step(new, s, at, u, theta, lam)
-            if derivative is not None:
-                here = slice(row, row + 1) if problem.stepper.batched else row
-                add(self._targets, here, *derivative, problem.adjoint)
+        count, adjoint = len(steps), self.adjoints[level]
+        kept = None
+        if level == 0 and self.kept is not None:
+            kept = self.kept.each(rows, count, known=True)
+        names, blocks = single_blocks(self.u[level], local, count, alone)
+        parts = zip(
+            single_steps(problem, level, steps, kept, reverse=True),
+            blocks,
+            alone(self.trajectory[rows]),
+            alone(states),
+            alone(out),
+            repeat(None, count) if rhs is None else alone(rhs[1:]),
+            strict=True,
+        )
+        if level > 0 or self.derivative is None:
+            for s, some, y, lam, new, source in parts:
+                adjoint.step_into(new, s, y, dict(zip(names, some, strict=True)), theta, lam)
+                if source is not None:
+                    new += source
+            return
+        time_fields, shared_fields = self._targets
+        names_of_targets, targets = single_blocks(time_fields, rows, count, alone)
+        for (s, some, y, lam, new, source), places in zip(parts, targets, strict=True):
+            u = dict(zip(names, some, strict=True))
+            du, dtheta = adjoint.step_with_derivative(new, s, y, u, theta, lam)
+            at_step = dict(zip(names_of_targets, places, strict=True))
+            add((at_step, shared_fields), ..., du, dtheta, problem.adjoint)
             if source is not None:
                 new += source
-            row += stride
 
     def _places(self, level: int, steps: range) -> tuple[range, slice, slice]:
         """Return the finest points where steps begin in time, their rows, and those of u."""
@@ -190,48 +206,45 @@ def one_by_one(problem: Problem) -> Any:
 
 
 def single_steps(
-    problem: Problem,
-    level: int,
-    steps: range,
-    kept: Kept | None,
-    rows: slice,
-    reverse: bool = False,
+    problem: Problem, level: int, steps: range, kept: Iterable[Any] | None, reverse: bool = False
 ) -> Iterator[Steps]:
-    """Yield steps of a level one by one; with places in `kept` for the `rows` of level 0."""
-    grid, stride, batched = problem.grid, problem.grid.strides[level], problem.stepper.batched
-    last = grid.steps - stride
-    dimensions = len(problem.space.shape)
-    for begin in range(0, len(steps), STEPS_AT_ONCE):
-        some = steps[begin : begin + STEPS_AT_ONCE]
-        index = np.arange(some.start, some.stop, some.step) * stride
-        if reverse:
-            index = last - index
-        t0, t1 = grid.t[index], grid.t[index + stride]
-        places: Any = repeat(None)
-        if kept is not None:
-            first = rows.start + begin * (rows.step or 1)
-            places = kept.one_by_one(first, rows.step or 1, len(some), known=reverse)
-        if batched:
-            shape = (-1, 1) + (1,) * dimensions
-            parts: Any = zip(index[:, None], t0.reshape(shape), t1.reshape(shape), strict=True)
-            for (i, a, b), place in zip(parts, places):  # noqa: B905
-                yield Steps(i, a, b, level, place)
-        else:
-            parts = zip(index.tolist(), t0.tolist(), t1.tolist(), strict=True)
-            for (i, a, b), place in zip(parts, places):  # noqa: B905
-                yield Steps(i, a, b, level, None if place is None else place[0])
+    """Return steps of a level one by one, each with its part of `kept`."""
+    kept = repeat(None) if kept is None else iter(kept)
+    pieces = (steps[begin : begin + STEPS_AT_ONCE] for begin in range(0, len(steps), STEPS_AT_ONCE))
+    return chain.from_iterable(
+        _single_steps(problem, level, piece, kept, reverse) for piece in pieces
+    )
 
 
 STEPS_AT_ONCE = 1024
+"""So many steps have their times looked up together."""
 
 
-def single_blocks(u: dict[str, np.ndarray], rows: slice, alone: Any) -> Iterator[Fields]:
-    """Yield the control blocks of `rows` one by one."""
+def _single_steps(
+    problem: Problem, level: int, steps: range, kept: Iterator[Any], reverse: bool
+) -> Iterator[Steps]:
+    grid, stride, batched = problem.grid, problem.grid.strides[level], problem.stepper.batched
+    index = np.arange(steps.start, steps.stop, steps.step) * stride
+    if reverse:
+        index = grid.steps - stride - index
+    t0, t1 = grid.t[index], grid.t[index + stride]
+    if not batched:
+        some: Any = (index.tolist(), t0.tolist(), t1.tolist())
+        kept = (None if place is None else place[0] for place in islice(kept, len(steps)))
+    else:
+        shape = (-1, 1) + (1,) * len(problem.space.shape)
+        some = (index[:, None], t0.reshape(shape), t1.reshape(shape))
+        kept = islice(kept, len(steps))
+    return map(Steps, *some, repeat(level), kept)
+
+
+def single_blocks(
+    u: Mapping[str, np.ndarray], rows: slice, count: int, alone: Any
+) -> tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]:
+    """Return the fields' names and, one by one, the tuples of their blocks of `count` rows."""
     if not u:
-        return repeat({})
-    names = tuple(u)
-    blocks = (alone(values[rows]) for values in u.values())
-    return (dict(zip(names, some, strict=True)) for some in zip(*blocks, strict=True))
+        return (), repeat((), count)
+    return tuple(u), zip(*(alone(values[rows]) for values in u.values()), strict=True)
 
 
 def derivative_targets(derivative: Control) -> tuple[Derivatives, Derivatives]:
@@ -252,17 +265,25 @@ def add(
     scale: float = 1.0,
 ) -> None:
     """Add a user's derivatives for the steps `rows` to views of a control, in place."""
-    for fields, place, values in zip(targets, (rows, ...), (du, dtheta), strict=True):
-        for name, value in values.items():
-            if name not in fields:
-                kind = "shared" if place is ... else "time-dependent"
-                raise ValueError(
-                    f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no "
-                    f"{kind} field; these are {list(fields)}."
-                )
-            array = fields[name]
-            checked(value, array[place], owner, "derivative")
-            array[place] += value if scale == 1.0 else scale * value
+    if du:
+        _add(targets[0], rows, du, "time-dependent", owner, scale)
+    if dtheta:
+        _add(targets[1], ..., dtheta, "shared", owner, scale)
+
+
+def _add(
+    fields: Derivatives, rows: Any, values: Fields, kind: str, owner: object, scale: float
+) -> None:
+    for name, value in values.items():
+        if name not in fields:
+            raise ValueError(
+                f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no {kind} "
+                f"field; these are {list(fields)}."
+            )
+        place = fields[name][rows]
+        if getattr(value, "shape", None) != place.shape:
+            checked(value, place, owner, f"derivative[{name!r}]")
+        place += value if scale == 1.0 else scale * value
 
 
 def finest_steps(

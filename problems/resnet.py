@@ -168,49 +168,48 @@ class ResidualLayersAdjoint(pint.Adjoint):
         self.activation = stepper.activation
 
     def _weighted(self, s: pint.Steps, y: Any, u: Fields, lam: Any) -> Any:
-        """Return ``dt sigma'(K y + b) lam``, entry by entry."""
+        """Return ``sigma'(K y + b) lam``, entry by entry; dt goes to the smaller factors."""
         if s.kept is not None:
-            weighted = s.kept * lam
-        else:
-            weighted = self.activation.derivative(_pre_activation(y, u))
-            weighted *= lam
-        weighted *= s.dt
+            return s.kept * lam
+        weighted = self.activation.derivative(_pre_activation(y, u))
+        weighted *= lam
         return weighted
 
     def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        new = np.matmul(u["weight"].swapaxes(-1, -2), self._weighted(s, y, u, lam))
-        new += lam
-        return new
+        out = np.empty(np.shape(lam), np.result_type(y, lam, *u.values()))
+        self._write(out, s, u, self._weighted(s, y, u, lam), lam)
+        return out
 
     def step_into(
         self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> None:
-        np.matmul(u["weight"].swapaxes(-1, -2), self._weighted(s, y, u, lam), out=out)
-        out += lam
+        self._write(out, s, u, self._weighted(s, y, u, lam), lam)
 
     def control_derivative(
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Fields, Fields]:
-        return _derivative(self._weighted(s, y, u, lam), y, u), {}
+        return self._derivative(s, y, u, self._weighted(s, y, u, lam)), {}
 
     def step_with_derivative(
         self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Fields, Fields]:
         weighted = self._weighted(s, y, u, lam)
-        np.matmul(u["weight"].swapaxes(-1, -2), weighted, out=out)
+        self._write(out, s, u, weighted, lam)
+        return self._derivative(s, y, u, weighted), {}
+
+    @staticmethod
+    def _write(out: Any, s: pint.Steps, u: Fields, weighted: Any, lam: Any) -> None:
+        np.matmul((s.dt * u["weight"]).swapaxes(-1, -2), weighted, out=out)
         out += lam
-        return _derivative(weighted, y, u), {}
+
+    @staticmethod
+    def _derivative(s: pint.Steps, y: Any, u: Fields, weighted: Any) -> Fields:
+        weight = np.matmul(weighted, y.swapaxes(-1, -2))
+        weight *= s.dt
+        return {"weight": weight, "bias": s.dt[..., 0] * _sum_to(weighted, u["bias"].shape)}
 
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         return self.opening.derivative(theta, lam0)
-
-
-def _derivative(weighted: np.ndarray, y: np.ndarray, u: Fields) -> Fields:
-    """Return ``Phi_u^T lam`` from ``dt sigma'(K y + b) lam``."""
-    return {
-        "weight": np.matmul(weighted, y.swapaxes(-1, -2)),
-        "bias": _sum_to(weighted, u["bias"].shape),
-    }
 
 
 def _pre_activation(y: np.ndarray, u: Fields, out: np.ndarray | None = None) -> np.ndarray:

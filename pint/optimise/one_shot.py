@@ -31,6 +31,10 @@ class OneShot:
     tolerance : float, optional
         With a number of cycles: a solve ends before that once its residual norm is at most
         `tolerance`, and at most `tolerance` times the norm of the trajectory.
+    lagged : bool
+        With a number of cycles: each begins with the coarse correction, whose right-hand side
+        is that of the last update; with F-relaxation a cycle then makes each step of level 0
+        once, a solve with one cycle N/P + N/m steps on its critical path instead of 2N/P + N/m.
 
     Raises
     ------
@@ -45,6 +49,7 @@ class OneShot:
     functional: ReducedFunctional
     cycles: int | Literal["adaptive"] = 2
     tolerance: float | None = None
+    lagged: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.cycles, str) and self.cycles != "adaptive":
@@ -53,6 +58,10 @@ class OneShot:
             )
         if self.cycles == "adaptive" and self.tolerance is not None:
             raise ValueError("`OneShot(tolerance=...)` needs a number of cycles, not 'adaptive'.")
+        if self.lagged and (self.cycles == "adaptive" or self.tolerance is not None):
+            raise ValueError(
+                "`OneShot(lagged=True)` needs a number of cycles, without `tolerance`."
+            )
         self._solves()
         if self.functional.problem.grid.levels < 2:
             raise ValueError(
@@ -75,4 +84,4 @@ class OneShot:
     def _solves(self) -> Solves:
         if isinstance(self.cycles, str):
             return ErrorControlled()
-        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance))
+        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance), self.lagged)

@@ -70,20 +70,30 @@ class FixedCycles(Solves):
 
     After a failed line search the update at hand is done with twice the cycles, again and again
     up to `MOST_EFFORT` times as many.
+
+    Attributes
+    ----------
+    accuracy : Accuracy
+    lagged : bool
+        Whether cycles begin with the coarse correction; the first solves then do one more.
+    effort : int
+        Times as many cycles.
     """
 
     accuracy: Accuracy
+    lagged: bool = False
     effort: int = 1
 
     def begin(self, point: Point, control: Control) -> None:
-        point.solve_state(control, self.accuracy)
+        self._solve_state(point.functional, point.state, control, first=True)
+        self.evaluate(point)
         self._estimate(point)
 
     def evaluate(self, point: Point) -> None:
         point.value = point.functional.objective(point.state)
 
     def solve_gradient(self, point: Point) -> None:
-        point.solve_adjoint(self.accuracy)
+        self._solve_adjoint(point)
         self._estimate(point)
 
     def solve_trial(
@@ -91,7 +101,7 @@ class FixedCycles(Solves):
     ) -> None:
         functional = trials.functional
         functional.copy_guess(start.state, trials.state)
-        functional.state_cycles(trials.state, control, self._with_effort())
+        self._solve_state(functional, trials.state, control)
         trials.value = functional.objective(trials.state)
         trials.objective_error = math.nan if trials.inexact else 0.0
 
@@ -112,8 +122,9 @@ class FixedCycles(Solves):
 
     def tighten(self, point: Point) -> None:
         self.effort *= 2
-        point.solve_state(point.control, self._with_effort())
-        point.solve_adjoint(self._with_effort())
+        self._solve_state(point.functional, point.state, point.control)
+        self.evaluate(point)
+        self._solve_adjoint(point)
 
     @property
     def diverges(self) -> bool:
@@ -125,8 +136,28 @@ class FixedCycles(Solves):
     def pair_is_reliable(self, y: float, error: float) -> bool:
         return True
 
-    def _with_effort(self) -> Accuracy:
-        return replace(self.accuracy, cycles=self.effort * self.accuracy.cycles)
+    def _solve_state(
+        self,
+        functional: ReducedFunctional,
+        state: State,
+        control: Control,
+        first: bool = False,
+    ) -> None:
+        cycles = self.effort * self.accuracy.cycles
+        if self.lagged:
+            functional.lagged_state_cycles(state, control, cycles + first)
+        else:
+            functional.state_cycles(state, control, replace(self.accuracy, cycles=cycles))
+
+    def _solve_adjoint(self, point: Point) -> None:
+        functional, cycles = point.functional, self.effort * self.accuracy.cycles
+        if self.lagged:
+            first = point.adjoint.tau is None
+            functional.lagged_adjoint_cycles(point.adjoint, point.state, cycles + first)
+        else:
+            accuracy = replace(self.accuracy, cycles=cycles)
+            functional.adjoint_cycles(point.adjoint, point.state, accuracy)
+        point.set_gradient()
 
     def _estimate(self, point: Point) -> None:
         state, adjoint = point.state.convergence, point.adjoint.convergence
