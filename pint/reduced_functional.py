@@ -219,8 +219,7 @@ class ReducedFunctional:
         """Make `target` start from `source`, in place; the solution itself is not copied."""
         self.state_solver.copy_guess(source.trajectory, target.trajectory)
         if source.tau is not None:
-            target.tau = self.state_solver.allocate_tau() if target.tau is None else target.tau
-            target.tau[...] = source.tau
+            self.tau_of(target)[...] = source.tau
         target.control, target.convergence = source.control, source.convergence
         self._forget(target)
 
@@ -256,15 +255,21 @@ class ReducedFunctional:
         """
         sweep = StateSweep(self.problem, control)
         self._set_initial(state, control)
-        if state.tau is None:
-            state.tau = self.state_solver.allocate_tau()
         self.kept.owner = None
         last = sweep.keeping(self.kept)
         state.convergence = self.state_solver.lagged_solve(
-            sweep, state.trajectory, state.tau, cycles, last=last
+            sweep, state.trajectory, self.tau_of(state), cycles, last=last
         )
         self._remember(state, complete=True)
         state.control = control
+
+    def tau_of(self, solution: State | AdjointState) -> Block:
+        """Return the right-hand side of level 1 that lagged solves go on with; zero at first."""
+        if solution.tau is None:
+            solution.tau = self.state_solver.allocate_tau()
+            if isinstance(solution, AdjointState):
+                solution.tau = self.adjoint_solver.allocate_tau()
+        return solution.tau
 
     @ends_all_ranks
     def relax_state(self, state: State, control: Control) -> None:
@@ -354,16 +359,15 @@ class ReducedFunctional:
     def lagged_adjoint_cycles(self, adjoint: AdjointState, state: State, cycles: int = 1) -> None:
         """Solve the adjoint equation at a solved state, in place; see `lagged_state_cycles`."""
         sweep, solver = self._adjoint_sweep(state), self.adjoint_solver
-        if adjoint.tau is None:
-            adjoint.tau = solver.allocate_tau()
-        elif adjoint.sources is not None:
-            solver.add_sums(adjoint.tau, adjoint.sources, -1.0)
+        known, tau = adjoint.tau is not None, self.tau_of(adjoint)
+        if known and adjoint.sources is not None:
+            solver.add_sums(tau, adjoint.sources, -1.0)
         self._linearise_cost(adjoint, state)
         if adjoint.sources is not None:
-            solver.add_sums(adjoint.tau, adjoint.sources)
+            solver.add_sums(tau, adjoint.sources)
         last = self._gathering(sweep, adjoint)
         adjoint.convergence = solver.lagged_solve(
-            sweep, adjoint.trajectory, adjoint.tau, cycles, adjoint.sources, last
+            sweep, adjoint.trajectory, tau, cycles, adjoint.sources, last
         )
         adjoint.rows = range(0)
 

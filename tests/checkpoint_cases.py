@@ -49,6 +49,10 @@ METHODS = {
     "mgrit": (2, pint.minimize),
     "three-levels": (3, pint.minimize),
     "one-shot": (2, lambda functional, *args, **o: pint.OneShot(functional, 2).solve(*args, **o)),
+    "lagged": (
+        2,
+        lambda functional, *args, **o: pint.OneShot(functional, 1, lagged=True).solve(*args, **o),
+    ),
     "adaptive": (
         2,
         lambda functional, *args, **o: pint.OneShot(functional, "adaptive").solve(*args, **o),

@@ -3,7 +3,47 @@
 import numpy as np
 from registry import amplification
 
+import pint
 from pint.mgrit import Propagator
+
+RELAXATIONS = {0: "F", 1: "FCF", 2: "FCFCF", 3: "FCFCFCF"}
+
+# N, coarsening, levels: divisible and not, one interval, as many levels as fit
+GRIDS = [
+    (16, 2, 2),
+    (16, 4, 2),
+    (17, 4, 2),
+    (23, 5, 2),
+    (5, 5, 2),
+    (7, 6, 2),
+    (32, 2, 4),
+    (37, 2, 4),
+    (41, 3, 3),
+    (43, (4, 2, 3), 4),
+]
+
+
+def non_uniform(steps, coarsening, levels):
+    sizes = np.random.default_rng(steps).uniform(0.05, 0.2, steps)
+    return pint.TimeGrid(np.cumsum([0.0, *sizes]), coarsening, levels)
+
+
+def solver_for(grid, nu=1, **options):
+    return pint.MGRIT(grid, pint.ArraySpace(1), relaxation=RELAXATIONS[nu], **options)
+
+
+def random_trajectory(solver, seed=0):
+    y = solver.allocate()
+    y[...] = np.random.default_rng(seed).standard_normal(y.shape)
+    return y
+
+
+def sizes_of(grid):
+    return [grid.steps // stride for stride in grid.strides]
+
+
+def ones(grid):
+    return Recursion([np.ones(size) for size in sizes_of(grid)])
 
 
 class Recursion(Propagator):

@@ -29,13 +29,13 @@ FORMAT = "pint checkpoint 1"
 class Checkpoint:
     """Saves a run, and goes on with a saved one.
 
-    The file is an `.npz` archive with control, L-BFGS pairs, the C-points of state and adjoint,
-    the state of a random generator, and the history. It is replaced as a whole, so that a process
-    that is killed at any moment leaves the last one intact. A resumed run continues with the
-    iterates of an uninterrupted one, on any number of ranks in time; states distributed in space
-    need as many ranks in space. It is also written when the run has converged or reached its
-    iteration limit. With a checkpoint, SIGTERM and SIGINT save the run after the update at hand
-    and end it, with the status INTERRUPTED.
+    The file is an `.npz` archive with control, L-BFGS pairs, the C-points of state and adjoint
+    (of lagged solves their right-hand sides of level 1, too), the state of a random generator, and
+    the history. It is replaced as a whole, so that a process that is killed at any moment leaves
+    the last one intact. A resumed run continues with the iterates of an uninterrupted one, on any
+    number of ranks in time; states distributed in space need as many ranks in space. It is also
+    written when the run has converged or reached its iteration limit. With a checkpoint, SIGTERM
+    and SIGINT save the run after the update at hand and end it, with the status INTERRUPTED.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Checkpoint:
         arrays.update(_gathered("s", [s for s, _, _ in hessian.pairs]))
         arrays.update(_gathered("y", [y for _, y, _ in hessian.pairs]))
         for name, block in _c_points(run).items():
-            arrays[name] = _gather_rows(run.point.functional, block, reverse=name == "adjoint")
+            arrays[name] = _gather_rows(run.point.functional, block, reverse="adjoint" in name)
         return arrays
 
     def _difference(self, arrays: dict[str, np.ndarray], run: Run) -> str | None:
@@ -284,7 +284,7 @@ def _restore(saved: Saved, run: Run) -> None:
     run.hessian, run.history = saved.hessian, saved.history
     run.step, run.rejected = saved.step, saved.rejected
     for name, block in _c_points(run).items():
-        block[...] = _own_rows(functional, saved.c_points[name], reverse=name == "adjoint")
+        block[...] = _own_rows(functional, saved.c_points[name], reverse="adjoint" in name)
     functional.relax_state(point.state, saved.control)
     functional.relax_adjoint(point.adjoint, point.state)
     point.set_gradient()
@@ -330,7 +330,7 @@ def _signature(run: Run) -> dict[str, Any]:
         "fields": np.array([_description(space, name) for name in space.fields], dtype=str),
         "bounds": np.concatenate(bounds),
         "state_shape": np.array(_whole_shape(functional)),
-        "solves": np.array(type(run.solves).__name__),
+        "solves": np.array(type(run.solves).__name__ + " lagged" * run.solves.lagged),
         "hessian": np.array(f"memory {run.hessian.memory}, rescaled {run.hessian.rescaled}"),
     }
 
@@ -375,14 +375,18 @@ def _controls(
 
 
 def _c_points(run: Run) -> dict[str, Any]:
-    """Return views of this rank's C-points of state and adjoint; none on a grid of one level."""
+    """Return views of what solves start from, by C-point of this rank; nothing with one level."""
     functional, point = run.point.functional, run.point
     if functional.problem.grid.levels == 1:
         return {}
-    return {
+    known = {
         "state": functional.state_solver.c_points(point.state.trajectory),
         "adjoint": functional.adjoint_solver.c_points(point.adjoint.trajectory),
     }
+    if run.solves.lagged:
+        for name, solution in (("state", point.state), ("adjoint", point.adjoint)):
+            known[f"{name}_tau"] = functional.tau_of(solution)[1:]
+    return known
 
 
 def _gather_rows(functional: ReducedFunctional, block: Any, reverse: bool) -> np.ndarray:

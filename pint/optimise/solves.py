@@ -15,7 +15,15 @@ ONE_CYCLE = Accuracy(cycles=1)
 
 
 class Solves(ABC):
-    """Solves the states and the adjoints of an optimisation. All methods are collective."""
+    """Solves the states and the adjoints of an optimisation. All methods are collective.
+
+    Attributes
+    ----------
+    lagged : bool
+        Whether solves start from the right-hand sides of level 1 of those before.
+    """
+
+    lagged: bool = False
 
     @abstractmethod
     def begin(self, point: Point, control: Control) -> None:

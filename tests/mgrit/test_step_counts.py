@@ -4,11 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from recursions import Recursion
+from recursions import RELAXATIONS, ones, sizes_of
 
 import pint
-
-RELAXATIONS = {0: "F", 1: "FCF", 2: "FCFCF"}
 
 SHAPES = [
     (64, 2, 4),
@@ -21,14 +19,6 @@ SHAPES = [
     (7, 5, 2),
     (59, (5, 2, 3), 4),
 ]
-
-
-def sizes_of(grid):
-    return [grid.steps // stride for stride in grid.strides]
-
-
-def ones(grid):
-    return Recursion([np.ones(size) for size in sizes_of(grid)])
 
 
 def counted(grid, cycles, nu, cycle="V", recursion=None):

@@ -24,6 +24,8 @@ def start(problem=DOUBLE_INTEGRATOR, steps=STEPS, levels=1, coarsening=4, t=None
 def solve(method, **options):
     """Solve the double integrator sequentially, by MGRIT, or one-shot with `method` cycles."""
     functional, control = start(levels=1 if method == "sequential" else 2)
+    if method == "lagged":
+        return pint.OneShot(functional, 1, lagged=True).solve(control, **options)
     if isinstance(method, int):
         return pint.OneShot(functional, method).solve(control, **options)
     return pint.minimize(functional, control, **options)
@@ -39,7 +41,7 @@ def test_double_integrator_at_zero_control():
     assert np.linalg.norm(derivative.vector) == pytest.approx(0.147599043966513, rel=1e-13)
 
 
-@pytest.mark.parametrize("method", ["sequential", "mgrit", 1, 2, 4])
+@pytest.mark.parametrize("method", ["sequential", "mgrit", 1, 2, 4, "lagged"])
 @pytest.mark.parametrize("hessian", [pint.lbfgs(), pint.bfgs()], ids=["lbfgs", "bfgs"])
 @pytest.mark.parametrize("line_search", [pint.armijo(), pint.fixed_step()], ids=["armijo", "fixed"])
 def test_double_integrator(method, hessian, line_search):

@@ -59,14 +59,22 @@ def exact(functional):
 # Optima
 
 
+RULES = {
+    "adaptive": {"cycles": "adaptive"},
+    "lagged": {"cycles": 1, "lagged": True},
+    "lagged twice": {"cycles": 2, "lagged": True},
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", PROBLEM)
-def test_adaptive_one_shot_finds_the_optimum_of_the_reduced_space(name):
+def test_one_shot_finds_the_optimum_of_the_reduced_space(name, rule):
     functional, control = PROBLEM[name]()
     _, gradient = exact(functional)(control)
     tolerance = 1e-6 * control.space.norm(gradient)
     sequential, start = PROBLEM[name](levels=1)
     expected = pint.minimize(sequential, start, gradient_tolerance=tolerance, iterations=1000)
-    result = pint.OneShot(functional, "adaptive").solve(
+    result = pint.OneShot(functional, **RULES[rule]).solve(
         control, gradient_tolerance=tolerance, iterations=1000
     )
     assert result.status is pint.Status.CONVERGED
@@ -82,6 +90,48 @@ def test_double_integrator_to_ten_digits_and_never_below_its_optimum(cycles):
         assert result.status is pint.Status.CONVERGED
         assert result.objective >= OPTIMUM - 1e-12
     assert result.objective == pytest.approx(OPTIMUM, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["double-integrator", "van-der-pol", "heat", "heat-neumann"])
+def test_a_lagged_sweep_makes_each_step_once(name):
+    """N steps of level 0 and N/m of level 1 for the state, as many for adjoint and gradient."""
+    functional, control = PROBLEM[name]()
+    state, adjoint = functional.new_state(), functional.new_adjoint()
+    grid = functional.problem.grid
+    for _ in range(2):
+        before = [solver.steps_evaluated for solver in solvers(functional)]
+        functional.lagged_state_cycles(state, control)
+        functional.objective(state)
+        functional.lagged_adjoint_cycles(adjoint, state)
+        functional.derivative_of(state, adjoint)
+        for solver, old in zip(solvers(functional), before, strict=True):
+            made = tuple(np.subtract(solver.steps_evaluated, old))
+            assert made == (grid.steps, grid.steps // grid.coarsening[0])
+
+
+def solvers(functional):
+    return functional.state_solver, functional.adjoint_solver
+
+
+@pytest.mark.parametrize("name", PROBLEM)
+def test_lagged_cycles_converge_to_the_exact_gradient(name):
+    functional, control = PROBLEM[name]()
+    objective, expected = exact(functional)(control)
+    state, adjoint = functional.new_state(), functional.new_adjoint()
+    for _ in range(40):
+        functional.lagged_state_cycles(state, control)
+        functional.lagged_adjoint_cycles(adjoint, state)
+    gradient = control.space.riesz(functional.derivative_of(state, adjoint))
+    assert functional.objective(state).objective == pytest.approx(objective, rel=1e-13)
+    size = abs(expected.vector).max()
+    np.testing.assert_allclose(gradient.vector, expected.vector, rtol=0, atol=1e-11 * size)
+
+
+def test_lagged_solves_need_a_number_of_cycles():
+    functional, _ = PROBLEM["double-integrator"]()
+    for options in ({"cycles": "adaptive"}, {"cycles": 1, "tolerance": 1e-8}):
+        with pytest.raises(ValueError, match="lagged"):
+            pint.OneShot(functional, lagged=True, **options)
 
 
 def test_reduced_space_with_controlled_errors():

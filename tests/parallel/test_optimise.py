@@ -18,6 +18,10 @@ def one_shot(functional, control):
     return pint.OneShot(functional, cycles=2).solve(control, iterations=UPDATES)
 
 
+def lagged(functional, control):
+    return pint.OneShot(functional, 1, lagged=True).solve(control, iterations=UPDATES)
+
+
 def adaptive(functional, control):
     return pint.OneShot(functional, "adaptive").solve(control, iterations=UPDATES)
 
@@ -34,8 +38,24 @@ def training(comm, levels, method):
 
 @pytest.mark.parametrize(
     ("levels", "method"),
-    [(1, sequential), (2, sequential), (2, one_shot), (2, adaptive), (3, adaptive)],
-    ids=["sequential", "mgrit", "one-shot", "adaptive", "adaptive-3-levels"],
+    [
+        (1, sequential),
+        (2, sequential),
+        (2, one_shot),
+        (2, lagged),
+        (3, lagged),
+        (2, adaptive),
+        (3, adaptive),
+    ],
+    ids=[
+        "sequential",
+        "mgrit",
+        "one-shot",
+        "lagged",
+        "lagged-3-levels",
+        "adaptive",
+        "adaptive-3-levels",
+    ],
 )
 def test_twenty_updates(world, levels, method):
     ours, serial = (training(comm, levels, method) for comm in (world, pint.SerialComm()))

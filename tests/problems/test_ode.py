@@ -28,6 +28,8 @@ def solve(definition, steps, method="sequential", scheme=None, tolerance=1e-8, n
     options = {"iterations": 1500, "gradient_tolerance": tolerance}
     if method == "one-shot":
         return pint.OneShot(rf, cycles=2).solve(start, **options)
+    if method == "lagged":
+        return pint.OneShot(rf, cycles=1, lagged=True).solve(start, **options)
     if method.startswith("scipy"):
         return pint.minimize(rf, start, method, **options)
     return pint.minimize(rf, start, **options)
@@ -94,7 +96,7 @@ def test_linear_quadratic_optimum(name, scheme, settings, optimum):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["mgrit", "one-shot"])
+@pytest.mark.parametrize("method", ["mgrit", "one-shot", "lagged"])
 @pytest.mark.parametrize(("name", "scheme", "settings", "optimum"), LINEAR)
 def test_linear_quadratic_optimum_parallel_in_time(name, scheme, settings, optimum, method):
     expected, control = optimum(**settings)
@@ -174,7 +176,7 @@ def test_nonlinear_optimum(name, optima):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["mgrit", "one-shot"])
+@pytest.mark.parametrize("method", ["mgrit", "one-shot", "lagged"])
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_nonlinear_optimum_parallel_in_time(name, method, optima):
     expected, control = optima[name]

@@ -1,0 +1,95 @@
+"""Cycles that begin with the coarse correction: what they solve, and what they cost."""
+
+import numpy as np
+import pytest
+from recursions import (
+    GRIDS,
+    dahlquist,
+    non_uniform,
+    ones,
+    random_trajectory,
+    sizes_of,
+    solver_for,
+)
+
+import pint
+
+
+def solved(grid, recursion, nu, cycles, *, cycle="V", reverse=False, initial=2.0, seed=0):
+    """Return a trajectory after lagged cycles, right-hand side, residual norms, and the solver."""
+    solver = solver_for(grid, nu, cycle=cycle, reverse=reverse)
+    y, rhs, tau = solver.allocate(), random_trajectory(solver, seed), solver.allocate_tau()
+    y[0] = initial
+    solver.add_sums(tau, rhs)
+    convergence = solver.lagged_solve(recursion, y, tau, cycles, rhs)
+    return y, rhs, convergence.residuals, solver
+
+
+@pytest.mark.parametrize("shape", [shape for shape in GRIDS if shape[2] == 2])
+@pytest.mark.parametrize("nu", [0, 1, 2])
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_with_steps_that_stay_it_is_a_cycle_less(shape, nu, cycles, reverse):
+    """k + 1 lagged cycles are a coarse march, k cycles and the relaxation after them."""
+    grid = non_uniform(*shape)
+    recursion = dahlquist(grid, "backward-euler", -1.3, forcing=0.8)
+    y, rhs, residuals, _ = solved(grid, recursion, nu, cycles + 1, reverse=reverse)
+    solver = solver_for(grid, nu, reverse=reverse)
+    expected = solver.allocate()
+    expected[0] = 2.0
+    solver.set_guess(recursion, expected, "coarse", rhs)
+    plain = solver.solve(recursion, expected, pint.Accuracy(cycles), rhs)
+    size = abs(expected).max()
+    np.testing.assert_allclose(residuals[:-1], plain.residuals, rtol=1e-9, atol=1e-13 * size)
+    if nu == 0:  # relaxation comes last here, so that its C-points are those of the next cycle
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13 * size)
+
+
+@pytest.mark.parametrize("shape", GRIDS)
+@pytest.mark.parametrize("nu", [0, 1])
+@pytest.mark.parametrize("cycle", ["V", "F"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_it_converges_to_the_sequential_solution_and_stays_there(shape, nu, cycle, reverse):
+    grid = non_uniform(*shape)
+    recursion = dahlquist(grid, "backward-euler", -1.3, forcing=0.8)
+    intervals = grid.steps // grid.strides[1]
+    y, rhs, residuals, _ = solved(
+        grid, recursion, nu, 2 * intervals + 2, cycle=cycle, reverse=reverse
+    )
+    exact = recursion.solution(2.0, rhs)
+    np.testing.assert_allclose(y, exact, rtol=0, atol=1e-12 * abs(exact).max())
+    assert max(residuals[-2:]) <= 1e-12 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("shape", [(64, 4, 2), (67, 4, 2), (64, 4, 3), (59, (5, 2, 3), 4)])
+@pytest.mark.parametrize("nu", [0, 1])
+def test_counts_of_a_cycle(shape, nu):
+    """Each step of level 0 nu + 1 times; with two levels and nu = 0 each coarse step once."""
+    grid = pint.TimeGrid.uniform(1.0, *shape)
+    sizes = sizes_of(grid)
+    *_, solver = solved(grid, ones(grid), nu, 1)
+    counts = list(solver.steps_evaluated)
+    assert counts[0] == (nu + 1) * sizes[0]
+    if len(sizes) == 2:
+        assert counts[1] == (1 if nu == 0 else 2) * sizes[1]
+    else:
+        # A V-cycle from level 1 and its relaxation, and one evaluation of Phi_1 for tau.
+        below = (nu + 1) * sizes[1] + sizes[1] - sizes[2]
+        assert counts[1] == below + sizes[1]
+
+
+@pytest.mark.parametrize("nu", [0, 1])
+def test_the_last_propagator_makes_each_step_once(nu):
+    """It takes over in the last relaxation and residual of the last cycle."""
+    grid = pint.TimeGrid.uniform(1.0, 22, 4, 2)
+    solver, first, last = solver_for(grid, nu), ones(grid), ones(grid)
+    made = []
+
+    def recorded(level, steps, states, out, apply=last.apply):
+        made.extend(steps if level == 0 else ())
+        apply(level, steps, states, out)
+
+    last.apply = recorded
+    y, tau = solver.allocate(), solver.allocate_tau()
+    solver.lagged_solve(first, y, tau, 2, last=last)
+    assert sorted(made) == list(range(22))
