@@ -247,21 +247,31 @@ class ReducedFunctional:
         state.control = control
 
     @ends_all_ranks
-    def lagged_state_cycles(self, state: State, control: Control, cycles: int = 1) -> None:
+    def lagged_state_cycles(
+        self,
+        state: State,
+        control: Control,
+        cycles: int = 1,
+        adjoint: AdjointState | None = None,
+    ) -> float:
         """Solve the state equation for `control`, in place, by cycles that start on level 1.
 
         Their first coarse equation is that of the control before, but for its steps; see
         `MGRIT.lagged_solve`. With F-relaxation each step of level 0 is made once a cycle.
+        Returns the `state_correction` with an `adjoint`, zero without, at no cost.
         """
-        sweep = StateSweep(self.problem, control)
+        sweep, solver = StateSweep(self.problem, control), self.state_solver
         self._set_initial(state, control)
         self.kept.owner = None
-        last = sweep.keeping(self.kept)
-        state.convergence = self.state_solver.lagged_solve(
-            sweep, state.trajectory, self.tau_of(state), cycles, last=last
+        last, weights = sweep.keeping(self.kept), None
+        if adjoint is not None:
+            weights = solver.c_points(adjoint.trajectory[::-1])
+        state.convergence, correction = solver.lagged_solve(
+            sweep, state.trajectory, self.tau_of(state), cycles, last=last, weights=weights
         )
         self._remember(state, complete=True)
         state.control = control
+        return correction
 
     def tau_of(self, solution: State | AdjointState) -> Block:
         """Return the right-hand side of level 1 that lagged solves go on with; zero at first."""
@@ -366,7 +376,7 @@ class ReducedFunctional:
         if adjoint.sources is not None:
             solver.add_sums(tau, adjoint.sources)
         last = self._gathering(sweep, adjoint)
-        adjoint.convergence = solver.lagged_solve(
+        adjoint.convergence, _ = solver.lagged_solve(
             sweep, adjoint.trajectory, tau, cycles, adjoint.sources, last
         )
         adjoint.rows = range(0)

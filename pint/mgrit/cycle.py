@@ -73,8 +73,8 @@ def cycle(
     fine, coarse = levels[0], levels[1]
     with fine.work:
         smoother.relax(fine, relaxed)
-        squared_norms = _residual(fine, coarse)
-    if not proceed(*squared_norms):
+        squared_residual, squared_norm, _ = _residual(fine, coarse)
+    if not proceed(squared_residual, squared_norm):
         return
     with coarse.work:
         _coarse_right_hand_side(coarse)
@@ -92,7 +92,8 @@ def lagged_cycle(
     f_cycle: bool,
     tau: Block,
     before_relaxation: Callable[[], None],
-) -> tuple[float, float]:
+    weights: Block | None = None,
+) -> tuple[float, ...]:
     """Do one cycle that begins on level 1, in place; level 0 is left relaxed. Collective.
 
     The coarse equation is solved with the `tau` of the cycle before, which is that of another
@@ -112,11 +113,14 @@ def lagged_cycle(
         By row of ``levels[1]``, changed in place; zero if there was no cycle before.
     before_relaxation : callable
         Called before the last relaxation of level 0.
+    weights : Block, optional
+        One state for each C-point.
 
     Returns
     -------
     tuple of float
-        This rank's parts of the squared norms of the residual and of the trajectory.
+        This rank's parts of the squared norms of the residual and of the trajectory, and of the
+        product of the residual with `weights`.
     """
     fine, coarse = levels[0], levels[1]
     with coarse.work:
@@ -130,7 +134,7 @@ def lagged_cycle(
         fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
     with fine.work:
         smoother.relax(fine, before_last=before_relaxation)
-        squared_norms = _residual(fine, coarse)
+        numbers = _residual(fine, coarse, weights)
     with coarse.work:
         if len(levels) == 2 and smoother.counts[0] == 0:
             # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
@@ -139,7 +143,7 @@ def lagged_cycle(
         else:
             _coarse_right_hand_side(coarse)
             tau[...] = coarse.rhs
-    return squared_norms
+    return numbers
 
 
 def _cycle_and_relax(levels: list[Level], smoother: Smoother, f_cycle: bool) -> None:
@@ -150,21 +154,29 @@ def _cycle_and_relax(levels: list[Level], smoother: Smoother, f_cycle: bool) -> 
     f_relaxation(levels[0])
 
 
-def _residual(fine: Level, coarse: Level) -> tuple[float, float]:
+def _residual(
+    fine: Level, coarse: Level, weights: Block | None = None
+) -> tuple[float, float, float]:
     """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs` and u_C into its trajectory.
 
-    Returns this rank's |r_C|^2 and |u_C|^2 on level 0, zeros on the others.
+    Returns this rank's |r_C|^2, |u_C|^2 and product of r_C with `weights` on level 0, zeros on
+    the others.
     """
-    squared_residual = squared_norm = 0.0
+    finest, done = fine.layout.level == 0, 0
+    squared_residual = squared_norm = product = 0.0
     for chunk, target in c_point_steps(fine, coarse.rhs[1:]):
-        if fine.layout.level == 0:
+        if finest:
             difference = target - fine.trajectory[as_slice(chunk)]
             squared_residual += fine.space.squared_norm(difference)
+            if weights is not None:
+                difference *= weights[done : done + len(chunk)]
+                product += float(difference.sum())
+                done += len(chunk)
     coarse.trajectory[0] = fine.trajectory[0]
     coarse.trajectory[1:] = fine.trajectory[as_slice(fine.c_rows)]
-    if fine.layout.level == 0:
+    if finest:
         squared_norm = fine.space.squared_norm(coarse.trajectory[1:])
-    return squared_residual, squared_norm
+    return squared_residual, squared_norm, product
 
 
 def c_point_steps(level: Level, out: Block | None = None) -> Iterator[tuple[range, Block]]:

@@ -245,7 +245,7 @@ class MGRIT:
 
         def proceed(*squared_norms: float) -> bool:
             nonlocal converged
-            residual, norm = self._norms(*squared_norms)
+            residual, norm = (total**0.5 for total in self._sums(*squared_norms))
             residuals.append(residual)
             converged = accuracy.met_by(residual, norm)
             return not converged
@@ -268,7 +268,8 @@ class MGRIT:
         cycles: int,
         rhs: Block | None = None,
         last: Propagator | None = None,
-    ) -> Convergence:
+        weights: Block | None = None,
+    ) -> tuple[Convergence, float]:
         """Do cycles that each begin with the coarse correction, in place. Collective.
 
         The right-hand side `tau` of the coarse equation is that of the cycle before: one that is
@@ -285,15 +286,25 @@ class MGRIT:
         last : Propagator, optional
             The same steps as `propagator`, which take over in the last F-relaxation and the
             residual of the last cycle: they make each step of level 0 once.
+        weights : Block, optional
+            One state for each of this rank's C-points.
+
+        Returns
+        -------
+        Convergence
+        float
+            The product of the last residual with `weights`, summed over all ranks.
         """
         self._bind(propagator, trajectory, rhs)
         residuals: list[float] = []
+        product = 0.0
         for index in range(cycles):
             replace = partial(self._replace, last if index == cycles - 1 else None)
-            norms = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, replace)
-            residuals.append(self._norms(*norms)[0])
+            numbers = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, replace, weights)
+            squared_residual, _, product = self._sums(*numbers)
+            residuals.append(squared_residual**0.5)
             self.cycles_done += 1
-        return Convergence(tuple(residuals), converged=False)
+        return Convergence(tuple(residuals), converged=False), product
 
     def allocate_tau(self) -> Block:
         """Return a zero right-hand side of level 1 for `lagged_solve`; at least two levels."""
@@ -304,11 +315,10 @@ class MGRIT:
         self.levels[0].rhs = rhs
         add_sums(self.levels, tau, sign)
 
-    def _norms(self, *squared: float) -> tuple[float, float]:
-        """Return the roots of two numbers summed over all ranks. Collective."""
+    def _sums(self, *local: float) -> list[float]:
+        """Return numbers summed over all ranks in time and space. Collective."""
         with self.phases("communication"):
-            first, second = reduce(self.space.comm, reduce(self.comm, squared)) ** 0.5
-        return float(first), float(second)
+            return reduce(self.space.comm, reduce(self.comm, local)).tolist()
 
     def _replace(self, last: Propagator | None) -> None:
         if last is not None:

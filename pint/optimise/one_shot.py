@@ -31,10 +31,12 @@ class OneShot:
     tolerance : float, optional
         With a number of cycles: a solve ends before that once its residual norm is at most
         `tolerance`, and at most `tolerance` times the norm of the trajectory.
-    lagged : bool
+    lagged : bool, optional
         With a number of cycles: each begins with the coarse correction, whose right-hand side
         is that of the last update; with F-relaxation a cycle then makes each step of level 0
-        once, a solve with one cycle N/P + N/m steps on its critical path instead of 2N/P + N/m.
+        once, a solve with one cycle N/P + N/m steps on its critical path instead of 2N/P + N/m
+        [2]_. Line searches compare objectives that the adjoint corrects. By default so with one
+        cycle and without `tolerance`.
 
     Raises
     ------
@@ -44,12 +46,13 @@ class OneShot:
     References
     ----------
     .. [1] Guenther et al., SIAM J. Math. Data Sci. 2 (2020), 1-23, doi:10.1137/19M1247620, Alg. 1.
+    .. [2] `pint.mgrit.MGRIT.lagged_solve`
     """
 
     functional: ReducedFunctional
     cycles: int | Literal["adaptive"] = 2
     tolerance: float | None = None
-    lagged: bool = False
+    lagged: bool | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.cycles, str) and self.cycles != "adaptive":
@@ -84,4 +87,7 @@ class OneShot:
     def _solves(self) -> Solves:
         if isinstance(self.cycles, str):
             return ErrorControlled()
-        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance), self.lagged)
+        lagged = self.lagged
+        if lagged is None:
+            lagged = self.cycles == 1 and self.tolerance is None
+        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance), lagged)

@@ -93,12 +93,14 @@ class FixedCycles(Solves):
     effort: int = 1
 
     def begin(self, point: Point, control: Control) -> None:
-        self._solve_state(point.functional, point.state, control, first=True)
-        self.evaluate(point)
+        point.value = self._solved(point.functional, point.state, control, None)
         self._estimate(point)
 
     def evaluate(self, point: Point) -> None:
-        point.value = point.functional.objective(point.state)
+        value = point.functional.objective(point.state)
+        if self.lagged:
+            value = value.corrected(point.functional.state_correction(point.state, point.adjoint))
+        point.value = value
 
     def solve_gradient(self, point: Point) -> None:
         self._solve_adjoint(point)
@@ -109,8 +111,7 @@ class FixedCycles(Solves):
     ) -> None:
         functional = trials.functional
         functional.copy_guess(start.state, trials.state)
-        self._solve_state(functional, trials.state, control)
-        trials.value = functional.objective(trials.state)
+        trials.value = self._solved(functional, trials.state, control, start.adjoint)
         trials.objective_error = math.nan if trials.inexact else 0.0
 
     def objective_error(self, point: Point) -> float:
@@ -130,8 +131,8 @@ class FixedCycles(Solves):
 
     def tighten(self, point: Point) -> None:
         self.effort *= 2
-        self._solve_state(point.functional, point.state, point.control)
-        self.evaluate(point)
+        functional, state = point.functional, point.state
+        point.value = self._solved(functional, state, point.control, point.adjoint)
         self._solve_adjoint(point)
 
     @property
@@ -139,23 +140,31 @@ class FixedCycles(Solves):
         return False
 
     def accepted(self) -> None:
-        self.effort = 1
+        # One lagged cycle that was too little for an update stays so as the updates get smaller.
+        self.effort = min(self.effort, 2) if self.lagged else 1
 
     def pair_is_reliable(self, y: float, error: float) -> bool:
         return True
 
-    def _solve_state(
+    def _solved(
         self,
         functional: ReducedFunctional,
         state: State,
         control: Control,
-        first: bool = False,
-    ) -> None:
-        cycles = self.effort * self.accuracy.cycles
+        adjoint: AdjointState | None,
+    ) -> Value:
+        """Solve a state, in place, and return its objective.
+
+        That of a lagged solve is corrected by the `adjoint`, if there is one: the next cycle
+        would change it by more than a small step does. Without, the solve does a cycle more.
+        """
+        cycles, correction = self.effort * self.accuracy.cycles, 0.0
         if self.lagged:
-            functional.lagged_state_cycles(state, control, cycles + first)
+            more = 0 if adjoint else 1
+            correction = functional.lagged_state_cycles(state, control, cycles + more, adjoint)
         else:
             functional.state_cycles(state, control, replace(self.accuracy, cycles=cycles))
+        return functional.objective(state).corrected(correction)
 
     def _solve_adjoint(self, point: Point) -> None:
         functional, cycles = point.functional, self.effort * self.accuracy.cycles

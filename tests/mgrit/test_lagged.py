@@ -21,7 +21,7 @@ def solved(grid, recursion, nu, cycles, *, cycle="V", reverse=False, initial=2.0
     y, rhs, tau = solver.allocate(), random_trajectory(solver, seed), solver.allocate_tau()
     y[0] = initial
     solver.add_sums(tau, rhs)
-    convergence = solver.lagged_solve(recursion, y, tau, cycles, rhs)
+    convergence = solver.lagged_solve(recursion, y, tau, cycles, rhs)[0]
     return y, rhs, convergence.residuals, solver
 
 

@@ -47,15 +47,6 @@ def training(comm, levels, method):
         (2, adaptive),
         (3, adaptive),
     ],
-    ids=[
-        "sequential",
-        "mgrit",
-        "one-shot",
-        "lagged",
-        "lagged-3-levels",
-        "adaptive",
-        "adaptive-3-levels",
-    ],
 )
 def test_twenty_updates(world, levels, method):
     ours, serial = (training(comm, levels, method) for comm in (world, pint.SerialComm()))
