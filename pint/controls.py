@@ -13,7 +13,7 @@ import numpy as np
 from pint.comm import SerialComm, on_root, reduce
 from pint.control_mesh import ControlMesh
 from pint.files import load_arrays, write_atomically
-from pint.halo import Halo, coarse_needs, neighbour_needs
+from pint.halo import coarse_halo, neighbour_halo
 from pint.timegrid import TimeGrid
 
 Restriction = Callable[[np.ndarray, np.ndarray], Any]
@@ -310,12 +310,10 @@ class ControlSpace:
             if field.every > 1
         }
         whole = any(field.restrict != "inject" for field in self.time_fields.values())
-        ranks = range(self.comm.size)
         self._coarse_halos = {
-            reverse: Halo(grid, [coarse_needs(grid, rank, whole, reverse) for rank in ranks])
-            for reverse in (False, True)
+            reverse: coarse_halo(grid, whole, reverse) for reverse in (False, True)
         }
-        self._neighbour_halo = Halo(grid, [neighbour_needs(grid, rank) for rank in ranks])
+        self._neighbour_halo = neighbour_halo(grid)
 
     def _place(self, name: str, shape: tuple[int, ...]) -> None:
         stop = self.size + int(np.prod(shape, dtype=int))
@@ -511,7 +509,7 @@ class ControlSpace:
             starts = np.arange(layout.first, layout.last) * layout.stride
             if reverse:
                 starts = self.grid.steps - starts - layout.stride
-            rows = np.searchsorted(halo.indices, starts)
+            rows = halo.rows(starts)
             levels.append(
                 {
                     name: self._restricted(name, blocks, rows, starts, layout.stride)
@@ -526,7 +524,7 @@ class ControlSpace:
         Also returns the number of the step that the first block belongs to. Collective.
         """
         halo = self._neighbour_halo
-        return int(halo.indices[0]) if len(halo.indices) else 0, halo.extend(values)
+        return self.grid.first - len(halo.before), halo.extend(values)
 
     def _restricted(
         self, name: str, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
@@ -536,7 +534,7 @@ class ControlSpace:
         if restrict == "inject":
             return blocks[rows]
         covered = np.arange(stride)
-        dt = np.diff(self.grid.t)[starts[:, None] + covered]
+        dt = np.diff(self.grid.t[starts[:, None] + np.arange(stride + 1)])
         fine = blocks[rows[:, None] + covered]
         if restrict == "mean":
             return np.einsum("ij,ij...->i...", dt / dt.sum(axis=1, keepdims=True), fine)
