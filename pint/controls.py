@@ -304,7 +304,7 @@ class ControlSpace:
                 grid,
                 field.every,
                 field.interpolate,
-                field.weight * (np.diff(grid.t) if field.metric == "time" else np.ones(grid.steps)),
+                field.weight * (grid.dt if field.metric == "time" else np.ones(grid.local_steps)),
             )
             for name, field in self.time_fields.items()
             if field.every > 1
@@ -365,9 +365,7 @@ class ControlSpace:
                 raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
             array = _real(name, value)
             mesh = self.meshes.get(name)
-            if mesh is not None and array.shape == (mesh.coefficients, *self.block_shape(name)):
-                array = mesh.expand_all(array)
-            self._assign(new[name], name, array)
+            self._assign(new[name], name, array, mesh)
             if mesh is not None:
                 new[name][...] = mesh.project(new[name])
         return new
@@ -390,7 +388,10 @@ class ControlSpace:
         shape = self.fields[name].shape
         return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
 
-    def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
+    def _assign(
+        self, target: np.ndarray, name: str, array: np.ndarray, mesh: ControlMesh | None = None
+    ) -> None:
+        """Set a field, in place; values may be coefficients on `mesh`. Not collective."""
         shape, part = self.block_shape(name), slice(None)
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
@@ -401,7 +402,9 @@ class ControlSpace:
             lengths = self._lengths[name]
             start = sum(lengths[: self.fields[name].comm.rank])
             part = slice(start, start + lengths[self.fields[name].comm.rank])
-        if name in self.time_fields and array.shape == (self.grid.steps, *shape):
+        if mesh is not None and array.shape == (mesh.coefficients, *shape):
+            target[...] = mesh.expand(array)[(slice(None), part)]
+        elif name in self.time_fields and array.shape == (self.grid.steps, *shape):
             target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
         elif array.shape == shape:
             target[...] = array[part]
