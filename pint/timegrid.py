@@ -271,7 +271,15 @@ def _checked_times(t: Any) -> np.ndarray:
         raise ValueError(
             f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."
         )
-    if not np.isfinite(times[[0, -1]]).all() or not (times[1:] > times[:-1]).all():
+    part = 2**16  # so that no array as long as the times is made
+    increasing = all(
+        (
+            times[start + 1 : start + part + 1]
+            > times[start : start + part][: times.size - 1 - start]
+        ).all()
+        for start in range(0, times.size - 1, part)
+    )
+    if not np.isfinite(times[[0, -1]]).all() or not increasing:
         raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
     return times
 
