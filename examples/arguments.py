@@ -243,6 +243,7 @@ def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
         "state_steps": last.state_steps,
         "adjoint_steps": last.adjoint_steps,
         "seconds": last.seconds,
+        "peak_memory": list(result.peak_memory),
     }
 
 
@@ -254,6 +255,15 @@ def print_result(result: pint.Result) -> None:
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
     print(f"{'updates':20s}{result.iterations} in {last.seconds:.2f} s")
     print(f"{'steps evaluated':20s}{last.state_steps} state, {last.adjoint_steps} adjoint")
+    print_peak_memory(result)
+
+
+def print_peak_memory(result: pint.Result) -> None:
+    """Print the largest resident memory of the ranks' processes, interpreter and all."""
+    peaks = result.peak_memory
+    largest = f"{max(peaks) / 1e6:.0f} MB" if min(peaks) > 0 else "unknown"
+    ranks = f" at most on each of {len(peaks)} ranks" if len(peaks) > 1 else ""
+    print(f"{'peak memory':20s}{largest}{ranks}")
 
 
 def make_grid(

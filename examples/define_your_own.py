@@ -120,6 +120,7 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
         "state_steps": last.state_steps,
         "adjoint_steps": last.adjoint_steps,
         "seconds": last.seconds,
+        "peak_memory": list(result.peak_memory),
     }
     comm, points = problem.grid.comm, slice(1 if problem.grid.comm.rank else 0, None)
     states = np.concatenate(comm.allgather(result.state.trajectory[points]))

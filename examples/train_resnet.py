@@ -34,6 +34,7 @@ from arguments import (
     make_grid,
     most_cycles,
     number,
+    print_peak_memory,
     run,
     solver_options,
     word_of,
@@ -362,6 +363,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "iterations": result.iterations,
         "status": word_of(result.status),
         "seconds": result.history[-1].seconds,
+        "peak_memory": list(result.peak_memory),
     }
     if setup.functional.comm.rank == 0:
         print_summary(options, setup, result)
@@ -386,6 +388,7 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
     print(f"{'loss':20s}{result.cost:.10g}")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
     print(f"{'updates':20s}{result.iterations} in {seconds:.2f} s ({updates:.1f} a second)")
+    print_peak_memory(result)
 
 
 def draw_picture(

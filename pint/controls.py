@@ -13,7 +13,7 @@ import numpy as np
 from pint.comm import SerialComm, on_root, reduce
 from pint.control_mesh import ControlMesh
 from pint.files import load_arrays, write_atomically
-from pint.halo import Halo, coarse_needs, neighbour_needs
+from pint.halo import coarse_halo, neighbour_halo
 from pint.timegrid import TimeGrid
 
 Restriction = Callable[[np.ndarray, np.ndarray], Any]
@@ -304,18 +304,16 @@ class ControlSpace:
                 grid,
                 field.every,
                 field.interpolate,
-                field.weight * (np.diff(grid.t) if field.metric == "time" else np.ones(grid.steps)),
+                field.weight * (grid.dt if field.metric == "time" else np.ones(grid.local_steps)),
             )
             for name, field in self.time_fields.items()
             if field.every > 1
         }
         whole = any(field.restrict != "inject" for field in self.time_fields.values())
-        ranks = range(self.comm.size)
         self._coarse_halos = {
-            reverse: Halo(grid, [coarse_needs(grid, rank, whole, reverse) for rank in ranks])
-            for reverse in (False, True)
+            reverse: coarse_halo(grid, whole, reverse) for reverse in (False, True)
         }
-        self._neighbour_halo = Halo(grid, [neighbour_needs(grid, rank) for rank in ranks])
+        self._neighbour_halo = neighbour_halo(grid)
 
     def _place(self, name: str, shape: tuple[int, ...]) -> None:
         stop = self.size + int(np.prod(shape, dtype=int))
@@ -367,9 +365,7 @@ class ControlSpace:
                 raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
             array = _real(name, value)
             mesh = self.meshes.get(name)
-            if mesh is not None and array.shape == (mesh.coefficients, *self.block_shape(name)):
-                array = mesh.expand_all(array)
-            self._assign(new[name], name, array)
+            self._assign(new[name], name, array, mesh)
             if mesh is not None:
                 new[name][...] = mesh.project(new[name])
         return new
@@ -392,7 +388,10 @@ class ControlSpace:
         shape = self.fields[name].shape
         return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
 
-    def _assign(self, target: np.ndarray, name: str, array: np.ndarray) -> None:
+    def _assign(
+        self, target: np.ndarray, name: str, array: np.ndarray, mesh: ControlMesh | None = None
+    ) -> None:
+        """Set a field, in place; values may be coefficients on `mesh`. Not collective."""
         shape, part = self.block_shape(name), slice(None)
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
@@ -403,7 +402,9 @@ class ControlSpace:
             lengths = self._lengths[name]
             start = sum(lengths[: self.fields[name].comm.rank])
             part = slice(start, start + lengths[self.fields[name].comm.rank])
-        if name in self.time_fields and array.shape == (self.grid.steps, *shape):
+        if mesh is not None and array.shape == (mesh.coefficients, *shape):
+            target[...] = mesh.expand(array)[(slice(None), part)]
+        elif name in self.time_fields and array.shape == (self.grid.steps, *shape):
             target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
         elif array.shape == shape:
             target[...] = array[part]
@@ -511,7 +512,7 @@ class ControlSpace:
             starts = np.arange(layout.first, layout.last) * layout.stride
             if reverse:
                 starts = self.grid.steps - starts - layout.stride
-            rows = np.searchsorted(halo.indices, starts)
+            rows = halo.rows(starts)
             levels.append(
                 {
                     name: self._restricted(name, blocks, rows, starts, layout.stride)
@@ -526,7 +527,7 @@ class ControlSpace:
         Also returns the number of the step that the first block belongs to. Collective.
         """
         halo = self._neighbour_halo
-        return int(halo.indices[0]) if len(halo.indices) else 0, halo.extend(values)
+        return self.grid.first - len(halo.before), halo.extend(values)
 
     def _restricted(
         self, name: str, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
@@ -536,7 +537,7 @@ class ControlSpace:
         if restrict == "inject":
             return blocks[rows]
         covered = np.arange(stride)
-        dt = np.diff(self.grid.t)[starts[:, None] + covered]
+        dt = np.diff(self.grid.t[starts[:, None] + np.arange(stride + 1)])
         fine = blocks[rows[:, None] + covered]
         if restrict == "mean":
             return np.einsum("ij,ij...->i...", dt / dt.sum(axis=1, keepdims=True), fine)

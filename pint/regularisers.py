@@ -82,8 +82,8 @@ class Smoothness(Regulariser):
         _check_fields("Smoothness", self.fields, control.space.time_fields, "time-dependent ")
         first, blocks = control.space.with_neighbours(control[name])
         jumps = np.diff(blocks, axis=0)
-        midpoints = 0.5 * (grid.t[1:] + grid.t[:-1])
-        h = np.diff(midpoints[first : first + len(blocks)])
+        t = grid.t[first : first + len(blocks) + 1]
+        h = np.diff(0.5 * (t[1:] + t[:-1]))
         return first + 1, jumps, jumps / h.reshape((-1,) + (1,) * (jumps.ndim - 1))
 
     def value(self, control: Control) -> float:

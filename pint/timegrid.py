@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pint.comm import SerialComm
+from pint.times import UniformTimes
 
 
 class Steps(NamedTuple):
@@ -103,6 +104,11 @@ class TimeGrid:
     comm : communicator, optional
         The ranks in time, `pint.world()` for all of them; one process by default.
 
+    Attributes
+    ----------
+    t : ndarray or UniformTimes, shape (N + 1,)
+        All times. Those of a uniform grid are not stored: see `pint.times.UniformTimes`.
+
     Raises
     ------
     ValueError
@@ -126,13 +132,7 @@ class TimeGrid:
         levels: int = 1,
         comm: Any = None,
     ) -> None:
-        self.t = np.asarray(t, dtype=float)
-        if self.t.ndim != 1 or self.t.size < 2:
-            raise ValueError(
-                f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {self.t.size}."
-            )
-        if not np.isfinite(self.t).all() or not (np.diff(self.t) > 0).all():
-            raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
+        self.t: Any = t if isinstance(t, UniformTimes) else _checked_times(t)
         self.comm: Any = SerialComm() if comm is None else comm
         self.steps = self.t.size - 1
         self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
@@ -140,9 +140,16 @@ class TimeGrid:
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
         )
-        self.boundaries = _boundaries(self.steps, self.comm.size, self.coarsening)
-        self.first = self.boundaries[self.comm.rank]
-        self.last = self.boundaries[self.comm.rank + 1]
+        # What is dealt out to the ranks: whole coarse intervals, where there are enough of them.
+        # A rank boundary at a C-point lets all ranks relax at the same time.
+        factor = self.coarsening[0] if self.coarsening else 1
+        self._unit = factor if self.steps // factor >= self.comm.size else 1
+        self.first = self.boundary(self.comm.rank)
+        self.last = self.boundary(self.comm.rank + 1)
+        self._layouts = {
+            reverse: tuple(self._layout(level, reverse) for level in range(self.levels))
+            for reverse in (False, True)
+        }
 
     @classmethod
     def uniform(
@@ -160,7 +167,11 @@ class TimeGrid:
             raise ValueError(
                 f"`TimeGrid.uniform(final_time=...)` must be positive, got {final_time}."
             )
-        return cls(np.linspace(0.0, final_time, steps + 1), coarsening, levels, comm)
+        try:
+            times = UniformTimes(float(final_time), int(steps))
+        except ValueError as error:
+            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
+        return cls(times, coarsening, levels, comm)
 
     @property
     def local_steps(self) -> int:
@@ -170,7 +181,8 @@ class TimeGrid:
     @property
     def dt(self) -> np.ndarray:
         """Sizes of this rank's finest steps, shape (local_steps,)."""
-        return np.diff(self.t[self.first : self.last + 1])
+        sizes: np.ndarray = np.diff(self.t[self.first : self.last + 1])
+        return sizes
 
     @property
     def last_rank(self) -> int:
@@ -182,9 +194,25 @@ class TimeGrid:
         """The rank that owns step 0 (rank 0 unless there is only one step)."""
         return self.rank_of_step(0)
 
+    def boundary(self, rank: int) -> int:
+        """Return the first finest step of a rank; N for the number of ranks.
+
+        Steps, or coarse intervals, are dealt out evenly. The last rank always owns a step,
+        because the adjoint starts there.
+        """
+        units, size = self.steps // self._unit, self.comm.size
+        if rank == size:
+            return self.steps
+        if units < size:  # more ranks than steps
+            return min(rank, self.steps - 1)
+        return int(self._unit * (rank * units // size))
+
     def rank_of_step(self, step: int) -> int:
         """Return the rank that owns a finest step."""
-        return int(np.searchsorted(self.boundaries, step, side="right")) - 1
+        units, size = self.steps // self._unit, self.comm.size
+        if units < size:
+            return int(step if step < self.steps - 1 else size - 1)
+        return int(min(((step // self._unit + 1) * size - 1) // units, size - 1))
 
     def layouts(self, reverse: bool = False) -> tuple[LevelLayout, ...]:
         """Return this rank's part of each level.
@@ -195,31 +223,31 @@ class TimeGrid:
             Count points and steps from the end of time: reversed point k is point N - k, and the
             C-points are multiples of the coarsening factor counted from the end.
         """
-        return tuple(self._layout(level, reverse) for level in range(self.levels))
+        return self._layouts[reverse]
 
     def _layout(self, level: int, reverse: bool) -> LevelLayout:
-        size, rank, stride = self.comm.size, self.comm.rank, self.strides[level]
-        bounds, here = self.boundaries, rank
-        if reverse:
-            bounds = tuple(self.steps - bound for bound in reversed(bounds))
-            here = size - 1 - rank
-        owned = [bound // stride for bound in bounds]
-        active = [r for r in range(size) if r == 0 or owned[r] < owned[r + 1]]
-        left = max((r for r in active if r < here), default=None)
-        right = min((r for r in active if r > here), default=None)
-        if reverse:
-            left = None if left is None else size - 1 - left
-            right = None if right is None else size - 1 - right
+        N, stride = self.steps, self.strides[level]
+        begin, end = (N - self.last, N - self.first) if reverse else (self.first, self.last)
+        first, last = begin // stride, end // stride
+        outermost = self.comm.size - 1 if reverse else 0
+
+        def owner(point: int) -> int:
+            """Return the rank that owns a point of the level."""
+            if point == 0:
+                return outermost
+            finest_step = point * stride - 1
+            return self.rank_of_step(N - 1 - finest_step if reverse else finest_step)
+
         return LevelLayout(
             level=level,
             stride=stride,
             coarsening_factor=self.coarsening[level] if level + 1 < self.levels else 0,
-            steps=self.steps // stride,
-            first=owned[here],
-            last=owned[here + 1],
-            owns_initial=here == 0,
-            left=left,
-            right=right,
+            steps=N // stride,
+            first=first,
+            last=last,
+            owns_initial=self.comm.rank == outermost,
+            left=None if self.comm.rank == outermost else owner(first),
+            right=owner(last + 1) if last < N // stride else None,
         )
 
     def batch(self, level: int, starts: range, state_dimensions: int) -> Steps:
@@ -237,6 +265,26 @@ class TimeGrid:
         """Return the one step of `level` that begins at the finest point `start`."""
         end = start + self.strides[level]
         return Steps(start, float(self.t[start]), float(self.t[end]), level)
+
+
+def _checked_times(t: Any) -> np.ndarray:
+    """Return a user's times, not copied if they are an array, or raise ValueError."""
+    times = np.asarray(t, dtype=float)
+    if times.ndim != 1 or times.size < 2:
+        raise ValueError(
+            f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."
+        )
+    part = 2**16  # so that no array as long as the times is made
+    increasing = all(
+        (
+            times[start + 1 : start + part + 1]
+            > times[start : start + part][: times.size - 1 - start]
+        ).all()
+        for start in range(0, times.size - 1, part)
+    )
+    if not np.isfinite(times[[0, -1]]).all() or not increasing:
+        raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
+    return times
 
 
 def _coarsening_factors(
@@ -270,19 +318,3 @@ def _coarsening_factors(
             )
         remaining //= factor
     return tuple(int(factor) for factor in factors[: levels - 1])
-
-
-def _boundaries(steps: int, size: int, coarsening: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the first step of each rank, and N: whole coarse intervals where they suffice.
-
-    A rank boundary at a C-point lets all ranks relax at the same time. With fewer intervals than
-    ranks, steps are dealt out one by one. The last rank always owns a step, because the adjoint
-    starts there.
-    """
-    factor = coarsening[0] if coarsening else 1
-    intervals = steps // factor
-    if intervals >= size:
-        return (*(factor * (rank * intervals // size) for rank in range(size)), steps)
-    if steps >= size:
-        return tuple(rank * steps // size for rank in range(size + 1))
-    return (*(min(rank, steps - 1) for rank in range(size)), steps)

@@ -284,7 +284,8 @@ class HeatStepper(pint.TimeStepper):
 
     def solve(self, dt: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Return ``(I - w dt A)^{-1}`` applied to each row; the matrix is symmetric."""
-        sizes = np.array([rounded(size) for size in dt.ravel()])
+        distinct, which = np.unique(dt, return_inverse=True)
+        sizes = np.array([rounded(size) for size in distinct])[which.ravel()]
         if (sizes == sizes[0]).all():
             return self._solver(sizes[0])(right)
         new = np.empty_like(right)

@@ -287,9 +287,12 @@ class ODEProblem(ABC):
 
     def start(self, controls: pint.ControlSpace) -> pint.Control:
         """Return the control to start from, projected to the bounds."""
-        t = controls.grid.t
-        values = self.first_control((t[1:] + t[:-1]) / 2)
-        return controls.project(controls.control(u=values))
+        grid, start = controls.grid, controls.zeros()
+        t = grid.t[grid.first : grid.last + 1]
+        start["u"][...] = self.first_control((t[1:] + t[:-1]) / 2)
+        if "u" in controls.meshes:
+            start["u"][...] = controls.meshes["u"].project(start["u"])
+        return controls.project(start)
 
 
 @dataclass(frozen=True)

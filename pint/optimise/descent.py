@@ -15,6 +15,7 @@ import numpy as np
 from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control
 from pint.errors import CheckpointError
+from pint.memory import peak_memory_of_ranks
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
@@ -242,6 +243,9 @@ def _result(run: Run, start: Control, status: Status) -> Result:
         iterations=run.history[-1].iteration,
         history=tuple(run.history),
         state=point.state,
+        peak_memory=peak_memory_of_ranks(
+            point.functional.comm, point.functional.problem.space.comm
+        ),
     )
 
 

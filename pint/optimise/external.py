@@ -14,6 +14,7 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
+from pint.memory import peak_memory_of_ranks
 from pint.optimise.descent import Callback, Options, evaluated, measures
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate, Result, Status
@@ -250,4 +251,7 @@ class _Run:
             iterations=last,
             history=tuple(self.history),
             state=self.point.state,
+            peak_memory=peak_memory_of_ranks(
+                self.functional.comm, self.functional.problem.space.comm
+            ),
         )

@@ -96,6 +96,9 @@ class Result:
     history : tuple of Iterate
     state : State
         The exact state at `control`.
+    peak_memory : tuple of int
+        The largest resident memory so far of each rank's process, bytes; 0 where the system does
+        not tell. See `pint.memory`.
     """
 
     control: Control
@@ -106,3 +109,4 @@ class Result:
     iterations: int
     history: tuple[Iterate, ...]
     state: State
+    peak_memory: tuple[int, ...]

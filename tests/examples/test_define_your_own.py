@@ -17,6 +17,7 @@ KEYS = {
     "state_steps",
     "adjoint_steps",
     "seconds",
+    "peak_memory",
 }
 
 

@@ -16,6 +16,7 @@ KEYS = {
     "state_steps",
     "adjoint_steps",
     "seconds",
+    "peak_memory",
 }
 
 

@@ -19,6 +19,7 @@ KEYS = (
     "state_steps",
     "adjoint_steps",
     "seconds",
+    "peak_memory",
 )
 
 
