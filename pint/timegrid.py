@@ -29,7 +29,7 @@ class Steps(NamedTuple):
         step of a batch: a step fills it, the transposes read it, if it is there.
     """
 
-    index: Any  # type: ignore[assignment]  # the name hides a method of tuples
+    index: Any
     t0: Any
     t1: Any
     level: int = 0

@@ -168,6 +168,7 @@ class Checkpoint:
                 "rejected": run.rejected,
                 "solves": asdict(run.solves),  # type: ignore[call-overload]
                 "errors": [point.objective_error, point.gradient_error],
+                "correction": _correction(run),
                 "convergence": [
                     asdict(solution.convergence) if solution.convergence else None
                     for solution in (point.state, point.adjoint)
@@ -226,6 +227,7 @@ class Saved:
     step: float
     rejected: int
     errors: tuple[float, float]
+    correction: float
     convergence: tuple[Convergence | None, Convergence | None]
     c_points: dict[str, np.ndarray]
     random: dict[str, Any] | None
@@ -270,6 +272,7 @@ def _read(arrays: dict[str, np.ndarray], run: Run) -> Saved:
         step=float(saved["step"]),
         rejected=int(saved["rejected"]),
         errors=(float(objective_error), float(gradient_error)),
+        correction=float(saved["correction"]),
         convergence=(_convergence(of_state), _convergence(of_adjoint)),
         c_points=c_points,
         random=saved["random"],
@@ -289,11 +292,20 @@ def _restore(saved: Saved, run: Run) -> None:
     functional.relax_adjoint(point.adjoint, point.state)
     point.set_gradient()
     run.solves.evaluate(point)
+    point.value = point.value.corrected(saved.correction)
     point.objective_error, point.gradient_error = saved.errors
     point.state.convergence, point.adjoint.convergence = saved.convergence
 
 
+def _correction(run: Run) -> float:
+    """Return what a lagged solve added to the objective of its state. Collective."""
+    if not run.solves.lagged:
+        return 0.0
+    return run.point.value.objective - run.point.functional.objective(run.point.state).objective
+
+
 EVOLVING = {
+    "effort",
     "eta",
     "sensitivity",
     "first_residual",

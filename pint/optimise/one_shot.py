@@ -36,7 +36,7 @@ class OneShot:
         is that of the last update; with F-relaxation a cycle then makes each step of level 0
         once, a solve with one cycle N/P + N/m steps on its critical path instead of 2N/P + N/m
         [2]_. Line searches compare objectives that the adjoint corrects. By default so with one
-        cycle and without `tolerance`.
+        cycle, without `tolerance`, and a line search that tests the objective.
 
     Raises
     ------
@@ -82,12 +82,14 @@ class OneShot:
     ) -> Result:
         """Minimise from `control`. Collective; parameters and errors of `pint.minimize`."""
         settings = Options(**options)
-        return descend(self.functional, control, self._solves(), settings, callback, checkpoint)
+        # Without a test of the objective nothing would notice that one lagged cycle is too little.
+        solves = self._solves(testing=settings.line_search.decrease is not None)
+        return descend(self.functional, control, solves, settings, callback, checkpoint)
 
-    def _solves(self) -> Solves:
+    def _solves(self, testing: bool = True) -> Solves:
         if isinstance(self.cycles, str):
             return ErrorControlled()
         lagged = self.lagged
         if lagged is None:
-            lagged = self.cycles == 1 and self.tolerance is None
+            lagged = self.cycles == 1 and self.tolerance is None and testing
         return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance), lagged)

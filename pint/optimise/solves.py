@@ -97,10 +97,8 @@ class FixedCycles(Solves):
         self._estimate(point)
 
     def evaluate(self, point: Point) -> None:
-        value = point.functional.objective(point.state)
-        if self.lagged:
-            value = value.corrected(point.functional.state_correction(point.state, point.adjoint))
-        point.value = value
+        """Evaluate the objective, in place; without the correction of a lagged solve."""
+        point.value = point.functional.objective(point.state)
 
     def solve_gradient(self, point: Point) -> None:
         self._solve_adjoint(point)

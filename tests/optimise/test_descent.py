@@ -25,7 +25,7 @@ def solve(method, **options):
     """Solve the double integrator sequentially, by MGRIT, or one-shot with `method` cycles."""
     functional, control = start(levels=1 if method == "sequential" else 2)
     if method == "lagged":
-        return pint.OneShot(functional, 1, lagged=True).solve(control, **options)
+        return pint.OneShot(functional, 2, lagged=True).solve(control, **options)
     if isinstance(method, int):
         return pint.OneShot(functional, method).solve(control, **options)
     return pint.minimize(functional, control, **options)
