@@ -3,13 +3,13 @@
 What both must have in common, apart from the problem, for equal histories:
 
 - FCF-relaxation (PyMGRIT: ``cf_iter=1``), V-cycles, weight 1, the same points on each level;
-- the first guess: zero, then nested iteration, that is a march on the coarsest level, and on the way
-  to the finest injection and one V-cycle on each intermediate level; on the finest level C-points
-  only. PyMGRIT does it in its constructor, so that it counts as set-up here for both;
+- the first guess: zero, then nested iteration, that is a march on the coarsest level, and on the
+  way to the finest injection and one V-cycle on each intermediate level; on the finest level
+  C-points only. PyMGRIT does it in its constructor, so that it counts as set-up here for both;
 - the place where the residual is measured. PyMGRIT takes ``|Phi(u_{C-1}) - u_C|`` over the C-points
   *after* each cycle; `pint` after the relaxation of each cycle, before its coarse correction, which
-  costs no step more. The histories compared are PyMGRIT's: cycle by cycle `MGRIT.residual` is called.
-  In the timed solves each measures in its own way, and stops below the same tolerance;
+  costs no step more. The histories compared are PyMGRIT's: cycle by cycle `MGRIT.residual` is
+  called. In the timed solves each measures in its own way, and stops below the same tolerance;
 - the norm: Euclidean over points in time and components of the state, unweighted.
 """
 
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring import NOT_INSTALLED, Row, installed, plot_bars
 import numpy as np
+from measuring import NOT_INSTALLED, Row, installed, plot_bars
 
 import pint
 from pint.sweep import StateSweep
@@ -67,9 +67,7 @@ class Ours:
         middle = time.perf_counter()
         done = solver.solve(sweep, trajectory, pint.Accuracy(50, absolute=self.tolerance))
         end = time.perf_counter()
-        return Solved(
-            middle - start, end - middle, len(done.residuals), done.residual, trajectory
-        )
+        return Solved(middle - start, end - middle, len(done.residuals), done.residual, trajectory)
 
     def history(self, cycles: int) -> list[float]:
         """Return the residual norm after each cycle."""

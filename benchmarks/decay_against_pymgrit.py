@@ -2,13 +2,13 @@
 
     y' = -y,  y(0) = 1,  t in [0, 5],  N = 10,000 steps of backward Euler, coarsening factor 10
 
-    python benchmarks/decay_against_pymgrit.py [--quick]
+    python benchmarks/run_all.py decay_against_pymgrit [--quick]
 
-FCF, V-cycles until the residual norm is below 1e-10, on two and on four levels. A state is one number:
-what is measured is the cost of the programs themselves. PyMGRIT's side is its own application
-`Dahlquist`; `pint` advances all intervals by one numpy operation. `against_pymgrit` says what had to
-match for the residual histories to agree, which is checked to 1e-6 first. Target: 20 times faster,
-set-up included.
+FCF, V-cycles until the residual norm is below 1e-10, on two and on four levels. A state is one
+number: what is measured is the cost of the programs themselves. PyMGRIT's side is its own
+application `Dahlquist`; `pint` advances all intervals by one numpy operation. `against_pymgrit`
+says what had to match for the residual histories to agree, which is checked to 1e-6 first. Target:
+20 times faster, set-up included.
 """
 
 from __future__ import annotations

@@ -5,14 +5,14 @@
 1025 points in x in [0, 1] and in t in [0, 2], backward Euler, coarsening factor 4, 5 levels, FCF,
 V-cycles until the residual norm is below 1e-7. The solution is sin(pi x) cos t.
 
-    python benchmarks/heat_against_pymgrit.py [--quick]
+    python benchmarks/run_all.py heat_against_pymgrit [--quick]
 
-PyMGRIT's side is its own application `Heat1D`: the unknowns are the 1023 inner points, the right-hand
-side is taken at the end of the step, each step builds its matrix and calls scipy's `spsolve`. `pint`
-has the same unknowns and the same step (`problems.heat`, control 'initial'), the factors of each
-level's matrix kept, and all intervals of a chunk solved by one call. `against_pymgrit` says what had
-to match for the residual histories to agree, which is checked to 1e-6 first. Target: 30 times faster,
-set-up included.
+PyMGRIT's side is its own application `Heat1D`: the unknowns are the 1023 inner points, the
+right-hand side is taken at the end of the step, each step builds its matrix and calls scipy's
+`spsolve`. `pint` has the same unknowns and the same step (`problems.heat`, control 'initial'), the
+factors of each level's matrix kept, and all intervals of a chunk solved by one call.
+`against_pymgrit` says what had to match for the residual histories to agree, which is checked to
+1e-6 first. Target: 30 times faster, set-up included.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from against_pymgrit import Ours, Theirs, check, compare, plot
 from measuring import Row, installed, options_of, print_table, save
-import numpy as np
 
 import pint
 from problems.heat import Heat, HeatData

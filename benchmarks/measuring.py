@@ -1,13 +1,10 @@
-"""What the benchmarks share: timings in turn, tables, files, pictures, and where MPI is.
-
-Import it before numpy where a benchmark is run by hand: it asks for one thread of BLAS.
-"""
+"""What the benchmarks share: timings in turn, tables, files, pictures, and where MPI is."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
+import importlib
 import json
 import os
 import statistics
@@ -21,10 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "benchmarks"
 NOT_INSTALLED = "not installed"
+# Of the BLAS libraries; they read them when they are loaded, so that `run_all` sets them.
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
-for variable in THREADS:
-    os.environ.setdefault(variable, "1")
 
 Row = dict[str, Any]
 
@@ -160,6 +155,8 @@ def on_ranks(command: tuple[str, str], ranks: int, *program: str, threads: int =
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
         "PRTE_MCA_hwloc_default_binding_policy": "none",
     }
+    if ranks > len(os.sched_getaffinity(0)):
+        environment["OMPI_MCA_mpi_yield_when_idle"] = "1"
     process = subprocess.run(
         [mpiexec, "-n", str(ranks), python, *program],
         env=environment,

@@ -3,18 +3,19 @@
     J(u, theta) = mean cross-entropy(W y_N + mu),  y_0 = tanh(W_in x + b_in),
     y_{n+1} = y_n + dt tanh(K_n y_n + b_n),        width 8, B examples, N layers, T = 5
 
-    python benchmarks/network_gradient.py [--quick]
+    python benchmarks/run_all.py network_gradient [--quick]
 
 Compared on one thread, in float64, are
 
 - `pint`: ``ReducedFunctional.value`` and ``gradient`` on a grid of one level, with another control
   in each call, so that state and adjoint are solved each time;
-- `loop`: the same sweep written by hand, arrays allocated once, operations in place, states of shape
-  (width, B), the activations of all layers kept for the way back, tanh as in `problems.resnet`;
+- `loop`: the same sweep written by hand, arrays allocated once, operations in place, states of
+  shape (width, B), the activations of all layers kept for the way back, tanh as in
+  `problems.resnet`;
 - `torch`: PyTorch eager, one parameter a layer as modules have them, ``autograd``.
 
-All three give the same gradient to 1e-10, which is checked first. Targets: at B = 5000 pint takes at
-most 1.15 times as long as the loop and half as long as PyTorch; at B = 200 1.5 and 0.6.
+All three give the same gradient to 1e-10, which is checked first. Targets: at B = 5000 pint takes
+at most 1.15 times as long as the loop and half as long as PyTorch; at B = 200 1.5 and 0.6.
 """
 
 from __future__ import annotations
@@ -24,9 +25,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from measuring import NOT_INSTALLED, Row, installed, medians, options_of, plot_lines
-from measuring import print_table, save  # isort: skip
 import numpy as np
+from measuring import (
+    NOT_INSTALLED,
+    Row,
+    installed,
+    medians,
+    options_of,
+    plot_lines,
+    print_table,
+    save,
+)
 
 import pint
 from problems import peaks
@@ -230,8 +239,10 @@ def measure(examples: int, layers: int, repeats: int) -> Row:
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     """Print the table, and write it with a picture; return its rows."""
     options = options_of(__doc__, arguments, repeats=7)
-    sizes = [(50, 8), (50, 16)] if options.quick else list(
-        itertools.product((200, 5000), (32, 256, 1024))
+    sizes = (
+        [(50, 8), (50, 16)]
+        if options.quick
+        else list(itertools.product((200, 5000), (32, 256, 1024)))
     )
     rows = []
     for examples, layers in sizes:
