@@ -44,12 +44,15 @@ def installed(module: str) -> bool:
     return True
 
 
-def timings(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+Functions = Mapping[str, Callable[[], Any]]
+
+
+def timings(functions: Functions, repeats: int, *, warm: bool = False) -> dict[str, list[float]]:
     """Return the seconds of each call, the functions called in turn: A, B, A, B, ...
 
-    One call of each comes before, and is not counted.
+    One call of each comes before, and is not counted, unless they are warm.
     """
-    for function in functions.values():
+    for function in functions.values() if not warm else ():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
@@ -60,9 +63,10 @@ def timings(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
     return seconds
 
 
-def medians(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def medians(functions: Functions, repeats: int, *, warm: bool = False) -> dict[str, float]:
     """Return the median of the `timings` of each function."""
-    return {name: statistics.median(all) for name, all in timings(functions, repeats).items()}
+    seconds = timings(functions, repeats, warm=warm)
+    return {name: statistics.median(several) for name, several in seconds.items()}
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
