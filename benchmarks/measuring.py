@@ -155,12 +155,12 @@ def on_ranks(command: tuple[str, str], ranks: int, *program: str, threads: int =
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        # A rank that waits gives its core away: others may use the machine.
+        "OMPI_MCA_mpi_yield_when_idle": "1",
         "OMPI_MCA_hwloc_base_binding_policy": "none",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
         "PRTE_MCA_hwloc_default_binding_policy": "none",
     }
-    if ranks > len(os.sched_getaffinity(0)):
-        environment["OMPI_MCA_mpi_yield_when_idle"] = "1"
     process = subprocess.run(
         [mpiexec, "-n", str(ranks), python, *program],
         env=environment,

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if arguments[:1] == ["--rank-program"]:
         run(*map(int, arguments[1:]))
         return []
-    options = options_of(__doc__, arguments, repeats=5)
+    options = options_of(__doc__, arguments, repeats=3)
     sizes = [(50, 8)] if options.quick else [(200, 256), (5000, 256)]
     command = mpi_command()
     if command is None:
