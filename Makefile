@@ -1,9 +1,13 @@
 # make train   train the example network; needs Python >= 3.10 with pip, nothing else
 # make test    every check of the project; installs MPI and PETSc itself
+# make bench   the benchmarks, against numpy, PyTorch and PyMGRIT; installs all of them (5 GB)
 # make clean   remove the environments and all that was built
 
 # A Python to build .venv with, where the first one found is not the right one.
 PYTHON ?=
+BENCH_OPTIONS ?=
+# PyPI: with its CUDA libraries, 3 GB to load; no: without PyTorch
+TORCH ?= PyPI
 TRAIN_OPTIONS ?= --method one-shot --history results/history.csv --plot results/peaks.png
 RANKS ?= 2 3 4 5
 # Seconds after which a parallel run counts as hanging.
@@ -12,13 +16,13 @@ MPI_TIMEOUT ?= 300
 # Ranks that each start a thread per core fight for the cores.
 export OPENBLAS_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
-export PYTHON MPI_TIMEOUT
+export PYTHON MPI_TIMEOUT TORCH
 
 # One process a core; worksteal, since the slow tests lie together in one file.
 PYTEST = -m pytest -n auto --dist worksteal
 SETUP = bash scripts/environment.sh
 .NOTPARALLEL:
-.PHONY: train test environment lint test-serial test-mpi test-numpy docs clean
+.PHONY: train test environment lint test-serial test-mpi test-numpy docs bench clean
 
 train: .venv/train.stamp
 	@mkdir -p results
@@ -60,7 +64,16 @@ test-numpy: .venv/test.stamp
 docs: .venv/test.stamp
 	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+# Without MPI and PETSc two of the tables say so.
+bench: .venv-bench/bench.stamp
+	-@$(MAKE) --no-print-directory .venv-petsc/test.stamp
+	.venv-bench/bin/python benchmarks/run_all.py $(BENCH_OPTIONS)
+
+.venv-bench/bench.stamp: pyproject.toml scripts/environment.sh
+	$(SETUP) bench
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-petsc results build docs/_build *.egg-info
+	rm -rf .venv .venv-petsc .venv-bench results build docs/_build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find pint problems examples tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find pint problems examples benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import scipy.linalg
+import scipy.linalg.lapack
 import scipy.sparse
 import scipy.sparse.linalg
 
@@ -260,11 +260,10 @@ class HeatStepper(pint.TimeStepper):
 
     def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
         w = self.heat.implicitness
-        right = self.explicit(s.dt, y)
-        source = w * self.data.source(s.t1)
+        source = self.data.source(s.t1)
         if w < 1:
-            source = source + (1 - w) * self.data.source(s.t0)
-        right += s.dt * source
+            source = w * source + (1 - w) * self.data.source(s.t0)
+        right = s.dt * source + (y if w == 1 else self.explicit(s.dt, y))
         self.add_control(s, u, right)
         return self.solve(s.dt, right)
 
@@ -284,10 +283,11 @@ class HeatStepper(pint.TimeStepper):
 
     def solve(self, dt: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Return ``(I - w dt A)^{-1}`` applied to each row; the matrix is symmetric."""
-        distinct, which = np.unique(dt, return_inverse=True)
+        sizes = dt.ravel()
+        if (np.abs(sizes - sizes[0]) <= 1e-13 * sizes[0]).all():
+            return self._solver(rounded(sizes[0]))(right)
+        distinct, which = np.unique(sizes, return_inverse=True)
         sizes = np.array([rounded(size) for size in distinct])[which.ravel()]
-        if (sizes == sizes[0]).all():
-            return self._solver(sizes[0])(right)
         new = np.empty_like(right)
         for size in np.unique(sizes):
             rows = sizes == size
@@ -297,11 +297,15 @@ class HeatStepper(pint.TimeStepper):
     def _solver(self, dt: float) -> Callable[[np.ndarray], np.ndarray]:
         if dt not in self._solvers:
             matrix = self.heat.implicit_matrix(dt)
-            if self.heat.dimension == 1:
-                bands = np.stack([matrix.diagonal(), np.append(matrix.diagonal(1), 0.0)])
-                factor = scipy.linalg.cholesky_banded(bands, lower=True)
+            if self.heat.points == 1:
+                self._solvers[dt] = lambda right: right / matrix[0, 0]
+            elif self.heat.dimension == 1:
+                # L D L^T of a tridiagonal matrix: a third of the time of a banded Cholesky solve.
+                diagonal, below, _ = scipy.linalg.lapack.dpttrf(
+                    matrix.diagonal(), matrix.diagonal(1)
+                )
                 self._solvers[dt] = lambda right: (
-                    scipy.linalg.cho_solve_banded((factor, True), right.T, check_finite=False).T
+                    scipy.linalg.lapack.dpttrs(diagonal, below, right.T)[0].T
                 )
             else:
                 factors = scipy.sparse.linalg.splu(matrix)

