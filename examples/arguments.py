@@ -97,7 +97,10 @@ def integers(text: str) -> list[int]:
 
 def cycles(text: str) -> int | str:
     """Argument type: an integer >= 1, or ``adaptive``."""
-    return text if text == "adaptive" else integer(1)(text)
+    try:
+        return text if text == "adaptive" else integer(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or adaptive") from None
 
 
 def words(text: str) -> list[str]:
@@ -124,6 +127,9 @@ def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     option("--cycles", type=cycles, metavar="k|adaptive",
            help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30); adaptive, of "
            "one-shot: as many as estimated errors ask for")  # fmt: skip
+    option("--lagged", action=argparse.BooleanOptionalAction,
+           help="one-shot: each cycle begins with the coarse correction of the last update, half "
+           "the steps (default: with --cycles 1)")  # fmt: skip
     return option
 
 
@@ -221,7 +227,8 @@ def minimise(
             "checkpoint": make_checkpoint(options),
         }
         if options.method == "one-shot":
-            return pint.OneShot(functional, options.cycles or 2).solve(control, **settings)
+            method = pint.OneShot(functional, options.cycles or 2, lagged=options.lagged)
+            return method.solve(control, **settings)
         methods = {"lbfgs": "lbfgs", "scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
         return pint.minimize(functional, control, methods[options.optimiser], **settings)
 
@@ -279,6 +286,8 @@ def make_grid(
         raise ValueError("argument --levels: one-shot needs at least 2 levels")
     if options.method != "one-shot" and options.cycles == "adaptive":
         raise ValueError("argument --cycles: adaptive needs --method one-shot")
+    if options.lagged and (options.method != "one-shot" or options.cycles == "adaptive"):
+        raise ValueError("argument --lagged: needs --method one-shot and a number of --cycles")
     for name in ("coarsening", "relaxation"):
         if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
             raise ValueError(

@@ -106,7 +106,8 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
     start = problem.controls.control(rate=0.3)
     tolerances = dict(gradient_tolerance=1e-7, iterations=200)
     if options.method == "one-shot":
-        result = pint.OneShot(functional, cycles=options.cycles or 2).solve(start, **tolerances)
+        method = pint.OneShot(functional, options.cycles or 2, lagged=options.lagged)
+        result = method.solve(start, **tolerances)
     else:
         result = pint.minimize(functional, start, **tolerances)
 

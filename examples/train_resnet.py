@@ -275,6 +275,8 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     rows = on_root(comm, lambda: load_history(options))
     if options.cycles == "adaptive" and options.tolerance is not None:
         raise ValueError("argument --tolerance: needs a number of --cycles, not adaptive")
+    if options.lagged and options.tolerance is not None:
+        raise ValueError("argument --lagged: needs a number of cycles, without --tolerance")
     data = on_root(comm, lambda: load_data(options))
     grid = make_grid(options, options.final_time, options.layers, comm, "--layers")
     features, classes = data.x_train.shape[1], data.y_train.shape[1]
@@ -345,7 +347,9 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "checkpoint": make_checkpoint(options),
     }
     if options.method == "one-shot":
-        method = pint.OneShot(setup.functional, options.cycles or 2, options.tolerance)
+        method = pint.OneShot(
+            setup.functional, options.cycles or 2, options.tolerance, lagged=options.lagged
+        )
         result = method.solve(setup.control, **settings)
     else:
         result = pint.minimize(setup.functional, setup.control, **settings)

@@ -1,5 +1,6 @@
 """The ODE problems against optima that plain programs compute, by every method."""
 
+import itertools
 import math
 from functools import partial
 
@@ -176,8 +177,14 @@ def test_nonlinear_optimum(name, optima):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["mgrit", "one-shot", "lagged"])
-@pytest.mark.parametrize("name", NONLINEAR)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *itertools.product(NONLINEAR, ["mgrit", "one-shot"]),
+        # The pendulum's coarse steps are too poor for one lagged cycle, see docs/one_shot.md.
+        *((name, "lagged") for name in NONLINEAR if name != "pendulum"),
+    ],
+)
 def test_nonlinear_optimum_parallel_in_time(name, method, optima):
     expected, control = optima[name]
     # From afar it is the sequential test's task: hundreds of updates.
