@@ -21,10 +21,12 @@ from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, installed, mpi_comm
 
 CASES = (
     "network_gradient",
+    "one_shot_on_two_ranks",
     "heat_against_pymgrit",
     "decay_against_pymgrit",
     "van_der_pol_in_parallel",
     "petsc_heat",
+    "chunk_size",
     "threads_and_data_parallelism",
 )
 

@@ -100,7 +100,7 @@ class ReducedFunctional:
         Most memory a rank spends on what steps keep for their transposes; see
         `TimeStepper.kept_shape`.
     chunk_bytes : int, optional
-        States of so many bytes are advanced together; by default half of a core's L2 cache.
+        States of so many bytes are advanced together; by default those of a core's L2 cache.
 
     Attributes
     ----------

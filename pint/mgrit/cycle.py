@@ -166,7 +166,9 @@ def _residual(
     squared_residual = squared_norm = product = 0.0
     for chunk, target in c_point_steps(fine, coarse.rhs[1:]):
         if finest:
-            difference = target - fine.trajectory[as_slice(chunk)]
+            difference = fine.scratch[: len(chunk)]
+            difference[...] = target
+            difference -= fine.trajectory[as_slice(chunk)]
             squared_residual += fine.space.squared_norm(difference)
             if weights is not None:
                 difference *= weights[done : done + len(chunk)]
@@ -207,9 +209,8 @@ def _coarse_right_hand_side(coarse: Level) -> None:
 
 
 def _subtract_steps(coarse: Level, rows: range) -> None:
-    scratch = coarse.space.allocate(min(coarse.chunk, len(rows)))
     for chunk in coarse.chunks(rows):
-        stepped = scratch[: len(chunk)]
+        stepped = coarse.scratch[: len(chunk)]
         coarse.propagate(chunk, stepped)
         coarse.rhs[as_slice(chunk, shift=1)] -= stepped
 

@@ -22,9 +22,8 @@ def cache_bytes() -> int:
     return size if size > 0 else 2**19
 
 
-CHUNK_BYTES = cache_bytes() // 2
-"""States advanced together occupy about this much by default: with the results of the step they
-stay in a core's cache between its operations (``benchmarks/chunk_size.py``)."""
+CHUNK_BYTES = cache_bytes()
+"""States advanced together occupy about this much by default (``benchmarks/chunk_size.py``)."""
 
 
 class Propagator(ABC):
@@ -67,6 +66,8 @@ class Level:
         stands for zero.
     chunk : int
         Number of states that are advanced together.
+    scratch : Block, chunk states
+        For results on their way, which all levels may share.
     steps_evaluated : int
         Steps of this level that this rank has evaluated so far.
     work : context
@@ -80,10 +81,12 @@ class Level:
         comm: Any,
         phases: Phases,
         chunk_bytes: int = CHUNK_BYTES,
+        scratch: Block | None = None,
     ) -> None:
         self.layout = layout
         self.chunk = max(1, chunk_bytes // max(1, space.state_bytes))
         self.space = space
+        self.scratch = space.allocate(self.chunk) if scratch is None else scratch
         self.comm = comm
         self.steps_evaluated = 0
         self.work = phases("relaxation" if layout.level == 0 else "coarse")
@@ -148,11 +151,13 @@ class Level:
         self.propagator.apply(self.layout.level, steps, self.trajectory[as_slice(rows)], out)
 
     def step_rows(self, rows: range) -> None:
-        """Replace the points after `rows` by ``Phi(y) + rhs``."""
-        after = as_slice(rows, shift=1)
-        self.propagate(rows, self.trajectory[after])
+        """Replace the points after `rows`, at most a chunk, by ``Phi(y) + rhs``."""
+        # Not written where they belong at once: numpy buffers operands whose rows interleave.
+        new, after = self.scratch[: len(rows)], as_slice(rows, shift=1)
+        self.propagate(rows, new)
         if self.rhs is not None:
-            self.trajectory[after] += self.rhs[after]
+            new += self.rhs[after]
+        self.trajectory[after] = new
 
     def advance(self, start: int, end: int) -> None:
         """Step one by one from row `start` to row `end`."""

@@ -111,7 +111,7 @@ class MGRIT:
     phases : Phases, optional
         Clocks to add to, which other solvers may share; by default this solver's own.
     chunk_bytes : int, optional
-        States of so many bytes are advanced together; by default half of a core's L2 cache.
+        States of so many bytes are advanced together; by default those of a core's L2 cache.
 
     Attributes
     ----------
@@ -154,9 +154,11 @@ class MGRIT:
         self.f_cycle = cycle == "F"
         self.phases = Phases() if phases is None else phases
         self.cycles_done = 0
+        layouts = grid.layouts(reverse)
+        chunk = max(1, chunk_bytes // max(1, space.state_bytes))
+        scratch = space.allocate(max(1, min(chunk, layouts[0].local_steps)))
         self.levels = [
-            Level(layout, space, grid.comm, self.phases, chunk_bytes)
-            for layout in grid.layouts(reverse)
+            Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch) for layout in layouts
         ]
 
     @property
