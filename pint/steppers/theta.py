@@ -218,7 +218,9 @@ class Theta(TimeStepper):
 
 
 class ThetaAdjoint(Adjoint):
-    """Transposes of a `Theta` step, by a solve with the transposed matrix; z is kept or computed again.
+    """Transposes of a `Theta` step, by a solve with the transposed matrix.
+
+    z is kept by the step or computed again.
 
     Parameters
     ----------
