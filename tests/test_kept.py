@@ -134,12 +134,13 @@ def test_gradient_does_not_depend_on_the_limit(name, grid, solve):
         expected, _ = gradient(make(), SOLVES[solve], relaxation=relaxation, kept_bytes=0)
         assert np.abs(expected.vector).max() > 0
         problem = make()
-        for options in ({"kept_bytes": limit_of(problem, 5)}, {}):
-            derivative, rf = gradient(problem, SOLVES[solve], relaxation=relaxation, **options)
+        for rows in (2, 5, problem.grid.steps):
+            options = {"relaxation": relaxation, "kept_bytes": limit_of(problem, rows)}
+            derivative, rf = gradient(problem, SOLVES[solve], **options)
             assert_same(derivative, expected)
-            if problem.stepper.kept_shape is not None:
-                rows = 5 if "kept_bytes" in options else problem.grid.steps
-                assert len(rf.kept) == rows
+            assert len(rf.kept) == (0 if problem.stepper.kept_shape is None else rows)
+        derivative, rf = gradient(problem, SOLVES[solve], relaxation=relaxation)
+        assert_same(derivative, expected)
 
 
 @pytest.mark.parametrize("name", ["network", "rk4", "midpoint"])
@@ -272,6 +273,12 @@ def test_rows_that_are_known():
     assert kept.rows(slice(0, 8)) is None
     assert kept.rows(slice(7, None, -4)) is None
     assert np.shares_memory(kept.rows(slice(2, 7, 4)), kept.block)
+    assert [kept.held(slice(*ends)) for ends in ((0, 8), (7, 8), (6, 8), (7, 2, -1))] == [
+        7,
+        0,
+        1,
+        4,
+    ]
     assert kept.known_rows(slice(0, 8, 4)).shape == (2, 3)
     assert kept.known_rows(slice(3, 4)) is None  # the step to a C-point
     assert kept.known_rows(slice(0, 3)).shape == (3, 3)
