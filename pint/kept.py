@@ -48,6 +48,12 @@ class Kept:
     def __len__(self) -> int:
         return len(self.block)
 
+    def held(self, rows: slice) -> int:
+        """Return how many of some steps have an array: the first of them in time."""
+        some = range(*rows.indices(self._steps))
+        some = some if some.step > 0 else some[::-1]
+        return len(range(some.start, min(some.stop, len(self.block)), some.step))
+
     def rows(self, rows: slice) -> np.ndarray | None:
         """Return the arrays of some steps; None if not all of them have one."""
         some = range(*rows.indices(self._steps))

@@ -57,6 +57,13 @@ class StateSweep(Propagator):
         stride, first = layout.stride, layout.first
         starts = range(steps.start * stride, steps.stop * stride, steps.step * stride)
         local = slice(steps.start - first, steps.stop - first, steps.step)
+        held = 0 if self.kept is None or level > 0 else self.kept.held(local)
+        if (
+            0 < held < len(steps)
+        ):  # a batch keeps all or nothing, and transposes come in other batches
+            for some in (slice(held), slice(held, None)):
+                self.apply(level, steps[some], states[some], out[some])
+            return
         u = {name: blocks[local] for name, blocks in self.u[level].items()}
         kept = None if self.kept is None or level > 0 else self.kept.rows(local)
         s = self.problem.grid.batch(level, starts, len(self.problem.space.shape))
@@ -136,6 +143,11 @@ class AdjointSweep(Propagator):
             self._loop(level, steps, states, out)
             return
         grid, (starts, rows, local) = self.problem.grid, self._places(level, steps)
+        held = 0 if self.kept is None or level > 0 else self.kept.held(rows)
+        if 0 < held < len(steps):  # those that are held come last, backwards in time
+            for some in (slice(-held), slice(-held, None)):
+                self.apply(level, steps[some], states[some], out[some])
+            return
         u = {name: blocks[local] for name, blocks in self.u[level].items()}
         kept = None if level > 0 or self.kept is None else self.kept.known_rows(rows)
         s = grid.batch(level, starts, len(self.problem.space.shape))

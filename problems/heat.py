@@ -334,11 +334,23 @@ class HeatAdjoint(pint.Adjoint):
     def control_derivative(
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Fields, Fields]:
+        if self.stepper.heat.control == "initial":
+            return {}, {}
+        return self._derivative(s, self.stepper.solve(s.dt, lam)), {}
+
+    def step_with_derivative(
+        self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        solution = self.stepper.solve(s.dt, lam)
+        out[...] = self.stepper.explicit(s.dt, solution)
+        return self._derivative(s, solution), {}
+
+    def _derivative(self, s: pint.Steps, solution: Any) -> Fields:
         heat = self.stepper.heat
         if heat.control == "initial":
-            return {}, {}
-        weighted = s.dt * self.stepper.solve(s.dt, lam)
-        return {"u": weighted if heat.control == "distributed" else weighted[:, -1:] / heat.h}, {}
+            return {}
+        weighted = s.dt * (solution if heat.control == "distributed" else solution[:, -1:])
+        return {"u": weighted if heat.control == "distributed" else weighted / heat.h}
 
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         return {"u": lam0} if self.stepper.heat.control == "initial" else {}

@@ -56,6 +56,13 @@ def test_double_integrator_is_short():
     assert sum(bool(line.strip()) for line in lines[start:end]) < 40
 
 
+def test_fast_step():
+    page = (DOCS / "defining_a_problem.md").read_text(encoding="utf-8")
+    text, optima = printed(load(DOCS / "examples" / "fast_step.py").main)
+    assert optima[0] == pytest.approx(optima[1], rel=1e-12)
+    assert f"```text\n{text}```" in page
+
+
 def test_first_example(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS / "examples"))
     text, _ = printed(load, DOCS / "examples" / "first.py")

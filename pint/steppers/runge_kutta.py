@@ -109,6 +109,8 @@ class RungeKutta(TimeStepper):
             )
         self.ode = ode
         self._space = ArraySpace(np.shape(ode.initial_state))
+        later = len(self.tableau.b) - 1  # the first stage is y
+        self.kept_shape = (later, *self._space.shape) if later else None
 
     @property
     def space(self) -> ArraySpace:
@@ -119,31 +121,37 @@ class RungeKutta(TimeStepper):
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
         dt = s.dt
-        times, states, slopes = self.stages(s, dt, y, u, theta)
+        times = self.times(s, dt)
+        states, slopes = self.stages(times, dt, y, u, theta)
         slopes.append(self.ode.f(times[-1], states[-1], u, theta))
+        if s.kept is not None:
+            for i, state in enumerate(states[1:]):
+                s.kept[:, i] = state
         return y + _combined(dt, self.tableau.b, slopes)
 
-    def stages(
-        self, s: Steps, dt: Any, y: Any, u: Fields, theta: Fields
-    ) -> tuple[list[np.ndarray], list[Any], list[Any]]:
-        """Return the times (B,) and states at which f is evaluated, and f at all but the last."""
-        t0, t1 = s.t0.reshape(-1), s.t1.reshape(-1)
-        known = {0.0: t0, 1.0: t1}
-        times: list[np.ndarray] = []
-        states: list[Any] = []
-        slopes: list[Any] = []
-        for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
-            if states:
-                slopes.append(self.ode.f(times[-1], states[-1], u, theta))
+    def times(self, s: Steps, dt: Any) -> list[np.ndarray]:
+        """Return the times of the stages, each of shape (B,)."""
+        t0 = s.t0.reshape(-1)
+        known = {0.0: t0, 1.0: s.t1.reshape(-1)}
+        for c in self.tableau.c:
             if c not in known:
                 known[c] = t0 + c * dt.reshape(-1)
-            times.append(known[c])
+        return [known[c] for c in self.tableau.c]
+
+    def stages(
+        self, times: list[np.ndarray], dt: Any, y: Any, u: Fields, theta: Fields
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the states at which f is evaluated, and f at all but the last."""
+        states: list[Any] = [y]
+        slopes: list[Any] = []
+        for t, row in zip(times[:-1], self.tableau.a[1:], strict=True):
+            slopes.append(self.ode.f(t, states[-1], u, theta))
             states.append(y + _combined(dt, row, slopes) if any(row) else y)
-        return times, states, slopes
+        return states, slopes
 
 
 class RungeKuttaAdjoint(Adjoint):
-    """Transposes of a `RungeKutta` step; its stages are computed again.
+    """Transposes of a `RungeKutta` step; its stages are kept by the step or computed again.
 
     Backwards through the stages, with ``l_j = f_y(t_j, Y_j)^T s_j``,
 
@@ -169,6 +177,12 @@ class RungeKuttaAdjoint(Adjoint):
     ) -> tuple[Fields, Fields]:
         return self._transposed(s, y, u, theta, lam)[1:]
 
+    def step_with_derivative(
+        self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        out[...], du, dtheta = self._transposed(s, y, u, theta, lam)
+        return du, dtheta
+
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         return self.ode.initial_vjp(theta, lam0)
 
@@ -177,7 +191,11 @@ class RungeKuttaAdjoint(Adjoint):
     ) -> tuple[Any, Fields, Fields]:
         """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``."""
         a, b, dt = self.stepper.tableau.a, self.stepper.tableau.b, s.dt
-        times, states, _ = self.stepper.stages(s, dt, y, u, theta)
+        times = self.stepper.times(s, dt)
+        if s.kept is None:
+            states = self.stepper.stages(times, dt, y, u, theta)[0]
+        else:
+            states = [y, *s.kept.swapaxes(0, 1)]
         du: dict[str, Any] = {}
         dtheta: dict[str, Any] = {}
         parts: list[Any] = []  # l_j of the later stages, the last stage first

@@ -106,6 +106,7 @@ class Theta(TimeStepper):
         self.ode = ode
         self.scheme = scheme
         self.coefficients = COEFFICIENTS[scheme]
+        self.kept_shape = shape
         self._space = ArraySpace(shape)
 
     @property
@@ -119,6 +120,8 @@ class Theta(TimeStepper):
         beyond = self.coefficients.beyond
         start = None if guess is None else (guess + beyond * y) / (1 + beyond)
         z = self.implicit_state(s, y, u, theta, start)
+        if s.kept is not None:
+            s.kept[...] = z
         return z + beyond * (z - y) if beyond else z
 
     def implicit_time(self, s: Steps) -> np.ndarray:
@@ -207,7 +210,7 @@ class Theta(TimeStepper):
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return z and ``mu = (I - h f_y(z))^{-T} (1 + beyond) lam`` for the adjoint."""
-        z = self.implicit_state(s, y, u, theta)
+        z = self.implicit_state(s, y, u, theta) if s.kept is None else s.kept
         h = self.coefficients.implicit * s.dt
         matrix = self._matrix(self.implicit_time(s), z, h, u, theta)
         right = (1 + self.coefficients.beyond) * lam
@@ -215,7 +218,9 @@ class Theta(TimeStepper):
 
 
 class ThetaAdjoint(Adjoint):
-    """Transposes of a `Theta` step, by a solve with the transposed matrix; z is computed again.
+    """Transposes of a `Theta` step, by a solve with the transposed matrix.
+
+    z is kept by the step or computed again.
 
     Parameters
     ----------
@@ -227,29 +232,45 @@ class ThetaAdjoint(Adjoint):
         self.ode = stepper.ode
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        weights = self.stepper.coefficients
         _, mu = self.stepper.multiplier(s, y, u, theta, lam)
-        new = mu - weights.beyond * lam
-        if weights.explicit:
-            t0, seed = np.reshape(s.t0, -1), weights.explicit * s.dt * mu
-            new = new + self.ode.f_vjp(t0, y, u, theta, seed)[0]
+        new = mu - self.stepper.coefficients.beyond * lam
+        if self.stepper.coefficients.explicit:
+            new = new + self._explicit(s, y, u, theta, mu)[0]
         return new
 
     def control_derivative(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Fields, Fields]:
+        return self._transposed(s, y, u, theta, lam)[1:]
+
+    def step_with_derivative(
+        self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Fields, Fields]:
+        out[...], du, dtheta = self._transposed(s, y, u, theta, lam)
+        return du, dtheta
+
+    def _transposed(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Any, Fields, Fields]:
+        """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``."""
         weights = self.stepper.coefficients
         z, mu = self.stepper.multiplier(s, y, u, theta, lam)
-        du: dict[str, Any] = {}
-        dtheta: dict[str, Any] = {}
-        evaluations = [(weights.implicit, self.stepper.implicit_time(s), z)]
+        seed = weights.implicit * s.dt * mu
+        _, of_u, of_theta = self.ode.f_vjp(self.stepper.implicit_time(s), z, u, theta, seed)
+        new, du, dtheta = mu - weights.beyond * lam, dict(of_u), dict(of_theta)
         if weights.explicit:
-            evaluations.append((weights.explicit, np.reshape(s.t0, -1), y))
-        for weight, t, state in evaluations:
-            _, of_u, of_theta = self.ode.f_vjp(t, state, u, theta, weight * s.dt * mu)
+            of_y, of_u, of_theta = self._explicit(s, y, u, theta, mu)
+            new = new + of_y
             add_fields(du, of_u)
             add_fields(dtheta, of_theta)
-        return du, dtheta
+        return new, du, dtheta
+
+    def _explicit(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, mu: Any
+    ) -> tuple[Any, Fields, Fields]:
+        """Return the transposes of the explicit part of the step."""
+        seed = self.stepper.coefficients.explicit * s.dt * mu
+        return self.ode.f_vjp(np.reshape(s.t0, -1), y, u, theta, seed)
 
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         return self.ode.initial_vjp(theta, lam0)

@@ -20,18 +20,14 @@ from pint.verify.arguments import (
     places,
     random_direction,
 )
+from pint.verify.claims import BATCH, FINITE, KNOWN, REPEATED, RUNS, SHAPE, UNCHANGED
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
+from pint.verify.shortcuts import BOTH, FILLED, KEPT, STEP, stepping_name
 from pint.verify.stepper import (
-    BATCH,
-    FINITE,
-    KNOWN,
-    REPEATED,
-    RUNS,
-    SHAPE,
-    UNCHANGED,
     contract_checks,
     fresh_copy,
     initial_shapes,
+    replace_bad_states,
 )
 from pint.verify.taylor import inward, taylor_test
 
@@ -151,7 +147,7 @@ def _states(
     stepper, state = name_of(problem.stepper), functional.new_state()
     spare = Control(control.space, control.vector.copy())
     _, raised = attempt_collectively(grid.comm, lambda: functional.propagate(state, spare))
-    method, where, note = f"{stepper}.step", "", ""
+    method, where, note = f"{stepper}.{stepping_name(problem.stepper)}", "", ""
     level: int | None = 0
     found = [] if raised else np.argwhere(~np.isfinite(state.trajectory)).tolist()
     bad = [(grid.first + row, entry) for row, *entry in found]
@@ -162,14 +158,11 @@ def _states(
         where = f"step {first[0] - 1}, entry {first[1]}" if first[0] else f"entry {first[1]}"
         note = "the first that is not finite; the steps after it follow from it"
     checks = [
-        _raised(f"{stepper}.step", raised and f"{raised}, stepping through all steps", 0),
+        _raised(method, raised and f"{raised}, stepping through all steps", 0),
         Check(method, level, "y", "all states are finite", math.inf if note else 0.0,
               entry=where, note=note),
     ]  # fmt: skip
-    for row in range(len(state.trajectory)):
-        if raised or not np.isfinite(state.trajectory[row]).all():
-            random = np.random.default_rng([seed, grid.first + row])
-            state.trajectory[row] = random.standard_normal(problem.space.shape)
+    replace_bad_states(problem, state, seed, every=bool(raised))
     state.control = control
     return state, checks
 
@@ -181,6 +174,10 @@ _USELESS = {
     KNOWN: "returns unknown fields",
     UNCHANGED: "changes its arguments",
     REPEATED: "does not return the same when called again",
+    STEP: "does not write what `step` returns",
+    BOTH: "does not give what `step` and `control_derivative` return",
+    FILLED: "does not fill `s.kept`",
+    KEPT: "gives something else with `s.kept`",
 }
 
 

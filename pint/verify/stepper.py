@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -34,20 +34,22 @@ from pint.verify.arguments import (
     samples_by_level,
     step_methods,
 )
-from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
+from pint.verify.claims import (
+    BATCH,
+    FINITE,
+    KNOWN,
+    REPEATED,
+    RUNS,
+    SHAPE,
+    UNCHANGED,
+    Outcomes,
+    difference,
+    known_fields,
+)
+from pint.verify.reports import Check, Finding, Report, agreed, worst
+from pint.verify.shortcuts import shortcut_checks
 
 BATCH_TOLERANCE = 1e-14
-
-UNCHANGED = "argument is left as it is"
-SHAPE = "has the right shape"
-FINITE = "is finite"
-REPEATED = "is the same when called again, whatever was called before"
-BATCH = "a batch is the same as a loop"
-KNOWN = "has only names of fields"
-RUNS = "returns without an error"
-
-Outcomes = dict[tuple[str, str], Finding]
-"""Findings by field and claim."""
 
 
 def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
@@ -57,6 +59,11 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     their arguments as they are, and return bitwise the same when called again, whatever they
     were called with before (also with other step sizes: an object that has just been made gives
     the same). A batch is the same as a loop over batches of one step, to 1e-14.
+
+    Where the classes define `step_into`, it writes what `step` returns, to 1e-14, and
+    `step_with_derivative` gives what `step` and `control_derivative` give, to 1e-12, whatever the
+    places held that they write to. With a `kept_shape` the step fills all of ``s.kept`` and returns
+    the same, and the transposes read it, leave it as it is, and are the same to 1e-12.
 
     Parameters
     ----------
@@ -77,6 +84,7 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
         if any(not check.passed for check in checks):
             return Report("stepper_test", tuple(checks))
         functional.propagate(state, spare)
+        replace_bad_states(problem, state, seed)
         checks += contract_checks(functional.problem, state, control, seed, fresh)
         return Report("stepper_test", agreed(checks, comm))
 
@@ -96,10 +104,19 @@ def contract_checks(
                 coarsened(stepper, level + 1)[level], coarsened(adjoint, level + 1)[level]
             )
         yield from _contracts(problem, step_methods(*parts), fresh_pairs, samples, level)
+        yield from shortcut_checks(problem, *parts, samples, level)
         if level == 0:
             yield from _contracts(problem, cost_methods(problem.objective), None, samples, 0)
     ends = end_sample(problem, state, control, seed, total=1.0)
     yield from _contracts(problem, end_methods(problem)[:2], None, [ends], None)
+
+
+def replace_bad_states(problem: Problem, state: State, seed: int, every: bool = False) -> None:
+    """Replace states that are not finite, or every one, by random ones, in place."""
+    for row in range(len(state.trajectory)):
+        if every or not np.isfinite(state.trajectory[row]).all():
+            random = np.random.default_rng([seed, problem.grid.first + row])
+            state.trajectory[row] = random.standard_normal(problem.space.shape)
 
 
 def fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
@@ -188,13 +205,13 @@ def _examine(
     """Return what is found about each claim about one method."""
     found: Outcomes = {}
     at = mapped(sample.at, np.copy)
-    first, raised = attempt(lambda: mapped(_known(method(at), results, found), np.copy))
+    first, raised = attempt(lambda: mapped(known_fields(method(at), results, found), np.copy))
     found["call", RUNS] = Finding(math.inf if raised else 0.0, note=raised)
     if first is None:
         return found
     for place in arguments:
         rows = batched and place[0] != "theta"
-        found[label(place), UNCHANGED] = _difference(
+        found[label(place), UNCHANGED] = difference(
             pick(at, place), pick(sample.at, place), sample, rows
         )
 
@@ -219,7 +236,7 @@ def _examine(
         found[field, REPEATED] = worst(
             Finding(math.inf, note=raised)
             if result is None
-            else _difference(pick(result, place), value, sample, rows)
+            else difference(pick(result, place), value, sample, rows)
             for result, raised in again
         )
         if singles and found[field, FINITE].error:
@@ -230,19 +247,6 @@ def _examine(
             batch = [] if failed else [_batch_error(place, value, parts, sample)]
             found[field, BATCH] = worst(failed + batch)
     return found
-
-
-def _known(result: dict[str, Any], results: list[Place], found: Outcomes) -> dict[str, Any]:
-    """Return a result without names that are no field, which count as errors."""
-    known = {}
-    for key, value in result.items():
-        if isinstance(value, Mapping):
-            wrong = [name for name in value if (key, name) not in results]
-            note = f"no field is called {', '.join(map(repr, wrong))}" if wrong else ""
-            found[key, KNOWN] = Finding(float(len(wrong)), note=note)
-            value = {name: value[name] for name in value if name not in wrong}
-        known[key] = value
-    return known
 
 
 def _shape_of(value: Any, sample: Sample, place: Place, batched: bool) -> Finding:
@@ -270,20 +274,6 @@ def _shapes(sample: Sample, place: Place, batched: bool) -> list[tuple[int, ...]
     return [shape, ()] if place[0] in ("y0", "y1") else [shape]
 
 
-def _difference(a: Any, b: Any, sample: Sample, rows: bool) -> Finding:
-    """Return the largest difference, 0 if bitwise equal, infinity if shapes differ."""
-    if a is None or np.shape(a) != np.shape(b):
-        return Finding(math.inf, note=f"has shape {np.shape(a)} instead of {np.shape(b)}")
-    a, b = np.asarray(a), np.asarray(b)
-    if np.array_equal(a, b, equal_nan=True):
-        return Finding()
-    with np.errstate(invalid="ignore"):
-        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    index = np.unravel_index(int(np.argmax(np.where(np.isnan(apart), np.inf, apart))), a.shape)
-    note = f"is {a[index]:.6g} instead of {b[index]:.6g}"
-    return Finding(finite(float(apart[index])), entry(sample, index, rows), note)  # type: ignore[arg-type]
-
-
 def _batch_error(place: Place, value: Any, parts: list[Any], sample: Sample) -> Finding:
     """Return the difference of a batch to single steps, relative to its largest entry."""
     if any(part is None for part in parts):
@@ -292,5 +282,5 @@ def _batch_error(place: Place, value: Any, parts: list[Any], sample: Sample) -> 
         loop = np.sum(parts, axis=0)
     else:
         loop = np.broadcast_to(value, ()) if np.ndim(value) == 0 else np.concatenate(parts)
-    found = _difference(value, loop, sample, rows=place[0] != "theta")
+    found = difference(value, loop, sample, rows=place[0] != "theta")
     return replace(found, error=found.error / (float(np.max(np.abs(value))) or 1.0))
