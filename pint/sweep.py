@@ -197,7 +197,7 @@ class AdjointSweep(Propagator):
         out: Block,
         kept: Block | None = None,
     ) -> None:
-        """Do as `apply`, linearised at the states `at`; `kept` is what the steps from there kept."""
+        """Do as `apply`, linearised at the states `at`, whose steps have kept `kept`."""
         if not self.problem.stepper.batched:
             each = None if kept is None else iter(kept[:, None])
             self._loop(level, steps, at, states, out, kept=each)
@@ -381,21 +381,22 @@ def _add(
 def finest_steps(
     problem: Problem,
     control: Control,
+    trajectory: Block,
     chunk: int,
     rows: range | None = None,
     kept: Kept | None = None,
-) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
+) -> Iterator[tuple[Any, Block, Block, Steps, dict[str, Any]]]:
     """Yield this rank's steps of level 0, `chunk` at a time if the stepper is batched.
 
-    Each item is (rows, rows after, steps, u): a state trajectory's rows at the beginnings and
-    at the ends of the steps, the steps, and their control blocks. All steps, or an ascending
+    Each item is (rows, y0, y1, steps, u): the rows of a state trajectory where the steps begin, the
+    states there and at their ends, the steps, and their control blocks. All steps, or an ascending
     range of `rows`.
     """
     rows = range(problem.grid.local_steps) if rows is None else rows
     for begin in range(0, len(rows), chunk):
         some = rows[begin : begin + chunk]
         for here, _, s, u in steps_from(problem, control, some, kept):
-            yield here, rows_after(here), s, u
+            yield here, trajectory[here], trajectory[rows_after(here)], s, u
 
 
 def rows_after(rows: Any) -> Any:

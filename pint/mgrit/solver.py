@@ -115,7 +115,8 @@ class MGRIT:
         States of so many bytes are advanced together; by default those of a core's L2 cache.
     storage : 'all' or 'C'
         The points of level 0 that trajectories hold. With 'C', the C-points alone, the propagator's
-        step of level 0 is that over a whole interval, of m time steps, and `rhs` what it leaves out.
+        step of level 0 goes over a whole interval, by m time steps, and adds what sources belong
+        to the points within; `rhs` is that of the C-points.
 
     Attributes
     ----------
@@ -372,6 +373,13 @@ class MGRIT:
             rows = as_slice(chunk)
             stepped -= trajectory[rows]
             yield rows, stepped
+
+    def make_steps(self, propagator: Propagator, trajectory: Block) -> None:
+        """Make all steps of level 0 from a solution, for what else they do. Not collective."""
+        self._bind(propagator, trajectory, None)
+        level = self.levels[0]
+        for chunk in level.chunks(range(level.layout.local_steps)):
+            level.propagate(chunk, level.scratch[: len(chunk)])
 
     def _bind(self, propagator: Propagator, trajectory: Block, rhs: Block | None) -> None:
         self.levels[0].trajectory = trajectory
