@@ -3,88 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from pint.comm import ends_all_ranks, reduce
 from pint.controls import Control
+from pint.cost import Cost
 from pint.errors import NotFiniteError
-from pint.interface import Fields, Problem, checked
+from pint.interface import Problem, checked
 from pint.intervals import IntervalAdjointSweep, Intervals, IntervalStateSweep
 from pint.kept import Kept
-from pint.mgrit import MGRIT, Accuracy, Convergence, Guess, Storage
+from pint.mgrit import MGRIT, Accuracy, Guess, Storage
+from pint.solution import AdjointState, State, Value
 from pint.space import Block
-from pint.sweep import AdjointSweep, StateSweep, add, derivative_targets, finest_steps, rows_after
-from pint.timegrid import Steps
+from pint.sweep import AdjointSweep, StateSweep, add, derivative_targets
 from pint.timing import Phases, in_phase
-
-
-@dataclass(frozen=True)
-class Value:
-    """An objective: the sum of the cost ``F(...)`` and of the regularisers' values, in order."""
-
-    cost: float
-    regularisers: tuple[float, ...] = ()
-
-    @property
-    def objective(self) -> float:
-        """The sum of all terms."""
-        return self.cost + sum(self.regularisers)
-
-    def corrected(self, correction: float) -> Value:
-        """Return the value with a correction of the cost."""
-        return Value(self.cost + correction, self.regularisers)
-
-
-@dataclass
-class State:
-    """A state trajectory, the control it was computed for, and how well.
-
-    ``trajectory`` holds this rank's points in row 1 on and the point before them in row 0: all
-    points, or with ``storage="C"`` the C-points alone (`ReducedFunctional.states` has all).
-    ``tau`` is the right-hand side of level 1 that a lagged solve has left.
-    """
-
-    trajectory: Block
-    control: Control | None = None
-    convergence: Convergence | None = None
-    tau: Block | None = None
-
-    @property
-    def solved_control(self) -> Control:
-        """The control; ValueError if no solve has been made yet."""
-        if self.control is None:
-            raise ValueError("the state has not been solved: call `state_cycles` first.")
-        return self.control
-
-
-@dataclass
-class AdjointState:
-    """An adjoint trajectory, in reversed time, and the cost's explicit derivative.
-
-    Row j of ``trajectory`` is point ``grid.last - j``, with ``storage="C"`` the j-th C-point from
-    there. ``explicit`` is the derivative of the cost with respect to the control at fixed states,
-    this rank's part; ``sources`` the derivative with respect to the states, by row. With
-    ``storage="C"`` the sources are what step costs contribute to the right ends of their
-    intervals; the others are computed again, ``scale`` is their factor. ``sums`` is what first
-    guesses and lagged solves take: the sources, or their sums over intervals. ``derivative`` is
-    the cost's whole derivative, this rank's part, to which the steps from ``rows`` of the states
-    have not contributed yet. ``tau`` is the right-hand side of level 1 that a lagged solve has
-    left.
-    """
-
-    trajectory: Block
-    explicit: Control | None = None
-    sources: Block | None = None
-    sums: Block | None = None
-    scale: float = 1.0
-    convergence: Convergence | None = None
-    derivative: Control | None = None
-    rows: range = range(0)
-    tau: Block | None = None
 
 
 class ReducedFunctional:
@@ -189,7 +124,8 @@ class ReducedFunctional:
             self.intervals = Intervals(problem, self.state_solver.levels[0], kept_bytes)
             kept_shape = None
         self.kept = Kept(problem.grid, kept_shape, kept_bytes)
-        self._chunk = self.state_solver.levels[0].chunk
+        chunk = self.state_solver.levels[0].chunk
+        self.cost = Cost(problem, self.phases, chunk, self.intervals)
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
         self._vector: np.ndarray | None = None
@@ -338,13 +274,6 @@ class ReducedFunctional:
             return state.trajectory
         return self.intervals.expand(state.solved_control, state.trajectory)
 
-    def _visit(self, state: State) -> Iterator[tuple[Any, Block, Block, Steps, Fields]]:
-        """Yield this rank's steps, some at a time: rows, states before and after, steps, u."""
-        control = state.solved_control
-        if self.intervals is None:
-            return finest_steps(self.problem, control, state.trajectory, self._chunk)
-        return self.intervals.visit(control, state.trajectory)
-
     def _forget(self, state: State) -> None:
         """Take note that `state` changes, so that what its steps have kept is out of date."""
         if self.kept.owner is state:
@@ -370,24 +299,9 @@ class ReducedFunctional:
         No step is evaluated if all points are stored, or the objective has no step cost.
         """
         control, objective = state.solved_control, self.problem.objective
-        total = self._summed_cost(state)
+        total = self.cost.summed(state)
         cost = float(objective.outer(total))
         return Value(cost, tuple(float(r.value(control)) for r in self.problem.regularisers))
-
-    def _summed_cost(self, state: State) -> float:
-        """Return ``sum_n l_n + psi``."""
-        problem, control = self.problem, state.solved_control
-        theta, local = control.shared, 0.0
-        if problem.objective.has_step_cost:
-            for _, y0, y1, s, u in self._visit(state):
-                costs = problem.objective.step_cost(s, y0, y1, u, theta)
-                if problem.stepper.batched:
-                    costs = checked(costs, s.index, problem.objective, "step_cost").sum()
-                local += float(costs)
-        if self.comm.rank == problem.grid.last_rank:
-            local += float(problem.objective.terminal(state.trajectory[-1], theta))
-        with self.phases("communication"):
-            return float(reduce(self.comm, local)[0])
 
     @ends_all_ranks
     def adjoint_cycles(
@@ -400,7 +314,7 @@ class ReducedFunctional:
         """
         first = adjoint.explicit is None
         if not relaxed:
-            self._linearise_cost(adjoint, state)
+            self._linearise(adjoint, state)
         sweep = self._adjoint_sweep(state, adjoint)
         if first:
             self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sums)
@@ -419,7 +333,7 @@ class ReducedFunctional:
         solver, known, tau = self.adjoint_solver, adjoint.tau is not None, self.tau_of(adjoint)
         if known and adjoint.sums is not None:
             solver.add_sums(tau, adjoint.sums, -1.0)
-        self._linearise_cost(adjoint, state)
+        self._linearise(adjoint, state)
         if adjoint.sums is not None:
             solver.add_sums(tau, adjoint.sums)
         sweep = self._adjoint_sweep(state, adjoint)
@@ -432,7 +346,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Compute the F-points at a solved state from the C-points at hand, in place."""
-        self._linearise_cost(adjoint, state)
+        self._linearise(adjoint, state)
         last = self._gathering(self._adjoint_sweep(state, adjoint), adjoint)
         self.adjoint_solver.relax(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = self._rows_to_c_points()
@@ -440,10 +354,14 @@ class ReducedFunctional:
     @ends_all_ranks
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
-        self._linearise_cost(adjoint, state)
+        self._linearise(adjoint, state)
         last = self._gathering(self._adjoint_sweep(state, adjoint), adjoint)
         adjoint.convergence = self.adjoint_solver.march(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = range(0)
+
+    @in_phase("gradient")
+    def _linearise(self, adjoint: AdjointState, state: State) -> None:
+        self.cost.linearise(adjoint, state)
 
     def _adjoint_sweep(
         self, state: State, adjoint: AdjointState
@@ -500,74 +418,6 @@ class ReducedFunctional:
             in_time = reduce(self.comm, local)
             return float(reduce(self.problem.space.comm, in_time)[0])
 
-    @in_phase("gradient")
-    def _linearise_cost(self, adjoint: AdjointState, state: State) -> None:
-        """Set the cost's explicit derivative, its sources (None without step cost) and lam_N."""
-        problem, control = self.problem, state.solved_control
-        grid, objective, theta = problem.grid, problem.objective, control.shared
-        explicit, sources, sums = problem.controls.zeros(), None, None
-        targets = derivative_targets(explicit)
-        at_end = problem.space.allocate(1)
-        scale = 1.0
-        if objective.has_outer:
-            scale = float(objective.outer_derivative(self._summed_cost(state)))
-        if objective.has_step_cost:
-            sources, sums = self._zero_sources(adjoint)
-            by_point, by_interval = sources[::-1], sums[::-1]  # row j is point j of this rank
-            for rows, y0, y1, s, u in self._visit(state):
-                dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
-                checked(dy0, y0, objective, "step_cost_derivative")
-                checked(dy1, y1, objective, "step_cost_derivative")
-                dy0, dy1 = scale * dy0, scale * dy1
-                if self.intervals is None:
-                    by_point[rows] += dy0
-                    by_point[rows_after(rows)] += dy1
-                else:
-                    self.intervals.add_source_terms(by_point, by_interval, rows, dy0, dy1)
-                add(targets, rows, du, dtheta, objective, scale)
-            at_end[...] = self._shift_right(sources)
-            if sums is not sources:
-                sums[1:] += sources[1:]
-        if self.comm.rank == grid.last_rank:
-            dy, dtheta = objective.terminal_derivative(state.trajectory[-1], theta)
-            checked(dy, state.trajectory[-1], objective, "terminal_derivative")
-            adjoint.trajectory[0] = at_end[0] + scale * dy
-            add(targets, ..., {}, dtheta, objective, scale)
-        adjoint.explicit, adjoint.scale = explicit, scale
-        adjoint.sources, adjoint.sums = sources, sums
-
-    def _zero_sources(self, adjoint: AdjointState) -> tuple[Block, Block]:
-        """Return blocks of zeros for sources and their sums, one block if all points are stored."""
-        sources, sums = adjoint.sources, adjoint.sums
-        if sources is None or sums is None:
-            sources = sums = self.adjoint_solver.allocate()
-            if self.intervals is not None:
-                sums = self.adjoint_solver.allocate()
-        sources[...] = 0.0
-        sums[...] = 0.0
-        return sources, sums
-
-    def _shift_right(self, sources: Block) -> Block:
-        """Hand the source at this rank's last point to the next rank, whose part begins there.
-
-        Returns it.
-        """
-        layout, space = self.problem.grid.layouts()[0], self.problem.space
-        last = space.allocate(1)
-        last[...] = sources[:1]  # in reversed time row 0 is the rank's last point
-        if not layout.active:
-            return last
-        request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
-        if layout.left is not None:
-            received = space.allocate(1)
-            with self.phases("communication"):
-                self.comm.Irecv(received, source=layout.left).Wait()
-            sources[-1:] += received
-        if request is not None:
-            with self.phases("communication"):
-                request.Wait()
-        return last
-
     @ends_all_ranks
     @in_phase("gradient")
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
@@ -580,7 +430,7 @@ class ReducedFunctional:
             sweep = self._adjoint_sweep(state, adjoint).with_derivative(derivative)
             self.adjoint_solver.make_steps(sweep, adjoint.trajectory)
         elif adjoint.rows:
-            self._add_steps(derivative, state, adjoint)
+            self.cost.add_steps(derivative, state, adjoint, self._kept_of(state))
         adjoint.rows = range(0)
         derivative = Control(problem.controls, derivative.vector.copy())
         if self.comm.rank == problem.grid.first_step_rank:
@@ -591,16 +441,6 @@ class ReducedFunctional:
         for regulariser in problem.regularisers:
             derivative = derivative + regulariser.derivative(control)
         return derivative
-
-    def _add_steps(self, derivative: Control, state: State, adjoint: AdjointState) -> None:
-        """Add what the steps from ``adjoint.rows`` contribute to a derivative, in place."""
-        problem, control = self.problem, state.solved_control
-        targets, kept = derivative_targets(derivative), self._kept_of(state)
-        by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
-        parts = finest_steps(problem, control, state.trajectory, self._chunk, adjoint.rows, kept)
-        for rows, y, _, s, u in parts:
-            du, dtheta = problem.adjoint.control_derivative(s, y, u, control.shared, by_step[rows])
-            add(targets, rows, du, dtheta, problem.adjoint)
 
     def require_finite(self, value: Value) -> None:
         """Raise NotFiniteError, which says where, unless the objective is finite."""
