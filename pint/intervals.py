@@ -37,7 +37,8 @@ class Intervals:
     factor : int
         Steps of an interval, m.
     size : int
-        Intervals of a chunk: their states fit the engine's chunk, where that is possible.
+        Intervals of a chunk, not more than the engine's: all their states are not more than the
+        engine's chunk, or than the rank's C-points, where that is possible.
     first : int
         Number of the rank's first interval.
     count : int
@@ -50,7 +51,8 @@ class Intervals:
         self.problem, self._level = problem, level
         self.factor = problem.grid.coarsening[0]
         self.first, self.count = level.layout.first, level.layout.local_steps
-        self.size = max(1, min(level.chunk // self.factor, self.count))
+        largest = max(level.chunk, self.count) // self.factor
+        self.size = max(1, min(level.chunk, self.count, largest))
         self.states = problem.space.allocate(self.size * self.factor + 1)
         self.adjoints = problem.space.allocate(2 * self.size)
         shape, steps = problem.stepper.kept_shape, self.size * (self.factor - 1)
