@@ -87,4 +87,5 @@ def test_petsc_states(world, name):
         return found
 
     for value, other in zip(numbers_of("C"), numbers_of("all"), strict=True):
-        np.testing.assert_allclose(value, other, rtol=0, atol=1e-12 * np.abs(other).max(initial=0.0))
+        size = np.abs(other).max(initial=0.0)
+        np.testing.assert_allclose(value, other, rtol=0, atol=1e-12 * size)
