@@ -79,12 +79,12 @@ class Cost:
                 dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
                 checked(dy0, y0, objective, "step_cost_derivative")
                 checked(dy1, y1, objective, "step_cost_derivative")
-                dy0, dy1 = scale * dy0, scale * dy1
                 if self.intervals is None:
-                    by_point[rows] += dy0
-                    by_point[rows_after(rows)] += dy1
+                    by_point[rows] += scale * dy0
+                    by_point[rows_after(rows)] += scale * dy1
                 else:
-                    self.intervals.add_source_terms(by_point, by_interval, rows, dy0, dy1)
+                    blocks = by_point, by_interval
+                    self.intervals.add_source_terms(*blocks, rows, dy0, dy1, scale)
                 add(targets, rows, du, dtheta, objective, scale)
             at_end[...] = self._shift_right(sources)
             if sums is not sources:

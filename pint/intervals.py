@@ -132,24 +132,23 @@ class Intervals:
         return whole
 
     def add_source_terms(
-        self, ends: Block, sums: Block, here: Any, of_start: Block, of_end: Block
+        self, ends: Block, sums: Block, here: Any, of_start: Block, of_end: Block, scale: float
     ) -> None:
-        """Add the derivatives of step costs to sources, in place.
+        """Add the derivatives of step costs, times `scale`, to sources, in place.
 
         `here` are rows as `visit` yields them. ``ends[i + 1]`` receives what belongs to the last
         point of interval i, ``sums[i]`` the sum of everything else in it.
         """
         many = isinstance(here, slice)
-        offset = (here.start if many else here) % self.factor
-        row = (here.start if many else here) // self.factor
+        row, offset = divmod(here.start if many else here, self.factor)
         stop = row + (len(of_start) if many else 1)
         inside: Any = slice(row, stop) if many else row
         after: Any = slice(row + 1, stop + 1) if many else row + 1
-        sums[inside] += of_start
+        sums[inside] += scale * of_start
         if offset < self.factor - 1:
-            sums[inside] += of_end
+            sums[inside] += scale * of_end
         else:
-            ends[after] += of_end
+            ends[after] += scale * of_end
 
 
 class IntervalStateSweep(Propagator):
