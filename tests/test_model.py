@@ -205,7 +205,7 @@ def runs(draw):
     return steps, size, tuple(factors)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=50)
 @given(
     runs(), st.booleans(), st.integers(0, 2), st.booleans(), st.sampled_from([1, 3]),
     st.sampled_from([0.0, 0.3, 20.0]),
@@ -306,10 +306,8 @@ def test_suggestion_is_the_best_of_what_it_considered(steps, ranks, cycles):
     sequential = [p for p in suggestion.considered if p.configuration == SEQUENTIAL]
     assert [p.seconds for p in sequential] == [sequential_time(COSTS, steps)]
     assert len({p.configuration for p in suggestion.considered}) == len(suggestion.considered)
-    for prediction in suggestion.considered:
-        assert prediction.configuration.lagged is (
-            cycles is None and prediction.ranks == ranks
-        ) or (prediction.configuration == SEQUENTIAL)
+    parallel = [p.configuration for p in suggestion.considered if p not in sequential]
+    assert all(configuration.lagged is (cycles is None) for configuration in parallel)
 
 
 def test_suggestion_says_what_it_assumes_and_when_not_to_be_parallel():
