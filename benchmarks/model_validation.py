@@ -3,11 +3,10 @@
 (i)  a two-level solve of the heat equation's state, three V-cycles with FCF-relaxation;
 (ii) one-shot updates of a dense network, 5,000 examples, width 8, 1,024 layers, coarsening 32.
 
-The costs are measured by `pint.model.measure` on the same ranks, before and after the runs that
-they are to predict, and averaged, because a machine's speed drifts. The table has medians of
-interleaved repeats and the ratio of predicted to measured time, which is to lie between 0.8 and
-1.2. The machine must be idle otherwise: ranks that wait for a rank that waits for a core are not in
-the model.
+The costs are measured by `pint.model.measure` on the same ranks, in turn with the runs that they
+are to predict, because a machine's speed drifts. The table has medians of the repeats and the ratio
+of predicted to measured time, which is to lie between 0.8 and 1.2. The machine must be idle
+otherwise: ranks that wait for a rank that waits for a core are not in the model.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/model_validation.py
     OPENBLAS_NUM_THREADS=1 mpiexec -n 2 python benchmarks/model_validation.py
@@ -37,7 +36,7 @@ from problems.resnet import DenseNetwork, Regularisation
 # One-shot with lagged sweeps is measured where `OneShot` has it.
 LAGGED = "lagged" in inspect.signature(pint.OneShot).parameters
 MEMORY = 3
-WARM_UP = 3
+WARM_UP = 1
 
 
 def network(
@@ -102,11 +101,6 @@ def updates(
     return timed
 
 
-def between(first: Costs, second: Costs, time_of: Callable[[Costs], float]) -> float:
-    """Return the mean of the times predicted from two measurements."""
-    return (time_of(first) + time_of(second)) / 2
-
-
 def compare(
     problem: pint.Problem,
     control: pint.Control,
@@ -114,16 +108,18 @@ def compare(
     repeats: int,
     seconds: float,
 ) -> dict[str, tuple[float, float]]:
-    """Return predicted and measured seconds of each case."""
+    """Return predicted and measured seconds of each case: medians over the repeats."""
+    predicted: dict[str, list[float]] = {name: [] for name in cases}
     measured: dict[str, list[float]] = {name: [] for name in cases}
-    before = measure(problem, control, seconds=seconds)
     for _ in range(repeats):
-        for name, (run, _) in cases.items():
+        # The mean of the calls, not their median: a run is the sum of its calls.
+        costs = measure(problem, control, seconds=seconds, average=statistics.fmean)
+        for name, (run, prediction) in cases.items():
+            predicted[name].append(prediction(costs))
             measured[name] += run()
-    after = measure(problem, control, seconds=seconds)
     return {
-        name: (between(before, after, predicted), statistics.median(measured[name]))
-        for name, (_, predicted) in cases.items()
+        name: (statistics.median(predicted[name]), statistics.median(measured[name]))
+        for name in cases
     }
 
 
@@ -140,7 +136,7 @@ def heat_cases(comm: Any, options: argparse.Namespace) -> dict[str, tuple[float,
             state_solve(functional, control, 3),
             partial(one_solve, steps, comm.size, configuration),
         )
-    return compare(problem, control, cases, 3 * options.repeats, options.seconds)
+    return compare(problem, control, cases, options.repeats, options.seconds)
 
 
 def one_solve(steps: int, ranks: int, configuration: Configuration, costs: Costs) -> float:
@@ -186,9 +182,9 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--examples", type=int, default=5000)
     parser.add_argument("--layers", type=int, default=1024)
     parser.add_argument("--heat-steps", type=int, default=2048)
-    parser.add_argument("--updates", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each cost")
+    parser.add_argument("--updates", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.1, help="for each cost")
     parser.add_argument("--only", choices=["heat", "network"])
     options = parser.parse_args(arguments)
     if options.quick:

@@ -112,10 +112,10 @@ def print_table(title: str, rows: list[tuple[str, list[Prediction]]]) -> None:
     for name, predictions in rows:
         print(f"  {name}")
         print("    ranks  layers  update (ms)    gain  efficiency  configuration")
-        for p in predictions:
+        for ranks, p in zip(RANKS, predictions, strict=True):
             print(
-                f"    {p.ranks:5d}  {p.steps:6d}  {1e3 * p.seconds:11.2f}  {p.gain:6.2f}"
-                f"  {p.efficiency:10.3f}  {described(p.configuration)}"
+                f"    {ranks:5d}  {p.steps:6d}  {1e3 * p.seconds:11.2f}  {p.gain:6.2f}"
+                f"  {p.gain / ranks:10.3f}  {described(p.configuration)}"
             )
 
 
@@ -128,10 +128,10 @@ def plot(path: str, strong: dict[str, list[float]], weak: dict[str, list[float]]
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     for name, values in strong.items():
-        left.loglog(RANKS[: len(values)], values, ".-", label=name)
+        left.loglog(RANKS, values, ".-", label=name)
     left.loglog(RANKS, RANKS, "k:", linewidth=0.8, label="ideal")
     left.set(xlabel="ranks", ylabel="gain over sequential", title="strong scaling")
-    left.set_ylim(0.3, 400)
+    left.set_ylim(0.7, 400)
     for name, values in weak.items():
         right.loglog(RANKS, [1e3 * value for value in values], ".-", label=name)
     right.set(xlabel="ranks", ylabel="time of an update (ms)", title="weak scaling")
@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
 
     print(f"\n{options.layers} layers: gains of splitting layers, examples, and both")
     print("  ranks    time  examples    both  (examples x time)")
-    both = []
+    examples, both = [], []
     for ranks in RANKS:
         found = splittings(costs, options.layers, ranks, limits)
         gain = {splitting.shares: sequential / splitting.seconds for splitting in found}
@@ -196,13 +196,14 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
             f"  {ranks:5d}  {gain[1]:6.2f}  {gain[ranks]:8.2f}  {gain[best.shares]:6.2f}"
             f"  ({split}, {described(best.prediction.configuration)})"
         )
+        examples.append(gain[ranks])
         both.append(gain[best.shares])
 
     suggestion = suggest(whole, options.layers, options.ranks, **limits)
     print(f"\n{suggestion}")
-    gains = {name: {p.ranks: p.gain for p in rows} for name, rows in strong.items()}
     if options.plot:
-        curves = {f"time, {name}": list(values.values()) for name, values in gains.items()}
+        curves = {f"time, {name}": [p.gain for p in rows] for name, rows in strong.items()}
+        curves["examples"] = examples
         curves["examples and time"] = both
         times = {name: [p.seconds for p in rows] for name, rows in weak.items()}
         times["sequential"] = [p.sequential for p in next(iter(weak.values()))]

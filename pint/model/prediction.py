@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -276,7 +276,7 @@ def strong_scaling(
     steps: int,
     ranks: Iterable[int],
     configuration: Configuration | None = None,
-    **options: float,
+    **options: Any,
 ) -> list[Prediction]:
     """Return predictions for the same `steps` on each number of ranks.
 
@@ -298,7 +298,7 @@ def weak_scaling(
     steps_per_rank: int,
     ranks: Iterable[int],
     configuration: Configuration | None = None,
-    **options: float,
+    **options: Any,
 ) -> list[Prediction]:
     """Return predictions for `steps_per_rank` steps a rank; otherwise like `strong_scaling`."""
     _check_count("steps_per_rank", steps_per_rank)
@@ -310,11 +310,11 @@ def _best_or(
     steps: int,
     ranks: int,
     configuration: Configuration | None,
-    options: dict[str, float],
+    options: dict[str, Any],
 ) -> Prediction:
     if configuration is None:
-        return suggest(costs, steps, ranks, **options).best  # type: ignore[arg-type]
-    return predict(costs, steps, ranks, configuration, **options)  # type: ignore[arg-type]
+        return suggest(costs, steps, ranks, **options).best
+    return predict(costs, steps, ranks, configuration, **options)
 
 
 @dataclass(frozen=True)
@@ -413,13 +413,14 @@ def suggest(
     _check_count("most_levels", most_levels)
     largest = max(steps // 2, 1) if largest_stride is None else largest_stride
     _check_count("largest_stride", largest)
-    options = {"cycles": 1 if cycles is None else cycles, "lagged": cycles is None}
+    options: dict[str, Any] = {"cycles": 1 if cycles is None else cycles}
+    options["lagged"] = cycles is None
     found = [predict(costs, steps, 1, SEQUENTIAL, trials=trials, memory=memory)]
     for factors in _coarsenings(steps, ranks, most_levels, min(largest, max(steps // 2, 1))):
         for relaxation in relaxations:
             if options["lagged"] and len(factors) == 1 and relaxation != relaxations[0]:
                 continue  # relaxation counts on the levels between only
-            configuration = Configuration(len(factors) + 1, factors, relaxation, **options)  # type: ignore[arg-type]
+            configuration = Configuration(len(factors) + 1, factors, relaxation, **options)
             found.append(predict(costs, steps, ranks, configuration, trials=trials, memory=memory))
     weights = [updates(prediction.configuration) for prediction in found]
     if not all(0 < weight < np.inf for weight in weights):
