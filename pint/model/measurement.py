@@ -322,6 +322,8 @@ def _most_intervals(level: Level) -> int:
 def _walks(level: Level, size: int) -> Iterator[list[range]]:
     """Yield the rows of successive calls: `size` intervals at a time from C-point to C-point."""
     factor = level.layout.coarsening_factor or 1
+    if size == 1 and 0 < level.layout.local_steps < factor:
+        yield [range(row, row + 1) for row in range(level.layout.local_steps)]
     for start in range(0, level.layout.local_steps - size * factor + 1, size * factor):
         yield [
             range(start + offset, start + offset + (size - 1) * factor + 1, factor)
