@@ -350,7 +350,7 @@ class ReducedFunctional:
         `relaxed` says that the F-points belong to this state already, after `relax_adjoint` or
         a solve at the same state: the first F-relaxation is then left out.
         """
-        sweep = self._adjoint_sweep(state)
+        sweep = self.adjoint_sweep(state)
         first = adjoint.explicit is None
         if not relaxed:
             self._linearise_cost(adjoint, state)
@@ -368,7 +368,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def lagged_adjoint_cycles(self, adjoint: AdjointState, state: State, cycles: int = 1) -> None:
         """Solve the adjoint equation at a solved state, in place; see `lagged_state_cycles`."""
-        sweep, solver = self._adjoint_sweep(state), self.adjoint_solver
+        sweep, solver = self.adjoint_sweep(state), self.adjoint_solver
         known, tau = adjoint.tau is not None, self.tau_of(adjoint)
         if known and adjoint.sources is not None:
             solver.add_sums(tau, adjoint.sources, -1.0)
@@ -384,7 +384,7 @@ class ReducedFunctional:
     @ends_all_ranks
     def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Compute the F-points at a solved state from the C-points at hand, in place."""
-        sweep = self._adjoint_sweep(state)
+        sweep = self.adjoint_sweep(state)
         self._linearise_cost(adjoint, state)
         last = self._gathering(sweep, adjoint)
         self.adjoint_solver.relax(last, adjoint.trajectory, adjoint.sources)
@@ -393,13 +393,14 @@ class ReducedFunctional:
     @ends_all_ranks
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
-        sweep = self._adjoint_sweep(state)
+        sweep = self.adjoint_sweep(state)
         self._linearise_cost(adjoint, state)
         last = self._gathering(sweep, adjoint)
         adjoint.convergence = self.adjoint_solver.march(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = range(0)
 
-    def _adjoint_sweep(self, state: State) -> AdjointSweep:
+    def adjoint_sweep(self, state: State) -> AdjointSweep:
+        """Return the adjoint equation at a solved state, for `adjoint_solver`. Collective."""
         return AdjointSweep(
             self.problem, state.solved_control, state.trajectory, self._kept_of(state)
         )

@@ -155,8 +155,10 @@ class MGRIT:
         self.phases = Phases() if phases is None else phases
         self.cycles_done = 0
         layouts = grid.layouts(reverse)
+        # Batches are one step of each interval, or all steps of level 1.
         chunk = max(1, chunk_bytes // max(1, space.state_bytes))
-        scratch = space.allocate(max(1, min(chunk, layouts[0].local_steps)))
+        most = layouts[0].local_steps // (grid.coarsening[0] if grid.coarsening else 1)
+        scratch = space.allocate(min(chunk, most + 2))
         self.levels = [
             Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch) for layout in layouts
         ]
