@@ -28,6 +28,7 @@ CASES = (
     "petsc_heat",
     "chunk_size",
     "lagged_cycles",
+    "storage",
     "threads_and_data_parallelism",
 )
 

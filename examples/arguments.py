@@ -130,6 +130,9 @@ def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     option("--lagged", action=argparse.BooleanOptionalAction,
            help="one-shot: each cycle begins with the coarse correction of the last update, half "
            "the steps (default: with --cycles 1)")  # fmt: skip
+    option("--storage", choices=["all", "C"], default="all",
+           help="time points whose states are stored: all, or the C-points alone, every m-th one "
+           "(--coarsening); the others are then computed again where they are needed")  # fmt: skip
     return option
 
 
@@ -211,6 +214,7 @@ def make_functional(options: argparse.Namespace, problem: pint.Problem) -> pint.
         problem,
         accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
         relaxation=options.relaxation if problem.grid.levels > 1 else "F",
+        storage=options.storage,
     )
 
 
@@ -295,9 +299,12 @@ def make_grid(
                 f"levels, got {len(getattr(options, name))}"
             )
     try:
-        return pint.TimeGrid.uniform(final_time, steps, options.coarsening, levels, comm)
+        grid = pint.TimeGrid.uniform(final_time, steps, options.coarsening, levels, comm)
     except ValueError as error:
         raise ValueError(f"argument {steps_option}/--coarsening/--levels: {error}") from None
+    if options.storage == "C":
+        grid.check_c_points("argument --storage: C")
+    return grid
 
 
 def check_outputs(options: argparse.Namespace, *names: str) -> None:

@@ -102,6 +102,7 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
         problem,
         accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
         relaxation=options.relaxation,
+        storage=options.storage,
     )
     start = problem.controls.control(rate=0.3)
     tolerances = dict(gradient_tolerance=1e-7, iterations=200)
@@ -124,7 +125,7 @@ def work(options: argparse.Namespace, problem: pint.Problem) -> dict[str, Any]:
         "peak_memory": list(result.peak_memory),
     }
     comm, points = problem.grid.comm, slice(1 if problem.grid.comm.rank else 0, None)
-    states = np.concatenate(comm.allgather(result.state.trajectory[points]))
+    states = np.concatenate(comm.allgather(functional.states(result.state)[points]))
     if options.json:
         text = json.dumps(numbers, indent=1).encode()
         on_root(comm, lambda: write_atomically(options.json, lambda file: file.write(text)))

@@ -127,7 +127,8 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     comm, grid = setup.functional.comm, setup.functional.problem.grid
     result = minimise(options, setup.functional, setup.control)
     control = result.control.gather()["u"]
-    states = np.concatenate(comm.allgather(result.state.trajectory[comm.rank > 0 :]))
+    own = setup.functional.states(result.state)
+    states = np.concatenate(comm.allgather(own[comm.rank > 0 :]))
     summary = summary_of(result, control.tolist())
     if comm.rank == 0:
         print(

@@ -171,7 +171,7 @@ def parser(comm: Any) -> Parser:
     new = Parser("one_shot_study.py", description="Cycles of one-shot rules to equal accuracy.")
     new.comm = comm
     new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    new.set_defaults(lagged=None, method="one-shot")  # for `make_grid`
+    new.set_defaults(lagged=None, method="one-shot", storage="all")  # for `make_grid`
     option = new.add_argument_group("study").add_argument
     option("--problems", type=names, default=",".join(CASES), metavar="a[,b...]", help="which")
     option("--rules", type=rules, default="1,2,4,10,adaptive", metavar="k[,k...]",

@@ -301,6 +301,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         "relaxation": options.relaxation if grid.levels > 1 else "F",
         "cycle": options.cycle,
         "guess": options.initial_guess,
+        "storage": options.storage,
     }
     problem = network.problem(controls, data.x_train, data.y_train, regularisation)
     validation = network.problem(controls, data.x_valid, data.y_valid)

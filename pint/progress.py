@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from pint.controls import Control
 from pint.optimise.result import Iterate
-from pint.reduced_functional import State
+from pint.solution import State
 
 
 class Progress:

@@ -4,78 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from pint.comm import ends_all_ranks, reduce
 from pint.controls import Control
+from pint.cost import Cost
 from pint.errors import NotFiniteError
 from pint.interface import Problem, checked
+from pint.intervals import IntervalAdjointSweep, Intervals, IntervalStateSweep
 from pint.kept import Kept
-from pint.mgrit import MGRIT, Accuracy, Convergence, Guess
+from pint.mgrit import MGRIT, Accuracy, Guess, Storage
+from pint.solution import AdjointState, State, Value
 from pint.space import Block
-from pint.sweep import AdjointSweep, StateSweep, add, derivative_targets, finest_steps
+from pint.sweep import AdjointSweep, StateSweep, add, derivative_targets
 from pint.timing import Phases, in_phase
-
-
-@dataclass(frozen=True)
-class Value:
-    """An objective: the sum of the cost ``F(...)`` and of the regularisers' values, in order."""
-
-    cost: float
-    regularisers: tuple[float, ...] = ()
-
-    @property
-    def objective(self) -> float:
-        """The sum of all terms."""
-        return self.cost + sum(self.regularisers)
-
-    def corrected(self, correction: float) -> Value:
-        """Return the value with a correction of the cost."""
-        return Value(self.cost + correction, self.regularisers)
-
-
-@dataclass
-class State:
-    """A state trajectory, the control it was computed for, and how well.
-
-    ``trajectory`` holds this rank's points in row 1 on and the point before them in row 0;
-    ``tau`` is the right-hand side of level 1 that a lagged solve has left.
-    """
-
-    trajectory: Block
-    control: Control | None = None
-    convergence: Convergence | None = None
-    tau: Block | None = None
-
-    @property
-    def solved_control(self) -> Control:
-        """The control; ValueError if no solve has been made yet."""
-        if self.control is None:
-            raise ValueError("the state has not been solved: call `state_cycles` first.")
-        return self.control
-
-
-@dataclass
-class AdjointState:
-    """An adjoint trajectory, in reversed time, and the cost's explicit derivative.
-
-    Row j of ``trajectory`` is point ``grid.last - j``. ``explicit`` is the derivative of the cost
-    with respect to the control at fixed states, this rank's part; ``sources`` the derivative with
-    respect to the states, by row. ``derivative`` is the cost's whole derivative, this rank's part,
-    to which the steps from ``rows`` of the states have not contributed yet. ``tau`` is the
-    right-hand side of level 1 that a lagged solve has left.
-    """
-
-    trajectory: Block
-    explicit: Control | None = None
-    sources: Block | None = None
-    convergence: Convergence | None = None
-    derivative: Control | None = None
-    rows: range = range(0)
-    tau: Block | None = None
 
 
 class ReducedFunctional:
@@ -101,6 +45,10 @@ class ReducedFunctional:
         `TimeStepper.kept_shape`.
     chunk_bytes : int, optional
         States of so many bytes are advanced together; by default those of a core's L2 cache.
+    storage : 'all' or 'C'
+        The points that trajectories hold. With 'C', the C-points alone, the memory for them falls
+        to 1/m, and the F-points are computed again where they are needed. It takes a grid of at
+        least two levels whose N is divisible by m, and an interval of its own for each rank.
 
     Attributes
     ----------
@@ -110,7 +58,7 @@ class ReducedFunctional:
     Raises
     ------
     ValueError
-        If an argument is unknown or out of range.
+        If an argument is unknown or out of range, or the grid does not fit ``storage="C"``.
 
     Notes
     -----
@@ -128,7 +76,12 @@ class ReducedFunctional:
         guess: Guess = "nested",
         kept_bytes: float = 2**31,
         chunk_bytes: int | None = None,
+        storage: Storage = "all",
     ) -> None:
+        if storage not in ("all", "C"):
+            raise ValueError(f"`ReducedFunctional(storage=...)` is 'all' or 'C', got {storage!r}.")
+        if storage == "C":
+            problem.grid.check_c_points("`ReducedFunctional(storage='C')`")
         if guess not in ("zero", "constant", "coarse", "nested"):
             raise ValueError(
                 "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
@@ -161,11 +114,18 @@ class ReducedFunctional:
                 cycle=cycle,
                 phases=self.phases,
                 chunk_bytes=chunk_bytes,
+                storage=storage,
             )
             for reverse in (False, True)
         )
-        self.kept = Kept(problem.grid, problem.stepper.kept_shape, kept_bytes)
-        self._chunk = self.state_solver.levels[0].chunk
+        self.intervals: Intervals | None = None
+        kept_shape = problem.stepper.kept_shape
+        if storage == "C":
+            self.intervals = Intervals(problem, self.state_solver.levels[0], kept_bytes)
+            kept_shape = None
+        self.kept = Kept(problem.grid, kept_shape, kept_bytes)
+        chunk = self.state_solver.levels[0].chunk
+        self.cost = Cost(problem, self.phases, chunk, self.intervals)
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
         self._vector: np.ndarray | None = None
@@ -232,7 +192,7 @@ class ReducedFunctional:
         `relaxed` says that its F-points belong to `control` already, after `relax_state` or a
         solve for the same control: the first F-relaxation is then left out.
         """
-        sweep = StateSweep(self.problem, control)
+        sweep = self._state_sweep(control)
         self._set_initial(state, control)
         if state.control is None:
             self.state_solver.set_guess(sweep, state.trajectory, self.guess)
@@ -260,7 +220,7 @@ class ReducedFunctional:
         `MGRIT.lagged_solve`. With F-relaxation each step of level 0 is made once a cycle.
         Returns the `state_correction` with an `adjoint`, zero without, at no cost.
         """
-        sweep, solver = StateSweep(self.problem, control), self.state_solver
+        sweep, solver = self._state_sweep(control), self.state_solver
         self._set_initial(state, control)
         self.kept.owner = None
         last, weights = sweep.keeping(self.kept), None
@@ -286,18 +246,33 @@ class ReducedFunctional:
         """Compute the F-points for `control` from the C-points at hand, in place."""
         self._set_initial(state, control)
         self._forget(state)
-        self.state_solver.relax(StateSweep(self.problem, control), state.trajectory)
+        self.state_solver.relax(self._state_sweep(control), state.trajectory)
         state.control = control
 
     @ends_all_ranks
     def propagate(self, state: State, control: Control) -> None:
         """Solve the state equation for `control` exactly, step after step, in place."""
         self._set_initial(state, control)
-        sweep = StateSweep(self.problem, control).keeping(self.kept)
+        sweep = self._state_sweep(control).keeping(self.kept)
         self.kept.owner = None
         state.convergence = self.state_solver.march(sweep, state.trajectory)
         self._remember(state, complete=True)
         state.control = control
+
+    def _state_sweep(
+        self, control: Control, kept: Kept | None = None
+    ) -> StateSweep | IntervalStateSweep:
+        sweep = StateSweep(self.problem, control, kept)
+        return sweep if self.intervals is None else IntervalStateSweep(sweep, self.intervals)
+
+    def states(self, state: State) -> Block:
+        """Return this rank's part of a solved state at all points, row 0 the point before them.
+
+        With ``storage="C"`` it is computed, into a new block, otherwise it is the trajectory.
+        """
+        if self.intervals is None:
+            return state.trajectory
+        return self.intervals.expand(state.solved_control, state.trajectory)
 
     def _forget(self, state: State) -> None:
         """Take note that `state` changes, so that what its steps have kept is out of date."""
@@ -319,27 +294,14 @@ class ReducedFunctional:
 
     @ends_all_ranks
     def objective(self, state: State) -> Value:
-        """Return the objective of a solved state; no step is evaluated."""
+        """Return the objective of a solved state.
+
+        No step is evaluated if all points are stored, or the objective has no step cost.
+        """
         control, objective = state.solved_control, self.problem.objective
-        total = self._summed_cost(state)
+        total = self.cost.summed(state)
         cost = float(objective.outer(total))
         return Value(cost, tuple(float(r.value(control)) for r in self.problem.regularisers))
-
-    def _summed_cost(self, state: State) -> float:
-        """Return ``sum_n l_n + psi``."""
-        problem, control = self.problem, state.solved_control
-        theta, local = control.shared, 0.0
-        if problem.objective.has_step_cost:
-            for rows, after, s, u in finest_steps(problem, control, self._chunk):
-                y0, y1 = state.trajectory[rows], state.trajectory[after]
-                costs = problem.objective.step_cost(s, y0, y1, u, theta)
-                if problem.stepper.batched:
-                    costs = checked(costs, s.index, problem.objective, "step_cost").sum()
-                local += float(costs)
-        if self.comm.rank == problem.grid.last_rank:
-            local += float(problem.objective.terminal(state.trajectory[-1], theta))
-        with self.phases("communication"):
-            return float(reduce(self.comm, local)[0])
 
     @ends_all_ranks
     def adjoint_cycles(
@@ -350,12 +312,12 @@ class ReducedFunctional:
         `relaxed` says that the F-points belong to this state already, after `relax_adjoint` or
         a solve at the same state: the first F-relaxation is then left out.
         """
-        sweep = self.adjoint_sweep(state)
         first = adjoint.explicit is None
         if not relaxed:
-            self._linearise_cost(adjoint, state)
+            self._linearise(adjoint, state)
+        sweep = self.adjoint_sweep(state, adjoint)
         if first:
-            self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sources)
+            self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sums)
         last = self._gathering(sweep, adjoint)
         adjoint.convergence = self.adjoint_solver.solve(
             sweep, adjoint.trajectory, accuracy, adjoint.sources, relaxed, last
@@ -368,13 +330,13 @@ class ReducedFunctional:
     @ends_all_ranks
     def lagged_adjoint_cycles(self, adjoint: AdjointState, state: State, cycles: int = 1) -> None:
         """Solve the adjoint equation at a solved state, in place; see `lagged_state_cycles`."""
-        sweep, solver = self.adjoint_sweep(state), self.adjoint_solver
-        known, tau = adjoint.tau is not None, self.tau_of(adjoint)
-        if known and adjoint.sources is not None:
-            solver.add_sums(tau, adjoint.sources, -1.0)
-        self._linearise_cost(adjoint, state)
-        if adjoint.sources is not None:
-            solver.add_sums(tau, adjoint.sources)
+        solver, known, tau = self.adjoint_solver, adjoint.tau is not None, self.tau_of(adjoint)
+        if known and adjoint.sums is not None:
+            solver.add_sums(tau, adjoint.sums, -1.0)
+        self._linearise(adjoint, state)
+        if adjoint.sums is not None:
+            solver.add_sums(tau, adjoint.sums)
+        sweep = self.adjoint_sweep(state, adjoint)
         last = self._gathering(sweep, adjoint)
         adjoint.convergence, _ = solver.lagged_solve(
             sweep, adjoint.trajectory, tau, cycles, adjoint.sources, last
@@ -384,28 +346,35 @@ class ReducedFunctional:
     @ends_all_ranks
     def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Compute the F-points at a solved state from the C-points at hand, in place."""
-        sweep = self.adjoint_sweep(state)
-        self._linearise_cost(adjoint, state)
-        last = self._gathering(sweep, adjoint)
+        self._linearise(adjoint, state)
+        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint)
         self.adjoint_solver.relax(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = self._rows_to_c_points()
 
     @ends_all_ranks
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
-        sweep = self.adjoint_sweep(state)
-        self._linearise_cost(adjoint, state)
-        last = self._gathering(sweep, adjoint)
+        self._linearise(adjoint, state)
+        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint)
         adjoint.convergence = self.adjoint_solver.march(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = range(0)
 
-    def adjoint_sweep(self, state: State) -> AdjointSweep:
-        """Return the adjoint equation at a solved state, for `adjoint_solver`. Collective."""
-        return AdjointSweep(
-            self.problem, state.solved_control, state.trajectory, self._kept_of(state)
-        )
+    @in_phase("gradient")
+    def _linearise(self, adjoint: AdjointState, state: State) -> None:
+        self.cost.linearise(adjoint, state)
 
-    def _gathering(self, sweep: AdjointSweep, adjoint: AdjointState) -> AdjointSweep:
+    def adjoint_sweep(
+        self, state: State, adjoint: AdjointState
+    ) -> AdjointSweep | IntervalAdjointSweep:
+        problem, control, intervals = self.problem, state.solved_control, self.intervals
+        if intervals is None:
+            return AdjointSweep(problem, control, state.trajectory, self._kept_of(state))
+        sweep = AdjointSweep(problem, control, state.trajectory, spacing=intervals.factor)
+        return IntervalAdjointSweep(sweep, control, intervals, adjoint.scale)
+
+    def _gathering(
+        self, sweep: AdjointSweep | IntervalAdjointSweep, adjoint: AdjointState
+    ) -> AdjointSweep | IntervalAdjointSweep:
         """Return the sweep that also forms the derivative, which begins with the explicit one."""
         adjoint.derivative = Control(self.problem.controls, _explicit_of(adjoint).vector.copy())
         return sweep.with_derivative(adjoint.derivative)
@@ -414,8 +383,13 @@ class ReducedFunctional:
         return range(0) if gathered else range(self.problem.grid.local_steps)
 
     def _rows_to_c_points(self) -> range:
-        """Return the rows where the adjoint steps end at C-points; F-relaxation omits these."""
+        """Return the rows where the adjoint steps end at C-points; F-relaxation omits these.
+
+        It omits all steps where C-points alone are stored.
+        """
         grid = self.problem.grid
+        if self.intervals is not None:
+            return self._rows(gathered=False)
         if grid.levels == 1:
             return range(0)
         factor = grid.coarsening[0]
@@ -425,13 +399,15 @@ class ReducedFunctional:
     @ends_all_ranks
     @in_phase("relaxation")
     def state_correction(self, state: State, adjoint: AdjointState) -> float:
-        """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state, by N/m steps.
+        """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state.
+
+        It takes N/m steps, or N with ``storage="C"``.
 
         Added to the objective it removes the first-order effect of the state's error: what
         remains is of the order of the product of the errors of state and adjoint.
         """
         kept = self._kept_of(state)
-        sweep = StateSweep(self.problem, state.solved_control, kept)
+        sweep = self._state_sweep(state.solved_control, kept)
         backwards, local = adjoint.trajectory[::-1], 0.0
         for rows, residual in self.state_solver.residual(sweep, state.trajectory):
             residual *= backwards[rows]
@@ -442,60 +418,6 @@ class ReducedFunctional:
             in_time = reduce(self.comm, local)
             return float(reduce(self.problem.space.comm, in_time)[0])
 
-    @in_phase("gradient")
-    def _linearise_cost(self, adjoint: AdjointState, state: State) -> None:
-        """Set the cost's explicit derivative, its sources (None without step cost) and lam_N."""
-        problem, control = self.problem, state.solved_control
-        grid, objective, theta = problem.grid, problem.objective, control.shared
-        explicit, sources = problem.controls.zeros(), None
-        targets = derivative_targets(explicit)
-        at_end = problem.space.allocate(1)
-        scale = 1.0
-        if objective.has_outer:
-            scale = float(objective.outer_derivative(self._summed_cost(state)))
-        if objective.has_step_cost:
-            sources = adjoint.sources
-            if sources is None:
-                sources = self.adjoint_solver.allocate()
-            sources[...] = 0.0
-            by_point = sources[::-1]  # row j is point ``grid.first + j``
-            for rows, after, s, u in finest_steps(problem, control, self._chunk):
-                y0, y1 = state.trajectory[rows], state.trajectory[after]
-                dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
-                checked(dy0, y0, objective, "step_cost_derivative")
-                checked(dy1, y1, objective, "step_cost_derivative")
-                by_point[rows] += scale * dy0
-                by_point[after] += scale * dy1
-                add(targets, rows, du, dtheta, objective, scale)
-            at_end[...] = self._shift_right(sources)
-        if self.comm.rank == grid.last_rank:
-            dy, dtheta = objective.terminal_derivative(state.trajectory[-1], theta)
-            checked(dy, state.trajectory[-1], objective, "terminal_derivative")
-            adjoint.trajectory[0] = at_end[0] + scale * dy
-            add(targets, ..., {}, dtheta, objective, scale)
-        adjoint.explicit, adjoint.sources = explicit, sources
-
-    def _shift_right(self, sources: Block) -> Block:
-        """Hand the source at this rank's last point to the next rank, whose part begins there.
-
-        Returns it.
-        """
-        layout, space = self.problem.grid.layouts()[0], self.problem.space
-        last = space.allocate(1)
-        last[...] = sources[:1]  # in reversed time row 0 is the rank's last point
-        if not layout.active:
-            return last
-        request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
-        if layout.left is not None:
-            received = space.allocate(1)
-            with self.phases("communication"):
-                self.comm.Irecv(received, source=layout.left).Wait()
-            sources[-1:] += received
-        if request is not None:
-            with self.phases("communication"):
-                request.Wait()
-        return last
-
     @ends_all_ranks
     @in_phase("gradient")
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
@@ -504,14 +426,11 @@ class ReducedFunctional:
         derivative = adjoint.derivative
         if derivative is None:
             raise ValueError("the adjoint has not been solved: call `adjoint_cycles` first.")
-        targets, chunk = derivative_targets(derivative), self._chunk
-        kept = self._kept_of(state)
-        by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
-        for rows, _, s, u in finest_steps(problem, control, chunk, adjoint.rows, kept):
-            du, dtheta = problem.adjoint.control_derivative(
-                s, state.trajectory[rows], u, theta, by_step[rows]
-            )
-            add(targets, rows, du, dtheta, problem.adjoint)
+        if adjoint.rows and self.intervals is not None:
+            sweep = self.adjoint_sweep(state, adjoint).with_derivative(derivative)
+            self.adjoint_solver.make_steps(sweep, adjoint.trajectory)
+        elif adjoint.rows:
+            self.cost.add_steps(derivative, state, adjoint, self._kept_of(state))
         adjoint.rows = range(0)
         derivative = Control(problem.controls, derivative.vector.copy())
         if self.comm.rank == problem.grid.first_step_rank:

@@ -33,12 +33,16 @@ class StateSweep(Propagator):
     control : Control
     kept : Kept, optional
         Where the steps of level 0 keep what their transposes need.
+    finest : bool
+        Make steps of level 0 only; making the sweep is then not collective.
     """
 
-    def __init__(self, problem: Problem, control: Control, kept: Kept | None = None) -> None:
+    def __init__(
+        self, problem: Problem, control: Control, kept: Kept | None = None, finest: bool = False
+    ) -> None:
         self.problem = problem
         self.theta = control.shared
-        self.u = control.space.restrict(control)
+        self.u = [control.time] if finest else control.space.restrict(control)
         self.layouts = problem.grid.layouts()
         self.steppers = coarsened(problem.stepper, problem.grid.levels)
         self.kept = kept
@@ -50,13 +54,10 @@ class StateSweep(Propagator):
         return sweep
 
     def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+        local = self._local(level, steps)
         if not self.problem.stepper.batched:
-            self._loop(level, steps, states, out)
+            self._loop(level, steps, states, out, kept=self._each_kept(level, local, len(steps)))
             return
-        layout = self.layouts[level]
-        stride, first = layout.stride, layout.first
-        starts = range(steps.start * stride, steps.stop * stride, steps.step * stride)
-        local = slice(steps.start - first, steps.stop - first, steps.step)
         held = 0 if self.kept is None or level > 0 else self.kept.held(local)
         if (
             0 < held < len(steps)
@@ -64,24 +65,49 @@ class StateSweep(Propagator):
             for some in (slice(held), slice(held, None)):
                 self.apply(level, steps[some], states[some], out[some])
             return
-        u = {name: blocks[local] for name, blocks in self.u[level].items()}
         kept = None if self.kept is None or level > 0 else self.kept.rows(local)
+        self.make(level, steps, states, out, kept)
+
+    def make(
+        self, level: int, steps: range, states: Block, out: Block, kept: Block | None = None
+    ) -> None:
+        """Do as `apply`; what the steps keep goes to `kept`, one array for each."""
+        if not self.problem.stepper.batched:
+            each = None if kept is None else iter(kept[:, None])
+            self._loop(level, steps, states, out, kept=each)
+            return
+        stride, local = self.layouts[level].stride, self._local(level, steps)
+        starts = range(steps.start * stride, steps.stop * stride, steps.step * stride)
+        u = {name: blocks[local] for name, blocks in self.u[level].items()}
         s = self.problem.grid.batch(level, starts, len(self.problem.space.shape))
         if kept is not None:
             s = s._replace(kept=kept)
         self.steppers[level].step_into(out, s, states, u, self.theta)
 
     def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
-        self._loop(level, steps, trajectory[:-1], trajectory[1:], rhs)
+        kept = self._each_kept(level, self._local(level, steps), len(steps))
+        self._loop(level, steps, trajectory[:-1], trajectory[1:], rhs, kept)
+
+    def _local(self, level: int, steps: range) -> slice:
+        """Return the rows of the steps among those of this rank."""
+        first = self.layouts[level].first
+        return slice(steps.start - first, steps.stop - first, steps.step)
+
+    def _each_kept(self, level: int, local: slice, count: int) -> Iterable[Any] | None:
+        return None if level > 0 or self.kept is None else self.kept.each(local, count)
 
     def _loop(
-        self, level: int, steps: range, states: Block, out: Block, rhs: Block | None = None
+        self,
+        level: int,
+        steps: range,
+        states: Block,
+        out: Block,
+        rhs: Block | None = None,
+        kept: Iterable[Any] | None = None,
     ) -> None:
         """Make the steps one by one; each result is complete when the next step begins."""
-        problem, theta, first = self.problem, self.theta, self.layouts[level].first
+        problem, theta, local = self.problem, self.theta, self._local(level, steps)
         step, alone = self.steppers[level].step_into, one_by_one(problem)
-        local = slice(steps.start - first, steps.stop - first, steps.step)
-        kept = None if level > 0 or self.kept is None else self.kept.each(local, len(steps))
         names, blocks = single_blocks(self.u[level], local, len(steps), alone)
         parts = zip(
             single_steps(problem, level, steps, kept),
@@ -109,13 +135,22 @@ class AdjointSweep(Propagator):
     problem : Problem
     control : Control
     trajectory : Block
-        The states: row j is point ``grid.first + j``.
+        The states: row j is point ``grid.first + j * spacing``.
     kept : Kept, optional
         What the steps to these states have kept.
+    spacing : int
+        Number of finest steps between two rows of the trajectory. With more than one it serves
+        the levels that have all their points there; steps of level 0 are then made by
+        `transpose`.
     """
 
     def __init__(
-        self, problem: Problem, control: Control, trajectory: Block, kept: Kept | None = None
+        self,
+        problem: Problem,
+        control: Control,
+        trajectory: Block,
+        kept: Kept | None = None,
+        spacing: int = 1,
     ) -> None:
         self.problem = problem
         self.theta = control.shared
@@ -124,6 +159,7 @@ class AdjointSweep(Propagator):
         self.layouts = problem.grid.layouts(reverse=True)
         self.adjoints = coarsened(problem.adjoint, problem.grid.levels)
         self.kept = kept
+        self.spacing = spacing
         self.derivative: Control | None = None
         self._targets: tuple[Derivatives, Derivatives]
 
@@ -139,21 +175,40 @@ class AdjointSweep(Propagator):
         return sweep
 
     def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+        rows = self._rows(level, steps)
         if not self.problem.stepper.batched:
-            self._loop(level, steps, states, out)
+            kept = self._each_kept(level, rows, len(steps))
+            self._loop(level, steps, self._linearised_at(rows), states, out, kept=kept)
             return
-        grid, (starts, rows, local) = self.problem.grid, self._places(level, steps)
         held = 0 if self.kept is None or level > 0 else self.kept.held(rows)
         if 0 < held < len(steps):  # those that are held come last, backwards in time
             for some in (slice(-held), slice(-held, None)):
                 self.apply(level, steps[some], states[some], out[some])
             return
+        known = None if level > 0 or self.kept is None else self.kept.known_rows(rows)
+        self.transpose(level, steps, self._linearised_at(rows), states, out, known)
+
+    def transpose(
+        self,
+        level: int,
+        steps: range,
+        at: Block,
+        states: Block,
+        out: Block,
+        kept: Block | None = None,
+    ) -> None:
+        """Do as `apply`, linearised at the states `at`, whose steps have kept `kept`."""
+        if not self.problem.stepper.batched:
+            each = None if kept is None else iter(kept[:, None])
+            self._loop(level, steps, at, states, out, kept=each)
+            return
+        rows, local = self._rows(level, steps), self._local(level, steps)
         u = {name: blocks[local] for name, blocks in self.u[level].items()}
-        kept = None if level > 0 or self.kept is None else self.kept.known_rows(rows)
-        s = grid.batch(level, starts, len(self.problem.space.shape))
+        starts = self._starts(level, steps)
+        s = self.problem.grid.batch(level, starts, len(self.problem.space.shape))
         if kept is not None:
             s = s._replace(kept=kept)
-        arguments = (out, s, self.trajectory[rows], u, self.theta, states)
+        arguments = (out, s, at, u, self.theta, states)
         if level > 0 or self.derivative is None:
             self.adjoints[level].step_into(*arguments)
             return
@@ -161,23 +216,29 @@ class AdjointSweep(Propagator):
         add(self._targets, rows, du, dtheta, self.problem.adjoint)
 
     def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
-        self._loop(level, steps, trajectory[:-1], trajectory[1:], rhs)
+        rows = self._rows(level, steps)
+        kept, at = self._each_kept(level, rows, len(steps)), self._linearised_at(rows)
+        self._loop(level, steps, at, trajectory[:-1], trajectory[1:], rhs, kept)
 
     def _loop(
-        self, level: int, steps: range, states: Block, out: Block, rhs: Block | None = None
+        self,
+        level: int,
+        steps: range,
+        at: Block,
+        states: Block,
+        out: Block,
+        rhs: Block | None = None,
+        kept: Iterable[Any] | None = None,
     ) -> None:
         """Make the steps one by one; each result is complete when the next step begins."""
         problem, theta, alone = self.problem, self.theta, one_by_one(self.problem)
-        _, rows, local = self._places(level, steps)
+        rows, local = self._rows(level, steps), self._local(level, steps)
         count, adjoint = len(steps), self.adjoints[level]
-        kept = None
-        if level == 0 and self.kept is not None:
-            kept = self.kept.each(rows, count, known=True)
         names, blocks = single_blocks(self.u[level], local, count, alone)
         parts = zip(
             single_steps(problem, level, steps, kept, reverse=True),
             blocks,
-            alone(self.trajectory[rows]),
+            alone(at),
             alone(states),
             alone(out),
             repeat(None, count) if rhs is None else alone(rhs[1:]),
@@ -201,17 +262,36 @@ class AdjointSweep(Propagator):
             if source is not None:
                 new += source
 
-    def _places(self, level: int, steps: range) -> tuple[range, slice, slice]:
-        """Return the finest points where steps begin in time, their rows, and those of u."""
-        grid, layout = self.problem.grid, self.layouts[level]
-        stride, last_point = layout.stride, grid.steps - layout.stride
-        starts = range(
+    def _starts(self, level: int, steps: range) -> range:
+        """Return the finest points where steps begin in time."""
+        stride = self.layouts[level].stride
+        last_point = self.problem.grid.steps - stride
+        return range(
             last_point - steps.start * stride,
             last_point - steps.stop * stride,
             -steps.step * stride,
         )
-        local = slice(steps.start - layout.first, steps.stop - layout.first, steps.step)
-        return starts, descending(starts, grid.first), local
+
+    def _rows(self, level: int, steps: range) -> slice:
+        """Return the finest steps of this rank that begin where steps begin in time."""
+        return descending(self._starts(level, steps), self.problem.grid.first)
+
+    def _local(self, level: int, steps: range) -> slice:
+        """Return the rows of the steps among those of this rank."""
+        first = self.layouts[level].first
+        return slice(steps.start - first, steps.stop - first, steps.step)
+
+    def _linearised_at(self, rows: slice) -> Block:
+        """Return the states where the finest steps `rows` begin."""
+        if self.spacing == 1:
+            return self.trajectory[rows]
+        stop = None if rows.stop is None else rows.stop // self.spacing
+        return self.trajectory[rows.start // self.spacing : stop : rows.step // self.spacing]
+
+    def _each_kept(self, level: int, rows: slice, count: int) -> Iterable[Any] | None:
+        if level > 0 or self.kept is None:
+            return None
+        return self.kept.each(rows, count, known=True)
 
 
 def one_by_one(problem: Problem) -> Any:
@@ -303,33 +383,49 @@ def _add(
 def finest_steps(
     problem: Problem,
     control: Control,
+    trajectory: Block,
     chunk: int,
     rows: range | None = None,
     kept: Kept | None = None,
-) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
+) -> Iterator[tuple[Any, Block, Block, Steps, dict[str, Any]]]:
     """Yield this rank's steps of level 0, `chunk` at a time if the stepper is batched.
 
-    Each item is (rows, rows after, steps, u): a state trajectory's rows at the beginnings and
-    at the ends of the steps, the steps, and their control blocks. All steps, or an ascending
+    Each item is (rows, y0, y1, steps, u): the rows of a state trajectory where the steps begin, the
+    states there and at their ends, the steps, and their control blocks. All steps, or an ascending
     range of `rows`.
     """
-    grid, space, fields = problem.grid, problem.space, control.time
-    rows = range(grid.local_steps) if rows is None else rows
-    size = chunk if problem.stepper.batched else 1
-    for begin in range(0, len(rows), size):
-        some = rows[begin : begin + size]
-        here = slice(some.start, some.stop, some.step)
-        points = range(grid.first + some.start, grid.first + some.stop, some.step)
-        place = None if kept is None else kept.known_rows(here)
-        if problem.stepper.batched:
-            s = grid.batch(0, points, len(space.shape))._replace(kept=place)
-            after = slice(some.start + 1, some.stop + 1, some.step)
-            yield here, after, s, {name: values[here] for name, values in fields.items()}
-        else:
-            s = grid.single(0, points.start)
-            s = s._replace(kept=None if place is None else place[0])
-            row = some.start
-            yield row, row + 1, s, {name: values[row] for name, values in fields.items()}
+    rows = range(problem.grid.local_steps) if rows is None else rows
+    for begin in range(0, len(rows), chunk):
+        some = rows[begin : begin + chunk]
+        for here, _, s, u in steps_from(problem, control, some, kept):
+            yield here, trajectory[here], trajectory[rows_after(here)], s, u
+
+
+def rows_after(rows: Any) -> Any:
+    """Return the rows one after some rows, or one row."""
+    return slice(rows.start + 1, rows.stop + 1, rows.step) if isinstance(rows, slice) else rows + 1
+
+
+def steps_from(
+    problem: Problem, control: Control, rows: range, kept: Kept | None = None
+) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
+    """Yield the steps of level 0 that begin at some rows: together if the stepper is batched.
+
+    Each item is (rows, place, steps, u): where they begin, and their place among all.
+    """
+    grid, fields = problem.grid, control.time
+    if problem.stepper.batched:
+        here = slice(rows.start, rows.stop, rows.step)
+        known = None if kept is None else kept.known_rows(here)
+        points = range(grid.first + rows.start, grid.first + rows.stop, rows.step)
+        s = grid.batch(0, points, len(problem.space.shape))._replace(kept=known)
+        yield here, slice(None), s, {name: values[here] for name, values in fields.items()}
+        return
+    for place, row in enumerate(rows):
+        s = grid.single(0, grid.first + row)
+        known = None if kept is None else kept.known_rows(slice(row, row + 1))
+        s = s._replace(kept=None if known is None else known[0])
+        yield row, place, s, {name: values[row] for name, values in fields.items()}
 
 
 def descending(points: range, first: int) -> slice:

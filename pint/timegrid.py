@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +63,8 @@ class LevelLayout:
         Whether the rank owns point 0.
     left, right : int or None
         Ranks to exchange states with.
+    substeps : int
+        Number of time steps that one step of the level is made of.
     """
 
     level: int
@@ -74,6 +76,7 @@ class LevelLayout:
     owns_initial: bool
     left: int | None
     right: int | None
+    substeps: int = 1
 
     @property
     def local_steps(self) -> int:
@@ -224,6 +227,33 @@ class TimeGrid:
             C-points are multiples of the coarsening factor counted from the end.
         """
         return self._layouts[reverse]
+
+    def c_point_layouts(self, reverse: bool = False) -> tuple[LevelLayout, ...]:
+        """Return this rank's part of each level, level 0 being its C-points alone.
+
+        A step of level 0 is then made of the m finest steps of an interval, and every point of it
+        is a C-point. The intervals must not be shared by ranks: see `check_c_points`.
+        """
+        coarse = self.layouts(reverse)[1:]
+        substeps = self.coarsening[0]
+        return replace(coarse[0], level=0, coarsening_factor=1, substeps=substeps), *coarse
+
+    def check_c_points(self, option: str) -> None:
+        """Raise ValueError, which begins with `option`, unless C-points alone can be stored."""
+        what, instead = f"{option} stores the C-points alone", "or store all points"
+        if self.levels == 1:
+            raise ValueError(f"{what}, and a grid of one level has none: use 2 levels, {instead}.")
+        m = self.coarsening[0]
+        if self.steps % m:
+            raise ValueError(
+                f"{what}: the number of steps, N = {self.steps}, must be divisible by the "
+                f"coarsening factor m = {m}; change one of them, {instead}."
+            )
+        if self.steps // m < self.comm.size:
+            raise ValueError(
+                f"{what}: each rank needs an interval of its own, but there are {self.comm.size} "
+                f"ranks in time for N/m = {self.steps // m} intervals; use fewer ranks, {instead}."
+            )
 
     def _layout(self, level: int, reverse: bool) -> LevelLayout:
         N, stride = self.steps, self.strides[level]

@@ -118,6 +118,18 @@ def test_times_are_taken_in_turn(load):
     assert [len(values) for values in seconds.values()] == [3, 3]
 
 
+def test_storage(load, tmp_path, capsys):
+    """C-points alone need less memory, and steps again."""
+    rows = load("storage").main(["--quick", "--output", str(tmp_path)])
+    assert "states" in capsys.readouterr().out
+    for problem in ("network", "heat"):
+        for cycle in ("lagged F", "FCF"):
+            some = [row for row in rows if (row["problem"], row["cycle"]) == (problem, cycle)]
+            assert [row["storage"] for row in some] == ["all", "C", "C", "C"]
+            assert some[2]["states"] < some[0]["states"]
+            assert some[2]["steps"] > some[0]["steps"]
+
+
 def test_runner(load, capfd, tmp_path):
     runner = load("run_all")
     assert runner.main(["--quick", "--output", str(tmp_path), "decay_against_pymgrit"]) == 0

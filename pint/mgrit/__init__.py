@@ -1,6 +1,6 @@
 """Multigrid reduction in time for a one-step recursion: knows a propagator, a grid and a space."""
 
 from pint.mgrit.hierarchy import Propagator
-from pint.mgrit.solver import MGRIT, Accuracy, Convergence, Guess
+from pint.mgrit.solver import MGRIT, Accuracy, Convergence, Guess, Storage
 
-__all__ = ["MGRIT", "Accuracy", "Convergence", "Guess", "Propagator"]
+__all__ = ["MGRIT", "Accuracy", "Convergence", "Guess", "Propagator", "Storage"]

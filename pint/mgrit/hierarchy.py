@@ -69,7 +69,7 @@ class Level:
     scratch : Block, chunk states
         For results on their way, which all levels may share.
     steps_evaluated : int
-        Steps of this level that this rank has evaluated so far.
+        Time steps of this level that this rank has evaluated so far.
     work : context
         The phase that work on this level belongs to.
     """
@@ -134,6 +134,8 @@ class Level:
         """Return the rows at which intervals with F-points begin, but for the row `without`."""
         start = 0 if self.starts_at_c_point else self.first_c_row
         stop = self.layout.local_steps if without is None else without
+        # There are none where all points are C-points.
+        stop = start if self.layout.coarsening_factor == 1 else stop
         return range(start, stop, self.layout.coarsening_factor)
 
     def chunks(self, rows: range) -> Iterator[range]:
@@ -145,7 +147,7 @@ class Level:
 
     def propagate(self, rows: range, out: Block) -> None:
         """Write Phi of the steps that begin at `rows` to `out`, counting them."""
-        self.steps_evaluated += len(rows)
+        self.steps_evaluated += len(rows) * self.layout.substeps
         first = self.layout.first
         steps = range(first + rows.start, first + rows.stop, rows.step)
         self.propagator.apply(self.layout.level, steps, self.trajectory[as_slice(rows)], out)
@@ -163,7 +165,7 @@ class Level:
         """Step one by one from row `start` to row `end`."""
         if end <= start:
             return
-        self.steps_evaluated += end - start
+        self.steps_evaluated += (end - start) * self.layout.substeps
         steps = range(self.layout.first + start, self.layout.first + end)
         rows = slice(start, end + 1)
         rhs = None if self.rhs is None else self.rhs[rows]

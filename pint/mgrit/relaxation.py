@@ -53,7 +53,8 @@ def c_relaxation(level: Level, weight: float) -> None:
     ``u_C <- weight (Phi(u_{C-1}) + f_C) + (1 - weight) u_C``. Not collective: row 0 is up to date
     after F-relaxation.
     """
-    for chunk in level.chunks(level.c_rows):
+    # From the last to the first: where all points are C-points, no step may begin at a new one.
+    for chunk in reversed(list(level.chunks(level.c_rows))):
         before, rows = range(chunk.start - 1, chunk.stop - 1, chunk.step), as_slice(chunk)
         if weight == 1.0:
             level.step_rows(before)

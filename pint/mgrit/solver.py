@@ -27,6 +27,7 @@ from pint.timing import Phases
 logger = logging.getLogger(__name__)
 
 Guess = Literal["zero", "constant", "coarse", "nested"]
+Storage = Literal["all", "C"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ class MGRIT:
         Clocks to add to, which other solvers may share; by default this solver's own.
     chunk_bytes : int, optional
         States of so many bytes are advanced together; by default those of a core's L2 cache.
+    storage : 'all' or 'C'
+        The points of level 0 that trajectories hold. With 'C', the C-points alone, the propagator's
+        step of level 0 goes over a whole interval, by m time steps, and adds what sources belong
+        to the points within; `rhs` is that of the C-points.
 
     Attributes
     ----------
@@ -121,7 +126,8 @@ class MGRIT:
     Raises
     ------
     ValueError
-        If an argument is unknown or out of range.
+        If an argument is unknown or out of range, or the grid does not allow for the storage of
+        C-points alone.
 
     References
     ----------
@@ -139,13 +145,18 @@ class MGRIT:
         cycle: Literal["V", "F"] = "V",
         phases: Phases | None = None,
         chunk_bytes: int | None = None,
+        storage: Storage = "all",
     ) -> None:
+        if storage not in ("all", "C"):
+            raise ValueError(f"`MGRIT(storage=...)` is 'all' or 'C', got {storage!r}.")
         if cycle not in ("V", "F"):
             raise ValueError(f"`MGRIT(cycle=...)` is 'V' or 'F', got {cycle!r}.")
         if not 0 < c_weight < 2:
             raise ValueError(f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {c_weight}.")
         if chunk_bytes is not None and not chunk_bytes > 0:
             raise ValueError(f"`MGRIT(chunk_bytes=...)` must be positive, got {chunk_bytes}.")
+        if storage == "C":
+            grid.check_c_points("`MGRIT(storage='C')`")
         chunk_bytes = CHUNK_BYTES if chunk_bytes is None else int(chunk_bytes)
         self.comm = grid.comm
         self.reverse = reverse
@@ -154,11 +165,10 @@ class MGRIT:
         self.f_cycle = cycle == "F"
         self.phases = Phases() if phases is None else phases
         self.cycles_done = 0
-        layouts = grid.layouts(reverse)
-        # Batches are one step of each interval, or all steps of level 1.
+        layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
         chunk = max(1, chunk_bytes // max(1, space.state_bytes))
-        most = layouts[0].local_steps // (grid.coarsening[0] if grid.coarsening else 1)
-        scratch = space.allocate(min(chunk, most + 2))
+        # Batches are one step of each interval, or all steps of level 1.
+        scratch = space.allocate(min(chunk, layouts[min(1, grid.levels - 1)].local_steps + 2))
         self.levels = [
             Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch) for layout in layouts
         ]
@@ -364,6 +374,13 @@ class MGRIT:
             rows = as_slice(chunk)
             stepped -= trajectory[rows]
             yield rows, stepped
+
+    def make_steps(self, propagator: Propagator, trajectory: Block) -> None:
+        """Make all steps of level 0 from a solution, for what else they do. Not collective."""
+        self._bind(propagator, trajectory, None)
+        level = self.levels[0]
+        for chunk in level.chunks(range(level.layout.local_steps)):
+            level.propagate(chunk, level.scratch[: len(chunk)])
 
     def _bind(self, propagator: Propagator, trajectory: Block, rhs: Block | None) -> None:
         self.levels[0].trajectory = trajectory

@@ -87,7 +87,7 @@ class _Measurement:
         functional.adjoint_cycles(adjoint, state, Accuracy(cycles=1))
         functional.derivative_of(state, adjoint)
         # The solver has been left with steps that form the derivative, too.
-        solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(state)
+        solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(state, adjoint)
         solver.relax(sweep, adjoint.trajectory, adjoint.sources)
         edges = self._edges()
         by_steps = self._by_steps(edges)
@@ -218,7 +218,7 @@ class _Measurement:
         It is the difference of two relaxations, which leave out the steps to C-points.
         """
         functional, adjoint = self.functional, self.adjoint
-        solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(self.state)
+        solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(self.state, adjoint)
         spare = sweep.with_derivative(self.problem.controls.zeros())
         plain, both = (
             self._time(lambda s=s: solver.relax(s, adjoint.trajectory, adjoint.sources))  # type: ignore[misc]

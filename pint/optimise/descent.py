@@ -24,7 +24,8 @@ from pint.optimise.point import Point, Trials
 from pint.optimise.result import Iterate, Result, Status
 from pint.optimise.run import Run
 from pint.optimise.solves import Solves
-from pint.reduced_functional import AdjointState, ReducedFunctional, State
+from pint.reduced_functional import ReducedFunctional
+from pint.solution import AdjointState, State
 
 logger = logging.getLogger(__name__)
 Callback = Callable[[Iterate, Control, State], None]

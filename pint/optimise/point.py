@@ -6,7 +6,8 @@ import numpy as np
 
 from pint.controls import Control
 from pint.mgrit import Accuracy
-from pint.reduced_functional import ReducedFunctional, Value
+from pint.reduced_functional import ReducedFunctional
+from pint.solution import Value
 
 
 class Point:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pint.controls import Control
-from pint.reduced_functional import State
+from pint.solution import State
 
 
 class Status(Enum):

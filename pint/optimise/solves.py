@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pint.controls import Control
 from pint.mgrit import Accuracy
 from pint.optimise.point import ROUNDING, Point, Trials
-from pint.reduced_functional import AdjointState, ReducedFunctional, State, Value
+from pint.reduced_functional import ReducedFunctional
+from pint.solution import AdjointState, State, Value
 
 ONE_CYCLE = Accuracy(cycles=1)
 

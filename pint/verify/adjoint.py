@@ -10,7 +10,8 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control
 from pint.interface import Problem, Regulariser
-from pint.reduced_functional import ReducedFunctional, State
+from pint.reduced_functional import ReducedFunctional
+from pint.solution import State
 from pint.verify.arguments import (
     Method,
     Pairs,
@@ -99,8 +100,7 @@ def dot_checks(
     total = math.nan
     if not any(level in (0, None) for _, level in broken):
         total = (
-            attempt_collectively(problem.grid.comm, lambda: functional._summed_cost(state))[0]
-            or 0.0
+            attempt_collectively(problem.grid.comm, lambda: functional.cost.summed(state))[0] or 0.0
         )
     ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
     yield from _transposes(problem, end_methods(problem), [ends], None, broken)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pint.controls import Control
 from pint.interface import Objective, Problem
-from pint.reduced_functional import State
+from pint.solution import State
 from pint.sweep import coarsened
 from pint.timegrid import Steps
 

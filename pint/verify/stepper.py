@@ -13,7 +13,8 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control
 from pint.interface import Problem
-from pint.reduced_functional import ReducedFunctional, State
+from pint.reduced_functional import ReducedFunctional
+from pint.solution import State
 from pint.sweep import coarsened
 from pint.verify.arguments import (
     Method,

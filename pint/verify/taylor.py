@@ -10,7 +10,8 @@ import numpy as np
 
 from pint.controls import Control
 from pint.mgrit import Accuracy
-from pint.reduced_functional import ReducedFunctional, State
+from pint.reduced_functional import ReducedFunctional
+from pint.solution import State
 from pint.verify.arguments import random_direction
 from pint.verify.reports import TaylorReport
 

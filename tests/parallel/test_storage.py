@@ -1,0 +1,91 @@
+"""C-points alone on many ranks: the numbers of one rank that stores all points."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from test_storage import (
+    GRIDS,
+    METHODS,
+    SOLVES,
+    assert_same,
+    assert_same_history,
+    functional,
+    minimised,
+    numbers,
+)
+
+import pint
+from pint.comm import on_root, split
+from problems.heat import Heat, manufactured
+
+
+@pytest.mark.parametrize("solve", SOLVES)
+@pytest.mark.parametrize("grid", ["3-levels", "3-levels-open"])
+@pytest.mark.parametrize(
+    "name", ["pendulum-running", "pendulum-loop-running", "heat", "forced-rk4"]
+)
+def test_numbers(world, name, grid, solve):
+    for options in ({}, {"relaxation": "F", "guess": "coarse", "chunk_bytes": 1}):
+        serial = numbers(functional(name, grid, "all", **options), solve)
+        rf = functional(name, grid, "C", world, **options)
+        found = numbers(rf, solve)
+        first = rf.problem.grid.first
+        for place, (kind, value) in enumerate(serial):
+            if kind == "states":  # this rank's part, row 0 the point before it
+                own = value[first : first + rf.problem.grid.local_steps + 1]
+                serial[place] = kind, own
+        assert_same(found, serial)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_updates(world, method):
+    expected = minimised("heat", method, "all")
+    assert_same_history(minimised("heat", method, "C", world), expected)
+
+
+def test_resumed_on_all_ranks(world, tmp_path_factory):
+    path = on_root(world, lambda: tmp_path_factory.mktemp("checkpoint")) / "run.npz"
+    whole = minimised("heat", "lagged", "C", iterations=6)
+    minimised("heat", "lagged", "C", world, iterations=3, checkpoint=pint.Checkpoint(path))
+    checkpoint = pint.Checkpoint(path, resume=True)
+    again = minimised("heat", "lagged", "C", world, iterations=6, checkpoint=checkpoint)
+    assert_same_history(again, whole)
+
+
+def test_every_rank_refuses_alike(world):
+    steps, m, _ = GRIDS["2-levels"]
+    if world.size <= steps // m:
+        pytest.skip("an interval for each rank")
+    with pytest.raises(ValueError, match=f"{world.size} ranks in time for N/m = {steps // m}"):
+        functional("heat", "2-levels", "C", world)
+
+
+@pytest.mark.petsc
+@pytest.mark.parametrize("name", ["distributed", "neumann"])
+def test_petsc_states(world, name):
+    from problems.heat_petsc import petsc_problem
+
+    heat = Heat(name, 7)
+
+    def numbers_of(storage):
+        time, space = split(world, 2 if world.size % 2 == 0 else 1)
+        grid = pint.TimeGrid.uniform(1.0, 24, [3, 2], 3, time)
+        problem, _ = petsc_problem(heat, grid, space, partial(manufactured, heat, 1.0))
+        rf = pint.ReducedFunctional(problem, storage=storage)
+        state, adjoint = rf.new_state(), rf.new_adjoint()
+        found = []
+        for factor in (1.0, 0.9):
+            control = rf.problem.controls.control(u=0.3 * factor)
+            rf.lagged_state_cycles(state, control)
+            rf.lagged_adjoint_cycles(adjoint, state)
+            found.append(rf.derivative_of(state, adjoint).vector)
+            rf.state_cycles(state, control, pint.Accuracy(1))
+            rf.adjoint_cycles(adjoint, state, pint.Accuracy(1))
+            found.append(rf.derivative_of(state, adjoint).vector)
+            found.append(np.array([rf.objective(state).objective]))
+        return found
+
+    for value, other in zip(numbers_of("C"), numbers_of("all"), strict=True):
+        size = np.abs(other).max(initial=0.0)
+        np.testing.assert_allclose(value, other, rtol=0, atol=1e-12 * size)
