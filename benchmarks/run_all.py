@@ -27,6 +27,7 @@ CASES = (
     "van_der_pol_in_parallel",
     "petsc_heat",
     "chunk_size",
+    "lagged_cycles",
     "storage",
     "threads_and_data_parallelism",
 )

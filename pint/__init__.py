@@ -3,7 +3,7 @@
 import logging as _logging
 from importlib import metadata as _metadata
 
-from pint import verify
+from pint import model, verify
 from pint.comm import SerialComm, split, world
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.errors import CheckpointError, NotFiniteError, NumericalError, VerificationError
@@ -91,6 +91,7 @@ __all__ = [
     "identity",
     "lbfgs",
     "minimize",
+    "model",
     "split",
     "verify",
     "world",

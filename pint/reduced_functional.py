@@ -315,7 +315,7 @@ class ReducedFunctional:
         first = adjoint.explicit is None
         if not relaxed:
             self._linearise(adjoint, state)
-        sweep = self._adjoint_sweep(state, adjoint)
+        sweep = self.adjoint_sweep(state, adjoint)
         if first:
             self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sums)
         last = self._gathering(sweep, adjoint)
@@ -336,7 +336,7 @@ class ReducedFunctional:
         self._linearise(adjoint, state)
         if adjoint.sums is not None:
             solver.add_sums(tau, adjoint.sums)
-        sweep = self._adjoint_sweep(state, adjoint)
+        sweep = self.adjoint_sweep(state, adjoint)
         last = self._gathering(sweep, adjoint)
         adjoint.convergence, _ = solver.lagged_solve(
             sweep, adjoint.trajectory, tau, cycles, adjoint.sources, last
@@ -347,7 +347,7 @@ class ReducedFunctional:
     def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Compute the F-points at a solved state from the C-points at hand, in place."""
         self._linearise(adjoint, state)
-        last = self._gathering(self._adjoint_sweep(state, adjoint), adjoint)
+        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint)
         self.adjoint_solver.relax(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = self._rows_to_c_points()
 
@@ -355,7 +355,7 @@ class ReducedFunctional:
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
         self._linearise(adjoint, state)
-        last = self._gathering(self._adjoint_sweep(state, adjoint), adjoint)
+        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint)
         adjoint.convergence = self.adjoint_solver.march(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = range(0)
 
@@ -363,7 +363,7 @@ class ReducedFunctional:
     def _linearise(self, adjoint: AdjointState, state: State) -> None:
         self.cost.linearise(adjoint, state)
 
-    def _adjoint_sweep(
+    def adjoint_sweep(
         self, state: State, adjoint: AdjointState
     ) -> AdjointSweep | IntervalAdjointSweep:
         problem, control, intervals = self.problem, state.solved_control, self.intervals
@@ -427,7 +427,7 @@ class ReducedFunctional:
         if derivative is None:
             raise ValueError("the adjoint has not been solved: call `adjoint_cycles` first.")
         if adjoint.rows and self.intervals is not None:
-            sweep = self._adjoint_sweep(state, adjoint).with_derivative(derivative)
+            sweep = self.adjoint_sweep(state, adjoint).with_derivative(derivative)
             self.adjoint_solver.make_steps(sweep, adjoint.trajectory)
         elif adjoint.rows:
             self.cost.add_steps(derivative, state, adjoint, self._kept_of(state))

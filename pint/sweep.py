@@ -251,12 +251,14 @@ class AdjointSweep(Propagator):
                     new += source
             return
         time_fields, shared_fields = self._targets
-        names_of_targets, targets = single_blocks(time_fields, rows, count, alone)
+        to_names, targets = single_blocks(time_fields, rows, count, alone)
         for (s, some, y, lam, new, source), places in zip(parts, targets, strict=True):
             u = dict(zip(names, some, strict=True))
             du, dtheta = adjoint.step_with_derivative(new, s, y, u, theta, lam)
-            at_step = dict(zip(names_of_targets, places, strict=True))
-            add((at_step, shared_fields), ..., du, dtheta, problem.adjoint)
+            at_step = dict(zip(to_names, places, strict=True))
+            _add(at_step, ..., du, "time-dependent", problem.adjoint)
+            if dtheta:
+                _add(shared_fields, ..., dtheta, "shared", problem.adjoint)
             if source is not None:
                 new += source
 
@@ -364,7 +366,7 @@ def add(
 
 
 def _add(
-    fields: Derivatives, rows: Any, values: Fields, kind: str, owner: object, scale: float
+    fields: Derivatives, rows: Any, values: Fields, kind: str, owner: object, scale: float = 1.0
 ) -> None:
     for name, value in values.items():
         if name not in fields:
@@ -372,7 +374,7 @@ def _add(
                 f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no {kind} "
                 f"field; these are {list(fields)}."
             )
-        place = fields[name][rows]
+        place = fields[name] if rows is ... else fields[name][rows]
         if getattr(value, "shape", None) != place.shape:
             checked(value, place, owner, f"derivative[{name!r}]")
         place += value if scale == 1.0 else scale * value

@@ -167,7 +167,8 @@ class MGRIT:
         self.cycles_done = 0
         layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
         chunk = max(1, chunk_bytes // max(1, space.state_bytes))
-        scratch = space.allocate(max(1, min(chunk, layouts[0].local_steps)))
+        # Batches are one step of each interval, or all steps of level 1.
+        scratch = space.allocate(min(chunk, layouts[min(1, grid.levels - 1)].local_steps + 2))
         self.levels = [
             Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch) for layout in layouts
         ]

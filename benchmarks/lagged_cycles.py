@@ -1,0 +1,73 @@
+"""Lagged one-shot: steps until the gradient is 1e-6 of the first one, against plain cycles.
+
+Double integrator (N = 20), oscillator (T = 10, N = 64), van der Pol (N = 64), fishing (N = 48); two
+levels, coarsening factor 4; coarse steps see the control of the first fine step that they cover
+(`inject`) or the mean of all (`mean`). Counted are steps of level 0 of state and adjoint together,
+rejected trials and doubled cycles included, and control updates.
+
+    python benchmarks/run_all.py lagged_cycles [--quick]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from measuring import Row, options_of, print_table, save
+
+import pint
+from problems.ode import PROBLEMS
+
+CASES: dict[str, tuple[int, dict[str, Any]]] = {
+    "double-integrator": (20, {}),
+    "oscillator": (64, {"T": 10.0}),
+    "van-der-pol": (64, {}),
+    "fishing": (48, {}),
+}
+RULES: dict[str, dict[str, Any]] = {
+    "k = 1": {"cycles": 1, "lagged": False},
+    "k = 1, lagged": {"cycles": 1, "lagged": True},
+    "k = 2": {"cycles": 2, "lagged": False},
+    "k = 2, lagged": {"cycles": 2, "lagged": True},
+    "adaptive": {"cycles": "adaptive"},
+}
+
+
+def spent(name: str, restrict: str, relaxation: str, rule: dict[str, Any]) -> str:
+    """Return steps and updates of one run as a word."""
+    steps, settings = CASES[name]
+    definition = PROBLEMS[name](**settings)
+    grid = pint.TimeGrid.uniform(definition.T, steps, 4, 2)
+    functional = pint.ReducedFunctional(
+        definition.problem(grid, restrict=restrict), relaxation=relaxation
+    )
+    start = definition.start(functional.problem.controls)
+    tolerance = 1e-6 * start.space.norm(functional.gradient(start))
+    before = [s.steps_evaluated[0] for s in (functional.state_solver, functional.adjoint_solver)]
+    result = pint.OneShot(functional, **rule).solve(
+        start, gradient_tolerance=tolerance, iterations=500
+    )
+    last = result.history[-1]
+    if result.status is not pint.Status.CONVERGED:
+        return result.status.name.lower().replace("_", " ")
+    return f"{last.state_steps + last.adjoint_steps - sum(before)} ({result.iterations})"
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Row]:
+    """Print the table and write it; return its rows."""
+    options = options_of(__doc__, arguments, repeats=1)
+    names = ["double-integrator"] if options.quick else list(CASES)
+    rows: list[Row] = [
+        {"problem": name, "relaxation": relaxation, "restriction": restrict}
+        | {word: spent(name, restrict, relaxation, rule) for word, rule in RULES.items()}
+        for name in names
+        for relaxation in ("F", "FCF")
+        for restrict in ("inject", "mean")
+    ]
+    print_table("Steps of level 0 (control updates)", rows)
+    save("lagged_cycles", rows, options.output)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
