@@ -129,6 +129,7 @@ class ReducedFunctional:
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
         self._vector: np.ndarray | None = None
+        self._value: Value
 
     # The whole way, to `accuracy`
 
@@ -140,7 +141,8 @@ class ReducedFunctional:
         NotFiniteError
             If it is NaN or infinite; the message names the level and its step size.
         """
-        return self.objective(self._solved_state(control)).objective
+        self._solved_state(control)
+        return self._value.objective
 
     def derivative(self, control: Control) -> Control:
         """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v."""
@@ -162,7 +164,8 @@ class ReducedFunctional:
         if not reduce(self.comm, known, "min")[0]:
             self.state_cycles(self._state, control, self.accuracy)
             self._vector = control.vector.copy()
-        self.require_finite(self.objective(self._state))
+            self._value = self.objective(self._state)
+        self.require_finite(self._value)
         return self._state
 
     # The parts

@@ -59,9 +59,8 @@ class StateSweep(Propagator):
             self._loop(level, steps, states, out, kept=self._each_kept(level, local, len(steps)))
             return
         held = 0 if self.kept is None or level > 0 else self.kept.held(local)
-        if (
-            0 < held < len(steps)
-        ):  # a batch keeps all or nothing, and transposes come in other batches
+        # A batch keeps all or nothing, and transposes come in other batches.
+        if 0 < held < len(steps):
             for some in (slice(held), slice(held, None)):
                 self.apply(level, steps[some], states[some], out[some])
             return
