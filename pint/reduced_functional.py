@@ -369,6 +369,7 @@ class ReducedFunctional:
     def adjoint_sweep(
         self, state: State, adjoint: AdjointState
     ) -> AdjointSweep | IntervalAdjointSweep:
+        """Return the adjoint equation at a solved state; the adjoint's cost is linearised there."""
         problem, control, intervals = self.problem, state.solved_control, self.intervals
         if intervals is None:
             return AdjointSweep(problem, control, state.trajectory, self._kept_of(state))
