@@ -20,9 +20,6 @@ from pint.mgrit.hierarchy import Propagator
 from pint.space import Block
 from pint.timegrid import Steps
 
-Derivatives = dict[str, np.ndarray]
-"""Views of a control's fields, which derivatives are added to."""
-
 
 class StateSweep(Propagator):
     """``Y[n+1] = Phi_n(Y[n], u_n, theta)``, forward in time. Making one is collective.
@@ -160,7 +157,7 @@ class AdjointSweep(Propagator):
         self.kept = kept
         self.spacing = spacing
         self.derivative: Control | None = None
-        self._targets: tuple[Derivatives, Derivatives]
+        self._targets: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
     def with_derivative(self, derivative: Control) -> AdjointSweep:
         """Return the same sweep that adds what its steps of level 0 contribute to `derivative`.
@@ -340,7 +337,7 @@ def single_blocks(
     return tuple(u), zip(*(alone(values[rows]) for values in u.values()), strict=True)
 
 
-def derivative_targets(derivative: Control) -> tuple[Derivatives, Derivatives]:
+def derivative_targets(derivative: Control) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return views of the time-dependent and of the shared fields of a derivative."""
     space = derivative.space
     return (
@@ -350,7 +347,7 @@ def derivative_targets(derivative: Control) -> tuple[Derivatives, Derivatives]:
 
 
 def add(
-    targets: tuple[Derivatives, Derivatives],
+    targets: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
     rows: Any,
     du: Fields,
     dtheta: Fields,
@@ -365,7 +362,12 @@ def add(
 
 
 def _add(
-    fields: Derivatives, rows: Any, values: Fields, kind: str, owner: object, scale: float = 1.0
+    fields: dict[str, np.ndarray],
+    rows: Any,
+    values: Fields,
+    kind: str,
+    owner: object,
+    scale: float = 1.0,
 ) -> None:
     for name, value in values.items():
         if name not in fields:
