@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,12 +201,12 @@ class Control:
     def __neg__(self) -> Control:
         return Control(self.space, -self.vector)
 
-    @property
+    @cached_property
     def time(self) -> dict[str, np.ndarray]:
         """The time-dependent fields by name, this rank's steps."""
         return {name: self[name] for name in self.space.time_fields}
 
-    @property
+    @cached_property
     def shared(self) -> dict[str, np.ndarray]:
         """The shared fields by name."""
         return {name: self[name] for name in self.space.shared_fields}

@@ -12,7 +12,7 @@ from pint.intervals import Intervals
 from pint.kept import Kept
 from pint.solution import AdjointState, State
 from pint.space import Block
-from pint.sweep import add, derivative_targets, finest_steps, rows_after
+from pint.sweep import add, finest_steps, rows_after
 from pint.timegrid import Steps
 from pint.timing import Phases
 
@@ -67,7 +67,7 @@ class Cost:
         problem, control = self.problem, state.solved_control
         grid, objective, theta = problem.grid, problem.objective, control.shared
         explicit, sources, sums = problem.controls.zeros(), None, None
-        targets = derivative_targets(explicit)
+        targets = (explicit.time, explicit.shared)
         at_end = problem.space.allocate(1)
         scale = 1.0
         if objective.has_outer:
@@ -134,7 +134,7 @@ class Cost:
     ) -> None:
         """Add what the steps from ``adjoint.rows`` contribute to a derivative, in place."""
         problem, control = self.problem, state.solved_control
-        targets = derivative_targets(derivative)
+        targets = (derivative.time, derivative.shared)
         by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
         parts = finest_steps(problem, control, state.trajectory, self._chunk, adjoint.rows, kept)
         for rows, y, _, s, u in parts:

@@ -84,7 +84,16 @@ class TimeStepper(ABC):
 
 
 class Adjoint(ABC):
-    """Transposes of the derivatives of one `TimeStepper`; batched like it."""
+    """Transposes of the derivatives of one `TimeStepper`; batched like it.
+
+    Attributes
+    ----------
+    derivative_from_kept : bool
+        Whether `control_derivative` evaluates nothing where ``s.kept`` is there, so that steps
+        made one by one had better leave it to batches.
+    """
+
+    derivative_from_kept = False
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Let a class with new transposes inherit no combinations of those before them."""
@@ -94,6 +103,11 @@ class Adjoint(ABC):
             cls.step_into = Adjoint.step_into  # type: ignore[method-assign]
         if ("step" in new or "control_derivative" in new) and "step_with_derivative" not in new:
             cls.step_with_derivative = Adjoint.step_with_derivative  # type: ignore[method-assign]
+
+    @property
+    def combines(self) -> bool:
+        """Whether the class defines `step_with_derivative`."""
+        return type(self).step_with_derivative is not Adjoint.step_with_derivative
 
     @abstractmethod
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:

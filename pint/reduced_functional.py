@@ -18,8 +18,11 @@ from pint.kept import Kept
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
 from pint.solution import AdjointState, State, Value
 from pint.space import Block
-from pint.sweep import AdjointSweep, StateSweep, add, derivative_targets
+from pint.sweep import AdjointSweep, StateSweep, add
 from pint.timing import Phases, in_phase
+
+BATCHES_FROM = 8
+"""Steps made one by one leave the derivative to batches of so many steps, or more."""
 
 
 class ReducedFunctional:
@@ -124,8 +127,8 @@ class ReducedFunctional:
             self.intervals = Intervals(problem, self.state_solver.levels[0], kept_bytes)
             kept_shape = None
         self.kept = Kept(problem.grid, kept_shape, kept_bytes)
-        chunk = self.state_solver.levels[0].chunk
-        self.cost = Cost(problem, self.phases, chunk, self.intervals)
+        self.chunk = self.state_solver.levels[0].chunk
+        self.cost = Cost(problem, self.phases, self.chunk, self.intervals)
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
         self._vector: np.ndarray | None = None
@@ -148,7 +151,7 @@ class ReducedFunctional:
         """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v."""
         state = self._solved_state(control)
         if self._adjoint is None:
-            self._adjoint = self.new_adjoint()
+            self._adjoint = self.new_adjoint(all_points=False)
         self.adjoint_cycles(self._adjoint, state, self.accuracy)
         return self.derivative_of(state, self._adjoint)
 
@@ -174,9 +177,17 @@ class ReducedFunctional:
         """Return an empty state trajectory; the first solve begins with the first guess."""
         return State(self.state_solver.allocate())
 
-    def new_adjoint(self) -> AdjointState:
-        """Return an empty adjoint trajectory; the first solve begins with the first guess."""
-        return AdjointState(self.adjoint_solver.allocate())
+    def new_adjoint(self, all_points: bool = True) -> AdjointState:
+        """Return an empty adjoint trajectory; the first solve begins with the first guess.
+
+        Where a sweep on a grid of one level forms the derivative as it goes, the rows of the
+        trajectory share the memory of one point without `all_points`, the last one reached.
+        """
+        if all_points or self.problem.grid.levels > 1 or not self._gathers(stepping=True):
+            return AdjointState(self.adjoint_solver.allocate())
+        point, count = self.problem.space.allocate(1), self.problem.grid.local_steps + 1
+        shape, strides = (count, *point.shape[1:]), (0, *point.strides[1:])
+        return AdjointState(np.lib.stride_tricks.as_strided(point, shape, strides))
 
     def copy_guess(self, source: State, target: State) -> None:
         """Make `target` start from `source`, in place; the solution itself is not copied."""
@@ -321,12 +332,13 @@ class ReducedFunctional:
         sweep = self.adjoint_sweep(state, adjoint)
         if first:
             self.adjoint_solver.set_guess(sweep, adjoint.trajectory, self.guess, adjoint.sums)
-        last = self._gathering(sweep, adjoint)
+        last = self._gathering(sweep, adjoint, stepping=self.problem.grid.levels == 1)
         adjoint.convergence = self.adjoint_solver.solve(
             sweep, adjoint.trajectory, accuracy, adjoint.sources, relaxed, last
         )
         if adjoint.convergence.converged:
-            adjoint.rows = self._rows(gathered=not adjoint.convergence.residuals)
+            stepped = not adjoint.convergence.residuals
+            adjoint.rows = self._rows(gathered=stepped and self._gathers(stepping=True))
         else:
             adjoint.rows = self._rows_to_c_points()
 
@@ -350,7 +362,8 @@ class ReducedFunctional:
     def relax_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Compute the F-points at a solved state from the C-points at hand, in place."""
         self._linearise(adjoint, state)
-        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint)
+        stepping = self.problem.grid.levels == 1
+        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint, stepping)
         self.adjoint_solver.relax(last, adjoint.trajectory, adjoint.sources)
         adjoint.rows = self._rows_to_c_points()
 
@@ -358,9 +371,9 @@ class ReducedFunctional:
     def propagate_adjoint(self, adjoint: AdjointState, state: State) -> None:
         """Solve the adjoint equation exactly, step after step, in place."""
         self._linearise(adjoint, state)
-        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint)
+        last = self._gathering(self.adjoint_sweep(state, adjoint), adjoint, stepping=True)
         adjoint.convergence = self.adjoint_solver.march(last, adjoint.trajectory, adjoint.sources)
-        adjoint.rows = range(0)
+        adjoint.rows = self._rows(gathered=self._gathers(stepping=True))
 
     @in_phase("gradient")
     def _linearise(self, adjoint: AdjointState, state: State) -> None:
@@ -376,12 +389,27 @@ class ReducedFunctional:
         sweep = AdjointSweep(problem, control, state.trajectory, spacing=intervals.factor)
         return IntervalAdjointSweep(sweep, control, intervals, adjoint.scale)
 
+    def _gathers(self, stepping: bool) -> bool:
+        """Whether an adjoint sweep also forms the derivative.
+
+        One that makes steps one by one leaves it to large batches, where that repeats no
+        evaluation: the calls cost more than another look at the adjoint.
+        """
+        if not (stepping and self.problem.stepper.batched and self.chunk >= BATCHES_FROM):
+            return True
+        adjoint, all_kept = self.problem.adjoint, len(self.kept) == self.problem.grid.local_steps
+        alone = not adjoint.combines or (adjoint.derivative_from_kept and all_kept)
+        return self.intervals is not None or not alone
+
     def _gathering(
-        self, sweep: AdjointSweep | IntervalAdjointSweep, adjoint: AdjointState
+        self,
+        sweep: AdjointSweep | IntervalAdjointSweep,
+        adjoint: AdjointState,
+        stepping: bool = False,
     ) -> AdjointSweep | IntervalAdjointSweep:
-        """Return the sweep that also forms the derivative, which begins with the explicit one."""
+        """Return the sweep that `_gathers` the derivative, which begins with the explicit one."""
         adjoint.derivative = Control(self.problem.controls, _explicit_of(adjoint).vector.copy())
-        return sweep.with_derivative(adjoint.derivative)
+        return sweep.with_derivative(adjoint.derivative) if self._gathers(stepping) else sweep
 
     def _rows(self, gathered: bool) -> range:
         return range(0) if gathered else range(self.problem.grid.local_steps)
@@ -395,7 +423,7 @@ class ReducedFunctional:
         if self.intervals is not None:
             return self._rows(gathered=False)
         if grid.levels == 1:
-            return range(0)
+            return self._rows(gathered=self._gathers(stepping=True))
         factor = grid.coarsening[0]
         # The adjoint counts from the end; points before its last C-point are F-points.
         return range((grid.steps - grid.first) % factor, grid.local_steps, factor)
@@ -439,7 +467,7 @@ class ReducedFunctional:
         derivative = Control(problem.controls, derivative.vector.copy())
         if self.comm.rank == problem.grid.first_step_rank:
             dtheta = problem.adjoint.initial_derivative(theta, adjoint.trajectory[-1])
-            add(derivative_targets(derivative), ..., {}, dtheta, problem.adjoint)
+            add((derivative.time, derivative.shared), ..., {}, dtheta, problem.adjoint)
         with self.phases("communication"):
             problem.controls.sum_shared(derivative)
         for regulariser in problem.regularisers:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice, repeat
+from functools import partial
+from itertools import chain, cycle, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,10 @@ class StateSweep(Propagator):
             each = None if kept is None else iter(kept[:, None])
             self._loop(level, steps, states, out, kept=each)
             return
-        stride, local = self.layouts[level].stride, self._local(level, steps)
-        starts = range(steps.start * stride, steps.stop * stride, steps.step * stride)
+        local = self._local(level, steps)
         u = {name: blocks[local] for name, blocks in self.u[level].items()}
-        s = self.problem.grid.batch(level, starts, len(self.problem.space.shape))
+        starts, dimensions = self._starts(level, steps), len(self.problem.space.shape)
+        s = self.problem.grid.batch(level, starts, dimensions)
         if kept is not None:
             s = s._replace(kept=kept)
         self.steppers[level].step_into(out, s, states, u, self.theta)
@@ -83,6 +84,11 @@ class StateSweep(Propagator):
     def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
         kept = self._each_kept(level, self._local(level, steps), len(steps))
         self._loop(level, steps, trajectory[:-1], trajectory[1:], rhs, kept)
+
+    def _starts(self, level: int, steps: range) -> range:
+        """Return the finest points where steps begin."""
+        stride = self.layouts[level].stride
+        return range(steps.start * stride, steps.stop * stride, steps.step * stride)
 
     def _local(self, level: int, steps: range) -> slice:
         """Return the rows of the steps among those of this rank."""
@@ -106,7 +112,7 @@ class StateSweep(Propagator):
         step, alone = self.steppers[level].step_into, one_by_one(problem)
         names, blocks = single_blocks(self.u[level], local, len(steps), alone)
         parts = zip(
-            single_steps(problem, level, steps, kept),
+            single_steps(problem, level, self._starts(level, steps), kept),
             blocks,
             alone(states),
             alone(out),
@@ -167,7 +173,7 @@ class AdjointSweep(Propagator):
         """
         sweep = copy.copy(self)
         sweep.derivative = derivative
-        sweep._targets = derivative_targets(derivative)
+        sweep._targets = (derivative.time, derivative.shared)
         return sweep
 
     def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
@@ -189,8 +195,8 @@ class AdjointSweep(Propagator):
         level: int,
         steps: range,
         at: Block,
-        states: Block,
-        out: Block,
+        states: Iterable[Any],
+        out: Iterable[Any],
         kept: Block | None = None,
     ) -> None:
         """Do as `apply`, linearised at the states `at`, whose steps have kept `kept`."""
@@ -212,9 +218,17 @@ class AdjointSweep(Propagator):
         add(self._targets, rows, du, dtheta, self.problem.adjoint)
 
     def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
-        rows = self._rows(level, steps)
+        rows, alone = self._rows(level, steps), one_by_one(self.problem)
         kept, at = self._each_kept(level, rows, len(steps)), self._linearised_at(rows)
-        self._loop(level, steps, at, trajectory[:-1], trajectory[1:], rhs, kept)
+        if trajectory.strides[0] > 0:
+            states, out = alone(trajectory[:-1]), alone(trajectory[1:])
+            self._loop(level, steps, at, states, out, rhs, kept)
+            return
+        # One point in memory: steps go to and fro between it and another one.
+        two = trajectory[[0, 0]]
+        states, out = (islice(cycle(alone(points)), len(steps)) for points in (two, two[::-1]))
+        self._loop(level, steps, at, states, out, rhs, kept)
+        trajectory[0] = two[len(steps) % 2]
 
     def _loop(
         self,
@@ -232,11 +246,11 @@ class AdjointSweep(Propagator):
         count, adjoint = len(steps), self.adjoints[level]
         names, blocks = single_blocks(self.u[level], local, count, alone)
         parts = zip(
-            single_steps(problem, level, steps, kept, reverse=True),
+            single_steps(problem, level, self._starts(level, steps), kept),
             blocks,
             alone(at),
-            alone(states),
-            alone(out),
+            states,
+            out,
             repeat(None, count) if rhs is None else alone(rhs[1:]),
             strict=True,
         )
@@ -296,36 +310,36 @@ def one_by_one(problem: Problem) -> Any:
 
 
 def single_steps(
-    problem: Problem, level: int, steps: range, kept: Iterable[Any] | None, reverse: bool = False
+    problem: Problem, level: int, starts: range, kept: Iterable[Any] | None
 ) -> Iterator[Steps]:
-    """Return steps of a level one by one, each with its part of `kept`."""
+    """Return the steps of a level from finest points one by one, each with its part of `kept`."""
     kept = repeat(None) if kept is None else iter(kept)
-    pieces = (steps[begin : begin + STEPS_AT_ONCE] for begin in range(0, len(steps), STEPS_AT_ONCE))
-    return chain.from_iterable(
-        _single_steps(problem, level, piece, kept, reverse) for piece in pieces
+    pieces = (
+        starts[begin : begin + STEPS_AT_ONCE] for begin in range(0, len(starts), STEPS_AT_ONCE)
     )
+    return chain.from_iterable(_single_steps(problem, level, piece, kept) for piece in pieces)
 
 
 STEPS_AT_ONCE = 1024
 """So many steps have their times looked up together."""
 
 
+_steps_of = partial(tuple.__new__, Steps)
+"""Makes a `Steps` of its fields, at half the cost of calling it."""
+
+
 def _single_steps(
-    problem: Problem, level: int, steps: range, kept: Iterator[Any], reverse: bool
+    problem: Problem, level: int, starts: range, kept: Iterator[Any]
 ) -> Iterator[Steps]:
-    grid, stride, batched = problem.grid, problem.grid.strides[level], problem.stepper.batched
-    index = np.arange(steps.start, steps.stop, steps.step) * stride
-    if reverse:
-        index = grid.steps - stride - index
-    t0, t1 = grid.t[index], grid.t[index + stride]
-    if not batched:
-        some: Any = (index.tolist(), t0.tolist(), t1.tolist())
-        kept = (None if place is None else place[0] for place in islice(kept, len(steps)))
+    kept = islice(kept, len(starts))
+    if problem.stepper.batched:
+        s = problem.grid.batch(level, starts, len(problem.space.shape))
+        some: Any = (s.index[:, None], s.t0[:, None], s.t1[:, None])
     else:
-        shape = (-1, 1) + (1,) * len(problem.space.shape)
-        some = (index[:, None], t0.reshape(shape), t1.reshape(shape))
-        kept = islice(kept, len(steps))
-    return map(Steps, *some, repeat(level), kept)
+        s = problem.grid.batch(level, starts, 0)
+        some = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
+        kept = (None if place is None else place[0] for place in kept)
+    return map(_steps_of, zip(*some, repeat(level), kept, strict=False))
 
 
 def single_blocks(
@@ -335,15 +349,6 @@ def single_blocks(
     if not u:
         return (), repeat((), count)
     return tuple(u), zip(*(alone(values[rows]) for values in u.values()), strict=True)
-
-
-def derivative_targets(derivative: Control) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return views of the time-dependent and of the shared fields of a derivative."""
-    space = derivative.space
-    return (
-        {name: derivative[name] for name in space.time_fields},
-        {name: derivative[name] for name in space.shared_fields},
-    )
 
 
 def add(

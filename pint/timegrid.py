@@ -282,12 +282,12 @@ class TimeGrid:
 
     def batch(self, level: int, starts: range, state_dimensions: int) -> Steps:
         """Return the steps of `level` that begin at the finest points `starts`, as one batch."""
-        index = np.arange(starts.start, starts.stop, starts.step)
-        shape = (len(starts),) + (1,) * state_dimensions
+        stride, shape = self.strides[level], (len(starts),) + (1,) * state_dimensions
+        ends = range(starts.start + stride, starts.stop + stride, starts.step)
         return Steps(
-            index,
-            self.t[index].reshape(shape),
-            self.t[index + self.strides[level]].reshape(shape),
+            np.arange(starts.start, starts.stop, starts.step),
+            self.t[as_slice(starts)].reshape(shape),
+            self.t[as_slice(ends)].reshape(shape),
             level,
         )
 
@@ -295,6 +295,11 @@ class TimeGrid:
         """Return the one step of `level` that begins at the finest point `start`."""
         end = start + self.strides[level]
         return Steps(start, float(self.t[start]), float(self.t[end]), level)
+
+
+def as_slice(rows: range) -> slice:
+    """Return the slice of a range of rows that are not negative."""
+    return slice(rows.start, rows.stop if rows.stop >= 0 else None, rows.step)
 
 
 def _checked_times(t: Any) -> np.ndarray:

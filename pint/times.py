@@ -59,7 +59,11 @@ class UniformTimes(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
-            return self._at(np.arange(*key.indices(self.size)))
+            points = range(*key.indices(self.size))
+            times = np.arange(points.start, points.stop, points.step) * self._step
+            if self.steps in points:
+                times[points.index(self.steps)] = self.final_time
+            return times
         if isinstance(key, np.ndarray) and key.dtype.kind in "iu" and key.size:
             if key.min() < -self.size or key.max() >= self.size:
                 raise IndexError(f"an index is out of bounds for {self.size} times.")

@@ -181,6 +181,8 @@ class ResidualLayers(pint.TimeStepper):
 class ResidualLayersAdjoint(pint.Adjoint):
     """Transposes of `ResidualLayers`; dt sigma'(K y + b) is kept by the step or computed again."""
 
+    derivative_from_kept = True
+
     def __init__(self, stepper: ResidualLayers) -> None:
         self.opening = stepper.opening
         self.activation = stepper.activation
@@ -258,12 +260,15 @@ class Classification(pint.Objective):
         self.labels = labels
 
     def terminal(self, y: Any, theta: Fields) -> Any:
-        z, log_sum = self._logits(y, theta)
-        return (log_sum.sum() - (self.labels * z).sum()) / self.labels.shape[1]
+        z, exp_z = self._logits(y, theta)
+        log_sums = np.log(exp_z.sum(axis=0))
+        return (log_sums.sum() - (self.labels * z).sum()) / self.labels.shape[1]
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        z, log_sum = self._logits(y, theta)
-        error = (np.exp(z - log_sum) - self.labels) / self.labels.shape[1]
+        _, error = self._logits(y, theta)
+        error /= error.sum(axis=0)
+        error -= self.labels
+        error /= self.labels.shape[1]
         return theta["classification_weight"].T @ error, {
             "classification_weight": error @ y.T,
             "classification_bias": error.sum(axis=1),
@@ -271,10 +276,10 @@ class Classification(pint.Objective):
 
     @staticmethod
     def _logits(y: Any, theta: Fields) -> tuple[Any, Any]:
-        """Return z, shifted so that exponentials cannot overflow, and log(sum(exp z))."""
+        """Return z, shifted so that exponentials cannot overflow, and exp z."""
         z = logits(y, theta)
         z -= z.real.max(axis=0)
-        return z, np.log(np.exp(z).sum(axis=0))
+        return z, np.exp(z)
 
 
 def logits(y: np.ndarray, theta: Fields) -> np.ndarray:

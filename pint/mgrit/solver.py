@@ -196,6 +196,8 @@ class MGRIT:
     ) -> None:
         """Fill a trajectory with a first guess, in place; ``trajectory[0]`` is given. Collective.
 
+        Nothing is done on one level, where a solve does not start from a guess.
+
         Parameters
         ----------
         propagator : Propagator
@@ -208,8 +210,10 @@ class MGRIT:
         rhs : Block, optional
             g by row.
         """
+        if len(self.levels) == 1:
+            return
         self._bind(propagator, trajectory, rhs)
-        if guess == "zero" or len(self.levels) == 1:
+        if guess == "zero":
             trajectory[1:] = 0.0
         elif guess == "constant":
             initial = self.space.allocate(1)

@@ -28,7 +28,8 @@ class Point:
 
     def __init__(self, functional: ReducedFunctional) -> None:
         self.functional = functional
-        self.state, self.adjoint = functional.new_state(), functional.new_adjoint()
+        self.state = functional.new_state()
+        self.adjoint = functional.new_adjoint(all_points=False)
         self.value: Value
         self.gradient: Control
         self.objective_error = self.gradient_error = 0.0

@@ -121,7 +121,7 @@ def _shortcuts(stepper: Any, adjoint: Any, level: int) -> Iterator[_Shortcut]:
     if type(adjoint).step_into is not Adjoint.step_into:
         transposes.append(transpose_into)
         yield _Shortcut(transpose_into, (transpose,), STEP, WRITE_TOLERANCE)
-    if type(adjoint).step_with_derivative is not Adjoint.step_with_derivative:
+    if adjoint.combines:
         transposes.append(both)
         yield _Shortcut(both, (transpose, derivative), BOTH, TRANSPOSE_TOLERANCE)
     if level == 0 and stepper.kept_shape is not None:
