@@ -137,9 +137,15 @@ def assert_same(found, expected):
         np.testing.assert_allclose(value, other, rtol=0, atol=1e-12 * size[name], err_msg=name)
 
 
+CASES = [
+    *((name, "3-levels-open") for name in PROBLEMS),
+    *((name, grid) for name in ("pendulum-running", "heat") for grid in ("2-levels", "3-levels")),
+]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("solve", SOLVES)
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(("name", "grid"), CASES)
 def test_numbers_are_those_of_all_points(name, grid, solve):
     some = OPTIONS if name.startswith(("pendulum", "forced-rk4")) else ("FCF", "F-coarse")
     for option in some:

@@ -66,6 +66,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", PROBLEM)
 def test_one_shot_finds_the_optimum_of_the_reduced_space(name, rule):

@@ -26,8 +26,10 @@ def resume(path, comm, problem, method, **options):
     return solve(problem, method, comm, iterations=UPDATES, checkpoint=checkpoint, **options)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+CASES = [*(("network", method) for method in METHODS), *((name, "one-shot") for name in PROBLEMS)]
+
+
+@pytest.mark.parametrize(("problem", "method"), dict.fromkeys(CASES))
 def test_from_and_to_any_number_of_ranks(world, folder, problem, method):
     serial = pint.SerialComm()
     of_world, of_one = folder / "world.npz", folder / f"one{world.rank}.npz"

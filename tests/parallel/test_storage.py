@@ -21,9 +21,14 @@ from problems.heat import Heat, manufactured
 
 
 @pytest.mark.parametrize("solve", SOLVES)
-@pytest.mark.parametrize("grid", ["3-levels", "3-levels-open"])
 @pytest.mark.parametrize(
-    "name", ["pendulum-running", "pendulum-loop-running", "heat", "forced-rk4"]
+    ("name", "grid"),
+    [
+        ("pendulum-running", "3-levels"),
+        ("pendulum-loop-running", "3-levels-open"),
+        ("heat", "3-levels"),
+        ("forced-rk4", "3-levels-open"),
+    ],
 )
 def test_numbers(world, name, grid, solve):
     for options in ({}, {"relaxation": "F", "guess": "coarse", "chunk_bytes": 1}):

@@ -96,9 +96,13 @@ def test_linear_quadratic_optimum(name, scheme, settings, optimum):
     np.testing.assert_allclose(result.control["u"], control, rtol=0, atol=1e-10)
 
 
+PARALLEL = [(*case, method) for case in LINEAR for method in ("mgrit", "one-shot", "lagged")]
+# One lagged cycle gets there, too, but in ten times the updates of two cycles.
+PARALLEL.remove((*LINEAR[4], "lagged"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["mgrit", "one-shot", "lagged"])
-@pytest.mark.parametrize(("name", "scheme", "settings", "optimum"), LINEAR)
+@pytest.mark.parametrize(("name", "scheme", "settings", "optimum", "method"), PARALLEL)
 def test_linear_quadratic_optimum_parallel_in_time(name, scheme, settings, optimum, method):
     expected, control = optimum(**settings)
     result = solve(PROBLEMS[name](**settings), len(control), method, scheme)
