@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, TypeVar, get_args
 
-from pint.comm import reduce
+from pint.comm import Reductions, reduce
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 - ``relaxation``: relaxation and residual on level 0, and sequential stepping there
 - ``coarse``: everything on coarser levels, and the first guess
-- ``communication``: waiting for messages and for sums over the ranks
+- ``communication``: waiting for messages and for sums over the ranks, in whatever phase
 - ``gradient``: the linearised cost, and the derivative with respect to the control
 - ``update``: new control: direction, line search, curvature pairs
 """
@@ -34,6 +34,8 @@ class Phases:
     ----------
     seconds : dict
         Wall time in seconds for each of `PHASES`, up to the last change of phase.
+    reducing : float
+        The part of ``seconds["communication"]`` that was spent in sums over ranks.
 
     Examples
     --------
@@ -47,8 +49,11 @@ class Phases:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.reducing = 0.0
         self._open: list[str] = []
         self._since = 0.0
+        self._outside = Reductions.clock
+        self._reductions = _ReductionClock(self)
         # Made once, so that entering a phase creates no object.
         self._clocks = {phase: _Clock(self, phase) for phase in PHASES}
 
@@ -64,6 +69,24 @@ class Phases:
             return self._clocks[phase]
         except KeyError:
             raise ValueError(f"`phase` is one of {', '.join(PHASES)}, got {phase!r}.") from None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Wall time in seconds in all phases: ``compute``, ``wait`` for messages, ``reduce``."""
+        communication = self.seconds["communication"]
+        return {
+            "compute": sum(self.seconds.values()) - communication,
+            "wait": communication - self.reducing,
+            "reduce": self.reducing,
+        }
+
+    def report(self, comm: Any) -> str:
+        """Return a table of the `parts` of each rank, in seconds. Collective on `comm`."""
+        rows = comm.allgather(self.parts)
+        lines = ["rank" + "".join(f"{name:>10}" for name in rows[0])]
+        for rank, parts in enumerate(rows):
+            lines.append(f"{rank:4}" + "".join(f"{seconds:10.3f}" for seconds in parts.values()))
+        return "\n".join(lines)
 
     def maxima(self, comm: Any) -> dict[str, float]:
         """Return for each phase the seconds of the rank that spent most. Collective on `comm`."""
@@ -84,6 +107,8 @@ class _Clock:
         now, phases = time.perf_counter(), self._phases
         if self._open:
             self._seconds[self._open[-1]] += now - phases._since
+        else:
+            phases._outside, Reductions.clock = Reductions.clock, phases._reductions
         self._open.append(self._phase)
         phases._since = now
 
@@ -91,6 +116,24 @@ class _Clock:
         now, phases = time.perf_counter(), self._phases
         self._seconds[self._open.pop()] += now - phases._since
         phases._since = now
+        if not self._open:
+            Reductions.clock = phases._outside
+
+
+class _ReductionClock:
+    """The context of a sum over ranks: `communication`, of which it is told apart."""
+
+    def __init__(self, phases: Phases) -> None:
+        self._phases = phases
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._phases("communication").__enter__()
+        self._began = self._phases._since
+
+    def __exit__(self, *error: object) -> None:
+        self._phases("communication").__exit__()
+        self._phases.reducing += self._phases._since - self._began
 
 
 def in_phase(phase: Phase) -> Callable[[Callable[..., T]], Callable[..., T]]:

@@ -193,6 +193,12 @@ class Level:
         state = self.trajectory[last : last + 1] if state is None else state
         return self.comm.Isend(state, dest=self.layout.right, tag=self.layout.level)
 
+    @staticmethod
+    def progress(request: Any) -> None:
+        """Let MPI work on a message: many move large ones within its calls only."""
+        if request is not None:
+            request.Test()
+
     def wait(self, request: Any) -> None:
         """Wait until a message has arrived, or has left."""
         if request is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pint.mgrit.hierarchy import Level, as_slice
 
 
@@ -24,27 +26,31 @@ def f_relaxation(level: Level) -> None:
     known_early = open_interval is not None or level.last_row_is_c_point
     if known_early:
         departure = level.send_to_right()
-    if level.starts_at_c_point:
-        level.wait(arrival)
-        _relax(level, level.intervals(without=open_interval))
-    else:
-        _relax(level, level.intervals(without=open_interval))
-        level.wait(arrival)
+    chunks = list(level.chunks(level.intervals(without=open_interval)))
+    # Those of the first chunk that begin at the left neighbour's point come last.
+    waiting = 1 if arrival is not None and level.starts_at_c_point else 0
+    for chunk in chunks[waiting:]:
+        _relax(level, chunk, departure)
+    level.wait(arrival)
+    for chunk in chunks[:waiting]:
+        _relax(level, chunk, departure)
+    if not level.starts_at_c_point:
         level.advance(0, min(level.first_c_row - 1, level.layout.local_steps))
     level.wait(departure if known_early else level.send_to_right())
 
 
-def _relax(level: Level, starts: range) -> None:
-    """Advance the intervals that begin at the rows `starts`, many at a time."""
+def _relax(level: Level, chunk: range, departure: Any) -> None:
+    """Advance the intervals that begin at the rows `chunk` together; look after a message."""
     factor = level.layout.coarsening_factor
-    for chunk in level.chunks(starts):
-        if len(chunk) == 1:
-            level.advance(chunk.start, min(chunk.start + factor - 1, level.layout.local_steps))
-            continue
-        for offset in range(factor - 1):
-            end = min(chunk[-1] + offset + 1, level.layout.local_steps)
-            if chunk.start + offset < end:
-                level.step_rows(range(chunk.start + offset, end, factor))
+    if len(chunk) == 1:
+        level.advance(chunk.start, min(chunk.start + factor - 1, level.layout.local_steps))
+        level.progress(departure)
+        return
+    for offset in range(factor - 1):
+        end = min(chunk[-1] + offset + 1, level.layout.local_steps)
+        if chunk.start + offset < end:
+            level.step_rows(range(chunk.start + offset, end, factor))
+            level.progress(departure)
 
 
 def c_relaxation(level: Level, weight: float) -> None:

@@ -42,12 +42,14 @@ class LevelSchedule:
         Steps, and C-points without point 0.
     relaxed_steps : ndarray of int
         Steps of an F-relaxation.
-    known_early, waits_first : ndarray of bool
-        Whether an F-relaxation can send before it receives; whether it needs the message from the
-        left before it relaxes the intervals between.
+    known_early, waits : ndarray of bool
+        Whether an F-relaxation can send before it receives; whether one of the intervals between
+        begins at the point that the message from the left brings.
     opening, between, closing : ndarray of float
         Of an F-relaxation: the interval that ends on the next rank, the intervals that begin
         here, and the rest of the one that began on the previous rank.
+    held_back : ndarray of float
+        The part of `between` that comes after the message where one waits for it.
     c_steps, march : ndarray of float
         A step to each C-point; all steps one by one.
     not_waiting, waiting : ndarray of float
@@ -80,13 +82,16 @@ class LevelSchedule:
         )
         lead = np.where(at_c_point, 0, np.minimum(factor - first % factor - 1, self.steps))
         open_steps = np.where(is_open, last - first - start, 0)
-        self.known_early, self.waits_first = is_open | ends_at_c_point, at_c_point
+        self.known_early, self.waits = is_open | ends_at_c_point, at_c_point
         self.opening, self.closing = open_steps * cost(1), lead * cost(1)
         # All intervals but the last one, which may be short, in full batches
         full = np.maximum(intervals - 1, 0) // batch
         rest = intervals - full * batch
         self.between = full * (factor - 1) * cost(batch) + tail * cost(rest)
         self.between += (factor - 1 - tail) * cost(np.maximum(rest - 1, 0))
+        # The first of several batches comes last, after the message that it needs.
+        first_batch = (factor - 1) * cost(batch)
+        self.held_back = np.where(intervals > batch, first_batch, self.between)
         self.relaxed_steps = open_steps + lead + np.maximum(intervals - 1, 0) * (factor - 1) + tail
 
 
@@ -189,8 +194,8 @@ class Schedule:
         part = self.levels[level]
         message = self.costs.message
         sent = self.clock[part.ranks] + part.opening
-        before = sent + np.where(part.waits_first, 0.0, part.between)
-        after = np.where(part.waits_first, part.between, part.closing)
+        before = sent + part.between - np.where(part.waits, part.held_back, 0.0)
+        after = np.where(part.waits, part.held_back, part.closing)
         # Where an interval covers more than one whole rank, these wait for each other.
         for rank in np.flatnonzero(~part.known_early):
             arrival = sent[rank - 1] + message if rank else -np.inf

@@ -3,9 +3,11 @@
 import time
 
 import numpy as np
+import pytest
 from recursions import Recursion
 
 import pint
+from pint.comm import reduce
 
 
 def test_every_rank_knows_the_maxima(world, monkeypatch):
@@ -50,3 +52,24 @@ def test_ranks_that_wait_communicate(world):
     assert sum(solver.phases.seconds.values()) <= wall
     if world.rank > 0:
         assert solver.phases.seconds["communication"] > 0.05
+
+
+def test_sums_over_ranks_are_told_from_messages(world):
+    phases, late = pint.Phases(), 0.1
+    with phases("update"):
+        time.sleep(late if world.rank == 0 else 0.0)
+        reduce(world, 1.0)
+    with phases("communication"):
+        time.sleep(late)
+    reduce(world, 1.0)  # in no phase
+    assert sum(phases.parts.values()) == pytest.approx(sum(phases.seconds.values()))
+    assert phases.seconds["communication"] == phases.parts["wait"] + phases.parts["reduce"]
+    assert late <= phases.parts["wait"] < 2 * late
+    if world.rank > 0:
+        assert phases.parts["reduce"] > late / 2 > phases.parts["compute"]
+    tables = world.allgather(phases.report(world))
+    assert tables == tables[:1] * world.size
+    lines = tables[0].splitlines()
+    assert lines[0].split() == ["rank", "compute", "wait", "reduce"]
+    assert lines[1 + world.rank].split()[0] == str(world.rank)
+    assert len(lines) == 1 + world.size
