@@ -297,7 +297,8 @@ class ReducedFunctional:
         """Take note that the steps to `state` were the last that have kept anything."""
         self.kept.owner, self.kept.complete = state, complete
 
-    def _kept_of(self, state: State) -> Kept | None:
+    def kept_of(self, state: State) -> Kept | None:
+        """Return what the steps to a state have kept; None if others have kept theirs since."""
         return self.kept if self.kept.owner is state else None
 
     def _set_initial(self, state: State, control: Control) -> None:
@@ -385,7 +386,7 @@ class ReducedFunctional:
         """Return the adjoint equation at a solved state; the adjoint's cost is linearised there."""
         problem, control, intervals = self.problem, state.solved_control, self.intervals
         if intervals is None:
-            return AdjointSweep(problem, control, state.trajectory, self._kept_of(state))
+            return AdjointSweep(problem, control, state.trajectory, self.kept_of(state))
         sweep = AdjointSweep(problem, control, state.trajectory, spacing=intervals.factor)
         return IntervalAdjointSweep(sweep, control, intervals, adjoint.scale)
 
@@ -438,7 +439,7 @@ class ReducedFunctional:
         Added to the objective it removes the first-order effect of the state's error: what
         remains is of the order of the product of the errors of state and adjoint.
         """
-        kept = self._kept_of(state)
+        kept = self.kept_of(state)
         sweep = self._state_sweep(state.solved_control, kept)
         backwards, local = adjoint.trajectory[::-1], 0.0
         for rows, residual in self.state_solver.residual(sweep, state.trajectory):
@@ -462,7 +463,7 @@ class ReducedFunctional:
             sweep = self.adjoint_sweep(state, adjoint).with_derivative(derivative)
             self.adjoint_solver.make_steps(sweep, adjoint.trajectory)
         elif adjoint.rows:
-            self.cost.add_steps(derivative, state, adjoint, self._kept_of(state))
+            self.cost.add_steps(derivative, state, adjoint, self.kept_of(state))
         adjoint.rows = range(0)
         derivative = Control(problem.controls, derivative.vector.copy())
         if self.comm.rank == problem.grid.first_step_rank:

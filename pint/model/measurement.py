@@ -17,7 +17,7 @@ from pint.mgrit import Accuracy
 from pint.mgrit.hierarchy import Level, as_slice
 from pint.model.costs import FREE, CallCost, Costs
 from pint.reduced_functional import ReducedFunctional
-from pint.sweep import AdjointSweep, StateSweep
+from pint.sweep import AdjointSweep, StateSweep, steps_from
 from pint.timegrid import TimeGrid
 
 
@@ -118,15 +118,20 @@ class _Measurement:
         )
 
     def _time(self, operation: Callable[[], Any]) -> float:
-        """Return the average seconds of an operation, of the slowest rank. Collective.
+        """Return the average seconds of an operation, of the slowest rank. Collective."""
+        return self._time_in_turn(operation)[0]
 
-        All ranks do it equally often, so that it may be collective itself.
+    def _time_in_turn(self, *operations: Callable[[], Any]) -> list[float]:
+        """Return the average seconds of operations that are done in turn. Collective.
+
+        All ranks do them equally often, so that they may be collective themselves.
         """
-        first = reduce(self.comm, _timed(operation), "max")[0]
-        repeats = int(min(max(self.seconds / max(first, 1e-9), 3), MOST_REPEATS))
+        first = reduce(self.comm, [_timed(operation) for operation in operations], "max")
+        repeats = int(min(max(self.seconds / max(first.max(), 1e-9), 3), MOST_REPEATS))
         self.comm.Barrier()
-        own = self.average([_timed(operation) for _ in range(repeats)])
-        return float(reduce(self.comm, own, "max")[0])
+        rounds = [[_timed(operation) for operation in operations] for _ in range(repeats)]
+        own = [self.average(list(times)) for times in zip(*rounds, strict=True)]
+        return reduce(self.comm, own, "max").tolist()
 
     # Steps
 
@@ -220,9 +225,9 @@ class _Measurement:
         functional, adjoint = self.functional, self.adjoint
         solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(self.state, adjoint)
         spare = sweep.with_derivative(self.problem.controls.zeros())
-        plain, both = (
-            self._time(lambda s=s: solver.relax(s, adjoint.trajectory, adjoint.sources))  # type: ignore[misc]
-            for s in (sweep, spare)
+        plain, both = self._time_in_turn(
+            lambda: solver.relax(sweep, adjoint.trajectory, adjoint.sources),
+            lambda: solver.relax(spare, adjoint.trajectory, adjoint.sources),
         )
         factor = solver.levels[0].layout.coarsening_factor
         share = (factor - 1) / factor if factor else 1.0
@@ -242,6 +247,7 @@ class _Measurement:
         """Time the user's functions for one step; zero on a rank that owns none."""
         problem, grid, control = self.problem, self.problem.grid, self.control
         objective, theta = problem.objective, control.shared
+        kept = self.functional.kept_of(self.state)
         row: Any = slice(0, 1) if problem.stepper.batched else 0
         after: Any = slice(1, 2) if problem.stepper.batched else 1
         has_step = grid.local_steps > 0
@@ -249,10 +255,7 @@ class _Measurement:
         def parts(step: Callable[..., Any], *states: Any) -> Callable[[], Any]:
             if not has_step:
                 return lambda: None
-            points = range(grid.first, grid.first + 1)
-            batch = grid.batch(0, points, len(problem.space.shape))
-            s = batch if problem.stepper.batched else grid.single(0, grid.first)
-            u = {name: values[row] for name, values in control.time.items()}
+            _, _, s, u = next(steps_from(problem, control, range(1), kept))
             return lambda: step(s, *states[:-1], u, theta, *states[-1])
 
         y0 = self.state.trajectory[row]
