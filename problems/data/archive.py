@@ -107,21 +107,18 @@ def _labels(path: str | Path, key: str, arrays: dict[str, np.ndarray], count: in
     labels = arrays[key]
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim not in (1, 2) or labels.dtype.kind not in (
-        "iufU" if labels.ndim == 1 else "iuf"
-    ):
+    if labels.dtype.kind not in {1: "iufU", 2: "iufb"}.get(labels.ndim, ""):
         raise ValueError(
-            f"{path}: {key} is {_kind(labels)}; expected a whole number or a name for each example, "
-            "or one-hot rows."
+            f"{path}: {key} is {_kind(labels)}; expected a whole number or a name for each "
+            "example, or one-hot rows."
         )
     if len(labels) != count:
         raise ValueError(
             f"{path}: {key} has {len(labels)} labels for {count} examples; expected as many."
         )
-    if labels.ndim == 2 and not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
-        raise ValueError(
-            f"{path}: {key} is not one-hot; expected a single 1 and zeros in each row."
-        )
+    ones = labels == 1
+    if labels.ndim == 2 and ((labels != ones).any() or (ones.sum(axis=1) != 1).any()):
+        raise ValueError(f"{path}: {key} is not one-hot; expected a 1 and zeros in each row.")
     return labels
 
 

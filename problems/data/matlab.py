@@ -1,9 +1,8 @@
 """Arrays of numbers in MATLAB files of versions 5 to 7.
 
 After 128 bytes of header a file is a sequence of elements: type and size, 4 bytes each, and the
-content, which is a variable, or one compressed with zlib. A variable is four or more elements: flags,
-dimensions, name, values in column-major order. scipy's reader ends the process with a segmentation
-fault for some broken files, and reads more kinds of variables than data sets need.
+content, which is a variable, or one compressed with zlib. A variable consists of elements, too:
+flags, dimensions, name, and values in column-major order.
 """
 
 from __future__ import annotations
@@ -17,9 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
+# scipy.io.loadmat is not used: for some broken files it ends the process by a segmentation fault.
 HEADER = 128
 VARIABLE, COMPRESSED = 14, 15
-STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+STORED = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 CLASSES = dict(enumerate(("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"), start=6))
 CLASS, COMPLEX = 0x00FF, 0x0800  # bits of a variable's flags
 OPAQUE = 17  # the class of objects, which are laid out in another way

@@ -80,18 +80,15 @@ def generate(
     scene : int
         Seed of the materials, see `class_spectra`.
     noise : float
-        Deviation of the noise, as a reflectance; up to five times that near 1.4 and 1.9 micrometres.
+        Deviation of the noise, as a reflectance; up to five times that where water absorbs.
 
     Raises
     ------
     ValueError
         If there is not at least one example and one band, or fewer than two classes.
     """
-    for name, value, least in (
-        ("examples", examples, 1),
-        ("bands", bands, 1),
-        ("classes", classes, 2),
-    ):
+    sizes = (("examples", examples, 1), ("bands", bands, 1), ("classes", classes, 2))
+    for name, value, least in sizes:
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     random = np.random.default_rng(seed)

@@ -17,13 +17,9 @@ ONE_HOT = np.eye(3)[np.arange(24) % 3]
 
 def rows(data):
     """Return what class each example has, both parts together."""
-    x, labels = (
-        np.concatenate([data.x, data.x_test]),
-        np.concatenate([data.labels, data.labels_test]),
-    )
-    return {
-        row.tobytes(): data.classes[label.argmax()] for row, label in zip(x, labels, strict=True)
-    }
+    x = np.concatenate([data.x, data.x_test])
+    indices = np.concatenate([data.labels, data.labels_test]).argmax(axis=1)
+    return {row.tobytes(): data.classes[index] for row, index in zip(x, indices, strict=True)}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +30,7 @@ def rows(data):
         ({"y_train": Y[:, None]}, ("-1", "1", "3")),
         ({"y": np.array(["oak", "ash", "fir"])[(Y + 1) // 2]}, ("ash", "fir", "oak")),
         ({"y": ONE_HOT.astype(int)}, ("0", "1", "2")),
+        ({"y": ONE_HOT.astype(bool)}, ("0", "1", "2")),
     ],
 )
 def test_labels_of_every_kind(tmp_path, labels, names):
@@ -101,7 +98,7 @@ TEST = {"x_test": X[:5], "y_test": Y[:5]}
         ({"x": X, "y": 0 * Y}, "y has labels of one class only"),
         (
             {"x": X, "y": Y * 1j},
-            "y is complex128 of shape (24,); expected a whole number or a name",
+            "y is complex128 of shape (24,); expected a whole number",
         ),
         ({"x": X, "y": X}, "y is not one-hot"),
         ({"x": X, "y": 0 * ONE_HOT}, "y is not one-hot"),
@@ -111,7 +108,7 @@ TEST = {"x_test": X[:5], "y_test": Y[:5]}
         ({"x": X, "y": Y, **TEST, "y_test": Y[:5] + 1}, "y_test has the class 0, which y has not"),
         (
             {"x": X, "y": Y, **TEST, "y_test": ONE_HOT[:5]},
-            "y_test is float64 of shape (5, 3), but y",
+            "y_test is float64 of shape (5, 3), but",
         ),
         ({"x": X, "y": Y, **TEST, "y_test": Y[:5].astype(str)}, "expected examples of one kind"),
         (

@@ -18,9 +18,8 @@ def test_the_split_is_a_proportional_partition(data, sizes, seed):
     count = data.draw(st.integers(len(sizes), sum(sizes) - len(sizes)))
     chosen, remaining = stratified(indices, count, seed)
     assert len(chosen) == count
-    np.testing.assert_array_equal(
-        np.sort(np.concatenate([chosen, remaining])), np.arange(sum(sizes))
-    )
+    both = np.concatenate([chosen, remaining])
+    np.testing.assert_array_equal(np.sort(both), np.arange(sum(sizes)))
     seats = np.bincount(indices[chosen], minlength=len(sizes)).tolist()
     assert all(1 <= seat < size for seat, size in zip(seats, sizes, strict=True))
     # Sainte-Laguë: no last seat has a smaller quotient than a seat that was not given.
@@ -56,21 +55,13 @@ def test_normalisation_by_the_training_part_and_by_channel():
     random = np.random.default_rng(0)
     images = 3 + 2 * random.standard_normal((50, 2, 4, 5))
     images[:, 1] = 0.1
-    data = Dataset(
-        images[:30],
-        np.eye(2)[np.arange(30) % 2],
-        ("a", "b"),
-        images[30:],
-        np.eye(2)[np.arange(20) % 2],
-    )
+    labels = np.eye(2)[np.arange(50) % 2]
+    data = Dataset(images[:30], labels[:30], ("a", "b"), images[30:], labels[30:])
     new = data.normalised()
-    first = images[:30, 0]
-    np.testing.assert_allclose(
-        new.x[:, 0], (first - first.mean()) / first.std(), rtol=1e-11, atol=1e-12
-    )
-    np.testing.assert_allclose(
-        new.x_test[:, 0], (images[30:, 0] - first.mean()) / first.std(), rtol=1e-11, atol=1e-12
-    )
+    mean, deviation = images[:30, 0].mean(), images[:30, 0].std()
+    for found, raw in ((new.x, data.x), (new.x_test, data.x_test)):
+        expected = (raw[:, 0] - mean) / deviation
+        np.testing.assert_allclose(found[:, 0], expected, rtol=1e-11, atol=1e-12)
     # The mean of many 0.1 is not 0.1.
     np.testing.assert_array_equal(new.x[:, 1], 0)
     np.testing.assert_array_equal(new.x_test[:, 1], 0)

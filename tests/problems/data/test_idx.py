@@ -21,13 +21,9 @@ def idx_bytes(array):
 
 
 def names(dot=False):
-    images, labels = ("-images.idx3-ubyte", "-labels.idx1-ubyte")
-    if not dot:
-        images, labels = images.replace(".idx", "-idx"), labels.replace(".idx", "-idx")
-    return {
-        "train": (f"train{images}", f"train{labels}"),
-        "t10k": (f"t10k{images}", f"t10k{labels}"),
-    }
+    mark = "." if dot else "-"
+    kinds = (f"images{mark}idx3-ubyte", f"labels{mark}idx1-ubyte")
+    return {part: tuple(f"{part}-{kind}" for kind in kinds) for part in ("train", "t10k")}
 
 
 @pytest.fixture
@@ -122,9 +118,9 @@ def test_a_missing_file_is_named(folder, file):
 def test_every_flipped_byte_of_a_compressed_file_gives_one_line_or_an_image(tmp_path):
     path, content = tmp_path / "images.gz", gzip.compress(GOOD, mtime=0)
     for position in range(len(content)):
-        path.write_bytes(
-            content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :]
-        )
+        changed = bytearray(content)
+        changed[position] ^= 0x55
+        path.write_bytes(changed)
         try:
             assert idx.read(path, 3).shape == (40, 5, 4)
         except ValueError as error:
