@@ -13,7 +13,8 @@ fields ``opening_weight``, ``opening_bias``, ``classification_weight`` (W), ``cl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,59 +101,123 @@ ACTIVATIONS = {
 }
 """SmoothReLU is ``x^2/0.4 + x/2 + 0.025`` for ``|x| < 0.1`` and ReLU elsewhere."""
 
+BIASES = ("vector", "scalar")
+
+
+class AffineMap(ABC):
+    """What a layer applies its activation to, ``K y + b``, and its transposes, for S layers at once.
+
+    K and b are the control's ``weight`` and ``bias``, with a leading axis of length S as y has it.
+    """
+
+    @abstractmethod
+    def apply(self, y: Any, u: Fields, out: Any = None) -> Any:
+        """Return ``K y + b``, written to `out` if that is given."""
+
+    @abstractmethod
+    def gather(self, slope: Any) -> Any:
+        """Return `slope`, shaped as ``K y``, as the transposes take it: valid until another call."""
+
+    @abstractmethod
+    def transposed(self, out: Any, u: Fields, gathered: Any, lam: Any) -> None:
+        """Write ``lam + K^T slope`` to `out`, in place."""
+
+    @abstractmethod
+    def derivative(self, y: Any, u: Fields, gathered: Any) -> Fields:
+        """Return the derivative of ``slope . (K y + b)`` with respect to ``weight`` and ``bias``."""
+
+
+class DenseMap(AffineMap):
+    """Matrices K, shape (S, width, features), and biases, (S, width) or (S, 1)."""
+
+    def apply(self, y: Any, u: Fields, out: Any = None) -> Any:
+        z = np.matmul(u["weight"], y, out=out)
+        z += u["bias"][..., None]
+        return z
+
+    def gather(self, slope: Any) -> Any:
+        return slope
+
+    def transposed(self, out: Any, u: Fields, gathered: Any, lam: Any) -> None:
+        np.matmul(u["weight"].swapaxes(-1, -2), gathered, out=out)
+        out += lam
+
+    def derivative(self, y: Any, u: Fields, gathered: Any) -> Fields:
+        sums = gathered.sum(axis=-1)
+        return {
+            "weight": np.matmul(gathered, y.swapaxes(-1, -2)),
+            "bias": sums if u["bias"].shape == sums.shape else sums.sum(axis=-1, keepdims=True),
+        }
+
 
 @dataclass(frozen=True)
 class TrainedOpening:
-    """``y_0 = sigma(W_in x + b_in)``; a bias for each feature of the state, or a single one."""
+    """``y_0 = sigma(W_in x + b_in)``, `affine` being that of W_in and b_in."""
 
     x: np.ndarray
+    affine: AffineMap
     activation: Activation
 
+    @staticmethod
+    def _batch(theta: Fields) -> Fields:
+        return {name: theta[f"opening_{name}"][None] for name in ("weight", "bias")}
+
     def _argument(self, theta: Fields) -> np.ndarray:
-        return theta["opening_weight"] @ self.x + theta["opening_bias"][:, None]
+        return self.affine.apply(self.x[None], self._batch(theta))[0]
 
     def initial(self, theta: Fields) -> np.ndarray:
-        """Return y_0, shape (width, B)."""
+        """Return y_0."""
         return self.activation.value(self._argument(theta))
 
     def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
         """Return ``(dy_0/dtheta)^T lam0``."""
         slope = self.activation.derivative(self._argument(theta)) * lam0
-        return {
-            "opening_weight": slope @ self.x.T,
-            "opening_bias": _sum_to(slope, theta["opening_bias"].shape),
-        }
+        batch = self.affine.derivative(self.x[None], self._batch(theta), self.affine.gather(slope[None]))
+        return {f"opening_{name}": values[0] for name, values in batch.items()}
 
 
 @dataclass(frozen=True)
-class PaddedOpening:
-    """``y_0 = (x, 0)``: the features followed by zeros; nothing is trained."""
+class FixedOpening:
+    """y_0 is made of the examples alone; nothing is trained."""
 
-    padded: np.ndarray
+    state: np.ndarray
 
     def initial(self, theta: Fields) -> np.ndarray:
-        """Return y_0, shape (width, B)."""
-        return self.padded
+        """Return y_0."""
+        return self.state
 
     def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
         """Return no derivatives."""
         return {}
 
 
-Opening = TrainedOpening | PaddedOpening
+Opening = TrainedOpening | FixedOpening
 
 
 class ResidualLayers(pint.TimeStepper):
-    """Forward Euler steps ``y + dt sigma(K y + b)`` for a batch of examples."""
+    """Forward Euler steps ``y + dt sigma(K y + b)`` for a batch of examples.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of a state; its last axis are the examples.
+    affine : AffineMap
+        Of the layers.
+    opening : TrainedOpening or FixedOpening
+    activation : Activation
+    """
 
     batched = True
 
-    def __init__(self, width: int, opening: Opening, examples: int, activation: Activation) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], affine: AffineMap, opening: Opening, activation: Activation
+    ) -> None:
+        self.affine = affine
         self.opening = opening
         self.activation = activation
-        self.kept_shape = (width, examples)
+        self.kept_shape = shape
         # Residuals are measured by the Euclidean norm divided by the number of examples.
-        self._space = pint.ArraySpace((width, examples), weight=1.0 / examples)
+        self._space = pint.ArraySpace(shape, weight=1.0 / shape[-1])
 
     @property
     def space(self) -> pint.ArraySpace:
@@ -171,10 +236,9 @@ class ResidualLayers(pint.TimeStepper):
 
     def _write(self, out: Any, s: pint.Steps, y: Any, u: Fields) -> None:
         if s.kept is None:
-            out[...] = self.activation.value(_pre_activation(y, u, out))
-            out *= s.dt
+            np.multiply(self.activation.value(self.affine.apply(y, u, out)), s.dt, out=out)
         else:
-            self.activation.both(_pre_activation(y, u, s.kept), s.dt, out)
+            self.activation.both(self.affine.apply(y, u, s.kept), s.dt, out)
         out += y
 
 
@@ -184,67 +248,43 @@ class ResidualLayersAdjoint(pint.Adjoint):
     derivative_from_kept = True
 
     def __init__(self, stepper: ResidualLayers) -> None:
+        self.affine = stepper.affine
         self.opening = stepper.opening
         self.activation = stepper.activation
 
-    def _weighted(self, s: pint.Steps, y: Any, u: Fields, lam: Any) -> Any:
-        """Return ``dt sigma'(K y + b) lam``, entry by entry."""
+    def _gathered(self, s: pint.Steps, y: Any, u: Fields, lam: Any) -> Any:
+        """Return ``dt sigma'(K y + b) lam``, entry by entry, as the map takes it."""
         if s.kept is not None:
-            return s.kept * lam
-        weighted = self.activation.derivative(_pre_activation(y, u))
-        weighted *= lam
-        weighted *= s.dt
-        return weighted
+            return self.affine.gather(s.kept * lam)
+        slope = self.activation.derivative(self.affine.apply(y, u))
+        slope *= lam
+        slope *= s.dt
+        return self.affine.gather(slope)
 
     def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
         out = np.empty(np.shape(lam), np.result_type(y, lam, *u.values()))
-        _transposed(out, u, self._weighted(s, y, u, lam), lam)
+        self.affine.transposed(out, u, self._gathered(s, y, u, lam), lam)
         return out
 
     def step_into(
         self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> None:
-        _transposed(out, u, self._weighted(s, y, u, lam), lam)
+        self.affine.transposed(out, u, self._gathered(s, y, u, lam), lam)
 
     def control_derivative(
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Fields, Fields]:
-        return _derivative(y, u, self._weighted(s, y, u, lam)), {}
+        return self.affine.derivative(y, u, self._gathered(s, y, u, lam)), {}
 
     def step_with_derivative(
         self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Fields, Fields]:
-        weighted = self._weighted(s, y, u, lam)
-        _transposed(out, u, weighted, lam)
-        return _derivative(y, u, weighted), {}
+        gathered = self._gathered(s, y, u, lam)
+        self.affine.transposed(out, u, gathered, lam)
+        return self.affine.derivative(y, u, gathered), {}
 
     def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
         return self.opening.derivative(theta, lam0)
-
-
-def _transposed(out: Any, u: Fields, weighted: Any, lam: Any) -> None:
-    """Write ``lam + K^T weighted`` to `out`."""
-    np.matmul(u["weight"].swapaxes(-1, -2), weighted, out=out)
-    out += lam
-
-
-def _derivative(y: Any, u: Fields, weighted: Any) -> Fields:
-    return {
-        "weight": np.matmul(weighted, y.swapaxes(-1, -2)),
-        "bias": _sum_to(weighted, u["bias"].shape),
-    }
-
-
-def _pre_activation(y: np.ndarray, u: Fields, out: np.ndarray | None = None) -> np.ndarray:
-    z = np.matmul(u["weight"], y, out=out)
-    z += u["bias"][..., None]
-    return z
-
-
-def _sum_to(slope: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sum over the examples, and over the features too where `shape` ends with a single bias."""
-    sums = slope.sum(axis=-1)
-    return sums if shape[-1] == sums.shape[-1] else sums.sum(axis=-1, keepdims=True)
 
 
 class Classification(pint.Objective):
@@ -305,6 +345,26 @@ class Regularisation:
     classification: float = 0.0
     smooth: float = 0.0
 
+    def regularisers(self, controls: pint.ControlSpace) -> list[pint.Regulariser]:
+        """Return the terms of positive weight, on a network's fields.
+
+        Raises
+        ------
+        ValueError
+            If a weight is negative or not finite.
+        """
+        shared = list(controls.shared_fields)
+        layers = list(controls.time_fields)
+        terms: Sequence[pint.Tikhonov | pint.Smoothness] = (
+            pint.Tikhonov(self.tikhonov, layers),
+            pint.Tikhonov(self.opening, [name for name in shared if name.startswith("opening")]),
+            pint.Tikhonov(
+                self.classification, [name for name in shared if name.startswith("classification")]
+            ),
+            pint.Smoothness(self.smooth, layers),
+        )
+        return [term for term in terms if term.gamma > 0]
+
 
 @dataclass(frozen=True)
 class DenseNetwork:
@@ -333,19 +393,8 @@ class DenseNetwork:
     opening: Literal["trained", "pad"] = "trained"
 
     def __post_init__(self) -> None:
-        for name in ("features", "width", "classes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        choices = {
-            "activation": ACTIVATIONS,
-            "bias": ("vector", "scalar"),
-            "opening": ("trained", "pad"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}."
-                )
+        check_sizes({name: getattr(self, name) for name in ("features", "width", "classes")})
+        check_choices(self, activation=ACTIVATIONS, bias=BIASES, opening=("trained", "pad"))
         if self.opening == "pad" and self.width < self.features:
             raise ValueError(
                 f"`width` is {self.width}, but padding {self.features} features with zeros needs "
@@ -372,12 +421,12 @@ class DenseNetwork:
         activation = ACTIVATIONS[self.activation]
         opening: Opening
         if self.opening == "trained":
-            opening = TrainedOpening(np.ascontiguousarray(x.T), activation)
+            opening = TrainedOpening(np.ascontiguousarray(x.T), DenseMap(), activation)
         else:
             padded = np.zeros((self.width, len(x)))
             padded[: self.features] = x.T
-            opening = PaddedOpening(padded)
-        return ResidualLayers(self.width, opening, len(x), activation)
+            opening = FixedOpening(padded)
+        return ResidualLayers((self.width, len(x)), DenseMap(), opening, activation)
 
     def problem(
         self,
@@ -394,16 +443,6 @@ class DenseNetwork:
             If the shapes do not fit, a value is not finite, or the labels are not one-hot.
         """
         check_examples(x, labels, self.features, self.classes)
-        weights = regularisation or Regularisation()
-        openings = ["opening_weight", "opening_bias"] if self.opening == "trained" else []
-        layers = ["weight", "bias"]
-        closings = ["classification_weight", "classification_bias"]
-        regularisers = (
-            pint.Tikhonov(weights.tikhonov, layers),
-            pint.Tikhonov(weights.opening, openings),
-            pint.Tikhonov(weights.classification, closings),
-            pint.Smoothness(weights.smooth, layers),
-        )
         stepper = self.stepper(x)
         return pint.Problem(
             controls.grid,
@@ -411,7 +450,7 @@ class DenseNetwork:
             ResidualLayersAdjoint(stepper),
             Classification(np.ascontiguousarray(labels.T)),
             controls,
-            [regulariser for regulariser in regularisers if regulariser.gamma > 0],
+            (regularisation or Regularisation()).regularisers(controls),
         )
 
     def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
@@ -421,25 +460,58 @@ class DenseNetwork:
         inputs; layer weights are a tenth of that, the same for all layers, so that neighbouring
         layers, and the levels of a time grid, resemble each other.
         """
-        random = np.random.default_rng(seed)
         deviations = {
             "opening_weight": self.features**-0.5,
             "opening_bias": 1.0,
             "weight": 0.1 * self.width**-0.5,
             "classification_weight": self.width**-0.5,
         }
-        values = {
-            name: deviations[name] * random.standard_normal(field.shape)
-            for name, field in controls.fields.items()
-            if name in deviations
-        }
-        return controls.control(**values)
+        return normal_control(controls, deviations, seed)
 
 
-def check_examples(x: np.ndarray, labels: np.ndarray, features: int, classes: int) -> None:
-    """Raise ValueError unless `x` and `labels` are B >= 1 finite examples with one-hot labels."""
-    if x.ndim != 2 or x.shape[1] != features or len(x) < 1:
-        raise ValueError(f"`x` must have shape (B >= 1, {features}), got {x.shape}.")
+def normal_control(
+    controls: pint.ControlSpace, deviations: Mapping[str, float], seed: int
+) -> pint.Control:
+    """Return a control whose fields are normal with the given deviations, zero if not named.
+
+    A time-dependent field has the same block in all layers.
+    """
+    random = np.random.default_rng(seed)
+    values = {
+        name: deviations[name] * random.standard_normal(field.shape)
+        for name, field in controls.fields.items()
+        if name in deviations
+    }
+    return controls.control(**values)
+
+
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Raise ValueError unless all sizes are positive."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {size}.")
+
+
+def check_choices(network: object, **choices: Collection[str]) -> None:
+    """Raise ValueError unless each named attribute is one of its choices."""
+    for name, allowed in choices.items():
+        if getattr(network, name) not in allowed:
+            raise ValueError(
+                f"`{name}` must be one of {', '.join(allowed)}, got {getattr(network, name)!r}."
+            )
+
+
+def check_examples(
+    x: np.ndarray, labels: np.ndarray, features: int | tuple[int, ...], classes: int
+) -> None:
+    """Raise ValueError unless `x` and `labels` are B >= 1 finite examples with one-hot labels.
+
+    `features` is the number of an example's features, or its shape.
+    """
+    shape = features if isinstance(features, tuple) else (features,)
+    if x.ndim < 1 or x.shape[1:] != shape or len(x) < 1:
+        expected = ", ".join(map(str, shape))
+        raise ValueError(f"`x` must have shape (B >= 1, {expected}), got {x.shape}.")
     if labels.shape != (len(x), classes):
         raise ValueError(f"`labels` must have shape ({len(x)}, {classes}), got {labels.shape}.")
     if not np.isfinite(x).all():

@@ -11,6 +11,7 @@ from ode_cases import forced_problem, forced_symbolic
 
 import pint
 from pint.steppers import SCHEMES as READY_MADE
+from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
 from problems.resnet import ACTIVATIONS, DenseNetwork, Regularisation
 
@@ -261,6 +262,55 @@ NETWORKS = {
     for bias in ("vector", "scalar")
     for opening in ("trained", "pad")
 }
+
+
+# Convolutional networks: each activation with each number of channels, each bias, opening and pool
+
+
+def convolutional_network(
+    grid, channels, activation, bias, opening, pool, kernel=3, pixels=(2, 4), seed=23
+):
+    """Return a network that classifies two images with one or two channels."""
+    image = (min(2, channels), *pixels)
+    network = ConvolutionalNetwork(image, channels, 3, kernel, activation, bias, opening, pool)
+    x, labels = np.random.default_rng(seed).standard_normal((2, *image)), np.eye(3)[[0, 2]]
+    weights = Regularisation(tikhonov=1e-2, opening=2e-2, classification=3e-2, smooth=4e-2)
+    return network.problem(network.controls(grid), x, labels, weights)
+
+
+NETWORKS.update(
+    {
+        f"convolution-{channels}-{activation}-{bias}-{opening}-{pool}": partial(
+            convolutional_network,
+            channels=channels,
+            activation=activation,
+            bias=bias,
+            opening=opening,
+            pool=pool,
+        )
+        for channels, activation, bias, opening, pool in (
+            (1, "tanh", "vector", "trained", 1),
+            (2, "tanh", "scalar", "replicate", 2),
+            (4, "tanh", "scalar", "trained", 1),
+            (1, "relu", "vector", "replicate", 2),
+            (2, "relu", "vector", "trained", 2),
+            (4, "relu", "vector", "replicate", 1),
+            (1, "smoothrelu", "scalar", "trained", 2),
+            (2, "smoothrelu", "scalar", "replicate", 1),
+            (4, "smoothrelu", "vector", "trained", 2),
+        )
+    }
+)
+NETWORKS["convolution-kernel-5"] = partial(
+    convolutional_network,
+    channels=2,
+    activation="tanh",
+    bias="vector",
+    opening="trained",
+    pool=1,
+    kernel=5,
+    pixels=(6, 3),
+)
 
 PROBLEMS.update(NETWORKS)
 

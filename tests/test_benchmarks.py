@@ -58,6 +58,23 @@ def test_network_gradient_notices_a_wrong_gradient(load):
         module.check(results)
 
 
+def test_convolution_step(rows_of):
+    """Framework, and PyTorch where it is installed, agree, or the benchmark fails."""
+    rows = rows_of("convolution_step")
+    assert [row["pass"] for row in rows] == ["forward", "forward + backward"] * 2
+    assert all(row["pint (ms)"] > 0 for row in rows)
+
+
+def test_convolution_step_notices_a_wrong_derivative(load):
+    module = load("convolution_step")
+    results = {"pint": module.Framework(module.make_case(3, 2, 6, 3)).results()}
+    results["other"] = [part.copy() for part in results["pint"]]
+    module.check(results)
+    results["other"][3][1, 0, 2, 1] += 1e-8
+    with pytest.raises(AssertionError, match="weight of other"):
+        module.check(results)
+
+
 @pytest.mark.parametrize("name", ["heat_against_pymgrit", "decay_against_pymgrit"])
 def test_against_pymgrit(name, rows_of):
     rows = rows_of(name)
@@ -102,7 +119,7 @@ def test_without_mpi(name, load, monkeypatch, capsys):
 
 
 def test_what_is_missing_is_named(load, monkeypatch, capsys, tmp_path):
-    for name in ("network_gradient", "decay_against_pymgrit"):
+    for name in ("network_gradient", "convolution_step", "decay_against_pymgrit"):
         module = load(name)
         for part in (module, sys.modules.get("against_pymgrit", module)):
             monkeypatch.setattr(part, "installed", lambda name: False)

@@ -18,6 +18,7 @@ HEAT = Heat("distributed", points=5, scheme="crank-nicolson")
 PROBLEMS = {
     "network": registry.PROBLEMS["dense-tanh-vector-trained"],
     "network-relu": registry.PROBLEMS["dense-smoothrelu-scalar-pad"],
+    "convolution": registry.PROBLEMS["convolution-2-relu-vector-trained-2"],
     "rk4": registry.PROBLEMS["forced-rk4"],
     "midpoint": registry.PROBLEMS["forced-midpoint"],
     "crank-nicolson": registry.PROBLEMS["forced-crank-nicolson"],
@@ -118,7 +119,11 @@ def limit_of(problem, rows):
 
 CASES = [
     *(("network", grid) for grid in GRIDS),
-    *((name, grid) for name in ("rk4", "midpoint") for grid in ("1-level", "3-levels-open")),
+    *(
+        (name, grid)
+        for name in ("convolution", "rk4", "midpoint")
+        for grid in ("1-level", "3-levels-open")
+    ),
     *((name, "2-levels") for name in ("network-relu", "crank-nicolson", "implicit-euler")),
     *(("heat", grid) for grid in ("1-level", "3-levels-open")),
 ]
@@ -305,7 +310,7 @@ def test_nothing_is_allocated_for_steps_that_keep_nothing():
     assert rk4.kept_shape == (3, 2)
 
 
-@pytest.mark.parametrize("name", ["network", "network-relu", "rk4", "heat"])
+@pytest.mark.parametrize("name", ["network", "network-relu", "convolution", "rk4", "heat"])
 @pytest.mark.parametrize("chunk_bytes", [1, None])
 def test_derivative_with_the_sweep_or_in_batches(name, chunk_bytes):
     """Sequential sweeps, with a trajectory of one point where no other is looked at again."""

@@ -29,6 +29,7 @@ PROBLEMS = {
             "pendulum-loop-running",  # not batched
             "dahlquist-trapezoid-loop-terminal",
             "dense-tanh-vector-trained",
+            "convolution-2-relu-vector-trained-2",
             "forced-rk4",
             "forced-midpoint",
             "symbolic-rk4",

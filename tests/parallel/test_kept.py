@@ -7,7 +7,7 @@ from test_kept import PROBLEMS, SOLVES, gradient
 
 @pytest.mark.parametrize("solve", ["1-cycle", "2-cycles", "propagated", "another-state-between"])
 @pytest.mark.parametrize("case", [*SMALL[1:], random_case(203), random_case(207)], ids=str)
-@pytest.mark.parametrize("name", ["network", "rk4"])
+@pytest.mark.parametrize("name", ["network", "convolution", "rk4"])
 def test_gradient(world, name, case, solve):
     make = PROBLEMS[name]
     expected, _ = gradient(make(case.grid()), SOLVES[solve], kept_bytes=0)

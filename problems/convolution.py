@@ -1,0 +1,342 @@
+r"""Convolutional residual networks as optimal-control problems: the layers are the time steps.
+
+A batch of B images is one state, an array of shape (channels, height, width, B):
+
+    y_0     = sigma(K_in * x + b_in), or the channels of x in turn
+    y_{n+1} = y_n + dt sigma(K_n * y_n + b_n),   n = 0..N-1,   dt = T / N
+    J       = mean of the softmax cross-entropy of z = W p(y_N) + mu, plus regularisers
+
+``(K * y)_o = sum_i K_oi * y_i`` is the sum over all channels i of correlations with k x k kernels,
+k odd, the images continued by zeros:
+
+    (K * y)_o[h, w] = sum_{i,a,b} K[o, i, a, b] y_i[h + a - (k-1)/2, w + b - (k-1)/2],
+
+and p(y) are all entries of y, or their averages over windows. The fields of the control are those
+of `problems.resnet`. Ruthotto & Haber, J. Math. Imaging Vis. 62 (2020) 352-364,
+doi:10.1007/s10851-019-00903-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+import pint
+from pint.interface import Fields
+from problems.resnet import (
+    ACTIVATIONS,
+    BIASES,
+    AffineMap,
+    Classification,
+    FixedOpening,
+    Opening,
+    Regularisation,
+    ResidualLayers,
+    ResidualLayersAdjoint,
+    TrainedOpening,
+    check_choices,
+    check_examples,
+    check_sizes,
+    normal_control,
+)
+
+
+class Convolution(AffineMap):
+    """Kernels K, shape (S, outputs, inputs, k, k), and biases, (S, outputs) or (S, 1).
+
+    Images have shape (S, channels, height, width, B). Copies that are moved by a column each are
+    gathered below each other; one matrix product gives what each row of the kernels contributes to
+    the result, and these parts are summed, moved by a row each. With the examples last, all of this
+    is done in long contiguous pieces.
+
+    Parameters
+    ----------
+    kernel : int
+        k, odd.
+    """
+
+    def __init__(self, kernel: int) -> None:
+        self.kernel = kernel
+        # As large as three states and more: new memory in each call would cost as much as a copy.
+        self._scratch: dict[str, np.ndarray] = {}
+
+    def apply(self, y: Any, u: Fields, out: Any = None) -> Any:
+        bias = u["bias"][..., None, None, None]
+        return self._correlate(out, u["weight"], self.gather(y), bias)
+
+    def gather(self, slope: Any) -> Any:
+        """Return the images moved by each column of a kernel, (S, k, channels, height, width, B).
+
+        Entry j is ``slope[..., w + j - (k-1)/2, :]``, zero outside of the image.
+        """
+        steps, *shape = slope.shape
+        moved = self._place("moved", (steps, self.kernel, *shape), slope.dtype)
+        for j in range(self.kernel):
+            to, of = _overlap(j - self.kernel // 2, shape[-2])
+            moved[:, j, :, :, to] = slope[:, :, :, of]  # the rest is zero from the beginning
+        return moved
+
+    def transposed(self, out: Any, u: Fields, gathered: Any, lam: Any) -> None:
+        self._correlate(out, u["weight"][..., ::-1, ::-1].swapaxes(1, 2), gathered, lam)
+
+    def derivative(self, y: Any, u: Fields, gathered: Any) -> Fields:
+        k, (steps, outputs, inputs) = self.kernel, u["weight"].shape[:3]
+        weight = np.empty(u["weight"].shape, np.result_type(y, gathered))
+        for a in range(k):
+            to, of = _overlap(a - k // 2, y.shape[2])
+            slope = gathered[:, :, :, to].reshape(steps, k * outputs, -1)
+            images = y[:, :, of].reshape(steps, inputs, -1)
+            products = np.matmul(slope, images.swapaxes(1, 2))
+            # Moving the slope to the left is moving y to the right.
+            by_column = products.reshape(steps, k, outputs, inputs)[:, ::-1]
+            weight[:, :, :, a] = by_column.transpose(0, 2, 3, 1)
+        biases = u["bias"].shape[1]
+        return {
+            "weight": weight,
+            "bias": gathered[:, k // 2].reshape(steps, biases, -1).sum(axis=-1),
+        }
+
+    def _correlate(self, out: Any, kernels: Any, moved: Any, added: Any) -> Any:
+        """Return ``added + kernels * y`` where `moved` is what `gather` made of y."""
+        k, (steps, outputs, inputs) = self.kernel, kernels.shape[:3]
+        image = moved.shape[3:]
+        by_row = kernels.transpose(0, 3, 1, 4, 2).reshape(steps, k * outputs, k * inputs)
+        dtype = np.result_type(kernels, moved)
+        parts = self._place("parts", (steps, k, outputs, *image), dtype)
+        np.matmul(
+            by_row,
+            moved.reshape(steps, k * inputs, -1),
+            out=parts.reshape(steps, k * outputs, -1),
+        )
+        out = np.add(parts[:, k // 2], added, out=out)
+        for a in range(k):
+            if a != k // 2:
+                to, of = _overlap(a - k // 2, image[0])
+                out[:, :, to] += parts[:, a, :, of]
+        return out
+
+    def _place(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return an array that only its user writes to, zero before the first time."""
+        held = self._scratch.get(name)
+        if held is None or held.shape[1:] != shape[1:] or held.dtype != dtype:
+            held = np.empty((0, *shape[1:]), dtype)
+        if len(held) < shape[0]:
+            held = self._scratch[name] = np.zeros(shape, dtype)
+        return held[: shape[0]]
+
+
+def _overlap(offset: int, length: int) -> tuple[slice, slice]:
+    """Return the indices i for which i + offset is one, too, below `length`, and these others."""
+    to = slice(max(0, -offset), length - max(0, offset))
+    return to, slice(to.start + offset, to.stop + offset)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Averages over windows of `size` x `size` pixels of images (channels, height, width, B)."""
+
+    size: int
+
+    def features(self, y: Any) -> Any:
+        """Return the averages, shape (features, B)."""
+        channels, height, width, examples = y.shape
+        if self.size > 1:
+            windows = (channels, height // self.size, self.size, width // self.size, self.size)
+            y = y.reshape(*windows, examples).mean(axis=(2, 4))
+        return y.reshape(-1, examples)
+
+    def transposed(self, features: Any, shape: tuple[int, ...]) -> Any:
+        """Return the transpose of `features`, of the shape of the images."""
+        channels, height, width, examples = shape
+        size = self.size
+        coarse = features.reshape(channels, height // size, 1, width // size, 1, examples)
+        windows = (channels, height // size, size, width // size, size, examples)
+        return np.broadcast_to(coarse / size**2, windows).reshape(shape)
+
+
+class PooledClassification(pint.Objective):
+    """A `Classification` of the pooled state."""
+
+    def __init__(self, classification: Classification, pooling: Pooling) -> None:
+        self.classification = classification
+        self.pooling = pooling
+
+    def terminal(self, y: Any, theta: Fields) -> Any:
+        return self.classification.terminal(self.pooling.features(y), theta)
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        features = self.pooling.features(y)
+        derivative, by_field = self.classification.terminal_derivative(features, theta)
+        return self.pooling.transposed(derivative, y.shape), by_field
+
+
+@dataclass(frozen=True)
+class ConvolutionalNetwork:
+    """What a convolutional residual network consists of, apart from its depth and its data.
+
+    Parameters
+    ----------
+    image : (int, int, int)
+        Channels, height and width of an example.
+    channels : int
+        Of the states.
+    classes : int
+        Of the labels.
+    kernel : int
+        Rows and columns k of a kernel: odd, and at most 2 n - 1 for images n pixels high or wide.
+    activation : 'tanh', 'relu' or 'smoothrelu'
+    bias : 'vector' or 'scalar'
+        One bias for each channel, or a single one a layer.
+    opening : 'trained' or 'replicate'
+        A convolution, or the channels of the example over and over.
+    pool : int
+        The states are classified by their averages over windows of `pool` x `pool` pixels; 1: by
+        all entries.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, a choice is unknown, or sizes do not fit each other.
+
+    Examples
+    --------
+    Horizontal and vertical bars, wherever they are in an image, after 20 updates on two levels:
+
+    >>> import numpy as np
+    >>> import pint
+    >>> from problems.resnet import accuracy
+    >>> x, labels = np.zeros((2, 6, 1, 6, 6)), np.repeat(np.eye(2), 6, axis=0)
+    >>> for place in range(6):
+    ...     x[0, place, 0, place] = x[1, place, 0, :, place] = 1.0
+    >>> network = ConvolutionalNetwork((1, 6, 6), 2, 2, activation="relu", pool=6)
+    >>> controls = network.controls(pint.TimeGrid.uniform(2.0, 8, coarsening=4, levels=2))
+    >>> problem = network.problem(controls, x.reshape(12, 1, 6, 6), labels)
+    >>> functional = pint.ReducedFunctional(problem)
+    >>> method = pint.OneShot(functional, cycles=2)
+    >>> result = method.solve(network.random_control(controls, seed=0), iterations=20)
+    >>> state = functional.new_state()
+    >>> functional.propagate(state, result.control)
+    >>> features = network.features(state.trajectory[-1])
+    >>> accuracy(features, result.control.shared, labels.T)
+    100.0
+    """
+
+    image: tuple[int, int, int]
+    channels: int
+    classes: int
+    kernel: int = 3
+    activation: str = "tanh"
+    bias: Literal["vector", "scalar"] = "vector"
+    opening: Literal["trained", "replicate"] = "trained"
+    pool: int = 1
+
+    def __post_init__(self) -> None:
+        if np.shape(self.image) != (3,):
+            raise ValueError(f"`image` must be channels, height and width, got {self.image!r}.")
+        sizes = dict(zip(("image channels", "height", "width"), self.image, strict=True))
+        sizes |= {name: getattr(self, name) for name in ("channels", "classes", "kernel", "pool")}
+        check_sizes(sizes)
+        check_choices(self, activation=ACTIVATIONS, bias=BIASES, opening=("trained", "replicate"))
+        inputs, height, width = self.image
+        if self.kernel % 2 == 0:
+            raise ValueError(f"`kernel` must be odd, so that it has a centre, got {self.kernel}.")
+        if self.kernel >= 2 * min(height, width):
+            raise ValueError(
+                f"`kernel` is {self.kernel}, but its outer weights meet only zeros outside of "
+                f"images of {height} x {width}; take at most {2 * min(height, width) - 1}."
+            )
+        if height % self.pool or width % self.pool:
+            raise ValueError(
+                f"`pool` must divide height and width, got {self.pool} for {height} x {width}."
+            )
+        if self.opening == "replicate" and self.channels < inputs:
+            raise ValueError(
+                f"`channels` is {self.channels}, but replicating {inputs} channels needs at least "
+                "as many; raise it or use a trained opening."
+            )
+
+    @property
+    def _classified(self) -> int:
+        """How many features are classified."""
+        _, height, width = self.image
+        return self.channels * (height // self.pool) * (width // self.pool)
+
+    def controls(
+        self, grid: pint.TimeGrid, metric: Literal["time", "euclidean"] = "time"
+    ) -> pint.ControlSpace:
+        """Return the space of the network's controls, the layers being the steps of `grid`."""
+        biases = self.channels if self.bias == "vector" else 1
+        size = (self.kernel, self.kernel)
+        fields: dict[str, Any] = {}
+        if self.opening == "trained":
+            fields["opening_weight"] = pint.SharedControl((self.channels, self.image[0], *size))
+            fields["opening_bias"] = pint.SharedControl(biases)
+        fields["weight"] = pint.TimeControl((self.channels, self.channels, *size), metric=metric)
+        fields["bias"] = pint.TimeControl(biases, metric=metric)
+        fields["classification_weight"] = pint.SharedControl((self.classes, self._classified))
+        fields["classification_bias"] = pint.SharedControl(self.classes)
+        return pint.ControlSpace(grid, **fields)
+
+    def features(self, y: Any) -> Any:
+        """Return what is classified of a state: its entries or averages, shape (features, B)."""
+        return Pooling(self.pool).features(y)
+
+    def stepper(self, x: np.ndarray) -> ResidualLayers:
+        """Return the layers for the examples `x`, shape (B, channels, height, width)."""
+        activation = ACTIVATIONS[self.activation]
+        images = np.moveaxis(x, 0, -1)
+        opening: Opening
+        if self.opening == "trained":
+            # A scratch of its own: its images may have another number of channels.
+            affine = Convolution(self.kernel)
+            opening = TrainedOpening(np.ascontiguousarray(images), affine, activation)
+        else:
+            in_turn = np.arange(self.channels) % self.image[0]
+            opening = FixedOpening(np.ascontiguousarray(images[in_turn], dtype=float))
+        shape = (self.channels, *self.image[1:], len(x))
+        return ResidualLayers(shape, Convolution(self.kernel), opening, activation)
+
+    def problem(
+        self,
+        controls: pint.ControlSpace,
+        x: np.ndarray,
+        labels: np.ndarray,
+        regularisation: Regularisation | None = None,
+    ) -> pint.Problem:
+        """Return the problem of fitting the examples `x` to `labels`, shape (B, classes).
+
+        Examples have the shape (B, channels, height, width).
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, a value is not finite, or the labels are not one-hot.
+        """
+        check_examples(x, labels, tuple(self.image), self.classes)
+        stepper = self.stepper(x)
+        classification = Classification(np.ascontiguousarray(labels.T))
+        return pint.Problem(
+            controls.grid,
+            stepper,
+            ResidualLayersAdjoint(stepper),
+            PooledClassification(classification, Pooling(self.pool)),
+            controls,
+            (regularisation or Regularisation()).regularisers(controls),
+        )
+
+    def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
+        """Return a random control to start from, the same for any number of ranks.
+
+        Deviations are those of `DenseNetwork.random_control`: 1 over the root of the number of
+        inputs of an output, a tenth of that for the layers, which are all the same.
+        """
+        pixels = self.kernel**2
+        deviations = {
+            "opening_weight": (self.image[0] * pixels) ** -0.5,
+            "opening_bias": 1.0,
+            "weight": 0.1 * (self.channels * pixels) ** -0.5,
+            "classification_weight": self._classified**-0.5,
+        }
+        return normal_control(controls, deviations, seed)
