@@ -9,8 +9,8 @@ Compared on one thread, in float64, are
 - `pint`: ``ResidualLayers.step_into`` of a `problems.convolution.ConvolutionalNetwork`, and after
   it ``ResidualLayersAdjoint.step_with_derivative`` with what the step has kept: what a sweep calls
   for a layer;
-- `torch`: PyTorch eager, ``conv2d`` without gradients, and with ``autograd``, with respect to y_0, K
-  and b. Of its layouts (examples, channels, height, width) and channels last, the faster one.
+- `torch`: PyTorch eager, ``conv2d`` without gradients, and with ``autograd``, with respect to y_0,
+  K and b. Of its layouts (examples, channels, height, width) and channels last, the faster one.
 
 States and derivatives agree to 1e-12, which is checked first. Target: pint takes at most twice as
 long as PyTorch for 64 images of 4 x 28 x 28.
@@ -23,7 +23,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from measuring import NOT_INSTALLED, Row, installed, medians, options_of, plot_bars, print_table, save
+from measuring import (
+    NOT_INSTALLED,
+    Row,
+    installed,
+    medians,
+    options_of,
+    plot_bars,
+    print_table,
+    save,
+)
 
 import pint
 from problems.convolution import ConvolutionalNetwork
@@ -170,9 +179,8 @@ def measure(size: tuple[int, int, int, int], repeats: int) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     """Print the table, and write it with a picture; return its rows."""
     options = options_of(__doc__, arguments, repeats=30)
-    rows = [
-        row for size in (QUICK if options.quick else SIZES) for row in measure(size, options.repeats)
-    ]
+    sizes = QUICK if options.quick else SIZES
+    rows = [row for size in sizes for row in measure(size, options.repeats)]
     print_table("A convolutional residual step (milliseconds, medians)", rows)
     save("convolution_step", rows, options.output)
     bars = {

@@ -30,7 +30,6 @@ from problems.resnet import (
     BIASES,
     AffineMap,
     Classification,
-    FixedOpening,
     Opening,
     Regularisation,
     ResidualLayers,
@@ -86,17 +85,14 @@ class Convolution(AffineMap):
         weight = np.empty(u["weight"].shape, np.result_type(y, gathered))
         for a in range(k):
             to, of = _overlap(a - k // 2, y.shape[2])
-            slope = gathered[:, :, :, to].reshape(steps, k * outputs, -1)
-            images = y[:, :, of].reshape(steps, inputs, -1)
+            slope, images = _matrices(gathered[:, :, :, to]), _matrices(y[:, :, of])
             products = np.matmul(slope, images.swapaxes(1, 2))
             # Moving the slope to the left is moving y to the right.
             by_column = products.reshape(steps, k, outputs, inputs)[:, ::-1]
             weight[:, :, :, a] = by_column.transpose(0, 2, 3, 1)
+        sums = gathered[:, k // 2].sum(axis=(2, 3, 4))
         biases = u["bias"].shape[1]
-        return {
-            "weight": weight,
-            "bias": gathered[:, k // 2].reshape(steps, biases, -1).sum(axis=-1),
-        }
+        return {"weight": weight, "bias": sums.reshape(steps, biases, -1).sum(axis=-1)}
 
     def _correlate(self, out: Any, kernels: Any, moved: Any, added: Any) -> Any:
         """Return ``added + kernels * y`` where `moved` is what `gather` made of y."""
@@ -105,11 +101,7 @@ class Convolution(AffineMap):
         by_row = kernels.transpose(0, 3, 1, 4, 2).reshape(steps, k * outputs, k * inputs)
         dtype = np.result_type(kernels, moved)
         parts = self._place("parts", (steps, k, outputs, *image), dtype)
-        np.matmul(
-            by_row,
-            moved.reshape(steps, k * inputs, -1),
-            out=parts.reshape(steps, k * outputs, -1),
-        )
+        np.matmul(by_row, _matrices(moved), out=_matrices(parts))
         out = np.add(parts[:, k // 2], added, out=out)
         for a in range(k):
             if a != k // 2:
@@ -127,10 +119,27 @@ class Convolution(AffineMap):
         return held[: shape[0]]
 
 
+def _matrices(images: Any) -> Any:
+    """Return images (S, ..., height, width, B) as matrices (S, rows, height x width x B)."""
+    *rows, height, width, examples = images.shape
+    return images.reshape(rows[0], np.prod(rows[1:]), height * width * examples)
+
+
 def _overlap(offset: int, length: int) -> tuple[slice, slice]:
     """Return the indices i for which i + offset is one, too, below `length`, and these others."""
     to = slice(max(0, -offset), length - max(0, offset))
     return to, slice(to.start + offset, to.stop + offset)
+
+
+@dataclass(frozen=True)
+class ReplicatedOpening(Opening):
+    """The channels of y_0 are those of x, shape (channels, height, width, B), in turn."""
+
+    x: np.ndarray
+    channels: int
+
+    def initial(self, theta: Fields) -> np.ndarray:
+        return self.x[np.arange(self.channels) % len(self.x)]
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ class Pooling:
         if self.size > 1:
             windows = (channels, height // self.size, self.size, width // self.size, self.size)
             y = y.reshape(*windows, examples).mean(axis=(2, 4))
-        return y.reshape(-1, examples)
+        return y.reshape(np.prod(y.shape[:3]), examples)
 
     def transposed(self, features: Any, shape: tuple[int, ...]) -> Any:
         """Return the transpose of `features`, of the shape of the images."""
@@ -286,17 +295,16 @@ class ConvolutionalNetwork:
     def stepper(self, x: np.ndarray) -> ResidualLayers:
         """Return the layers for the examples `x`, shape (B, channels, height, width)."""
         activation = ACTIVATIONS[self.activation]
-        images = np.moveaxis(x, 0, -1)
+        images = np.array(np.moveaxis(x, 0, -1), dtype=float, order="C")
         opening: Opening
         if self.opening == "trained":
             # A scratch of its own: its images may have another number of channels.
-            affine = Convolution(self.kernel)
-            opening = TrainedOpening(np.ascontiguousarray(images), affine, activation)
+            opening = TrainedOpening(images, Convolution(self.kernel), activation)
         else:
-            in_turn = np.arange(self.channels) % self.image[0]
-            opening = FixedOpening(np.ascontiguousarray(images[in_turn], dtype=float))
-        shape = (self.channels, *self.image[1:], len(x))
-        return ResidualLayers(shape, Convolution(self.kernel), opening, activation)
+            opening = ReplicatedOpening(images, self.channels)
+        # Residuals are measured by the Euclidean norm divided by the number of examples.
+        space = pint.ArraySpace((self.channels, *self.image[1:], len(x)), weight=1.0 / len(x))
+        return ResidualLayers(space, Convolution(self.kernel), opening, activation)
 
     def problem(
         self,

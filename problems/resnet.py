@@ -105,7 +105,7 @@ BIASES = ("vector", "scalar")
 
 
 class AffineMap(ABC):
-    """What a layer applies its activation to, ``K y + b``, and its transposes, for S layers at once.
+    """The argument of a layer's activation, ``K y + b``, and its transposes, for S layers at once.
 
     K and b are the control's ``weight`` and ``bias``, with a leading axis of length S as y has it.
     """
@@ -116,7 +116,10 @@ class AffineMap(ABC):
 
     @abstractmethod
     def gather(self, slope: Any) -> Any:
-        """Return `slope`, shaped as ``K y``, as the transposes take it: valid until another call."""
+        """Return `slope`, shaped as ``K y``, in the form that the transposes take.
+
+        Valid until the next call of `apply` or `gather`.
+        """
 
     @abstractmethod
     def transposed(self, out: Any, u: Fields, gathered: Any, lam: Any) -> None:
@@ -124,7 +127,7 @@ class AffineMap(ABC):
 
     @abstractmethod
     def derivative(self, y: Any, u: Fields, gathered: Any) -> Fields:
-        """Return the derivative of ``slope . (K y + b)`` with respect to ``weight`` and ``bias``."""
+        """Return the derivatives of ``slope . (K y + b)`` with respect to K and b."""
 
 
 class DenseMap(AffineMap):
@@ -150,8 +153,20 @@ class DenseMap(AffineMap):
         }
 
 
+class Opening(ABC):
+    """How the examples become y_0."""
+
+    @abstractmethod
+    def initial(self, theta: Fields) -> np.ndarray:
+        """Return y_0."""
+
+    def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
+        """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing is trained."""
+        return {}
+
+
 @dataclass(frozen=True)
-class TrainedOpening:
+class TrainedOpening(Opening):
     """``y_0 = sigma(W_in x + b_in)``, `affine` being that of W_in and b_in."""
 
     x: np.ndarray
@@ -166,32 +181,23 @@ class TrainedOpening:
         return self.affine.apply(self.x[None], self._batch(theta))[0]
 
     def initial(self, theta: Fields) -> np.ndarray:
-        """Return y_0."""
         return self.activation.value(self._argument(theta))
 
     def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
-        """Return ``(dy_0/dtheta)^T lam0``."""
         slope = self.activation.derivative(self._argument(theta)) * lam0
-        batch = self.affine.derivative(self.x[None], self._batch(theta), self.affine.gather(slope[None]))
+        gathered = self.affine.gather(slope[None])
+        batch = self.affine.derivative(self.x[None], self._batch(theta), gathered)
         return {f"opening_{name}": values[0] for name, values in batch.items()}
 
 
 @dataclass(frozen=True)
-class FixedOpening:
-    """y_0 is made of the examples alone; nothing is trained."""
+class PaddedOpening(Opening):
+    """``y_0 = x``, the features followed by zeros; nothing is trained."""
 
-    state: np.ndarray
+    x: np.ndarray
 
     def initial(self, theta: Fields) -> np.ndarray:
-        """Return y_0."""
-        return self.state
-
-    def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
-        """Return no derivatives."""
-        return {}
-
-
-Opening = TrainedOpening | FixedOpening
+        return self.x
 
 
 class ResidualLayers(pint.TimeStepper):
@@ -199,25 +205,24 @@ class ResidualLayers(pint.TimeStepper):
 
     Parameters
     ----------
-    shape : tuple of int
-        Of a state; its last axis are the examples.
+    space : ArraySpace
+        Of the states.
     affine : AffineMap
         Of the layers.
-    opening : TrainedOpening or FixedOpening
+    opening : Opening
     activation : Activation
     """
 
     batched = True
 
     def __init__(
-        self, shape: tuple[int, ...], affine: AffineMap, opening: Opening, activation: Activation
+        self, space: pint.ArraySpace, affine: AffineMap, opening: Opening, activation: Activation
     ) -> None:
         self.affine = affine
         self.opening = opening
         self.activation = activation
-        self.kept_shape = shape
-        # Residuals are measured by the Euclidean norm divided by the number of examples.
-        self._space = pint.ArraySpace(shape, weight=1.0 / shape[-1])
+        self.kept_shape = space.shape
+        self._space = space
 
     @property
     def space(self) -> pint.ArraySpace:
@@ -425,8 +430,10 @@ class DenseNetwork:
         else:
             padded = np.zeros((self.width, len(x)))
             padded[: self.features] = x.T
-            opening = FixedOpening(padded)
-        return ResidualLayers((self.width, len(x)), DenseMap(), opening, activation)
+            opening = PaddedOpening(padded)
+        # Residuals are measured by the Euclidean norm divided by the number of examples.
+        space = pint.ArraySpace((self.width, len(x)), weight=1.0 / len(x))
+        return ResidualLayers(space, DenseMap(), opening, activation)
 
     def problem(
         self,

@@ -1,4 +1,4 @@
-"""Convolutional networks against scipy's correlations, one example and pair of channels at a time."""
+"""Convolutional networks against scipy's correlations of one example and two channels."""
 
 import itertools
 import re
@@ -186,9 +186,8 @@ def plain_logits(network, control, states):
         ]
         for e in range(len(states))
     ]
-    return (
-        np.array(features) @ control["classification_weight"].T + control["classification_bias"]
-    )
+    weight, bias = control["classification_weight"], control["classification_bias"]
+    return np.array(features) @ weight.T + bias
 
 
 def plain_loss(network, control, x, labels):
