@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 import pint
+from pint.comm import SerialComm, reduce
 from pint.interface import Fields
 
 
@@ -126,13 +127,13 @@ class TrainedOpening:
 
 @dataclass(frozen=True)
 class PaddedOpening:
-    """``y_0 = (x, 0)``: the features followed by zeros; nothing is trained."""
+    """``y_0 = x``, the features followed by zeros; nothing is trained."""
 
-    padded: np.ndarray
+    x: np.ndarray
 
     def initial(self, theta: Fields) -> np.ndarray:
         """Return y_0, shape (width, B)."""
-        return self.padded
+        return self.x
 
     def derivative(self, theta: Fields, lam0: np.ndarray) -> Fields:
         """Return no derivatives."""
@@ -143,16 +144,23 @@ Opening = TrainedOpening | PaddedOpening
 
 
 class ResidualLayers(pint.TimeStepper):
-    """Forward Euler steps ``y + dt sigma(K y + b)`` for a batch of examples."""
+    """Forward Euler steps ``y + dt sigma(K y + b)`` for a batch of examples.
+
+    Parameters
+    ----------
+    space : ArraySpace
+        Of matrices, shape (width, B).
+    opening : TrainedOpening or PaddedOpening
+    activation : Activation
+    """
 
     batched = True
 
-    def __init__(self, width: int, opening: Opening, examples: int, activation: Activation) -> None:
+    def __init__(self, space: pint.ArraySpace, opening: Opening, activation: Activation) -> None:
         self.opening = opening
         self.activation = activation
-        self.kept_shape = (width, examples)
-        # Residuals are measured by the Euclidean norm divided by the number of examples.
-        self._space = pint.ArraySpace((width, examples), weight=1.0 / examples)
+        self.kept_shape = space.shape
+        self._space = space
 
     @property
     def space(self) -> pint.ArraySpace:
@@ -252,23 +260,30 @@ class Classification(pint.Objective):
 
     Parameters
     ----------
-    labels : ndarray, shape (classes, B)
-        One-hot columns.
+    labels : ndarray, shape (classes, b)
+        One-hot columns, those of this rank's examples; a column of zeros is no example.
+    examples : int, optional
+        Number of examples on all ranks; by default that of the columns.
+    comm : communicator, optional
+        The ranks that the examples are divided among.
     """
 
-    def __init__(self, labels: np.ndarray) -> None:
+    def __init__(self, labels: np.ndarray, examples: int | None = None, comm: Any = None) -> None:
         self.labels = labels
+        self.examples = labels.shape[1] if examples is None else examples
+        self.comm = SerialComm() if comm is None else comm
 
     def terminal(self, y: Any, theta: Fields) -> Any:
         z, exp_z = self._logits(y, theta)
-        log_sums = np.log(exp_z.sum(axis=0))
-        return (log_sums.sum() - (self.labels * z).sum()) / self.labels.shape[1]
+        losses = self.labels * (np.log(exp_z.sum(axis=0)) - z)
+        return reduce(self.comm, losses.sum())[0] / self.examples
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
         _, error = self._logits(y, theta)
         error /= error.sum(axis=0)
+        error *= self.labels.sum(axis=0)
         error -= self.labels
-        error /= self.labels.shape[1]
+        error /= self.examples
         return theta["classification_weight"].T @ error, {
             "classification_weight": error @ y.T,
             "classification_bias": error.sum(axis=1),
@@ -287,9 +302,65 @@ def logits(y: np.ndarray, theta: Fields) -> np.ndarray:
     return theta["classification_weight"] @ y + theta["classification_bias"][:, None]
 
 
-def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray) -> float:
-    """Return the percentage of examples whose largest logit is that of their class."""
-    return 100.0 * float((logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)).mean())
+def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray, comm: Any = None) -> float:
+    """Return the percentage of examples whose largest logit is that of their class.
+
+    The examples, states in `y` and one-hot columns in `labels`, are divided among the ranks of
+    `comm`, by default on one rank; columns of zeros do not count. Collective on `comm`.
+    """
+    right = logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)
+    there = labels.any(axis=0)
+    hits, examples = reduce(comm or SerialComm(), [(right & there).sum(), there.sum()])
+    return 100.0 * float(hits / examples)
+
+
+def share(examples: int, comm: Any) -> slice:
+    """Return which of some examples the rank of a communicator works on; there may be none."""
+    return slice(comm.rank * examples // comm.size, (comm.rank + 1) * examples // comm.size)
+
+
+class Batches(pint.Examples):
+    """Writes a batch of examples to where a network reads them; this rank's share of it.
+
+    The places of a batch that is not full hold zeros, which are no examples.
+
+    Parameters
+    ----------
+    x : ndarray, shape (M, ...)
+        All examples.
+    labels : ndarray, shape (M, classes)
+        Their one-hot labels.
+    place : ndarray, shape (b, ...)
+        Where the network reads this rank's share of the batch: a view with the examples first.
+    objective : Classification
+        Made with the size of the batch, and the communicator that shares it.
+    """
+
+    def __init__(
+        self, x: np.ndarray, labels: np.ndarray, place: np.ndarray, objective: Classification
+    ) -> None:
+        self.count, self.batch_size = len(x), objective.examples
+        self.objective = objective
+        self.share = share(self.batch_size, objective.comm)
+        self._pairs = ((x, place), (labels, objective.labels.T))
+
+    def select(self, indices: np.ndarray) -> None:
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or not 1 <= len(indices) <= self.batch_size:
+            raise ValueError(
+                f"`select(indices)` must be 1 to {self.batch_size} numbers of examples, "
+                f"got shape {indices.shape}."
+            )
+        if indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= self.count:
+            raise ValueError(
+                f"`select(indices)` must be integers from 0 to {self.count - 1}, got "
+                f"{indices.min()} to {indices.max()}."
+            )
+        own = indices[self.share]
+        for source, place in self._pairs:
+            place[: len(own)] = source[own]
+            place[len(own) :] = 0.0
+        self.objective.examples = len(indices)
 
 
 @dataclass(frozen=True)
@@ -353,9 +424,16 @@ class DenseNetwork:
             )
 
     def controls(
-        self, grid: pint.TimeGrid, metric: Literal["time", "euclidean"] = "time"
+        self,
+        grid: pint.TimeGrid,
+        metric: Literal["time", "euclidean"] = "time",
+        comm: Any = None,
     ) -> pint.ControlSpace:
-        """Return the space of the network's controls, the layers being the steps of `grid`."""
+        """Return the space of the network's controls, the layers being the steps of `grid`.
+
+        A `problem` of these controls divides its examples among the ranks of `comm`, the space
+        communicator of `pint.split`; every one of them has all controls.
+        """
         biases = self.width if self.bias == "vector" else 1
         fields: dict[str, Any] = {}
         if self.opening == "trained":
@@ -365,19 +443,25 @@ class DenseNetwork:
         fields["bias"] = pint.TimeControl(biases, metric=metric)
         fields["classification_weight"] = pint.SharedControl((self.classes, self.width))
         fields["classification_bias"] = pint.SharedControl(self.classes)
-        return pint.ControlSpace(grid, **fields)
+        return pint.ControlSpace(grid, comm, **fields)
 
-    def stepper(self, x: np.ndarray) -> ResidualLayers:
-        """Return the layers for the examples `x`, shape (B, features)."""
+    def stepper(
+        self, x: np.ndarray, examples: int | None = None, comm: Any = None
+    ) -> ResidualLayers:
+        """Return the layers for the examples `x`, shape (b, features).
+
+        They are this rank's share of `examples` ones, which `comm` divides among its ranks.
+        """
+        # Residuals are measured by the Euclidean norm divided by the number of examples.
+        weight = 1.0 / (examples or len(x))
+        space = pint.ArraySpace((self.width, len(x)), weight=weight, comm=comm, axis=1)
+        rows = np.zeros((self.features if self.opening == "trained" else self.width, len(x)))
+        rows[: self.features] = x.T
         activation = ACTIVATIONS[self.activation]
-        opening: Opening
-        if self.opening == "trained":
-            opening = TrainedOpening(np.ascontiguousarray(x.T), activation)
-        else:
-            padded = np.zeros((self.width, len(x)))
-            padded[: self.features] = x.T
-            opening = PaddedOpening(padded)
-        return ResidualLayers(self.width, opening, len(x), activation)
+        opening = (
+            TrainedOpening(rows, activation) if self.opening == "trained" else PaddedOpening(rows)
+        )
+        return ResidualLayers(space, opening, activation)
 
     def problem(
         self,
@@ -385,15 +469,35 @@ class DenseNetwork:
         x: np.ndarray,
         labels: np.ndarray,
         regularisation: Regularisation | None = None,
+        batch_size: int | None = None,
     ) -> pint.Problem:
-        """Return the problem of fitting the examples `x` (B, features) to `labels` (B, classes).
+        """Return the problem of fitting the examples `x` (M, features) to `labels` (M, classes).
+
+        Every rank is given all examples, and works on its share of them.
+
+        Parameters
+        ----------
+        controls : ControlSpace
+            From `controls`.
+        x, labels : ndarray
+        regularisation : Regularisation, optional
+        batch_size : int, optional
+            The objective is the mean over so many examples at a time, at first the first ones;
+            `Problem.examples` selects others. By default it is the mean over all of them.
 
         Raises
         ------
         ValueError
-            If the shapes do not fit, a value is not finite, or the labels are not one-hot.
+            If the shapes do not fit, a value is not finite, the labels are not one-hot, or the
+            batch is larger than the data.
         """
         check_examples(x, labels, self.features, self.classes)
+        size = len(x) if batch_size is None else batch_size
+        if not isinstance(size, (int, np.integer)) or not 1 <= size <= len(x):
+            raise ValueError(
+                f"`problem(batch_size=...)` must be an integer from 1 to {len(x)}, the number of "
+                f"examples, got {batch_size}."
+            )
         weights = regularisation or Regularisation()
         openings = ["opening_weight", "opening_bias"] if self.opening == "trained" else []
         layers = ["weight", "bias"]
@@ -404,14 +508,22 @@ class DenseNetwork:
             pint.Tikhonov(weights.classification, closings),
             pint.Smoothness(weights.smooth, layers),
         )
-        stepper = self.stepper(x)
+        comm = controls.part_comm
+        own = share(size, comm)
+        stepper = self.stepper(x[own], size, comm)
+        objective = Classification(labels[own].T.astype(float, order="C"), size, comm)
+        batches = None
+        if batch_size is not None:
+            place = stepper.opening.x[: self.features].T
+            batches = Batches(x, labels, place, objective)
         return pint.Problem(
             controls.grid,
             stepper,
             ResidualLayersAdjoint(stepper),
-            Classification(np.ascontiguousarray(labels.T)),
+            objective,
             controls,
             [regulariser for regulariser in regularisers if regulariser.gamma > 0],
+            batches,
         )
 
     def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
