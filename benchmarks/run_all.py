@@ -30,6 +30,7 @@ CASES = (
     "lagged_cycles",
     "storage",
     "threads_and_data_parallelism",
+    "mini_batches",
 )
 
 
