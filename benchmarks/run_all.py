@@ -31,6 +31,7 @@ CASES = (
     "lagged_cycles",
     "storage",
     "threads_and_data_parallelism",
+    "mini_batches",
 )
 
 

@@ -9,7 +9,7 @@ from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.errors import CheckpointError, NotFiniteError, NumericalError, VerificationError
 from pint.history import as_arrays as history_arrays
 from pint.history import write_csv as write_history
-from pint.interface import Adjoint, Objective, Problem, Regulariser, TimeStepper
+from pint.interface import Adjoint, Examples, Objective, Problem, Regulariser, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Checkpoint,
@@ -17,14 +17,19 @@ from pint.optimise import (
     Options,
     Result,
     Status,
+    Stochastic,
+    adam,
     armijo,
     bfgs,
     fixed_step,
     identity,
     lbfgs,
     minimize,
+    minimize_nested,
+    sgd,
 )
 from pint.progress import Progress
+from pint.prolongation import prolong
 from pint.reduced_functional import ReducedFunctional
 from pint.regularisers import Smoothness, Tikhonov
 from pint.space import ArraySpace, StateSpace
@@ -59,6 +64,7 @@ __all__ = [
     "Control",
     "ControlSpace",
     "Convergence",
+    "Examples",
     "NotFiniteError",
     "NumericalError",
     "Objective",
@@ -78,12 +84,14 @@ __all__ = [
     "StateSpace",
     "Status",
     "Steps",
+    "Stochastic",
     "Theta",
     "Tikhonov",
     "TimeControl",
     "TimeGrid",
     "TimeStepper",
     "VerificationError",
+    "adam",
     "armijo",
     "bfgs",
     "fixed_step",
@@ -91,7 +99,10 @@ __all__ = [
     "identity",
     "lbfgs",
     "minimize",
+    "minimize_nested",
     "model",
+    "prolong",
+    "sgd",
     "split",
     "verify",
     "world",

@@ -242,11 +242,19 @@ class ControlSpace:
     ----------
     grid : TimeGrid
         Its steps carry the blocks of the time-dependent fields.
+    comm : communicator, optional
+        The ranks in space among which the states, or the examples, are divided, so that each of
+        them contributes a part of the derivative with respect to a field that is not distributed
+        itself: the parts are summed once for each gradient. By default there are no such parts.
     **fields : TimeControl or SharedControl
         By name.
 
     Attributes
     ----------
+    space_comm : communicator
+        The ranks in space: `comm`, or those that a field is distributed over.
+    part_comm : communicator
+        The ranks that contribute parts: `comm`, one rank without it.
     meshes : dict
         The `pint.control_mesh.ControlMesh` of each field on a coarser time mesh.
     parts : list of (slice, (bool, bool))
@@ -263,7 +271,7 @@ class ControlSpace:
     11.0
     """
 
-    def __init__(self, grid: TimeGrid, **fields: ControlField) -> None:
+    def __init__(self, grid: TimeGrid, comm: Any = None, /, **fields: ControlField) -> None:
         for name, field in fields.items():
             if name in ("file", "allow_pickle"):  # numpy.savez means something else by these
                 raise ValueError(f"`ControlSpace({name}=...)`: a field cannot have this name.")
@@ -277,7 +285,9 @@ class ControlSpace:
         self.fields = dict(fields)
         self.time_fields = {n: f for n, f in fields.items() if isinstance(f, TimeControl)}
         self.shared_fields = {n: f for n, f in fields.items() if isinstance(f, SharedControl)}
-        self.space_comm = next((f.comm for f in fields.values() if f.distributed), SerialComm())
+        over = next((f.comm for f in fields.values() if f.distributed), SerialComm())
+        self.space_comm: Any = over if comm is None else comm
+        self.part_comm: Any = SerialComm() if comm is None else comm
         # Fields that are distributed alike lie together, so that one product serves them all.
         self.places: dict[str, tuple[slice, tuple[int, ...]]] = {}
         self.size = 0
@@ -466,13 +476,25 @@ class ControlSpace:
 
         Collective.
         """
-        in_time = reduce(self.comm, local)
-        return float(reduce(self.fields[name].comm, in_time)[0])
+        if not self.fields[name].distributed and self.space_comm.rank > 0:
+            local = 0.0  # as in `pair`
+        return float(reduce(self.space_comm, reduce(self.comm, local))[0])
 
-    def sum_shared(self, derivative: Control) -> None:
-        """Sum the shared fields of a derivative over all ranks, in place. Collective."""
+    def sum_parts(self, derivative: Control) -> None:
+        """Sum what ranks have contributed to a derivative, in place. Collective.
+
+        That is the shared fields over the ranks in time, and all fields that are not distributed
+        over `part_comm`.
+        """
         shared = derivative.vector[self.parts[2][0].start :]
         shared[...] = reduce(self.comm, shared)
+        if self.part_comm.size == 1:
+            return
+        whole = [derivative.vector[part] for part, (_, over_space) in self.parts if not over_space]
+        ends = np.cumsum([len(values) for values in whole])
+        sums = reduce(self.part_comm, np.concatenate(whole))
+        for values, part in zip(whole, np.split(sums, ends[:-1]), strict=True):
+            values[...] = part
 
     def riesz(self, derivative: Control) -> Control:
         """Return the gradient: the control g with ``inner(g, v) == pair(derivative, v)``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,28 @@ class Regulariser(ABC):
         """Return dR as a dual vector (no Riesz map). Collective."""
 
 
+class Examples(ABC):
+    """The examples over which a cost is the mean, of which it takes a batch at a time.
+
+    Attributes
+    ----------
+    count : int
+        Number of all examples.
+    batch_size : int
+        Most examples of a batch.
+    """
+
+    count: int
+    batch_size: int
+
+    @abstractmethod
+    def select(self, indices: np.ndarray) -> None:
+        """Make the cost the mean over some examples, in place: stepper and objective change.
+
+        Every rank is given the same indices, at least one and at most `batch_size` of them.
+        """
+
+
 def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
     """Return a user's result if it has the shape of `expected`, or raise ValueError."""
     if getattr(result, "shape", ()) != expected.shape:
@@ -235,6 +258,8 @@ class Problem:
     controls : ControlSpace
         Made with the same grid.
     regularisers : sequence of Regulariser
+    examples : Examples, optional
+        Where the cost is the mean over a batch of examples.
 
     Raises
     ------
@@ -250,6 +275,7 @@ class Problem:
     objective: Objective
     controls: ControlSpace
     regularisers: Sequence[Regulariser] = ()
+    examples: Examples | None = None
 
     def __post_init__(self) -> None:
         kinds = {
@@ -271,6 +297,10 @@ class Problem:
                     "`Problem(regularisers=...)` must be a sequence of Regulariser, "
                     f"got a {type(regulariser).__name__}."
                 )
+        if not isinstance(self.examples, (Examples, NoneType)):
+            raise TypeError(
+                f"`Problem(examples=...)` must be an Examples, got {type(self.examples).__name__}."
+            )
         if self.controls.grid is not self.grid:
             raise ValueError("`Problem(controls=...)` was made with another grid than `grid`.")
         if not isinstance(self.space, StateSpace):

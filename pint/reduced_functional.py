@@ -164,7 +164,8 @@ class ReducedFunctional:
             self._state = self.new_state()
         # By value: a control may have been changed in place, and on one rank only.
         known = self._vector is not None and np.array_equal(self._vector, control.vector)
-        if not reduce(self.comm, known, "min")[0]:
+        in_time = reduce(self.comm, known, "min")
+        if not reduce(self.problem.space.comm, in_time, "min")[0]:
             self.state_cycles(self._state, control, self.accuracy)
             self._vector = control.vector.copy()
             self._value = self.objective(self._state)
@@ -172,6 +173,27 @@ class ReducedFunctional:
         return self._state
 
     # The parts
+
+    def select(self, indices: np.ndarray) -> None:
+        """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
+
+        The trajectories that the caller holds are those of other examples from now on.
+
+        Raises
+        ------
+        ValueError
+            If the problem has no examples to select, or there are too many indices or wrong ones.
+        """
+        if self.problem.examples is None:
+            raise ValueError(
+                "`ReducedFunctional.select` needs a problem with `examples`: for a network, one "
+                "made with `batch_size`."
+            )
+        self.problem.examples.select(indices)
+        self._vector = self.kept.owner = None
+        for solution in (self._state, self._adjoint):
+            if solution is not None:
+                solution.forget()
 
     def new_state(self) -> State:
         """Return an empty state trajectory; the first solve begins with the first guess."""
@@ -470,7 +492,7 @@ class ReducedFunctional:
             dtheta = problem.adjoint.initial_derivative(theta, adjoint.trajectory[-1])
             add((derivative.time, derivative.shared), ..., {}, dtheta, problem.adjoint)
         with self.phases("communication"):
-            problem.controls.sum_shared(derivative)
+            problem.controls.sum_parts(derivative)
         for regulariser in problem.regularisers:
             derivative = derivative + regulariser.derivative(control)
         return derivative

@@ -47,6 +47,10 @@ class State:
             raise ValueError("the state has not been solved: call `state_cycles` first.")
         return self.control
 
+    def forget(self) -> None:
+        """Let the next solve begin with the first guess, in place."""
+        self.control = self.convergence = self.tau = None
+
 
 @dataclass
 class AdjointState:
@@ -72,3 +76,7 @@ class AdjointState:
     derivative: Control | None = None
     rows: range = range(0)
     tau: Block | None = None
+
+    def forget(self) -> None:
+        """Let the next solve begin with the first guess, in place."""
+        self.explicit = self.convergence = self.tau = None

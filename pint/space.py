@@ -23,10 +23,13 @@ class StateSpace(ABC):
         Shape of this rank's part of one state.
     comm : communicator
         The ranks that a state is distributed over; one by default.
+    axis : int
+        The axis of a state that is distributed.
     """
 
     shape: tuple[int, ...]
     comm: Any = SerialComm()
+    axis: int = 0
 
     @abstractmethod
     def allocate(self, count: int) -> Block:
@@ -55,16 +58,20 @@ class StateSpace(ABC):
 class ArraySpace(StateSpace):
     """States that are numpy arrays of one shape.
 
-    The norm is ``weight * sqrt(sum(y**2))``.
+    The norm is ``weight * sqrt(sum(y**2))``, the sum over all of `comm`.
 
     Parameters
     ----------
     shape : int or sequence of int
-        Shape of one state.
+        Shape of one state; of this rank's part, if it is distributed.
     dtype : dtype
         Scalar type, float64 by default.
     weight : float
         Factor of the Euclidean norm, dimensionless; a mesh width's square root, say.
+    comm : communicator, optional
+        The ranks in space that a state is distributed over; by default each rank has all of it.
+    axis : int
+        The axis that is distributed; a rank's part of it may be empty.
 
     Raises
     ------
@@ -73,11 +80,19 @@ class ArraySpace(StateSpace):
     """
 
     def __init__(
-        self, shape: int | Sequence[int], dtype: Any = np.float64, weight: float = 1.0
+        self,
+        shape: int | Sequence[int],
+        dtype: Any = np.float64,
+        weight: float = 1.0,
+        comm: Any = None,
+        axis: int = 0,
     ) -> None:
         self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        if any(length < 1 for length in self.shape):
-            raise ValueError(f"`ArraySpace(shape=...)` must have lengths >= 1, got {shape}.")
+        self.comm = SerialComm() if comm is None else comm
+        self.axis = axis % max(len(self.shape), 1)
+        for place, length in enumerate(self.shape):
+            if length < (0 if place == self.axis and self.comm.size > 1 else 1):
+                raise ValueError(f"`ArraySpace(shape=...)` must have lengths >= 1, got {shape}.")
         if not 0 < weight < np.inf:
             raise ValueError(f"`ArraySpace(weight=...)` must be positive, got {weight}.")
         self.dtype = np.dtype(dtype)

@@ -30,15 +30,12 @@ from problems.resnet import (
     BIASES,
     AffineMap,
     Classification,
+    Network,
     Opening,
-    Regularisation,
     ResidualLayers,
-    ResidualLayersAdjoint,
     TrainedOpening,
     check_choices,
-    check_examples,
     check_sizes,
-    normal_control,
 )
 
 
@@ -165,24 +162,23 @@ class Pooling:
         return np.broadcast_to(coarse / size**2, windows).reshape(shape)
 
 
-class PooledClassification(pint.Objective):
+class PooledClassification(Classification):
     """A `Classification` of the pooled state."""
 
-    def __init__(self, classification: Classification, pooling: Pooling) -> None:
-        self.classification = classification
+    def __init__(self, pooling: Pooling, labels: np.ndarray, examples: int, comm: Any) -> None:
+        super().__init__(labels, examples, comm)
         self.pooling = pooling
 
     def terminal(self, y: Any, theta: Fields) -> Any:
-        return self.classification.terminal(self.pooling.features(y), theta)
+        return super().terminal(self.pooling.features(y), theta)
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        features = self.pooling.features(y)
-        derivative, by_field = self.classification.terminal_derivative(features, theta)
+        derivative, by_field = super().terminal_derivative(self.pooling.features(y), theta)
         return self.pooling.transposed(derivative, y.shape), by_field
 
 
 @dataclass(frozen=True)
-class ConvolutionalNetwork:
+class ConvolutionalNetwork(Network):
     """What a convolutional residual network consists of, apart from its depth and its data.
 
     Parameters
@@ -227,7 +223,7 @@ class ConvolutionalNetwork:
     >>> result = method.solve(network.random_control(controls, seed=0), iterations=20)
     >>> state = functional.new_state()
     >>> functional.propagate(state, result.control)
-    >>> features = network.features(state.trajectory[-1])
+    >>> features = network.classified(state.trajectory[-1])
     >>> accuracy(features, result.control.shared, labels.T)
     100.0
     """
@@ -272,10 +268,11 @@ class ConvolutionalNetwork:
         _, height, width = self.image
         return self.channels * (height // self.pool) * (width // self.pool)
 
-    def controls(
-        self, grid: pint.TimeGrid, metric: Literal["time", "euclidean"] = "time"
-    ) -> pint.ControlSpace:
-        """Return the space of the network's controls, the layers being the steps of `grid`."""
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return tuple(self.image)
+
+    def fields(self, metric: Literal["time", "euclidean"]) -> dict[str, Any]:
         biases = self.channels if self.bias == "vector" else 1
         size = (self.kernel, self.kernel)
         fields: dict[str, Any] = {}
@@ -286,14 +283,27 @@ class ConvolutionalNetwork:
         fields["bias"] = pint.TimeControl(biases, metric=metric)
         fields["classification_weight"] = pint.SharedControl((self.classes, self._classified))
         fields["classification_bias"] = pint.SharedControl(self.classes)
-        return pint.ControlSpace(grid, **fields)
+        return fields
 
-    def features(self, y: Any) -> Any:
-        """Return what is classified of a state: its entries or averages, shape (features, B)."""
+    @property
+    def deviations(self) -> dict[str, float]:
+        pixels = self.kernel**2
+        return {
+            "opening_weight": (self.image[0] * pixels) ** -0.5,
+            "opening_bias": 1.0,
+            "weight": 0.1 * (self.channels * pixels) ** -0.5,
+            "classification_weight": self._classified**-0.5,
+        }
+
+    def classified(self, y: Any) -> Any:
         return Pooling(self.pool).features(y)
 
-    def stepper(self, x: np.ndarray) -> ResidualLayers:
-        """Return the layers for the examples `x`, shape (B, channels, height, width)."""
+    def classification(self, labels: np.ndarray, examples: int, comm: Any) -> Classification:
+        return PooledClassification(Pooling(self.pool), labels, examples, comm)
+
+    def stepper(
+        self, x: np.ndarray, examples: int | None = None, comm: Any = None
+    ) -> ResidualLayers:
         activation = ACTIVATIONS[self.activation]
         images = np.array(np.moveaxis(x, 0, -1), dtype=float, order="C")
         opening: Opening
@@ -303,48 +313,10 @@ class ConvolutionalNetwork:
         else:
             opening = ReplicatedOpening(images, self.channels)
         # Residuals are measured by the Euclidean norm divided by the number of examples.
-        space = pint.ArraySpace((self.channels, *self.image[1:], len(x)), weight=1.0 / len(x))
+        weight = 1.0 / (examples or len(x))
+        shape = (self.channels, *self.image[1:], len(x))
+        space = pint.ArraySpace(shape, weight=weight, comm=comm, axis=3)
         return ResidualLayers(space, Convolution(self.kernel), opening, activation)
 
-    def problem(
-        self,
-        controls: pint.ControlSpace,
-        x: np.ndarray,
-        labels: np.ndarray,
-        regularisation: Regularisation | None = None,
-    ) -> pint.Problem:
-        """Return the problem of fitting the examples `x` to `labels`, shape (B, classes).
-
-        Examples have the shape (B, channels, height, width).
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit, a value is not finite, or the labels are not one-hot.
-        """
-        check_examples(x, labels, tuple(self.image), self.classes)
-        stepper = self.stepper(x)
-        classification = Classification(np.ascontiguousarray(labels.T))
-        return pint.Problem(
-            controls.grid,
-            stepper,
-            ResidualLayersAdjoint(stepper),
-            PooledClassification(classification, Pooling(self.pool)),
-            controls,
-            (regularisation or Regularisation()).regularisers(controls),
-        )
-
-    def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
-        """Return a random control to start from, the same for any number of ranks.
-
-        Deviations are those of `DenseNetwork.random_control`: 1 over the root of the number of
-        inputs of an output, a tenth of that for the layers, which are all the same.
-        """
-        pixels = self.kernel**2
-        deviations = {
-            "opening_weight": (self.image[0] * pixels) ** -0.5,
-            "opening_bias": 1.0,
-            "weight": 0.1 * (self.channels * pixels) ** -0.5,
-            "classification_weight": self._classified**-0.5,
-        }
-        return normal_control(controls, deviations, seed)
+    def place(self, opening: Opening) -> np.ndarray:
+        return np.moveaxis(opening.x, -1, 0)

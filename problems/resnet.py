@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 import pint
+from pint.comm import SerialComm, reduce
 from pint.interface import Fields
 
 
@@ -154,7 +155,15 @@ class DenseMap(AffineMap):
 
 
 class Opening(ABC):
-    """How the examples become y_0."""
+    """How the examples become y_0.
+
+    Attributes
+    ----------
+    x : ndarray, shape (..., B)
+        The examples.
+    """
+
+    x: np.ndarray
 
     @abstractmethod
     def initial(self, theta: Fields) -> np.ndarray:
@@ -297,23 +306,32 @@ class Classification(pint.Objective):
 
     Parameters
     ----------
-    labels : ndarray, shape (classes, B)
-        One-hot columns.
+    labels : ndarray, shape (classes, b)
+        One-hot columns, those of this rank's examples; a column of zeros is no example.
+    examples : int, optional
+        Number of examples on all ranks; by default that of the columns.
+    comm : communicator, optional
+        The ranks that the examples are divided among.
     """
 
-    def __init__(self, labels: np.ndarray) -> None:
+    def __init__(self, labels: np.ndarray, examples: int | None = None, comm: Any = None) -> None:
         self.labels = labels
+        self.examples = labels.shape[1] if examples is None else examples
+        self.comm = SerialComm() if comm is None else comm
 
     def terminal(self, y: Any, theta: Fields) -> Any:
         z, exp_z = self._logits(y, theta)
-        log_sums = np.log(exp_z.sum(axis=0))
-        return (log_sums.sum() - (self.labels * z).sum()) / self.labels.shape[1]
+        loss = (self.labels * (np.log(exp_z.sum(axis=0)) - z)).sum()
+        if self.comm.size > 1:
+            loss = reduce(self.comm, loss)[0]
+        return loss / self.examples
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
         _, error = self._logits(y, theta)
         error /= error.sum(axis=0)
+        error *= self.labels.sum(axis=0)
         error -= self.labels
-        error /= self.labels.shape[1]
+        error /= self.examples
         return theta["classification_weight"].T @ error, {
             "classification_weight": error @ y.T,
             "classification_bias": error.sum(axis=1),
@@ -332,9 +350,65 @@ def logits(y: np.ndarray, theta: Fields) -> np.ndarray:
     return theta["classification_weight"] @ y + theta["classification_bias"][:, None]
 
 
-def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray) -> float:
-    """Return the percentage of examples whose largest logit is that of their class."""
-    return 100.0 * float((logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)).mean())
+def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray, comm: Any = None) -> float:
+    """Return the percentage of examples whose largest logit is that of their class.
+
+    The examples, states in `y` and one-hot columns in `labels`, are divided among the ranks of
+    `comm`, by default on one rank; columns of zeros do not count. Collective on `comm`.
+    """
+    right = logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)
+    there = labels.any(axis=0)
+    hits, examples = reduce(comm or SerialComm(), [(right & there).sum(), there.sum()])
+    return 100.0 * float(hits / examples)
+
+
+def share(examples: int, comm: Any) -> slice:
+    """Return which of some examples the rank of a communicator works on; there may be none."""
+    return slice(comm.rank * examples // comm.size, (comm.rank + 1) * examples // comm.size)
+
+
+class Batches(pint.Examples):
+    """Writes a batch of examples to where a network reads them; this rank's share of it.
+
+    The places of a batch that is not full hold zeros, which are no examples.
+
+    Parameters
+    ----------
+    x : ndarray, shape (M, ...)
+        All examples.
+    labels : ndarray, shape (M, classes)
+        Their one-hot labels.
+    place : ndarray, shape (b, ...)
+        Where the network reads this rank's share of the batch: a view with the examples first.
+    objective : Classification
+        Made with the size of the batch, and the communicator that shares it.
+    """
+
+    def __init__(
+        self, x: np.ndarray, labels: np.ndarray, place: np.ndarray, objective: Classification
+    ) -> None:
+        self.count, self.batch_size = len(x), objective.examples
+        self.objective = objective
+        self.share = share(self.batch_size, objective.comm)
+        self._pairs = ((x, place), (labels, objective.labels.T))
+
+    def select(self, indices: np.ndarray) -> None:
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or not 1 <= len(indices) <= self.batch_size:
+            raise ValueError(
+                f"`select(indices)` must be 1 to {self.batch_size} numbers of examples, "
+                f"got shape {indices.shape}."
+            )
+        if indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= self.count:
+            raise ValueError(
+                f"`select(indices)` must be integers from 0 to {self.count - 1}, got "
+                f"{indices.min()} to {indices.max()}."
+            )
+        own = indices[self.share]
+        for source, place in self._pairs:
+            place[: len(own)] = source[own]
+            place[len(own) :] = 0.0
+        self.objective.examples = len(indices)
 
 
 @dataclass(frozen=True)
@@ -371,8 +445,130 @@ class Regularisation:
         return [term for term in terms if term.gamma > 0]
 
 
+class Network(ABC):
+    """A residual network, apart from its depth and its data."""
+
+    activation: str
+    classes: int
+
+    @property
+    @abstractmethod
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape of one example x."""
+
+    @abstractmethod
+    def fields(self, metric: Literal["time", "euclidean"]) -> dict[str, Any]:
+        """Return the fields of the control by name."""
+
+    @abstractmethod
+    def stepper(
+        self, x: np.ndarray, examples: int | None = None, comm: Any = None
+    ) -> ResidualLayers:
+        """Return the layers for the examples `x`, shape (b, ...), whose opening holds a copy.
+
+        They are this rank's share of `examples` ones, which `comm` divides among its ranks.
+        """
+
+    @abstractmethod
+    def place(self, opening: Opening) -> np.ndarray:
+        """Return the view of an opening that holds the examples, shape (b, ...)."""
+
+    @property
+    @abstractmethod
+    def deviations(self) -> dict[str, float]:
+        """Standard deviations of the random weights to start from, zero for other fields."""
+
+    def classified(self, y: Any) -> Any:
+        """Return what is classified of a state, shape (features, B)."""
+        return y
+
+    def classification(self, labels: np.ndarray, examples: int, comm: Any) -> Classification:
+        """Return the objective for this rank's share of `examples` labels, (classes, b)."""
+        return Classification(labels, examples, comm)
+
+    def controls(
+        self,
+        grid: pint.TimeGrid,
+        metric: Literal["time", "euclidean"] = "time",
+        comm: Any = None,
+    ) -> pint.ControlSpace:
+        """Return the space of the network's controls, the layers being the steps of `grid`.
+
+        A `problem` of these controls divides its examples among the ranks of `comm`, the space
+        communicator of `pint.split`; every one of them has all controls.
+        """
+        return pint.ControlSpace(grid, comm, **self.fields(metric))
+
+    def problem(
+        self,
+        controls: pint.ControlSpace,
+        x: np.ndarray,
+        labels: np.ndarray,
+        regularisation: Regularisation | None = None,
+        batch_size: int | None = None,
+    ) -> pint.Problem:
+        """Return the problem of fitting the examples `x` (M, ...) to `labels` (M, classes).
+
+        Every rank is given all examples, and works on its share of them.
+
+        Parameters
+        ----------
+        controls : ControlSpace
+            From `controls`.
+        x, labels : ndarray
+        regularisation : Regularisation, optional
+        batch_size : int, optional
+            The objective is the mean over so many examples at a time, at first the first ones;
+            `Problem.examples` selects others. By default it is the mean over all of them.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, a value is not finite, the labels are not one-hot, or the
+            batch is larger than the data.
+        """
+        check_examples(x, labels, self.example_shape, self.classes)
+        size = len(x) if batch_size is None else batch_size
+        if not isinstance(size, (int, np.integer)) or not 1 <= size <= len(x):
+            raise ValueError(
+                f"`problem(batch_size=...)` must be an integer from 1 to {len(x)}, the number of "
+                f"examples, got {batch_size}."
+            )
+        comm = controls.part_comm
+        own = share(size, comm)
+        stepper = self.stepper(x[own], size, comm)
+        objective = self.classification(labels[own].T.astype(float, order="C"), size, comm)
+        batches = None
+        if batch_size is not None:
+            batches = Batches(x, labels, self.place(stepper.opening), objective)
+        return pint.Problem(
+            controls.grid,
+            stepper,
+            ResidualLayersAdjoint(stepper),
+            objective,
+            controls,
+            (regularisation or Regularisation()).regularisers(controls),
+            batches,
+        )
+
+    def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
+        """Return a random control to start from, the same for any number of ranks.
+
+        Opening and classification are normal with deviation 1 over the root of the number of
+        inputs of an output; layer weights are a tenth of that, the same for all layers, so that
+        neighbouring layers, and the levels of a time grid, resemble each other.
+        """
+        random, deviations = np.random.default_rng(seed), self.deviations
+        values = {
+            name: deviations[name] * random.standard_normal(field.shape)
+            for name, field in controls.fields.items()
+            if name in deviations
+        }
+        return controls.control(**values)
+
+
 @dataclass(frozen=True)
-class DenseNetwork:
+class DenseNetwork(Network):
     """What a dense residual network consists of, apart from its depth and its data.
 
     Parameters
@@ -406,10 +602,11 @@ class DenseNetwork:
                 "at least as many; raise it or use a trained opening."
             )
 
-    def controls(
-        self, grid: pint.TimeGrid, metric: Literal["time", "euclidean"] = "time"
-    ) -> pint.ControlSpace:
-        """Return the space of the network's controls, the layers being the steps of `grid`."""
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (self.features,)
+
+    def fields(self, metric: Literal["time", "euclidean"]) -> dict[str, Any]:
         biases = self.width if self.bias == "vector" else 1
         fields: dict[str, Any] = {}
         if self.opening == "trained":
@@ -419,77 +616,33 @@ class DenseNetwork:
         fields["bias"] = pint.TimeControl(biases, metric=metric)
         fields["classification_weight"] = pint.SharedControl((self.classes, self.width))
         fields["classification_bias"] = pint.SharedControl(self.classes)
-        return pint.ControlSpace(grid, **fields)
+        return fields
 
-    def stepper(self, x: np.ndarray) -> ResidualLayers:
-        """Return the layers for the examples `x`, shape (B, features)."""
-        activation = ACTIVATIONS[self.activation]
-        opening: Opening
-        if self.opening == "trained":
-            opening = TrainedOpening(np.ascontiguousarray(x.T), DenseMap(), activation)
-        else:
-            padded = np.zeros((self.width, len(x)))
-            padded[: self.features] = x.T
-            opening = PaddedOpening(padded)
-        # Residuals are measured by the Euclidean norm divided by the number of examples.
-        space = pint.ArraySpace((self.width, len(x)), weight=1.0 / len(x))
-        return ResidualLayers(space, DenseMap(), opening, activation)
-
-    def problem(
-        self,
-        controls: pint.ControlSpace,
-        x: np.ndarray,
-        labels: np.ndarray,
-        regularisation: Regularisation | None = None,
-    ) -> pint.Problem:
-        """Return the problem of fitting the examples `x` (B, features) to `labels` (B, classes).
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit, a value is not finite, or the labels are not one-hot.
-        """
-        check_examples(x, labels, self.features, self.classes)
-        stepper = self.stepper(x)
-        return pint.Problem(
-            controls.grid,
-            stepper,
-            ResidualLayersAdjoint(stepper),
-            Classification(np.ascontiguousarray(labels.T)),
-            controls,
-            (regularisation or Regularisation()).regularisers(controls),
-        )
-
-    def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
-        """Return a random control to start from, the same for any number of ranks.
-
-        Opening and classification are normal with deviation 1 over the root of the number of
-        inputs; layer weights are a tenth of that, the same for all layers, so that neighbouring
-        layers, and the levels of a time grid, resemble each other.
-        """
-        deviations = {
+    @property
+    def deviations(self) -> dict[str, float]:
+        return {
             "opening_weight": self.features**-0.5,
             "opening_bias": 1.0,
             "weight": 0.1 * self.width**-0.5,
             "classification_weight": self.width**-0.5,
         }
-        return normal_control(controls, deviations, seed)
 
+    def stepper(
+        self, x: np.ndarray, examples: int | None = None, comm: Any = None
+    ) -> ResidualLayers:
+        # Residuals are measured by the Euclidean norm divided by the number of examples.
+        weight = 1.0 / (examples or len(x))
+        space = pint.ArraySpace((self.width, len(x)), weight=weight, comm=comm, axis=1)
+        rows = np.zeros((self.features if self.opening == "trained" else self.width, len(x)))
+        rows[: self.features] = x.T
+        activation = ACTIVATIONS[self.activation]
+        opening: Opening = PaddedOpening(rows)
+        if self.opening == "trained":
+            opening = TrainedOpening(rows, DenseMap(), activation)
+        return ResidualLayers(space, DenseMap(), opening, activation)
 
-def normal_control(
-    controls: pint.ControlSpace, deviations: Mapping[str, float], seed: int
-) -> pint.Control:
-    """Return a control whose fields are normal with the given deviations, zero if not named.
-
-    A time-dependent field has the same block in all layers.
-    """
-    random = np.random.default_rng(seed)
-    values = {
-        name: deviations[name] * random.standard_normal(field.shape)
-        for name, field in controls.fields.items()
-        if name in deviations
-    }
-    return controls.control(**values)
+    def place(self, opening: Opening) -> np.ndarray:
+        return opening.x[: self.features].T
 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:

@@ -147,6 +147,17 @@ def test_storage(load, tmp_path, capsys):
             assert some[2]["steps"] > some[0]["steps"]
 
 
+def test_mini_batches(load, tmp_path, capsys):
+    sequential, *rows = load("mini_batches").main(["--quick", "--output", str(tmp_path)])
+    assert "update (ms)" in capsys.readouterr().out
+    assert sequential["gradient error"] < 1e-14
+    errors = {(row["cycles"], row["first guess"]): row["gradient error"] for row in rows}
+    assert len(errors) == 8
+    for start in ("coarse", "nested", "last batch", "own last state"):
+        assert errors[2, start] < 0.5 * errors[1, start]
+    assert errors[1, "nested"] < 0.5 * errors[1, "last batch"]
+
+
 def test_runner(load, capfd, tmp_path):
     runner = load("run_all")
     assert runner.main(["--quick", "--output", str(tmp_path), "decay_against_pymgrit"]) == 0

@@ -1,5 +1,7 @@
 """State spaces: storage and norms."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,16 @@ def test_blocks_are_zero_states_with_the_time_point_first(shape):
     assert not block.any()
     assert space.state_bytes == block[0].nbytes
     assert space.allocate(0).shape == (0, *space.shape)
+
+
+def test_a_part_of_a_distributed_state_may_be_empty():
+    two_ranks = SimpleNamespace(rank=0, size=2)
+    space = pint.ArraySpace((3, 0), comm=two_ranks, axis=-1)
+    assert space.axis == 1
+    assert space.squared_norm(space.allocate(4)) == 0
+    for options in ({"comm": two_ranks}, {"axis": 1}):  # another axis, one rank
+        with pytest.raises(ValueError, match="shape"):
+            pint.ArraySpace((3, 0), **options)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])

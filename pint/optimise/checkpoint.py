@@ -359,7 +359,9 @@ def _whole_shape(functional: ReducedFunctional) -> tuple[int, ...]:
     space = functional.problem.space
     if space.comm.size == 1:
         return tuple(space.shape)
-    return (sum(space.comm.allgather(space.shape[0])), *space.shape[1:])
+    shape = list(space.shape)
+    shape[space.axis] = sum(space.comm.allgather(shape[space.axis]))
+    return tuple(shape)
 
 
 def _gathered(name: str, controls: list[Control]) -> dict[str, np.ndarray]:
@@ -403,9 +405,9 @@ def _c_points(run: Run) -> dict[str, Any]:
 
 def _gather_rows(functional: ReducedFunctional, block: Any, reverse: bool) -> np.ndarray:
     """Return the C-points of all ranks in the direction of the sweep. Collective."""
-    space_comm = functional.problem.space.comm
-    if space_comm.size > 1:
-        block = np.concatenate(space_comm.allgather(np.asarray(block)), axis=1)
+    space = functional.problem.space
+    if space.comm.size > 1:
+        block = np.concatenate(space.comm.allgather(np.asarray(block)), axis=1 + space.axis)
     rows = functional.comm.allgather(np.array(block))
     return np.concatenate(rows[::-1] if reverse else rows)
 
@@ -417,9 +419,10 @@ def _own_rows(functional: ReducedFunctional, rows: np.ndarray, reverse: bool) ->
     layout = grid.layouts(reverse)[0]
     own = rows[layout.first // factor : layout.last // factor]
     if space.comm.size > 1:
-        lengths = space.comm.allgather(space.shape[0])
+        lengths = space.comm.allgather(space.shape[space.axis])
         start = sum(lengths[: space.comm.rank])
-        own = own[:, start : start + lengths[space.comm.rank]]
+        part = slice(start, start + lengths[space.comm.rank])
+        own = own[(slice(None),) * (1 + space.axis) + (part,)]
     return own
 
 

@@ -45,6 +45,11 @@ class Point:
         space, control = self.control.space, self.control
         return space.norm(control - space.project(control - self.gradient))
 
+    def forget(self) -> None:
+        """Let the next solves begin with the first guess, in place."""
+        self.state.forget()
+        self.adjoint.forget()
+
     def solve_state(self, control: Control, accuracy: Accuracy) -> None:
         """Move to `control`: state sweep and objective. Collective."""
         self.functional.state_cycles(self.state, control, accuracy)
@@ -55,9 +60,12 @@ class Point:
         self.functional.adjoint_cycles(self.adjoint, self.state, accuracy)
         self.set_gradient()
 
-    def solve_exactly(self) -> None:
-        """State, objective, adjoint and gradient by sequential stepping. Collective."""
-        self.functional.propagate(self.state, self.control)
+    def solve_exactly(self, control: Control | None = None) -> None:
+        """State, objective, adjoint and gradient by sequential stepping. Collective.
+
+        At `control`, by default that of the state.
+        """
+        self.functional.propagate(self.state, self.control if control is None else control)
         self.value = self.functional.objective(self.state)
         self.functional.propagate_adjoint(self.adjoint, self.state)
         self.set_gradient()

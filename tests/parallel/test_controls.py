@@ -56,7 +56,7 @@ def test_shared_derivatives_are_summed_and_others_left_alone(world):
     derivative = random_control(space)
     before = derivative["injected"].copy()
     derivative["shared"][...] = world.rank + 1.0
-    space.sum_shared(derivative)
+    space.sum_parts(derivative)
     assert (derivative["shared"] == sum(range(1, world.size + 1))).all()
     np.testing.assert_array_equal(derivative["injected"], before)
 

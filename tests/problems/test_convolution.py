@@ -220,7 +220,7 @@ def test_network_and_gradient_equal_those_of_a_plain_loop(
     loss = -(labels * log_softmax(z, axis=1)).sum(axis=1).mean()
     assert functional.objective(state).cost == pytest.approx(loss, rel=1e-13)
     hits = 100 * float((z.argmax(axis=1) == labels.argmax(axis=1)).mean())
-    features = network.features(state.trajectory[-1])
+    features = network.classified(state.trajectory[-1])
     assert accuracy(features, control.shared, labels.T) == pytest.approx(hits)
 
     derivative = functional.derivative(control)

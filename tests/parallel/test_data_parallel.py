@@ -1,0 +1,210 @@
+"""Examples divided among the ranks in space, layers among those in time: one rank's numbers."""
+
+import numpy as np
+import pytest
+from parallel.cases import assert_same_control
+
+import pint
+from problems.peaks import generate
+from problems.resnet import DenseNetwork, Regularisation, accuracy
+
+UPDATES = 20
+SERIAL = (pint.SerialComm(), pint.SerialComm())
+ONE = Regularisation(1e-3, 1e-3, 1e-3, 1e-3)
+
+
+def space_sizes():
+    size = pint.world().size
+    return [divisor for divisor in range(1, size + 1) if size % divisor == 0]
+
+
+each_layout = pytest.mark.parametrize("space_size", space_sizes())
+
+
+def network_functional(comms, levels, examples=21, opening="trained", **options):
+    """Return a functional and a control to start from, on ranks in (time, space)."""
+    grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comms[0])
+    network = DenseNetwork(features=2, width=4, classes=5, opening=opening)
+    controls = network.controls(grid, comm=comms[1])
+    problem = network.problem(controls, *generate(examples, seed=0), ONE)
+    functional = pint.ReducedFunctional(problem, **options)
+    return functional, network.random_control(controls, seed=1)
+
+
+# Fewer examples than ranks: some have none
+@pytest.mark.parametrize(
+    ("levels", "opening", "examples"),
+    [(1, "trained", 21), (1, "pad", 3), (2, "trained", 3), (3, "trained", 21), (3, "pad", 21)],
+)
+@each_layout
+def test_value_gradient_and_accuracy(space_size, levels, opening, examples, world):
+    results = []
+    for comms in (SERIAL, pint.split(world, space_size)):
+        functional, control = network_functional(
+            comms, levels, examples, opening, accuracy=pint.Accuracy(3)
+        )
+        state, grid = functional.new_state(), functional.problem.grid
+        functional.state_cycles(state, control, pint.Accuracy(3))
+        percentage = None
+        if comms[0].rank == grid.last_rank:
+            labels = functional.problem.objective.labels
+            percentage = accuracy(state.trajectory[-1], control.shared, labels, comms[1])
+        percentage = comms[0].bcast(percentage, root=grid.last_rank)
+        residuals = state.convergence.residuals
+        value, derivative = functional.value(control), functional.derivative(control)
+        results.append((value, derivative, residuals, percentage))
+    (value, derivative, residuals, percentage), ours = results
+    assert ours[0] == pytest.approx(value, rel=1e-13)
+    assert_same_control(ours[1], derivative)
+    np.testing.assert_allclose(ours[2], residuals, rtol=1e-10)
+    assert ours[3] == percentage
+    assert 0 <= percentage <= 100
+    # To the last bit the same on every rank in space: decisions are taken by them.
+    gathered = world.allgather((ours[0], {n: v.tobytes() for n, v in ours[1].gather().items()}))
+    assert all(other == gathered[0] for other in gathered)
+
+
+def reduced(functional, control, **options):
+    return pint.minimize(functional, control, **options)
+
+
+def one_shot(cycles, **how):
+    return lambda functional, control, **options: pint.OneShot(functional, cycles, **how).solve(
+        control, **options
+    )
+
+
+METHODS = {
+    "sequential": (1, reduced),
+    "mgrit": (2, reduced),
+    "one-shot": (2, one_shot(2)),
+    "lagged": (3, one_shot(1, lagged=True)),
+    "adaptive": (2, one_shot("adaptive")),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@each_layout
+def test_twenty_updates(space_size, method, world):
+    levels, solve = METHODS[method]
+    serial, ours = (
+        solve(*network_functional(comms, levels, accuracy=pint.Accuracy(4)), iterations=UPDATES)
+        for comms in (SERIAL, pint.split(world, space_size))
+    )
+    assert ours.iterations == serial.iterations == UPDATES
+    assert ours.status == serial.status
+    for name in ("step", "line_search_trials", "state_cycles", "adjoint_cycles"):
+        assert [getattr(row, name) for row in ours.history] == [
+            getattr(row, name) for row in serial.history
+        ]
+    for name in ("objective", "cost", "gradient_norm"):
+        np.testing.assert_allclose(
+            [getattr(row, name) for row in ours.history],
+            [getattr(row, name) for row in serial.history],
+            rtol=1e-8,
+        )
+        assert getattr(ours, name) == pytest.approx(getattr(serial, name), rel=1e-8)
+    assert serial.objective < 0.9 * serial.history[0].objective
+
+
+@each_layout
+def test_optimisers_of_other_packages_get_each_variable_once(space_size, world):
+    serial, ours = (
+        pint.minimize(*network_functional(comms, 1), "scipy:L-BFGS-B", iterations=10)
+        for comms in (SERIAL, pint.split(world, space_size))
+    )
+    np.testing.assert_allclose(
+        [row.objective for row in ours.history],
+        [row.objective for row in serial.history],
+        rtol=1e-9,
+    )
+
+
+@each_layout
+def test_a_resumed_run_is_the_uninterrupted_one(space_size, world, tmp_path_factory):
+    path = world.bcast(tmp_path_factory.mktemp("run") if world.rank == 0 else None, root=0) / "run"
+
+    def run(iterations, **options):
+        functional, control = network_functional(pint.split(world, space_size), 2)
+        return pint.OneShot(functional, 2).solve(control, iterations=iterations, **options)
+
+    whole = run(8)
+    run(3, checkpoint=pint.Checkpoint(path))
+    resumed = run(8, checkpoint=pint.Checkpoint(path, resume=True))
+    for row, other in zip(resumed.history, whole.history, strict=True):
+        assert row.objective == pytest.approx(other.objective, rel=1e-9)
+
+
+def test_parts_and_whole_fields_in_one_control(world):
+    """Parts of replicated fields are summed over the ranks in space, distributed fields are not."""
+    grid, comm = pint.TimeGrid.uniform(1.0, 3), world
+    space = pint.ControlSpace(
+        grid,
+        comm,
+        far=pint.TimeControl(2, comm=comm),
+        near=pint.TimeControl(1),
+        theta=pint.SharedControl(3),
+    )
+    derivative = pint.Control(space, np.arange(float(space.size)) + 100 * comm.rank)
+    before = derivative.vector.copy()
+    space.sum_parts(derivative)
+    np.testing.assert_array_equal(derivative["far"].ravel(), before[:6])
+    expected = comm.size * np.arange(6, 12) + 100 * sum(range(comm.size))
+    np.testing.assert_array_equal(derivative.vector[6:], expected)
+
+
+def stochastic(comms, rule, levels):
+    grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comms[0])
+    network = DenseNetwork(features=2, width=4, classes=5)
+    controls = network.controls(grid, comm=comms[1])
+    problem = network.problem(controls, *generate(33, seed=0), ONE, batch_size=7)
+    method = pint.Stochastic(pint.ReducedFunctional(problem), rule, cycles=2)
+    control = network.random_control(controls, seed=1)
+    return method.solve(control, epochs=4, learning_rate=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rule", "levels"), [(pint.sgd(), 1), (pint.adam(), 2)], ids=["sgd", "adam"]
+)
+@each_layout
+def test_twenty_updates_from_batches(space_size, rule, levels, world):
+    serial, ours = (
+        stochastic(comms, rule, levels) for comms in (SERIAL, pint.split(world, space_size))
+    )
+    assert ours.iterations == serial.iterations == UPDATES
+    for name in ("objective", "cost", "gradient_norm"):
+        np.testing.assert_allclose(
+            [getattr(row, name) for row in ours.history],
+            [getattr(row, name) for row in serial.history],
+            rtol=1e-8,
+        )
+        assert getattr(ours, name) == pytest.approx(getattr(serial, name), rel=1e-8)
+    expected = serial.control.gather()
+    for name, values in ours.control.gather().items():
+        np.testing.assert_allclose(
+            values, expected[name], rtol=0, atol=1e-8 * abs(expected[name]).max()
+        )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "interpolate"),
+    [(6, 12, "constant"), (12, 6, "linear"), (5, 13, "linear"), (1, 2, "constant")],
+)
+@each_layout
+def test_prolonged_controls(space_size, old, new, interpolate, world):
+    """Time-dependent, shared and distributed fields; from one rank to many, too."""
+
+    def space(steps, comms):
+        grid = pint.TimeGrid.uniform(2.0, steps, comm=comms[0])
+        return pint.ControlSpace(
+            grid,
+            u=pint.TimeControl(6 * world.size // comms[1].size, comm=comms[1]),
+            theta=pint.SharedControl(3),
+        )
+
+    comms = pint.split(world, space_size)
+    blocks = np.random.default_rng(0).standard_normal((old, 6 * world.size))
+    one, many = (space(old, c).control(u=blocks, theta=[1.0, 2.0, 3.0]) for c in (SERIAL, comms))
+    expected = pint.prolong(one, space(new, SERIAL), interpolate)
+    for control in (one, many):
+        assert_same_control(pint.prolong(control, space(new, comms), interpolate), expected)
