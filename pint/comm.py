@@ -111,8 +111,12 @@ class Reductions:
 
 
 def reduce(comm: Any, values: Any, operation: Literal["sum", "min", "max"] = "sum") -> np.ndarray:
-    """Combine an array over all ranks, entry by entry; every rank gets the result. Collective."""
-    send = np.atleast_1d(np.ascontiguousarray(values, dtype=float))
+    """Combine an array over all ranks, entry by entry; every rank gets the result. Collective.
+
+    It is an array of floats; complex numbers stay complex, for derivatives by a complex step.
+    """
+    array = np.asarray(values)
+    send = np.atleast_1d(np.ascontiguousarray(array, dtype=np.result_type(array.dtype, float)))
     if comm.size == 1:
         return send
     from mpi4py import MPI

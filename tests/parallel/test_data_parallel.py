@@ -208,3 +208,9 @@ def test_prolonged_controls(space_size, old, new, interpolate, world):
     expected = pint.prolong(one, space(new, SERIAL), interpolate)
     for control in (one, many):
         assert_same_control(pint.prolong(control, space(new, comms), interpolate), expected)
+
+
+def test_complex_numbers_are_summed_as_such(world):
+    """Costs that are summed over ranks can be differentiated by a complex step."""
+    assert pint.comm.reduce(world, 1 + 2j)[0] == world.size * (1 + 2j)
+    assert pint.comm.reduce(world, [1, 2]).dtype == np.float64
