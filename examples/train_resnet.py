@@ -1,4 +1,4 @@
-"""Train a dense residual network, its layers in parallel.
+"""Train a residual network, dense or convolutional, its layers in parallel.
 
 The network is the control problem of `problems.resnet`: minimise over all weights
 
@@ -6,10 +6,13 @@ The network is the control problem of `problems.resnet`: minimise over all weigh
     y_0 = sigma(W_in x + b_in),   y_{n+1} = y_n + dt sigma(K_n y_n + b_n),   dt = T / N,
 
 by reduced-space L-BFGS with sequential sweeps (``--method sequential``) or with MGRIT solved to
-tolerance (``mgrit``), or by one-shot MGRIT with a few cycles for each update (``one-shot``).
+tolerance (``mgrit``), by one-shot MGRIT with a few cycles for each update (``one-shot``), or by SGD
+or Adam on mini-batches (``--optimiser``). ``--data-ranks`` divides the examples among ranks, the
+others divide the layers.
 
     python examples/train_resnet.py --history history.csv --plot peaks.png
     mpiexec -n 2 python examples/train_resnet.py --layers 256 --iterations 50
+    python examples/train_resnet.py --data digits --network convolutional --opening replicate
 """
 
 from __future__ import annotations
@@ -39,18 +42,20 @@ from arguments import (
     solver_options,
     word_of,
 )
+from saved_network import describe
+from training_data import Data, data_options, load_data
 
 import pint
-from pint.comm import on_root
-from pint.files import load_arrays, write_atomically
+from pint.comm import on_root, reduce
+from pint.files import write_atomically
 from problems import peaks
-from problems.resnet import DenseNetwork, Regularisation, accuracy, check_examples, logits
+from problems.convolution import ConvolutionalNetwork
+from problems.resnet import DenseNetwork, Network, Regularisation, accuracy, classify, share
 
 HISTORY_COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
     "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
 ).split(",")
-POINTS_AT_ONCE = 2000  # of the plane that is classified for the picture
 TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  train%  valid%"
 
 
@@ -63,17 +68,26 @@ def parser(comm: Any) -> Parser:
     new.comm = comm
     new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     option = new.add_argument_group("network and data").add_argument
-    option("--data", default="peaks", metavar="peaks|FILE.npz",
-           help="FILE.npz holds x_train, y_train (one-hot), x_valid, y_valid")  # fmt: skip
-    option("--examples", type=integer(1), metavar="B", help="training examples (peaks: 2000)")
+    data_options(option)
+    option("--network", choices=["dense", "convolutional"], default="dense", help="kind of layers")
     option("--layers", type=integer(1), default=32, metavar="N", help="hidden layers")
-    option("--width", type=integer(1), default=8, metavar="C", help="components of a state")
+    option("--start-layers", type=integer(1), metavar="N0",
+           help="train so many layers first, then twice as many, ..., each from the result")  # fmt: skip
+    option("--width", type=integer(1), metavar="C",
+           help="components of a state (8; padded: the features)")  # fmt: skip
+    option("--channels", type=integer(1), default=4, help="of a convolutional network's states")
+    option("--kernel", type=integer(1), default=3, metavar="k", help="k x k convolutions")
+    option("--pool", type=integer(1), default=1, metavar="p",
+           help="classify averages over p x p pixels of the last state")  # fmt: skip
     option("--final-time", type=number(positive=True), default=5.0, metavar="T", help="N dt")
     option("--activation", choices=["tanh", "relu", "smoothrelu"], default="tanh", help="sigma")
     option("--bias", choices=["vector", "scalar"], default="vector", help="biases of a layer")
-    option("--opening", choices=["trained", "pad"], default="trained", help="how x becomes y_0")
+    option("--opening", choices=["trained", "pad", "replicate"], default="trained",
+           help="how x becomes y_0; pad: dense, replicate: convolutional networks")  # fmt: skip
     option("--initial-control", metavar="FILE.npz", help="start from saved weights")
-    option("--seed", type=integer(0), default=0, help="of the peaks data and the first weights")
+    option(
+        "--seed", type=integer(0), default=0, help="of data, split, batches and the first weights"
+    )
 
     option = solver_options(new, method="one-shot")
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
@@ -83,6 +97,10 @@ def parser(comm: Any) -> Parser:
            help="of the very first solve")  # fmt: skip
 
     option = new.add_argument_group("optimisation").add_argument
+    option("--optimiser", choices=["lbfgs", "sgd", "adam"], default="lbfgs",
+           help="quasi-Newton on all examples, or stochastic on mini-batches")  # fmt: skip
+    option("--data-ranks", type=integer(1), default=1, metavar="R",
+           help="ranks among which the examples are divided; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), default=200, help="control updates")
     option("--gradient-tolerance", type=number(), default=1e-6, help="gradient norm to stop at")
     option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
@@ -94,71 +112,28 @@ def parser(comm: Any) -> Parser:
     for name in ("tikhonov", "opening", "classification", "smooth"):
         option(f"--gamma-{name}", type=number(), default=1e-5, metavar="G", help="regulariser")
 
+    option = new.add_argument_group("mini-batches (sgd, adam)").add_argument
+    option("--batch", type=integer(1), metavar="b", help="examples of a batch (100)")
+    option("--epochs", type=integer(1), default=10, help="passes over the examples")
+    option("--learning-rate", type=number(positive=True), metavar="R", help="sgd: 0.1, adam: 0.01")
+    option("--decay", type=number(), default=0.0, help="rate of epoch e: R / (1 + decay e)")
+    option("--momentum", type=number(), default=0.9, help="of sgd")
+
     checkpoint_options(new)
     option = new.add_argument_group("output").add_argument
-    option("--save", metavar="FILE.npz", help="the trained weights")
+    option("--save", metavar="FILE.npz",
+           help="the trained weights; what they belong to is written beside them, FILE.json")  # fmt: skip
     option("--history", metavar="FILE.csv", help="one row an iteration")
-    option("--plot", metavar="FILE.png", help="classified plane (two features) and convergence")
+    option(
+        "--plot",
+        metavar="FILE.png",
+        help="classified plane (two features) or confusion matrix, and convergence",
+    )
     option("--quiet", action="store_true", help="print the summary only")
     return new
 
 
-# Data
-
-
-@dataclass(frozen=True)
-class Data:
-    """Examples as rows, labels one-hot."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_valid: np.ndarray
-    y_valid: np.ndarray
-
-
-def load_data(options: argparse.Namespace) -> Data:
-    """Return the data set that the options name; ValueError says what is wrong with it."""
-    if options.data == "peaks":
-        examples = options.examples or 2000
-        try:
-            return Data(
-                *peaks.generate(examples, options.seed),
-                *peaks.generate(max(500, examples // 4), options.seed + 1_000_000),
-            )
-        except ValueError as error:
-            raise ValueError(f"argument --examples: {error}") from None
-    try:
-        arrays = load_arrays(options.data)
-    except OSError as error:
-        raise ValueError(
-            f"argument --data: cannot read {options.data!r}: {error.strerror or error}"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"argument --data: {error}") from None
-    names = ("x_train", "y_train", "x_valid", "y_valid")
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise ValueError(f"argument --data: {options.data!r} has no array {', '.join(missing)}")
-    for name in names:
-        if arrays[name].ndim != 2 or not arrays[name].size or arrays[name].dtype.kind not in "iuf":
-            raise ValueError(
-                f"argument --data: {name} must be a matrix of real numbers, not empty, "
-                f"got shape {arrays[name].shape} of {arrays[name].dtype}"
-            )
-    with np.errstate(over="ignore"):  # infinity is reported below
-        x_train, y_train, x_valid, y_valid = (arrays[name].astype(float) for name in names)
-    if options.examples and options.examples > len(x_train):
-        raise ValueError(
-            f"argument --examples: {options.data!r} has {len(x_train)}, not {options.examples}"
-        )
-    count = options.examples or len(x_train)
-    for x, y, part in ((x_train, y_train, "train"), (x_valid, y_valid, "valid")):
-        try:
-            check_examples(x, y, x_train.shape[1], y_train.shape[1])
-        except ValueError as error:
-            message = str(error).replace("`x`", f"x_{part}").replace("`labels`", f"y_{part}")
-            raise ValueError(f"argument --data: {options.data!r}: {message}") from None
-    return Data(x_train[:count], y_train[:count], x_valid, y_valid)
+# Training
 
 
 def load_history(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -185,26 +160,23 @@ def _number(text: str) -> int | float:
         return float(text)
 
 
-# Training
-
-
 @dataclass
 class Progress:
     """Callback: accuracies, the table on the terminal, and the history file.
 
-    The file is rewritten as a whole at most every `interval` seconds, and at the end.
+    The file is rewritten as a whole at most every `interval` seconds, and at the end. With
+    mini-batches the accuracies are those after the last whole epoch.
     """
 
     options: argparse.Namespace
-    data: Data
-    validation: pint.ReducedFunctional
+    setup: Setup
     rows: list[dict[str, Any]] = field(default_factory=list)
     interval: float = 1.0
     written: float = -math.inf
+    known: tuple[float, float] = (math.nan, math.nan)
 
     def __post_init__(self) -> None:
-        self.comm = self.validation.comm
-        self.state = self.validation.new_state()
+        self.comm = self.setup.comm
 
     def keep(self, iterations: int) -> None:
         """Drop later rows: the file of a killed run may be ahead of its checkpoint."""
@@ -212,20 +184,29 @@ class Progress:
 
     def accuracies(self, control: pint.Control, state: Any) -> tuple[float, float]:
         """Return training and validation accuracy in per cent. Collective."""
-        self.validation.propagate(self.state, control)
-        both = None
-        last_rank = control.space.grid.last_rank
-        if self.comm.rank == last_rank:
-            both = (
-                accuracy(state.trajectory[-1], control.shared, self.data.y_train.T),
-                accuracy(self.state.trajectory[-1], control.shared, self.data.y_valid.T),
-            )
-        return self.comm.bcast(both, root=last_rank)
+        data, weights = self.setup.data, self.setup.on_one_rank(control)
+        validation = self.accuracy(weights, data.x_valid, data.y_valid)
+        if self.options.optimiser != "lbfgs":  # the state is that of a batch
+            return self.accuracy(weights, data.x_train, data.y_train), validation
+        training, problem = None, self.setup.functional.problem
+        if control.space.comm.rank == control.space.grid.last_rank:
+            features = self.setup.network.classified(state.trajectory[-1])
+            labels, examples = problem.objective.labels, problem.space.comm
+            training = accuracy(features, control.shared, labels, examples)
+        return control.space.comm.bcast(training, root=control.space.grid.last_rank), validation
+
+    def accuracy(self, weights: pint.Control, x: np.ndarray, labels: np.ndarray) -> float:
+        """Return the percentage of examples in the right class, by sequential propagation."""
+        own = share(len(x), self.comm)
+        found = classify(self.setup.network, weights, x[own])
+        return 100.0 * reduce(self.comm, (found == labels[own].argmax(axis=1)).sum())[0] / len(x)
 
     def __call__(self, iterate: Any, control: pint.Control, state: Any) -> None:
         row = {name: getattr(iterate, name, None) for name in HISTORY_COLUMNS}
         row["loss"] = iterate.cost
-        row["train_accuracy"], row["validation_accuracy"] = self.accuracies(control, state)
+        if iterate.iteration % self.setup.updates_of_an_epoch == 0:
+            self.known = self.accuracies(control, state)
+        row["train_accuracy"], row["validation_accuracy"] = self.known
         self.keep(iterate.iteration - 1)
         self.rows.append(row)
         if self.comm.rank > 0:
@@ -260,12 +241,20 @@ class Progress:
 class Setup:
     """Everything that is made of the options before the training starts."""
 
+    comm: Any
     data: Data
-    network: DenseNetwork
+    network: Network
     functional: pint.ReducedFunctional
-    validation: pint.ReducedFunctional
+    shallower: list[pint.ReducedFunctional]
     control: pint.Control
     rows: list[dict[str, Any]]
+    updates_of_an_epoch: int
+
+    def on_one_rank(self, control: pint.Control) -> pint.Control:
+        """Return a control with all layers. Collective."""
+        grid = control.space.grid
+        alone = self.network.controls(pint.TimeGrid.uniform(float(grid.t[-1]), grid.steps))
+        return alone.control(**control.gather())
 
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
@@ -273,43 +262,49 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     on_root(comm, lambda: check_outputs(options, "save", "history", "plot"))
     on_root(comm, lambda: check_checkpoint(options))
     rows = on_root(comm, lambda: load_history(options))
-    if options.cycles == "adaptive" and options.tolerance is not None:
-        raise ValueError("argument --tolerance: needs a number of --cycles, not adaptive")
-    if options.lagged and options.tolerance is not None:
-        raise ValueError("argument --lagged: needs a number of cycles, without --tolerance")
-    data = on_root(comm, lambda: load_data(options))
-    grid = make_grid(options, options.final_time, options.layers, comm, "--layers")
-    features, classes = data.x_train.shape[1], data.y_train.shape[1]
-    if options.opening == "pad" and options.width < features:
-        raise ValueError(
-            f"argument --width: padding {features} features needs at least that width, "
-            f"got {options.width}"
+    check_options(options, comm)
+    data = on_root(comm, lambda: load_data(options, flat=options.network == "dense"))
+    network = make_network(options, data)
+    time, space = pint.split(comm, options.data_ranks)
+    batch = None
+    if options.optimiser != "lbfgs":
+        batch = options.batch or min(100, len(data.x_train))
+        if batch > len(data.x_train):
+            raise ValueError(
+                f"argument --batch: there are {len(data.x_train)} examples, fewer than {batch}"
+            )
+
+    def functional(layers: int, option: str) -> pint.ReducedFunctional:
+        grid = make_grid(options, options.final_time, layers, time, option)
+        controls = network.controls(grid, options.metric, space if space.size > 1 else None)
+        regularisation = Regularisation(
+            options.gamma_tikhonov,
+            options.gamma_opening,
+            options.gamma_classification,
+            options.gamma_smooth,
         )
-    network = DenseNetwork(
-        features, options.width, classes, options.activation, options.bias, options.opening
-    )
-    controls = network.controls(grid, options.metric)
-    regularisation = Regularisation(
-        options.gamma_tikhonov,
-        options.gamma_opening,
-        options.gamma_classification,
-        options.gamma_smooth,
-    )
-    tolerance = 1e-12 if options.tolerance is None else options.tolerance
-    solver: dict[str, Any] = {
-        "accuracy": pint.Accuracy(most_cycles(options), tolerance, tolerance),
-        "relaxation": options.relaxation if grid.levels > 1 else "F",
-        "cycle": options.cycle,
-        "guess": options.initial_guess,
-        "storage": options.storage,
-    }
-    problem = network.problem(controls, data.x_train, data.y_train, regularisation)
-    validation = network.problem(controls, data.x_valid, data.y_valid)
+        problem = network.problem(controls, data.x_train, data.y_train, regularisation, batch)
+        tolerance = 1e-12 if options.tolerance is None else options.tolerance
+        return pint.ReducedFunctional(
+            problem,
+            accuracy=pint.Accuracy(most_cycles(options), tolerance, tolerance),
+            relaxation=options.relaxation if grid.levels > 1 else "F",
+            cycle=options.cycle,
+            guess=options.initial_guess,
+            storage=options.storage,
+        )
+
+    depths = [options.layers]
+    while options.start_layers is not None and depths[0] > options.start_layers:
+        depths.insert(0, depths[0] // 2)
+    shallower = [functional(layers, "--start-layers") for layers in depths[:-1]]
+    deepest = functional(options.layers, "--layers")
+    first = (shallower or [deepest])[0].problem.controls
     try:
         control = (
-            controls.load(options.initial_control)
+            first.load(options.initial_control)
             if options.initial_control is not None
-            else network.random_control(controls, options.seed)
+            else network.random_control(first, options.seed)
         )
     except OSError as error:
         raise ValueError(
@@ -318,44 +313,91 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         ) from None
     except ValueError as error:
         raise ValueError(f"argument --initial-control: {error}") from None
-    return Setup(
-        data,
-        network,
-        pint.ReducedFunctional(problem, **solver),
-        pint.ReducedFunctional(validation, **solver),
-        control,
-        rows,
-    )
+    an_epoch = 1 if batch is None else -(-len(data.x_train) // batch)
+    return Setup(comm, data, network, deepest, shallower, control, rows, an_epoch)
+
+
+def check_options(options: argparse.Namespace, comm: Any) -> None:
+    """Raise ValueError if options do not fit each other."""
+    if options.cycles == "adaptive" and options.tolerance is not None:
+        raise ValueError("argument --tolerance: needs a number of --cycles, not adaptive")
+    if options.lagged and options.tolerance is not None:
+        raise ValueError("argument --lagged: needs a number of cycles, without --tolerance")
+    if comm.size % options.data_ranks:
+        raise ValueError(
+            f"argument --data-ranks: must divide the number of ranks, {comm.size}, got "
+            f"{options.data_ranks}"
+        )
+    if options.optimiser == "lbfgs":
+        if options.batch is not None:
+            raise ValueError("argument --batch: needs --optimiser sgd or adam")
+    else:
+        if options.method == "mgrit" or options.cycles == "adaptive":
+            raise ValueError(
+                f"argument --optimiser: {options.optimiser} takes --method sequential, or one-shot "
+                "with a number of --cycles"
+            )
+        if options.checkpoint is not None:
+            raise ValueError("argument --checkpoint: needs --optimiser lbfgs")
+    if options.start_layers is not None:
+        depth = options.layers
+        while depth > options.start_layers and depth % 2 == 0:
+            depth //= 2
+        if depth != options.start_layers:
+            raise ValueError(
+                f"argument --start-layers: {options.layers} is not {options.start_layers} times a "
+                "power of two"
+            )
+        if options.checkpoint is not None:
+            raise ValueError("argument --checkpoint: is for one depth, without --start-layers")
+
+
+def make_network(options: argparse.Namespace, data: Data) -> Network:
+    """Return the network of the options for the data; ValueError names what does not fit."""
+    shape, classes = data.x_train.shape[1:], data.y_train.shape[1]
+    wrong = {"dense": "replicate", "convolutional": "pad"}[options.network]
+    if options.opening == wrong:
+        raise ValueError(f"argument --opening: {wrong} is not for {options.network} networks")
+    if options.network == "convolutional":
+        if len(shape) != 3:
+            raise ValueError(
+                "argument --network: convolutional needs images, the examples have the shape "
+                f"{shape}"
+            )
+        try:
+            return ConvolutionalNetwork(
+                shape, options.channels, classes, options.kernel, options.activation,
+                options.bias, options.opening, options.pool,
+            )  # fmt: skip
+        except ValueError as error:
+            raise ValueError(f"argument --channels/--kernel/--pool: {error}") from None
+    (features,) = shape
+    width = options.width or (features if options.opening == "pad" else 8)
+    if options.opening == "pad" and width < features:
+        raise ValueError(
+            f"argument --width: padding {features} features needs at least that width, got {width}"
+        )
+    return DenseNetwork(features, width, classes, options.activation, options.bias, options.opening)
 
 
 def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Train, write what was asked for, and return the numbers of the summary. Collective."""
     # A row must be in its file before the checkpoint that has it, lest a killed run leave a gap.
     interval = 1.0 if options.checkpoint is None else 0.0
-    progress = Progress(options, setup.data, setup.validation, setup.rows, interval)
-    hessians = {
-        "lbfgs": pint.lbfgs(options.memory),
-        "bfgs": pint.bfgs(),
-        "identity": pint.identity(),
-    }
-    settings: dict[str, Any] = {
-        "iterations": options.iterations,
-        "gradient_tolerance": options.gradient_tolerance,
-        "hessian": hessians[options.hessian],
-        "line_search": pint.armijo() if options.line_search == "armijo" else pint.fixed_step(),
-        "step": options.step,
-        "callback": progress,
-        "checkpoint": make_checkpoint(options),
-    }
-    if options.method == "one-shot":
-        method = pint.OneShot(
-            setup.functional, options.cycles or 2, options.tolerance, lagged=options.lagged
-        )
-        result = method.solve(setup.control, **settings)
-    else:
-        result = pint.minimize(setup.functional, setup.control, **settings)
+    progress = Progress(options, setup, setup.rows, interval)
+    control = setup.control
+    for functional in setup.shallower:
+        control = pint.prolong(control, functional.problem.controls)
+        control = optimise(options, functional, control).control
+    control = (
+        pint.prolong(control, setup.functional.problem.controls) if setup.shallower else control
+    )
+    result = optimise(options, setup.functional, control, progress)
     if options.save:
         result.control.save(options.save)
+        grid = setup.functional.problem.grid
+        if setup.comm.rank == 0:
+            describe(options.save, setup.network, grid, setup.data.classes)
     progress.keep(result.iterations)
     progress.write_history()
     train_accuracy, validation_accuracy = progress.accuracies(result.control, result.state)
@@ -370,15 +412,55 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "seconds": result.history[-1].seconds,
         "peak_memory": list(result.peak_memory),
     }
-    if setup.functional.comm.rank == 0:
+    if setup.comm.rank == 0:
         print_summary(options, setup, result)
         for name in ("train_accuracy", "validation_accuracy"):
             print(f"{name.replace('_', ' '):20s}{summary[name]:.2f} %")
     if options.plot:
-        gathered = result.control.gather()
-        if setup.functional.comm.rank == 0:
-            draw_picture(options, setup, gathered, progress.rows)
+        weights = setup.on_one_rank(result.control)
+        if setup.comm.rank == 0:
+            draw_picture(options, setup, weights, progress.rows)
     return summary
+
+
+def optimise(
+    options: argparse.Namespace,
+    functional: pint.ReducedFunctional,
+    control: pint.Control,
+    callback: Progress | None = None,
+) -> pint.Result:
+    """Train the network of one depth. Collective."""
+    if options.optimiser != "lbfgs":
+        rules = {"sgd": pint.sgd(options.momentum), "adam": pint.adam()}
+        rates = {"sgd": 0.1, "adam": 0.01}
+        method = pint.Stochastic(functional, rules[options.optimiser], options.cycles or 1)
+        return method.solve(
+            control,
+            epochs=options.epochs,
+            learning_rate=options.learning_rate or rates[options.optimiser],
+            decay=options.decay,
+            seed=options.seed,
+            callback=callback,
+        )
+    hessians = {
+        "lbfgs": pint.lbfgs(options.memory),
+        "bfgs": pint.bfgs(),
+        "identity": pint.identity(),
+    }
+    settings: dict[str, Any] = {
+        "iterations": options.iterations,
+        "gradient_tolerance": options.gradient_tolerance,
+        "hessian": hessians[options.hessian],
+        "line_search": pint.armijo() if options.line_search == "armijo" else pint.fixed_step(),
+        "step": options.step,
+        "callback": callback,
+        "checkpoint": make_checkpoint(options),
+    }
+    if options.method == "one-shot":
+        cycles, tolerance = options.cycles or 2, options.tolerance
+        one_shot = pint.OneShot(functional, cycles, tolerance, lagged=options.lagged)
+        return one_shot.solve(control, **settings)
+    return pint.minimize(functional, control, **settings)
 
 
 def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:
@@ -397,30 +479,21 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
 
 
 def draw_picture(
-    options: argparse.Namespace,
-    setup: Setup,
-    control: dict[str, np.ndarray],
-    rows: list[dict[str, Any]],
+    options: argparse.Namespace, setup: Setup, weights: pint.Control, rows: list[dict[str, Any]]
 ) -> None:
     """Draw the trained network and its history; needs matplotlib. Not collective."""
     from training_picture import draw
 
-    network, data = setup.network, setup.data
-    controls = network.controls(pint.TimeGrid.uniform(options.final_time, options.layers))
-    weights = controls.control(**control)
-
-    def found(points: np.ndarray) -> np.ndarray:
-        if len(points) > POINTS_AT_ONCE:  # all layers of all points would fill the memory
-            parts = np.array_split(points, math.ceil(len(points) / POINTS_AT_ONCE))
-            return np.concatenate([found(part) for part in parts])
-        some_labels = np.eye(network.classes)[np.zeros(len(points), dtype=int)]
-        functional = pint.ReducedFunctional(network.problem(controls, points, some_labels))
-        state = functional.new_state()
-        functional.propagate(state, weights)
-        return logits(state.trajectory[-1], weights.shared).argmax(axis=0)
-
-    true = peaks.classify if options.data == "peaks" else None
-    draw(options.plot, rows, data.x_train, data.y_train, found=found, true=true)
+    data = setup.data
+    draw(
+        options.plot,
+        rows,
+        (data.x_train, data.y_train),
+        (data.x_valid, data.y_valid),
+        found=lambda x: classify(setup.network, weights, x),
+        true=peaks.classify if options.data == "peaks" else None,
+        names=data.classes,
+    )
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

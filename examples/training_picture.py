@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 
 from pint.files import write_atomically
+from problems.resnet import confusion
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -22,11 +23,12 @@ Classify = Callable[[np.ndarray], np.ndarray]
 def draw(
     path: str | Path,
     rows: Sequence[dict[str, Any]],
-    x: np.ndarray,
-    labels: np.ndarray,
+    training: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
     *,
     found: Classify,
     true: Classify | None,
+    names: Sequence[str],
 ) -> None:
     """Write the picture to `path`, replacing it in one step.
 
@@ -36,25 +38,46 @@ def draw(
         Its ending chooses the format: .png, .pdf or .svg.
     rows : sequence of dict
         The history.
-    x, labels : ndarray, shapes (B, features) and (B, classes)
-        Training examples; a plane is drawn if there are two features.
+    training, validation : (ndarray, ndarray), shapes (B, ...) and (B, classes)
+        Examples and labels. A plane is drawn if there are two features, else the confusion matrix
+        of the validation examples.
     found, true : callable
         The network's classes, and the true ones; without those the examples are drawn.
+    names : sequence of str
+        Of the classes.
     """
-    planes = x.shape[1] == 2
+    x, labels = training
+    planes = x.shape[1:] == (2,)
     figure, axes = pyplot.subplots(
-        ncols=3 if planes else 1,
-        figsize=(15 if planes else 6, 4.6),
+        ncols=3 if planes else 2,
+        figsize=(15 if planes else 11, 4.6),
         layout="constrained",
         squeeze=False,
     )
     if planes:
         draw_planes(axes[0], x, labels, found, true)
+    else:
+        given = validation[1].argmax(axis=1)
+        draw_confusion(axes[0][0], confusion(given, found(validation[0]), len(names)), names)
     draw_convergence(axes[0][-1], rows)
     picture = io.BytesIO()
     figure.savefig(picture, format=Path(path).suffix[1:], dpi=120)
     pyplot.close(figure)
     write_atomically(path, lambda file: file.write(picture.getvalue()))
+
+
+def draw_confusion(axis: Any, counts: np.ndarray, names: Sequence[str]) -> None:
+    """Draw a confusion matrix: percentages of each row, numbers of examples written in."""
+    share = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.argwhere(counts):
+        color = "white" if share[row, column] > 50 else "black"
+        axis.text(column, row, counts[row, column], ha="center", va="center", color=color, size=7)
+    ticks = range(len(names))
+    axis.set(xticks=ticks, yticks=ticks, xlabel="class found", ylabel="class given")
+    axis.set_xticklabels(names, rotation=90 if max(map(len, names)) > 2 else 0)
+    axis.set_yticklabels(names)
+    axis.set(title="validation examples")
 
 
 def draw_planes(

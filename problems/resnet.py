@@ -362,9 +362,47 @@ def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray, comm: Any = None)
     return 100.0 * float(hits / examples)
 
 
+def confusion(given: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many examples of each class (row) were found to be of each class (column)."""
+    counts = np.bincount(given * classes + found, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
 def share(examples: int, comm: Any) -> slice:
     """Return which of some examples the rank of a communicator works on; there may be none."""
     return slice(comm.rank * examples // comm.size, (comm.rank + 1) * examples // comm.size)
+
+
+def classify(
+    network: Network, weights: pint.Control, x: np.ndarray, at_once: int = 1000
+) -> np.ndarray:
+    """Return the class that a network finds for each example of `x`, integers of shape (B,).
+
+    Sequential propagation of `at_once` examples at a time, of which one layer is held in memory.
+    Not collective.
+
+    Parameters
+    ----------
+    network : Network
+    weights : Control
+        On a grid of one rank.
+    x : ndarray, shape (B, ...)
+    at_once : int
+    """
+    grid, theta, u = weights.space.grid, weights.shared, weights.time
+    found = np.empty(len(x), dtype=int)
+    for begin in range(0, len(x), at_once):
+        stepper = network.stepper(x[begin : begin + at_once])
+        y = stepper.initial(theta)[None].copy()
+        new = np.empty_like(y)
+        for n in range(grid.steps):
+            s = grid.batch(0, range(n, n + 1), y.ndim - 1)
+            stepper.step_into(
+                new, s, y, {name: values[n : n + 1] for name, values in u.items()}, theta
+            )
+            y, new = new, y
+        found[begin : begin + at_once] = logits(network.classified(y[0]), theta).argmax(axis=0)
+    return found
 
 
 class Batches(pint.Examples):
