@@ -72,7 +72,7 @@ def parser(comm: Any) -> Parser:
     option("--network", choices=["dense", "convolutional"], default="dense", help="kind of layers")
     option("--layers", type=integer(1), default=32, metavar="N", help="hidden layers")
     option("--start-layers", type=integer(1), metavar="N0",
-           help="train so many layers first, then twice as many, ..., each from the result")  # fmt: skip
+           help="train so many layers, then twice as many, ..., from the last")  # fmt: skip
     option("--width", type=integer(1), metavar="C",
            help="components of a state (8; padded: the features)")  # fmt: skip
     option("--channels", type=integer(1), default=4, help="of a convolutional network's states")
@@ -85,9 +85,7 @@ def parser(comm: Any) -> Parser:
     option("--opening", choices=["trained", "pad", "replicate"], default="trained",
            help="how x becomes y_0; pad: dense, replicate: convolutional networks")  # fmt: skip
     option("--initial-control", metavar="FILE.npz", help="start from saved weights")
-    option(
-        "--seed", type=integer(0), default=0, help="of data, split, batches and the first weights"
-    )
+    option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
 
     option = solver_options(new, method="one-shot")
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
@@ -100,7 +98,7 @@ def parser(comm: Any) -> Parser:
     option("--optimiser", choices=["lbfgs", "sgd", "adam"], default="lbfgs",
            help="quasi-Newton on all examples, or stochastic on mini-batches")  # fmt: skip
     option("--data-ranks", type=integer(1), default=1, metavar="R",
-           help="ranks among which the examples are divided; the others divide the layers")  # fmt: skip
+           help="ranks that divide the examples; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), default=200, help="control updates")
     option("--gradient-tolerance", type=number(), default=1e-6, help="gradient norm to stop at")
     option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
@@ -122,13 +120,10 @@ def parser(comm: Any) -> Parser:
     checkpoint_options(new)
     option = new.add_argument_group("output").add_argument
     option("--save", metavar="FILE.npz",
-           help="the trained weights; what they belong to is written beside them, FILE.json")  # fmt: skip
+           help="trained weights; what they belong to is written to FILE.json")  # fmt: skip
     option("--history", metavar="FILE.csv", help="one row an iteration")
-    option(
-        "--plot",
-        metavar="FILE.png",
-        help="classified plane (two features) or confusion matrix, and convergence",
-    )
+    option("--plot", metavar="FILE.png",
+           help="convergence, and plane (two features) or confusion matrix")  # fmt: skip
     option("--quiet", action="store_true", help="print the summary only")
     return new
 
@@ -389,9 +384,8 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     for functional in setup.shallower:
         control = pint.prolong(control, functional.problem.controls)
         control = optimise(options, functional, control).control
-    control = (
-        pint.prolong(control, setup.functional.problem.controls) if setup.shallower else control
-    )
+    if setup.shallower:
+        control = pint.prolong(control, setup.functional.problem.controls)
     result = optimise(options, setup.functional, control, progress)
     if options.save:
         result.control.save(options.save)
