@@ -2,6 +2,7 @@
 
 import ode_control
 import pytest
+import train_resnet
 
 OPTIONS = "--problem fishing --steps 96 --method one-shot --cycles adaptive --checkpoint-interval 0"
 
@@ -42,3 +43,25 @@ def test_a_checkpoint_that_does_not_fit_is_a_wrong_argument_on_every_rank(
     assert ended.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == (world.rank == 0)
+
+
+SMALL = "--layers 8 --final-time 1 --iterations 4 --examples 60 --test-examples 30 --quiet"
+DENSE = "--data spectra --opening pad --gamma-tikhonov 1e-3"
+NETWORKS = {
+    "dense": f"{DENSE} --method one-shot --cycles 1",
+    "sequential": f"{DENSE} --method sequential",
+    "adam": f"{DENSE} --optimiser adam --batch 16 --epochs 2",
+    "deeper": f"{DENSE} --start-layers 2 --coarsening 2",
+    "convolutional": "--data digits --network convolutional --channels 2",
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_does_not_depend_on_the_ranks(name, world, folder):
+    options = [*NETWORKS[name].split(), *SMALL.split()]
+    found = []
+    for data_ranks in {1, world.size, 2 if world.size % 2 == 0 else 1}:
+        numbers = train_resnet.main([*options, "--data-ranks", str(data_ranks)])
+        found.append([numbers[key] for key in ("objective", "train_accuracy", "iterations")])
+    for numbers in found:
+        assert numbers == pytest.approx(found[0], rel=1e-8)
