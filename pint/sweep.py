@@ -19,7 +19,7 @@ from pint.interface import Fields, Problem, checked
 from pint.kept import Kept
 from pint.mgrit.hierarchy import Propagator
 from pint.space import Block
-from pint.timegrid import Steps
+from pint.timegrid import Steps, as_slice
 
 
 class StateSweep(Propagator):
@@ -92,8 +92,7 @@ class StateSweep(Propagator):
 
     def _local(self, level: int, steps: range) -> slice:
         """Return the rows of the steps among those of this rank."""
-        first = self.layouts[level].first
-        return slice(steps.start - first, steps.stop - first, steps.step)
+        return as_slice(steps, -self.layouts[level].first)
 
     def _each_kept(self, level: int, local: slice, count: int) -> Iterable[Any] | None:
         return None if level > 0 or self.kept is None else self.kept.each(local, count)
@@ -284,12 +283,11 @@ class AdjointSweep(Propagator):
 
     def _rows(self, level: int, steps: range) -> slice:
         """Return the finest steps of this rank that begin where steps begin in time."""
-        return descending(self._starts(level, steps), self.problem.grid.first)
+        return as_slice(self._starts(level, steps), -self.problem.grid.first)
 
     def _local(self, level: int, steps: range) -> slice:
         """Return the rows of the steps among those of this rank."""
-        first = self.layouts[level].first
-        return slice(steps.start - first, steps.stop - first, steps.step)
+        return as_slice(steps, -self.layouts[level].first)
 
     def _linearised_at(self, rows: slice) -> Block:
         """Return the states where the finest steps `rows` begin."""
@@ -432,14 +430,6 @@ def steps_from(
         known = None if kept is None else kept.known_rows(slice(row, row + 1))
         s = s._replace(kept=None if known is None else known[0])
         yield row, place, s, {name: values[row] for name, values in fields.items()}
-
-
-def descending(points: range, first: int) -> slice:
-    """Return the rows of a descending range of points, row 0 being point `first`."""
-    if not points:
-        return slice(0, 0, -1)
-    stop = points[-1] - first - 1
-    return slice(points[0] - first, stop if stop >= 0 else None, points.step)
 
 
 def coarsened(part: Any, levels: int) -> list[Any]:

@@ -283,11 +283,10 @@ class TimeGrid:
     def batch(self, level: int, starts: range, state_dimensions: int) -> Steps:
         """Return the steps of `level` that begin at the finest points `starts`, as one batch."""
         stride, shape = self.strides[level], (len(starts),) + (1,) * state_dimensions
-        ends = range(starts.start + stride, starts.stop + stride, starts.step)
         return Steps(
             np.arange(starts.start, starts.stop, starts.step),
             self.t[as_slice(starts)].reshape(shape),
-            self.t[as_slice(ends)].reshape(shape),
+            self.t[as_slice(starts, stride)].reshape(shape),
             level,
         )
 
@@ -297,9 +296,12 @@ class TimeGrid:
         return Steps(start, float(self.t[start]), float(self.t[end]), level)
 
 
-def as_slice(rows: range) -> slice:
-    """Return the slice of a range of rows that are not negative."""
-    return slice(rows.start, rows.stop if rows.stop >= 0 else None, rows.step)
+def as_slice(rows: range, shift: int = 0) -> slice:
+    """Return the slice of the rows ``rows + shift``, none of them negative."""
+    if not rows:
+        return slice(0, 0)
+    stop = rows.stop + shift
+    return slice(rows.start + shift, stop if stop >= 0 else None, rows.step)
 
 
 def _checked_times(t: Any) -> np.ndarray:

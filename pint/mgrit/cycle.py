@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pint.mgrit.hierarchy import Level, as_slice
+from pint.mgrit.hierarchy import Level
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
 from pint.space import Block
+from pint.timegrid import as_slice
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pint.space import Block, StateSpace
-from pint.timegrid import LevelLayout
+from pint.timegrid import LevelLayout, as_slice
 from pint.timing import Phases
 
 
@@ -204,8 +204,3 @@ class Level:
         if request is not None:
             with self.waiting:
                 request.Wait()
-
-
-def as_slice(rows: range, shift: int = 0) -> slice:
-    """Return the slice of an ascending range of rows."""
-    return slice(rows.start + shift, rows.stop + shift, rows.step)

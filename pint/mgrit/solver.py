@@ -18,10 +18,10 @@ from pint.mgrit.cycle import (
     lagged_cycle,
     march,
 )
-from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator, as_slice
+from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator
 from pint.mgrit.relaxation import f_relaxation
 from pint.space import Block, StateSpace
-from pint.timegrid import TimeGrid
+from pint.timegrid import TimeGrid, as_slice
 from pint.timing import Phases
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import pytest
 from test_storage import (
-    GRIDS,
     METHODS,
+    PROBLEMS,
     SOLVES,
     assert_same,
     assert_same_history,
@@ -58,12 +58,15 @@ def test_resumed_on_all_ranks(world, tmp_path_factory):
     assert_same_history(again, whole)
 
 
-def test_every_rank_refuses_alike(world):
-    steps, m, _ = GRIDS["2-levels"]
-    if world.size <= steps // m:
-        pytest.skip("an interval for each rank")
-    with pytest.raises(ValueError, match=f"{world.size} ranks in time for N/m = {steps // m}"):
-        functional("heat", "2-levels", "C", world)
+def test_every_rank_needs_an_interval_and_refuses_alike(world):
+    def stored(intervals):
+        grid = pint.TimeGrid.uniform(1.0, 4 * intervals, 4, 2, world)
+        pint.ReducedFunctional(PROBLEMS["heat"](grid), storage="C")
+
+    stored(world.size)
+    for fewer in range(1, world.size):
+        with pytest.raises(ValueError, match=f"{world.size} ranks in time for N/m = {fewer} "):
+            stored(fewer)
 
 
 @pytest.mark.petsc
