@@ -1,11 +1,13 @@
 """Classify new data with a network that `train_resnet.py` has saved.
 
     python examples/train_resnet.py --data digits --network convolutional --save digits.npz
-    python examples/classify.py digits.npz --data digits --output classes.csv
+    python examples/classify.py digits.npz --data new.npz --output classes.csv
+    python examples/classify.py digits.npz --data digits
 
-The weights are in FILE.npz, what they are the weights of in FILE.json beside it. Data is read as by
-`train_resnet.py`; with the same options and seed, the examples that were not trained are classified
-(`--part test`). Where labels are known, accuracy and confusion matrix are printed.
+The weights are in FILE.npz, what they are the weights of in FILE.json beside it. All examples of a
+file are classified, with labels or without; of the other data sets those that were not trained, if
+options and seed are those of the training. Where labels are known, accuracy and confusion matrix
+are printed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from training_data import data_options, load_data
 
 from pint.comm import on_root
 from pint.files import write_atomically
+from problems.data import read_file
 from problems.resnet import confusion
 
 
@@ -35,20 +40,21 @@ def parser(comm: Any) -> Parser:
     option = new.add_argument_group("data").add_argument
     data_options(option)
     option("--seed", type=integer(0), default=0, help="of generated data, and of the split")
-    option("--part", choices=["test", "training", "all"], default="test", help="what to classify")
+    option("--part", choices=["test", "training", "all"],
+           help="what to classify (files: all, as they are; else: test)")  # fmt: skip
     option = new.add_argument_group("output").add_argument
-    option("--output", metavar="FILE.csv", help="class found and class given of each example")
+    option("--output", metavar="FILE.csv", help="class of each example: found and, if known, given")
     new.set_defaults(plot=None)
     return new
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The network, and the examples with their labels."""
+    """The network, and the examples with the indices of their classes, where these are known."""
 
     saved: SavedNetwork
     x: np.ndarray
-    labels: np.ndarray
+    given: np.ndarray | None
     comm: Any
 
 
@@ -56,20 +62,49 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Read network and data; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "output"))
     try:
-        saved = load(options.weights)
+        saved = on_root(comm, lambda: load(options.weights))
     except ValueError as error:
         raise ValueError(f"argument FILE.npz: {error}") from None
+    whole = options.part is None and Path(options.data).suffix.lower() in (".npz", ".csv")
+    x, given = on_root(comm, lambda: (read_whole if whole else read_part)(options, saved))
+    return Setup(saved, saved.normalised(x), given, comm)
+
+
+def read_whole(
+    options: argparse.Namespace, saved: SavedNetwork
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all examples of a file, and the indices of their classes if it has labels."""
+    for name in ("data_folder", "examples", "test_examples"):
+        if getattr(options, name) is not None:
+            option = name.replace("_", "-")
+            raise ValueError(f"argument --{option}: needs --part, or a data set that is no file")
+    try:
+        x, labels = read_file(options.data, saved.network.example_shape, options.label)
+    except ValueError as error:
+        raise ValueError(f"argument --data: {error}") from None
+    return x, None if labels is None else indices_of(options.data, labels, saved.classes)
+
+
+def indices_of(path: str, labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Return the index of each label, which is the name of a class or its number from 0."""
+    names, places = np.unique(labels.astype(str), return_inverse=True)
+    for known in (classes, tuple(str(number) for number in range(len(classes)))):
+        if set(names) <= set(known):
+            return np.array([known.index(name) for name in names])[places.reshape(-1)]
+    unknown = next(name for name in names if name not in classes)
+    raise ValueError(
+        f"argument --data: {path} has the label {str(unknown)!r}; the network knows "
+        f"{', '.join(classes)}"
+    )
+
+
+def read_part(options: argparse.Namespace, saved: SavedNetwork) -> tuple[np.ndarray, np.ndarray]:
+    """Return a part of a data set, split as for the training, and the indices of the classes."""
     shape = saved.network.example_shape
-    data = on_root(comm, lambda: load_data(options, flat=len(shape) == 1))
-    parts = {
-        "test": (data.x_valid, data.y_valid),
-        "training": (data.x_train, data.y_train),
-        "all": tuple(
-            np.concatenate(both)
-            for both in ((data.x_train, data.x_valid), (data.y_train, data.y_valid))
-        ),
-    }
-    x, y = parts[options.part]
+    data = load_data(options, flat=len(shape) == 1, normalise=False)
+    parts = {"training": [(data.x, data.labels)], "test": [(data.x_test, data.labels_test)]}
+    chosen = parts.get(options.part or "test", parts["training"] + parts["test"])
+    x, labels = (np.concatenate(arrays) for arrays in zip(*chosen, strict=True))
     if x.shape[1:] != shape:
         raise ValueError(
             f"argument --data: the network takes examples of shape {shape}, these have "
@@ -80,32 +115,56 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
             f"argument --data: the network knows the classes {', '.join(saved.classes)}, the data "
             f"has {', '.join(data.classes)}"
         )
-    return Setup(saved, x, y.argmax(axis=1), comm)
+    return x, labels.argmax(axis=1)
 
 
 def work(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Classify, print and write; the first rank does it."""
+    return on_root(setup.comm, lambda: classify(options, setup))
 
-    def on_first_rank() -> dict[str, Any]:
-        names = setup.saved.classes
-        found = setup.saved.classify(setup.x)
-        right = 100.0 * float((found == setup.labels).mean())
-        print(f"{'examples':20s}{len(found)}")
-        print(f"{'accuracy':20s}{right:.2f} %")
-        print(f"{'class':20s}" + "".join(f"{name[:6]:>7}" for name in names) + "   (found)")
-        counts = confusion(setup.labels, found, len(names))
-        for name, row in zip(names, counts, strict=True):
-            print(f"{name[:19]:20s}" + "".join(f"{count:7d}" for count in row))
-        if options.output:
-            text = io.StringIO()
-            table = csv.writer(text, lineterminator="\n")
-            table.writerow(["example", "found", "given"])
-            for index, (mine, given) in enumerate(zip(found, setup.labels, strict=True)):
-                table.writerow([index, names[mine], names[given]])
-            write_atomically(options.output, lambda file: file.write(text.getvalue().encode()))
-        return {"examples": len(found), "accuracy": right}
 
-    return on_root(setup.comm, on_first_rank)
+def classify(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+    """Classify, print and write. Not collective."""
+    warn_of_scale(setup)
+    names, given = setup.saved.classes, setup.given
+    found = setup.saved.classify(setup.x)
+    numbers: dict[str, Any] = {"examples": len(found), "accuracy": None}
+    print(f"{'examples':20s}{len(found)}")
+    print(f"{'class':20s}" + "".join(f"{name[:6]:>7}" for name in names) + "   (found)")
+    if given is None:
+        print_row("all", np.bincount(found, minlength=len(names)))
+    else:
+        numbers["accuracy"] = 100.0 * float((found == given).mean())
+        for name, counts in zip(names, confusion(given, found, len(names)), strict=True):
+            print_row(name, counts)
+        print(f"{'accuracy':20s}{numbers['accuracy']:.2f} %")
+    if options.output:
+        columns = [range(len(found)), [names[index] for index in found]]
+        if given is not None:
+            columns.append([names[index] for index in given])
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("example", "found", "given")[: len(columns)])
+        table.writerows(zip(*columns, strict=True))
+        write_atomically(options.output, lambda file: file.write(text.getvalue().encode()))
+    return numbers
+
+
+def print_row(name: str, counts: np.ndarray) -> None:
+    """Print how many examples were found in each class."""
+    print(f"{name[:19]:20s}" + "".join(f"{count:7d}" for count in counts))
+
+
+def warn_of_scale(setup: Setup) -> None:
+    """Print a warning if the examples are far outside of what the network was trained with."""
+    least, most = setup.saved.inputs
+    low, high = setup.x.min(), setup.x.max()
+    if low < 2 * least - most or high > 2 * most - least:
+        print(
+            f"classify.py: warning: inputs from {low:.3g} to {high:.3g}, those of the training "
+            f"are from {least:.3g} to {most:.3g}: are they scaled alike?",
+            file=sys.stderr,
+        )
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

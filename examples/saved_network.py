@@ -12,6 +12,7 @@ import numpy as np
 import pint
 from pint.files import write_atomically
 from problems.convolution import ConvolutionalNetwork
+from problems.data import Dataset, Normalisation
 from problems.resnet import DenseNetwork, Network, classify
 
 KINDS: dict[str, Any] = {"dense": DenseNetwork, "convolutional": ConvolutionalNetwork}
@@ -19,15 +20,32 @@ KINDS: dict[str, Any] = {"dense": DenseNetwork, "convolutional": ConvolutionalNe
 
 @dataclass(frozen=True)
 class SavedNetwork:
-    """A network, its depth and final time, its weights, and the names of its classes."""
+    """A network with its weights, and what it has been trained with.
+
+    Attributes
+    ----------
+    network : Network
+    weights : Control
+    classes : tuple of str
+        Their names.
+    normalisation : Normalisation or None
+        Of the examples.
+    inputs : (float, float)
+        Smallest and largest number that the network has been trained with.
+    """
 
     network: Network
-    final_time: float
     weights: pint.Control
     classes: tuple[str, ...]
+    normalisation: Normalisation | None
+    inputs: tuple[float, float]
+
+    def normalised(self, x: np.ndarray) -> np.ndarray:
+        """Return examples as the network takes them."""
+        return x if self.normalisation is None else self.normalisation(x)
 
     def classify(self, x: np.ndarray) -> np.ndarray:
-        """Return the class of each example, integers of shape (B,)."""
+        """Return the class of each normalised example, integers of shape (B,)."""
         return classify(self.network, self.weights, x)
 
 
@@ -36,15 +54,18 @@ def description_of(path: str) -> Path:
     return Path(path).with_suffix(".json")
 
 
-def describe(path: str, network: Network, grid: pint.TimeGrid, classes: tuple[str, ...]) -> None:
+def describe(path: str, network: Network, grid: pint.TimeGrid, data: Dataset) -> None:
     """Write what the weights in the file `path` belong to, beside it. Not collective."""
+    by = data.normalisation
     kind = next(name for name, made in KINDS.items() if type(network) is made)
     content = {
         "network": kind,
         **asdict(network),
         "layers": grid.steps,
         "final_time": float(grid.t[-1]),
-        "class_names": list(classes),
+        "class_names": list(data.classes),
+        "normalisation": by and {"mean": by.mean.tolist(), "factor": by.factor.tolist()},
+        "inputs": [float(data.x.min()), float(data.x.max())],
     }
     text = json.dumps(content, indent=1) + "\n"
     write_atomically(description_of(path), lambda file: file.write(text.encode()))
@@ -64,6 +85,11 @@ def load(path: str) -> SavedNetwork:
         kind = KINDS[content.pop("network")]
         layers, final_time = content.pop("layers"), content.pop("final_time")
         classes = tuple(content.pop("class_names"))
+        by, inputs = content.pop("normalisation"), content.pop("inputs")
+        normalisation = by and Normalisation(
+            *(np.array(by[part], float) for part in ("mean", "factor"))
+        )
+        least, most = map(float, inputs)
         if "image" in content:
             content["image"] = tuple(content["image"])
         network = kind(**content)
@@ -76,4 +102,4 @@ def load(path: str) -> SavedNetwork:
         weights = controls.load(path)
     except OSError as error:
         raise ValueError(f"cannot read {path!r}: {error.strerror or error}") from None
-    return SavedNetwork(network, final_time, weights, classes)
+    return SavedNetwork(network, weights, classes, normalisation, (least, most))

@@ -43,13 +43,14 @@ from arguments import (
     word_of,
 )
 from saved_network import describe
-from training_data import Data, data_options, load_data
+from training_data import data_options, load_data
 
 import pint
 from pint.comm import on_root, reduce
 from pint.files import write_atomically
 from problems import peaks
 from problems.convolution import ConvolutionalNetwork
+from problems.data import Dataset
 from problems.resnet import DenseNetwork, Network, Regularisation, accuracy, classify, share
 
 HISTORY_COLUMNS = (
@@ -69,6 +70,8 @@ def parser(comm: Any) -> Parser:
     new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     option = new.add_argument_group("network and data").add_argument
     data_options(option)
+    option("--normalise", action=argparse.BooleanOptionalAction,
+           help="features or channels to mean 0, deviation 1 (spectra, indian-pines)")  # fmt: skip
     option("--network", choices=["dense", "convolutional"], default="dense", help="kind of layers")
     option("--layers", type=integer(1), default=32, metavar="N", help="hidden layers")
     option("--start-layers", type=integer(1), metavar="N0",
@@ -180,9 +183,9 @@ class Progress:
     def accuracies(self, control: pint.Control, state: Any) -> tuple[float, float]:
         """Return training and validation accuracy in per cent. Collective."""
         data, weights = self.setup.data, self.setup.on_one_rank(control)
-        validation = self.accuracy(weights, data.x_valid, data.y_valid)
+        validation = self.accuracy(weights, data.x_test, data.labels_test)
         if self.options.optimiser != "lbfgs":  # the state is that of a batch
-            return self.accuracy(weights, data.x_train, data.y_train), validation
+            return self.accuracy(weights, data.x, data.labels), validation
         training, problem = None, self.setup.functional.problem
         if control.space.comm.rank == control.space.grid.last_rank:
             features = self.setup.network.classified(state.trajectory[-1])
@@ -237,7 +240,7 @@ class Setup:
     """Everything that is made of the options before the training starts."""
 
     comm: Any
-    data: Data
+    data: Dataset
     network: Network
     functional: pint.ReducedFunctional
     shallower: list[pint.ReducedFunctional]
@@ -258,15 +261,16 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     on_root(comm, lambda: check_checkpoint(options))
     rows = on_root(comm, lambda: load_history(options))
     check_options(options, comm)
-    data = on_root(comm, lambda: load_data(options, flat=options.network == "dense"))
+    flat = options.network == "dense"
+    data = on_root(comm, lambda: load_data(options, flat, options.normalise))
     network = make_network(options, data)
     time, space = pint.split(comm, options.data_ranks)
     batch = None
     if options.optimiser != "lbfgs":
-        batch = options.batch or min(100, len(data.x_train))
-        if batch > len(data.x_train):
+        batch = options.batch or min(100, len(data.x))
+        if batch > len(data.x):
             raise ValueError(
-                f"argument --batch: there are {len(data.x_train)} examples, fewer than {batch}"
+                f"argument --batch: there are {len(data.x)} examples, fewer than {batch}"
             )
 
     def functional(layers: int, option: str) -> pint.ReducedFunctional:
@@ -278,7 +282,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
             options.gamma_classification,
             options.gamma_smooth,
         )
-        problem = network.problem(controls, data.x_train, data.y_train, regularisation, batch)
+        problem = network.problem(controls, data.x, data.labels, regularisation, batch)
         tolerance = 1e-12 if options.tolerance is None else options.tolerance
         return pint.ReducedFunctional(
             problem,
@@ -308,7 +312,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         ) from None
     except ValueError as error:
         raise ValueError(f"argument --initial-control: {error}") from None
-    an_epoch = 1 if batch is None else -(-len(data.x_train) // batch)
+    an_epoch = 1 if batch is None else -(-len(data.x) // batch)
     return Setup(comm, data, network, deepest, shallower, control, rows, an_epoch)
 
 
@@ -347,9 +351,9 @@ def check_options(options: argparse.Namespace, comm: Any) -> None:
             raise ValueError("argument --checkpoint: is for one depth, without --start-layers")
 
 
-def make_network(options: argparse.Namespace, data: Data) -> Network:
+def make_network(options: argparse.Namespace, data: Dataset) -> Network:
     """Return the network of the options for the data; ValueError names what does not fit."""
-    shape, classes = data.x_train.shape[1:], data.y_train.shape[1]
+    shape, classes = data.x.shape[1:], data.labels.shape[1]
     wrong = {"dense": "replicate", "convolutional": "pad"}[options.network]
     if options.opening == wrong:
         raise ValueError(f"argument --opening: {wrong} is not for {options.network} networks")
@@ -391,7 +395,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         result.control.save(options.save)
         grid = setup.functional.problem.grid
         if setup.comm.rank == 0:
-            describe(options.save, setup.network, grid, setup.data.classes)
+            describe(options.save, setup.network, grid, setup.data)
     progress.keep(result.iterations)
     progress.write_history()
     train_accuracy, validation_accuracy = progress.accuracies(result.control, result.state)
@@ -482,8 +486,8 @@ def draw_picture(
     draw(
         options.plot,
         rows,
-        (data.x_train, data.y_train),
-        (data.x_valid, data.y_valid),
+        (data.x, data.labels),
+        (data.x_test, data.labels_test),
         found=lambda x: classify(setup.network, weights, x),
         true=peaks.classify if options.data == "peaks" else None,
         names=data.classes,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from problems import peaks
 from problems.data import archive, digits, idx, indian_pines, spectra, table
-from problems.data.dataset import Dataset, Examples
+from problems.data.dataset import Dataset, Examples, Normalisation
 
-__all__ = ["FOLDERS", "GENERATED", "NAMES", "Dataset", "load"]
+__all__ = ["FOLDERS", "GENERATED", "NAMES", "Dataset", "Normalisation", "load", "read_file"]
 
 GENERATED: dict[str, Any] = {"peaks": peaks.generate, "spectra": spectra.generate}
 FOLDERS: dict[str, Any] = {
@@ -32,6 +35,7 @@ def load(
     test_fraction: float = 0.25,
     seed: int = 0,
     label: str | None = None,
+    normalise: bool | None = None,
 ) -> Dataset:
     """Return a data set with a part to train on and one to test with.
 
@@ -43,8 +47,7 @@ def load(
     name : str
         ``'peaks'``, ``'spectra'``: generated. ``'digits'``: needs scikit-learn. ``'mnist'``,
         ``'fashion-mnist'``, ``'indian-pines'``: their usual files, in `folder`. Else the name of a
-        file, ``.npz`` (see `problems.data.archive`) or ``.csv`` (see `problems.data.table`). The
-        bands of spectra and Indian Pines are normalised, see `Dataset.normalised`.
+        file, ``.npz`` (see `problems.data.archive`) or ``.csv`` (see `problems.data.table`).
     folder : str or Path, optional
         Where the files of a named set are.
     examples, test_examples : int, optional
@@ -56,6 +59,9 @@ def load(
         Of the choice, or of generated examples.
     label : str, optional
         The column of a CSV file that holds the labels; by default the last.
+    normalise : bool, optional
+        Whether each feature, or channel, is normalised, see `Dataset.normalised`; by default the
+        bands of spectra and of Indian Pines are.
 
     Raises
     ------
@@ -70,8 +76,7 @@ def load(
         raise ValueError(f"`test_fraction` must be between 0 and 1, got {test_fraction}.")
     if seed < 0:
         raise ValueError(f"`seed` must be at least 0, got {seed}.")
-    if label is not None and Path(name).suffix.lower() != ".csv":
-        raise ValueError(f"`label` names a column of a CSV file, and {name!r} is none.")
+    _check_label(label, name)
     if folder is not None and name not in FOLDERS:
         raise ValueError(
             f"`folder` is for {', '.join(FOLDERS)}, and not for {name!r}; give the path of a file "
@@ -82,7 +87,54 @@ def load(
     else:
         content = _content(name, folder, label)
         data = content.dataset(examples, test_examples, test_fraction, seed)
-    return data.normalised() if name in NORMALISED else data
+    normalise = name in NORMALISED if normalise is None else normalise
+    return data.normalised() if normalise else data
+
+
+def read_file(
+    path: str | Path, shape: tuple[int, ...], label: str | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all examples of a file, labelled or not, for a network that has been trained.
+
+    Not collective.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.npz`` or ``.csv``, as for `load`, but the labels may be missing.
+    shape : tuple of int
+        Of one example. Features may be stored as images and the other way round.
+    label : str, optional
+        The column of a CSV file that holds the labels.
+
+    Returns
+    -------
+    x : ndarray of float64, shape (B, *shape)
+    labels : ndarray, shape (B,), or None
+        Whole numbers or names of classes.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, broken, or has examples of another shape.
+    """
+    if Path(path).suffix.lower() == ".csv":
+        x, labels = table.read_unsplit(path, math.prod(shape), label)
+    else:
+        _check_label(label, path)
+        x, labels = archive.read_unsplit(path)
+    images = x.ndim > 2 and len(shape) > 1
+    if x[0].size != math.prod(shape) or (images and x.shape[1:] != shape):
+        raise ValueError(
+            f"{path} has examples of shape {x.shape[1:]}; expected {shape}, as the network was "
+            "trained with."
+        )
+    return x.reshape(len(x), *shape), labels
+
+
+def _check_label(label: str | None, name: str | Path) -> None:
+    if label is not None and Path(name).suffix.lower() != ".csv":
+        raise ValueError(f"`label` names a column of a CSV file, and {str(name)!r} is none.")
 
 
 def _generated(name: str, examples: int, test_examples: int | None, seed: int) -> Dataset:

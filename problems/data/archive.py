@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pint.files import load_arrays
-from problems.data.dataset import Examples, check_finite, class_indices
+from problems.data.dataset import Examples, check_finite, class_indices, class_labels
 
 KEYS = {
     "x": ("x", "x_train"),
@@ -33,17 +33,8 @@ def read(path: str | Path) -> Examples:
     ValueError
         If the file cannot be read, arrays are missing, or do not fit together.
     """
-    try:
-        arrays = load_arrays(path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
-    keys = {part: _key(path, arrays, names) for part, names in KEYS.items()}
-    for part in ("x", "y"):
-        if keys[part] is None:
-            raise ValueError(
-                f"{path} has no array {' or '.join(KEYS[part])}, but "
-                f"{', '.join(arrays) or 'none at all'}."
-            )
+    arrays, keys = _load(path)
+    _require(path, arrays, keys, "x", "y")
     if (keys["x_test"] is None) != (keys["y_test"] is None):
         there, missing = ("x_test", "y_test") if keys["x_test"] else ("y_test", "x_test")
         raise ValueError(
@@ -52,7 +43,7 @@ def read(path: str | Path) -> Examples:
         )
     x = _examples(path, str(keys["x"]), arrays)
     labels = _labels(path, str(keys["y"]), arrays, len(x))
-    largest = 255.0 if x.dtype == np.uint8 else 1.0
+    largest = _largest(x)
     if keys["x_test"] is None:
         indices, names = _classes(path, str(keys["y"]), labels)
         return Examples(str(path), x, indices, names, largest=largest)
@@ -79,6 +70,70 @@ def read(path: str | Path) -> Examples:
             "not; expected examples to train on of each class."
         )
     return Examples(str(path), x, indices, names, x_test, indices_test, largest)
+
+
+def read_unsplit(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all examples of an archive, those of a test part last, with or without labels.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read`, but the labels may be missing.
+
+    Returns
+    -------
+    x : ndarray of float64, shape (B, features) or (B, channels, height, width)
+    labels : ndarray, shape (B,), or None
+        Whole numbers or names, for one-hot rows the places of the ones; None if some have none.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, has no examples, or arrays do not fit together.
+    """
+    arrays, keys = _load(path)
+    parts = [part for part in ("", "_test") if keys["x" + part] is not None]
+    if not parts:
+        _require(path, arrays, keys, "x")
+    x, labels = [], []
+    for part in parts:
+        x.append(_examples(path, str(keys["x" + part]), arrays))
+        key = keys["y" + part]
+        if key is not None:
+            found = _labels(path, key, arrays, len(x[-1]))
+            whole = found if found.ndim == 1 else found.argmax(axis=1)
+            labels.append(class_labels(whole, f"{path}: {key}"))
+    if x[0].shape[1:] != x[-1].shape[1:]:
+        raise ValueError(
+            f"{path}: {keys['x_test']} is {_kind(arrays[str(keys['x_test'])])}, but {keys['x']} "
+            f"{_kind(arrays[str(keys['x'])])}; expected examples of one kind."
+        )
+    scaled = [np.divide(part, _largest(part), dtype=float) for part in x]
+    return np.concatenate(scaled), np.concatenate(labels) if len(labels) == len(x) else None
+
+
+def _load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str | None]]:
+    """Return all arrays, and the name of that for each part."""
+    try:
+        arrays = load_arrays(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return arrays, {part: _key(path, arrays, names) for part, names in KEYS.items()}
+
+
+def _require(
+    path: str | Path, arrays: dict[str, np.ndarray], keys: dict[str, str | None], *parts: str
+) -> None:
+    for part in parts:
+        if keys[part] is None:
+            raise ValueError(
+                f"{path} has no array {' or '.join(KEYS[part])}, but "
+                f"{', '.join(arrays) or 'none at all'}."
+            )
+
+
+def _largest(x: np.ndarray) -> float:
+    return 255.0 if x.dtype == np.uint8 else 1.0
 
 
 def _key(path: str | Path, arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> str | None:

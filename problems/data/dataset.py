@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """``(x - mean) * factor``, for each feature or channel.
+
+    Attributes
+    ----------
+    mean, factor : ndarray, shape (features,) or (channels, 1, 1)
+    """
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return examples `x`, shape (B, ...), normalised."""
+        return (x - self.mean) * self.factor
+
+    def flattened(self, shape: tuple[int, ...]) -> Normalisation:
+        """Return the same for examples that have been flattened and were of `shape`."""
+        mean, factor = (np.broadcast_to(part, shape).ravel() for part in (self.mean, self.factor))
+        return Normalisation(mean, factor)
 
 
 @dataclass(frozen=True)
@@ -21,6 +44,8 @@ class Dataset:
         Names of the classes, in the order of the columns of `labels`.
     x_test, labels_test : ndarray
         Test examples, likewise; none of them is a training example.
+    normalisation : Normalisation or None
+        What the examples have been normalised with.
     """
 
     x: np.ndarray
@@ -28,11 +53,15 @@ class Dataset:
     classes: tuple[str, ...]
     x_test: np.ndarray
     labels_test: np.ndarray
+    normalisation: Normalisation | None = None
 
     def flattened(self) -> Dataset:
         """Return the same with x of shape (B, features), as dense networks take it."""
         parts = {name: getattr(self, name) for name in ("x", "x_test")}
-        return replace(self, **{name: x.reshape(len(x), -1) for name, x in parts.items()})
+        flat: dict[str, Any] = {name: x.reshape(len(x), -1) for name, x in parts.items()}
+        if self.normalisation is not None:
+            flat["normalisation"] = self.normalisation.flattened(self.x.shape[1:])
+        return replace(self, **flat)
 
     def normalised(self) -> Dataset:
         """Return the same with each feature, or channel, of mean 0 and deviation 1 in `x`.
@@ -44,8 +73,11 @@ class Dataset:
         mean = self.x.mean(axis=axes, keepdims=True)
         # Rounding can give a constant a deviation of 1e-17.
         constant = self.x.min(axis=axes, keepdims=True) == self.x.max(axis=axes, keepdims=True)
-        deviation = np.where(constant, np.inf, self.x.std(axis=axes, keepdims=True))
-        return replace(self, x=(self.x - mean) / deviation, x_test=(self.x_test - mean) / deviation)
+        factor = np.where(
+            constant, 0.0, 1.0 / np.where(constant, 1.0, self.x.std(axis=axes, keepdims=True))
+        )
+        by = Normalisation(mean[0], factor[0])
+        return replace(self, x=by(self.x), x_test=by(self.x_test), normalisation=by)
 
 
 @dataclass(frozen=True)
@@ -94,14 +126,14 @@ class Examples:
         if self.x_test is None or self.indices_test is None:
             x_test, indices_test = self.x, self.indices
             count = test_examples or round(test_fraction * len(self.indices))
-            test, train = self._chosen(self.indices, count, seed, "test_examples")
+            test, train = self._chosen(self.indices, count, seed, "test_examples", True)
         else:
             x_test, indices_test = self.x_test, self.indices_test
             train, test = np.arange(len(self.indices)), np.arange(len(indices_test))
             if test_examples and test_examples != len(test):
-                test, _ = self._chosen(indices_test, test_examples, seed, "test_examples")
+                test, _ = self._chosen(indices_test, test_examples, seed, "test_examples", False)
         if examples and examples != len(train):
-            part, _ = self._chosen(self.indices[train], examples, seed, "examples")
+            part, _ = self._chosen(self.indices[train], examples, seed, "examples", False)
             train = train[part]
         one_hot = np.eye(len(self.names))
         return Dataset(
@@ -113,21 +145,23 @@ class Examples:
         )
 
     def _chosen(
-        self, indices: np.ndarray, count: int, seed: int, argument: str
+        self, indices: np.ndarray, count: int, seed: int, argument: str, split: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         try:
-            return stratified(indices, count, seed)
+            return stratified(indices, count, seed, split)
         except ValueError as error:
             raise ValueError(f"`{argument}` is {count}, but {self.origin} {error}.") from None
 
 
-def stratified(indices: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified(
+    indices: np.ndarray, count: int, seed: int, split: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose examples at random, of each class in proportion to its size, and at least one.
 
-    Of each class at least one remains. The counts by class are those of the Sainte-Laguë
-    apportionment; example number k = 0, 1, ... of the n in a class, in random order, has rank
-    (k + 1/2)/n, and the lowest ranks are chosen. The choice is the same on every rank of a
-    parallel run.
+    With `split`, what is not chosen is used as well, and has at least one of each class, too. The
+    counts by class are those of the Sainte-Laguë apportionment; example number k = 0, 1, ... of the
+    n in a class, in random order, has rank (k + 1/2)/n, and the lowest ranks are chosen. The choice
+    is the same on every rank of a parallel run.
 
     Parameters
     ----------
@@ -135,6 +169,7 @@ def stratified(indices: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, 
         The class of each example.
     count : int
     seed : int
+    split : bool
 
     Returns
     -------
@@ -144,17 +179,17 @@ def stratified(indices: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, 
     Raises
     ------
     ValueError
-        If a class has one example only, or `count` leaves a class without a chosen or a remaining
+        If a class has too few examples, or `count` leaves a class without a chosen or a remaining
         example.
     """
     _, classes, sizes = np.unique(indices, return_inverse=True, return_counts=True)
-    if sizes.size == 0 or sizes.min() < 2:
+    if sizes.size == 0 or (split and sizes.min() < 2):
         raise ValueError("has a class with fewer than two examples, too few to split it")
-    if not len(sizes) <= count <= len(classes) - len(sizes):
+    most = len(classes) - (len(sizes) if split else 0)
+    if not len(sizes) <= count <= most:
         raise ValueError(
-            f"has {len(classes)} examples in {len(sizes)} classes: from {len(sizes)} to "
-            f"{len(classes) - len(sizes)} can be chosen so that some of each class are and some "
-            "are not"
+            f"has {len(classes)} examples in {len(sizes)} classes: from {len(sizes)} to {most} "
+            "can be chosen so that some of each class are" + (" and some are not" if split else "")
         )
     shuffled = np.random.default_rng(seed).permutation(len(classes))
     by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
@@ -162,13 +197,14 @@ def stratified(indices: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, 
     position = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     rank = (position + 0.5) / size
     rank[position == 0] = 0.0
-    rank[position == size - 1] = 1.0
+    if split:
+        rank[position == size - 1] = 1.0
     order = by_class[np.argsort(rank, kind="stable")]
     return np.sort(order[:count]), np.sort(order[count:])
 
 
-def class_indices(labels: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the class of each example and the names of the classes, in ascending order.
+def class_labels(labels: np.ndarray, origin: str) -> np.ndarray:
+    """Return the labels as integers, or as names of classes.
 
     Parameters
     ----------
@@ -180,7 +216,7 @@ def class_indices(labels: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[st
     Raises
     ------
     ValueError
-        If the labels are numbers that are not whole, or all the same.
+        If the labels are numbers that are not whole, or names are empty.
     """
     if labels.dtype.kind == "U":
         labels = np.char.strip(labels)
@@ -198,7 +234,20 @@ def class_indices(labels: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[st
                 f"{origin} has the label {bad[0]:g}; expected whole numbers or names of classes."
             )
         labels = labels.astype(int)
-    found, indices = np.unique(labels, return_inverse=True)
+    return labels
+
+
+def class_indices(labels: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the class of each example and the names of the classes, in ascending order.
+
+    `labels` and `origin` are those of `class_labels`.
+
+    Raises
+    ------
+    ValueError
+        Like `class_labels`, or if all labels are the same.
+    """
+    found, indices = np.unique(class_labels(labels, origin), return_inverse=True)
     if len(found) < 2:
         raise ValueError(f"{origin} has labels of one class only; expected two classes or more.")
     return indices.reshape(-1), tuple(str(name) for name in found)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from problems.data.dataset import Examples, check_finite, class_indices
+from problems.data.dataset import Examples, check_finite, class_indices, class_labels
 
 LONGEST_LABEL = 80
 
@@ -31,9 +32,45 @@ def read(path: str | Path, label: str | None = None) -> Examples:
         If the file cannot be read, has rows of different lengths, or a feature that is no finite
         number; the message names the line.
     """
+    x, labels = _read(path, label)
+    indices, names = class_indices(labels, str(path))
+    return Examples(str(path), x, indices, names)
+
+
+def read_unsplit(
+    path: str | Path, features: int, label: str | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return all examples of a CSV file, with or without labels.
+
+    Parameters
+    ----------
+    path, label
+        As for `read`. Without `label`, a file of as many columns as features has no labels; its
+        first row is a header if no cell is a number.
+    features : int
+
+    Returns
+    -------
+    x : ndarray of float64, shape (B, features)
+    labels : ndarray, shape (B,), or None
+        Whole numbers or names.
+
+    Raises
+    ------
+    ValueError
+        Like `read`, or if the file has another number of features.
+    """
+    x, labels = _read(path, label, features)
+    return x, class_labels(labels, str(path)) if labels.size else None
+
+
+def _read(
+    path: str | Path, label: str | None, features: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and labels, text; no labels if there are as many columns as `features`."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        columns, column, lines = _layout(text, label)
+        columns, column, lines = _layout(text, label, features)
         table = _table(text, columns, column, lines)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -41,19 +78,26 @@ def read(path: str | Path, label: str | None = None) -> Examples:
         raise ValueError(f"{path} is no CSV file: not UTF-8 text ({error.reason}).") from None
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{path} is no CSV file of numbers and labels: {error}.") from None
-    features = [table[name] for name in ("before", "after") if name in (table.dtype.names or ())]
-    x = np.concatenate(features, axis=1)
+    held = [table[name] for name in ("before", "after") if name in (table.dtype.names or ())]
+    x = np.concatenate(held, axis=1)
     check_finite(x, str(path))
-    indices, names = class_indices(table["label"], str(path))
-    return Examples(str(path), x, indices, names)
+    return x, table["label"] if column < columns else np.empty(0)
 
 
-def _layout(text: str, label: str | None) -> tuple[int, int, int]:
-    """Return the number of columns, the index of that of the labels, and the lines of a header."""
+def _layout(text: str, label: str | None, features: int | None) -> tuple[int, int, int]:
+    """Return the number of columns, the index of that of the labels, and the lines of a header.
+
+    The index is the number of columns if there are no labels.
+    """
     reader = csv.reader(io.StringIO(text))
     first = next(filter(None, reader), [])
     lines = reader.line_num
     second = next(filter(None, reader), [])
+    if features is not None and len(first) - features not in ((0, 1) if label is None else (1,)):
+        expected = f"{features} numbers" + (" and a label" if label else ", and perhaps a label")
+        raise ValueError(f"line {lines} has {len(first)} cell(s), expected {expected}")
+    if label is None and len(first) == features:
+        return features, features, 0 if any(map(_is_number, first)) else lines
     if len(first) < 2:
         raise ValueError(f"line {lines} has {len(first)} cell(s), expected at least 2 with commas")
     if label is not None:
@@ -64,8 +108,8 @@ def _layout(text: str, label: str | None) -> tuple[int, int, int]:
                 f"(line {lines}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
             )
         return len(first), names.index(label), lines
-    *features, last = first
-    header = not any(map(_is_number, features)) or (
+    *numbers, last = first
+    header = not any(map(_is_number, numbers)) or (
         not _is_number(last) and _is_number(second[-1] if second else "")
     )
     return len(first), len(first) - 1, lines if header else 0
@@ -87,11 +131,13 @@ def _table(text: str, columns: int, column: int, lines: int) -> np.ndarray:
     start = rows.tell()
     if not text[start:].strip():
         raise ValueError("there is no row below its header")
-    fields = [
+    fields: list[Any] = [
         ("before", float, (column,)),
         ("label", f"U{LONGEST_LABEL + 1}"),
         ("after", float, (columns - column - 1,)),
     ]
+    if column == columns:
+        fields = fields[:1]
     kept = [field for field in fields if field[0] == "label" or field[2] != (0,)]
     try:
         table = np.loadtxt(
@@ -99,7 +145,7 @@ def _table(text: str, columns: int, column: int, lines: int) -> np.ndarray:
         )
     except ValueError as error:
         raise ValueError(_fault(text, columns, column, lines) or error) from None
-    if np.char.str_len(table["label"]).max() > LONGEST_LABEL:
+    if column < columns and np.char.str_len(table["label"]).max() > LONGEST_LABEL:
         raise ValueError(f"a label is longer than {LONGEST_LABEL} characters")
     return table
 
