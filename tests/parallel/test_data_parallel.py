@@ -5,6 +5,7 @@ import pytest
 from parallel.cases import assert_same_control
 
 import pint
+from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation, accuracy
 
@@ -21,34 +22,63 @@ def space_sizes():
 each_layout = pytest.mark.parametrize("space_size", space_sizes())
 
 
-def network_functional(comms, levels, examples=21, opening="trained", **options):
+def bars(examples):
+    """Return images of 1 x 4 x 6 pixels of three classes."""
+    random = np.random.default_rng(0)
+    kinds = np.arange(examples) % 3
+    x = random.uniform(0.0, 0.3, (examples, 1, 4, 6))
+    for image, kind, place in zip(x[:, 0], kinds, random.integers(0, 4, examples), strict=True):
+        view = image.T if kind == 1 else image
+        view[place] += 0.0 if kind == 2 else 1.0
+    return x, np.eye(3)[kinds]
+
+
+NETWORKS = {
+    "trained": (DenseNetwork(2, 4, 5), lambda examples: generate(examples, seed=0)),
+    "pad": (DenseNetwork(2, 4, 5, opening="pad"), lambda examples: generate(examples, seed=0)),
+    "convolutional": (ConvolutionalNetwork((1, 4, 6), 2, 3, pool=2), bars),
+    "replicate": (ConvolutionalNetwork((1, 4, 6), 3, 3, opening="replicate"), bars),
+}
+
+
+def network_functional(comms, levels, examples=21, name="trained", batch_size=None, **options):
     """Return a functional and a control to start from, on ranks in (time, space)."""
     grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comms[0])
-    network = DenseNetwork(features=2, width=4, classes=5, opening=opening)
+    network, data = NETWORKS[name]
     controls = network.controls(grid, comm=comms[1])
-    problem = network.problem(controls, *generate(examples, seed=0), ONE)
+    problem = network.problem(controls, *data(examples), ONE, batch_size)
     functional = pint.ReducedFunctional(problem, **options)
     return functional, network.random_control(controls, seed=1)
 
 
 # Fewer examples than ranks: some have none
 @pytest.mark.parametrize(
-    ("levels", "opening", "examples"),
-    [(1, "trained", 21), (1, "pad", 3), (2, "trained", 3), (3, "trained", 21), (3, "pad", 21)],
+    ("levels", "name", "examples"),
+    [
+        (1, "trained", 21),
+        (1, "pad", 3),
+        (2, "trained", 3),
+        (3, "trained", 21),
+        (3, "pad", 21),
+        (1, "convolutional", 21),
+        (2, "convolutional", 3),
+        (3, "replicate", 21),
+    ],
 )
 @each_layout
-def test_value_gradient_and_accuracy(space_size, levels, opening, examples, world):
+def test_value_gradient_and_accuracy(space_size, levels, name, examples, world):
     results = []
     for comms in (SERIAL, pint.split(world, space_size)):
         functional, control = network_functional(
-            comms, levels, examples, opening, accuracy=pint.Accuracy(3)
+            comms, levels, examples, name, accuracy=pint.Accuracy(3)
         )
         state, grid = functional.new_state(), functional.problem.grid
         functional.state_cycles(state, control, pint.Accuracy(3))
         percentage = None
         if comms[0].rank == grid.last_rank:
             labels = functional.problem.objective.labels
-            percentage = accuracy(state.trajectory[-1], control.shared, labels, comms[1])
+            features = NETWORKS[name][0].classified(state.trajectory[-1])
+            percentage = accuracy(features, control.shared, labels, comms[1])
         percentage = comms[0].bcast(percentage, root=grid.last_rank)
         residuals = state.convergence.residuals
         value, derivative = functional.value(control), functional.derivative(control)
@@ -83,12 +113,16 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [*((method, "trained") for method in METHODS), ("one-shot", "convolutional")],
+)
 @each_layout
-def test_twenty_updates(space_size, method, world):
+def test_twenty_updates(space_size, method, name, world):
     levels, solve = METHODS[method]
+    options = {"name": name, "accuracy": pint.Accuracy(4)}
     serial, ours = (
-        solve(*network_functional(comms, levels, accuracy=pint.Accuracy(4)), iterations=UPDATES)
+        solve(*network_functional(comms, levels, **options), iterations=UPDATES)
         for comms in (SERIAL, pint.split(world, space_size))
     )
     assert ours.iterations == serial.iterations == UPDATES
@@ -153,23 +187,21 @@ def test_parts_and_whole_fields_in_one_control(world):
     np.testing.assert_array_equal(derivative.vector[6:], expected)
 
 
-def stochastic(comms, rule, levels):
-    grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comms[0])
-    network = DenseNetwork(features=2, width=4, classes=5)
-    controls = network.controls(grid, comm=comms[1])
-    problem = network.problem(controls, *generate(33, seed=0), ONE, batch_size=7)
-    method = pint.Stochastic(pint.ReducedFunctional(problem), rule, cycles=2)
-    control = network.random_control(controls, seed=1)
+def stochastic(comms, rule, levels, name):
+    functional, control = network_functional(comms, levels, 33, name, batch_size=7)
+    method = pint.Stochastic(functional, rule, cycles=2)
     return method.solve(control, epochs=4, learning_rate=0.05)
 
 
 @pytest.mark.parametrize(
-    ("rule", "levels"), [(pint.sgd(), 1), (pint.adam(), 2)], ids=["sgd", "adam"]
+    ("rule", "levels", "name"),
+    [(pint.sgd(), 1, "trained"), (pint.adam(), 2, "trained"), (pint.adam(), 2, "convolutional")],
+    ids=["sgd", "adam", "convolutional"],
 )
 @each_layout
-def test_twenty_updates_from_batches(space_size, rule, levels, world):
+def test_twenty_updates_from_batches(space_size, rule, levels, name, world):
     serial, ours = (
-        stochastic(comms, rule, levels) for comms in (SERIAL, pint.split(world, space_size))
+        stochastic(comms, rule, levels, name) for comms in (SERIAL, pint.split(world, space_size))
     )
     assert ours.iterations == serial.iterations == UPDATES
     for name in ("objective", "cost", "gradient_norm"):
