@@ -14,6 +14,9 @@ Compared on one thread, in float64, are
   `problems.resnet`;
 - `torch`: PyTorch eager, one parameter a layer as modules have them, ``autograd``.
 
+Beside them, what the activation costs a number: numpy's and PyTorch's exp and tanh, and the tanh of
+the loop.
+
 All three give the same gradient to 1e-10, which is checked first. Targets: at B = 5000 pint takes
 at most 1.15 times as long as the loop and half as long as PyTorch; at B = 200 1.5 and 0.6.
 """
@@ -241,6 +244,30 @@ def measure(examples: int, layers: int, repeats: int) -> Row:
     return row | {"torch (ms)": NOT_INSTALLED, "pint/torch": "", "target ": of_torch}
 
 
+def measure_activation(repeats: int) -> list[Row]:
+    """Return a row for each function that an activation is made of, on 8 x 5000 numbers."""
+    x = np.random.default_rng(0).standard_normal((WIDTH, 5000))
+    out, work = np.empty_like(x), np.empty_like(x)
+
+    def by_exp() -> None:
+        work[...] = x
+        tanh(work, out)
+
+    functions: dict[str, Callable[[], Any]] = {
+        "exp, numpy": lambda: np.exp(x, out=out),
+        "tanh, numpy": lambda: np.tanh(x, out=out),
+        "tanh by exp": by_exp,
+    }
+    if installed("torch"):
+        import torch
+
+        torch.set_num_threads(1)
+        y = torch.tensor(x)
+        functions |= {"exp, torch": lambda: torch.exp(y), "tanh, torch": lambda: torch.tanh(y)}
+    seconds = medians(functions, repeats)
+    return [{"function": name, "ns a number": 1e9 * seconds[name] / x.size} for name in functions]
+
+
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
     """Print the table, and write it with a picture; return its rows."""
     options = options_of(__doc__, arguments, repeats=7)
@@ -256,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         rows.append(measure(examples, layers, options.repeats if options.quick else repeats))
     print_table("Value and gradient of a residual network (milliseconds, medians)", rows)
     save("network_gradient", rows, options.output)
+    activation = measure_activation(30 * options.repeats)
+    print_table("What the activation costs (medians)", activation)
+    save("network_gradient_activation", activation, options.output)
     lines = {
         f"{name}, B = {examples}": {
             row["N"]: row[f"{name} (ms)"] / 1e3

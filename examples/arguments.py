@@ -24,10 +24,20 @@ INTERRUPTED = 130
 """Exit code of a run that a signal ended after it was saved; what a shell has for Ctrl-C."""
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to the help of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a wrong argument in one line, from rank 0, and ends every rank with code 2."""
 
     comm: Any = pint.SerialComm()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, formatter_class=HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         if self.comm.rank == 0:

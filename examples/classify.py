@@ -35,7 +35,6 @@ def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
     new = Parser("classify.py", description="Classify data with a network that has been trained.")
     new.comm = comm
-    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     new.add_argument("weights", metavar="FILE.npz", help="of train_resnet.py --save")
     option = new.add_argument_group("data").add_argument
     data_options(option)

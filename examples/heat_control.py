@@ -53,7 +53,6 @@ def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
     new = Parser("heat_control.py", description="Control of the heat equation, parallel in time.")
     new.comm = comm
-    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     option = new.add_argument_group("problem").add_argument
     option("--control", choices=["distributed", "initial", "neumann"], default="distributed",
            help="where the control acts")  # fmt: skip

@@ -50,7 +50,6 @@ def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
     new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
     new.comm = comm
-    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     schemes = sorted({name for kind in PROBLEMS.values() for name in kind.schemes})
     option = new.add_argument_group("problem").add_argument
     option("--problem", choices=list(PROBLEMS), default="double-integrator", help="which")

@@ -170,7 +170,6 @@ def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
     new = Parser("one_shot_study.py", description="Cycles of one-shot rules to equal accuracy.")
     new.comm = comm
-    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     new.set_defaults(lagged=None, method="one-shot", storage="all")  # for `make_grid`
     option = new.add_argument_group("study").add_argument
     option("--problems", type=names, default=",".join(CASES), metavar="a[,b...]", help="which")

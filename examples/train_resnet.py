@@ -65,9 +65,8 @@ TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  t
 
 def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
-    new = Parser("train_resnet.py", description="Train a dense residual network layer-parallel.")
+    new = Parser("train_resnet.py", description="Train a residual network layer-parallel.")
     new.comm = comm
-    new.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     option = new.add_argument_group("network and data").add_argument
     data_options(option)
     option("--normalise", action=argparse.BooleanOptionalAction,
@@ -85,8 +84,9 @@ def parser(comm: Any) -> Parser:
     option("--final-time", type=number(positive=True), default=5.0, metavar="T", help="N dt")
     option("--activation", choices=["tanh", "relu", "smoothrelu"], default="tanh", help="sigma")
     option("--bias", choices=["vector", "scalar"], default="vector", help="biases of a layer")
-    option("--opening", choices=["trained", "pad", "replicate"], default="trained",
-           help="how x becomes y_0; pad: dense, replicate: convolutional networks")  # fmt: skip
+    option("--opening", choices=["trained", "pad", "replicate"],
+           help="how x becomes y_0: trained or pad (dense), replicate or trained (convolutional); "
+           "by default the first")  # fmt: skip
     option("--initial-control", metavar="FILE.npz", help="start from saved weights")
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
 
@@ -354,9 +354,10 @@ def check_options(options: argparse.Namespace, comm: Any) -> None:
 def make_network(options: argparse.Namespace, data: Dataset) -> Network:
     """Return the network of the options for the data; ValueError names what does not fit."""
     shape, classes = data.x.shape[1:], data.labels.shape[1]
-    wrong = {"dense": "replicate", "convolutional": "pad"}[options.network]
-    if options.opening == wrong:
-        raise ValueError(f"argument --opening: {wrong} is not for {options.network} networks")
+    openings = {"dense": ("trained", "pad"), "convolutional": ("replicate", "trained")}
+    opening = options.opening or openings[options.network][0]
+    if opening not in openings[options.network]:
+        raise ValueError(f"argument --opening: {opening} is not for {options.network} networks")
     if options.network == "convolutional":
         if len(shape) != 3:
             raise ValueError(
@@ -366,17 +367,17 @@ def make_network(options: argparse.Namespace, data: Dataset) -> Network:
         try:
             return ConvolutionalNetwork(
                 shape, options.channels, classes, options.kernel, options.activation,
-                options.bias, options.opening, options.pool,
+                options.bias, opening, options.pool,
             )  # fmt: skip
         except ValueError as error:
             raise ValueError(f"argument --channels/--kernel/--pool: {error}") from None
     (features,) = shape
-    width = options.width or (features if options.opening == "pad" else 8)
-    if options.opening == "pad" and width < features:
+    width = options.width or (features if opening == "pad" else 8)
+    if opening == "pad" and width < features:
         raise ValueError(
             f"argument --width: padding {features} features needs at least that width, got {width}"
         )
-    return DenseNetwork(features, width, classes, options.activation, options.bias, options.opening)
+    return DenseNetwork(features, width, classes, options.activation, options.bias, opening)
 
 
 def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:

@@ -141,6 +141,22 @@ def test_files_that_are_written(options, tmp_path, monkeypatch, capsys):
     assert "state solved exactly" in capsys.readouterr().out
 
 
+def test_images_in_an_archive_and_their_confusion_matrix(tmp_path):
+    """Bars that stand or lie, as bytes; a network of convolutions finds which."""
+    random = np.random.default_rng(0)
+    x, y = np.zeros((60, 6, 5), np.uint8), np.arange(60) % 2
+    for image, lies, place in zip(x, y, random.integers(0, 5, 60), strict=True):
+        (image if lies else image.T)[place] = 255
+    np.savez(tmp_path / "bars.npz", x=x, y=np.array(["stands", "lies"])[y])
+    summary = train_resnet.main(
+        f"--data {tmp_path}/bars.npz --network convolutional --channels 2 --layers 8 --quiet "
+        f"--iterations 20 --test-examples 20 --plot {tmp_path}/bars.png".split()
+    )
+    assert summary["train_accuracy"] == 100
+    assert summary["validation_accuracy"] >= 90
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
 def test_one_shot_keeps_up_with_the_sequential_method():
     """After 100 updates, N = 64, the median ratio of the objectives over three seeds is <= 1.1."""
@@ -163,6 +179,7 @@ def wrong_data(**changes):
 
 
 Y = wrong_data()["y_train"]
+IMAGES = "--data digits --network convolutional"
 BAD_ARGUMENTS = [
     ("--layers 0", "--layers"),
     ("--layers x", "--layers"),
@@ -212,6 +229,29 @@ BAD_ARGUMENTS = [
     ("--examples 100000000000000000", "--examples"),
     ("--history " + 300 * "h", "--history"),
     ("--save good.npz/control.npz", "--save"),
+    ("--opening replicate", "--opening"),
+    ("--network convolutional", "--network"),
+    (f"{IMAGES} --opening pad", "--opening"),
+    (f"{IMAGES} --kernel 2", "--kernel"),
+    (f"{IMAGES} --pool 3", "--pool"),
+    ("--batch 10", "--batch"),
+    ("--optimiser adam --batch 1000", "--batch"),
+    ("--optimiser sgd --method mgrit", "--optimiser"),
+    ("--optimiser sgd --cycles adaptive", "--optimiser"),
+    ("--optimiser adam --checkpoint run.npz", "--checkpoint"),
+    ("--optimiser adam --learning-rate 0", "--learning-rate"),
+    ("--optimiser newton", "--optimiser"),
+    ("--start-layers 3", "--start-layers"),
+    ("--start-layers 16", "--start-layers"),
+    ("--start-layers 2", "--start-layers"),
+    ("--start-layers 4 --checkpoint run.npz", "--checkpoint"),
+    ("--data-ranks 2", "--data-ranks"),
+    ("--data mnist", "--data"),
+    ("--data mnist --data-folder .", "train-images-idx3-ubyte"),
+    ("--data cifar", "--data"),
+    ("--data digits --data-folder .", "--data-folder"),
+    ("--data digits --test-examples 1797", "--test-examples"),
+    ("--data good.npz --label kind", "--label"),
 ]
 
 
