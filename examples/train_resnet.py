@@ -62,6 +62,15 @@ TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  t
 
 # Options
 
+OPENINGS = {"dense": ("trained", "pad"), "convolutional": ("replicate", "trained")}
+"""By network, the default first."""
+GAMMAS = ("gamma_tikhonov", "gamma_opening", "gamma_classification", "gamma_smooth")
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "dense": {"final_time": 5.0, "iterations": 200, **dict.fromkeys(GAMMAS, 1e-5)},
+    "convolutional": {"final_time": 2.0, "iterations": 100, **dict.fromkeys(GAMMAS, 1e-4)},
+}
+"""By network."""
+
 
 def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
@@ -81,7 +90,8 @@ def parser(comm: Any) -> Parser:
     option("--kernel", type=integer(1), default=3, metavar="k", help="k x k convolutions")
     option("--pool", type=integer(1), default=1, metavar="p",
            help="classify averages over p x p pixels of the last state")  # fmt: skip
-    option("--final-time", type=number(positive=True), default=5.0, metavar="T", help="N dt")
+    option("--final-time", type=number(positive=True), metavar="T",
+           help="N dt (5; convolutional: 2)")  # fmt: skip
     option("--activation", choices=["tanh", "relu", "smoothrelu"], default="tanh", help="sigma")
     option("--bias", choices=["vector", "scalar"], default="vector", help="biases of a layer")
     option("--opening", choices=["trained", "pad", "replicate"],
@@ -102,7 +112,7 @@ def parser(comm: Any) -> Parser:
            help="quasi-Newton on all examples, or stochastic on mini-batches")  # fmt: skip
     option("--data-ranks", type=integer(1), default=1, metavar="R",
            help="ranks that divide the examples; the others divide the layers")  # fmt: skip
-    option("--iterations", type=integer(0), default=200, help="control updates")
+    option("--iterations", type=integer(0), help="control updates (200; convolutional: 100)")
     option("--gradient-tolerance", type=number(), default=1e-6, help="gradient norm to stop at")
     option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
            help="quasi-Newton method")  # fmt: skip
@@ -111,7 +121,8 @@ def parser(comm: Any) -> Parser:
     option("--line-search", choices=["armijo", "none"], default="armijo", help="step length")
     option("--metric", choices=["time", "euclidean"], default="time", help="of the layers")
     for name in ("tikhonov", "opening", "classification", "smooth"):
-        option(f"--gamma-{name}", type=number(), default=1e-5, metavar="G", help="regulariser")
+        option(f"--gamma-{name}", type=number(), metavar="G",
+               help="regulariser (1e-5; convolutional: 1e-4)")  # fmt: skip
 
     option = new.add_argument_group("mini-batches (sgd, adam)").add_argument
     option("--batch", type=integer(1), metavar="b", help="examples of a batch (100)")
@@ -257,6 +268,9 @@ class Setup:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
+    for name, value in DEFAULTS[options.network].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     on_root(comm, lambda: check_outputs(options, "save", "history", "plot"))
     on_root(comm, lambda: check_checkpoint(options))
     rows = on_root(comm, lambda: load_history(options))
@@ -277,10 +291,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         grid = make_grid(options, options.final_time, layers, time, option)
         controls = network.controls(grid, options.metric, space if space.size > 1 else None)
         regularisation = Regularisation(
-            options.gamma_tikhonov,
-            options.gamma_opening,
-            options.gamma_classification,
-            options.gamma_smooth,
+            **{name.removeprefix("gamma_"): getattr(options, name) for name in GAMMAS}
         )
         problem = network.problem(controls, data.x, data.labels, regularisation, batch)
         tolerance = 1e-12 if options.tolerance is None else options.tolerance
@@ -354,9 +365,8 @@ def check_options(options: argparse.Namespace, comm: Any) -> None:
 def make_network(options: argparse.Namespace, data: Dataset) -> Network:
     """Return the network of the options for the data; ValueError names what does not fit."""
     shape, classes = data.x.shape[1:], data.labels.shape[1]
-    openings = {"dense": ("trained", "pad"), "convolutional": ("replicate", "trained")}
-    opening = options.opening or openings[options.network][0]
-    if opening not in openings[options.network]:
+    opening = options.opening or OPENINGS[options.network][0]
+    if opening not in OPENINGS[options.network]:
         raise ValueError(f"argument --opening: {opening} is not for {options.network} networks")
     if options.network == "convolutional":
         if len(shape) != 3:
