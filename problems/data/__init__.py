@@ -109,7 +109,7 @@ def read_file(
 
     Returns
     -------
-    x : ndarray of float64, shape (B, *shape)
+    x : ndarray of float64, shape (B, ...)
     labels : ndarray, shape (B,), or None
         Whole numbers or names of classes.
 

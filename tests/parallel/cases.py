@@ -76,3 +76,24 @@ def assert_same_control(distributed, serial):
     size = max(abs(values).max() for values in expected.values())
     for name, values in distributed.gather().items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=1e-13 * size, err_msg=name)
+
+
+def assert_same_run(ours, serial, *decisions):
+    """Compare results: the `decisions` of each row exactly, all else to 1e-8."""
+    assert ours.iterations == serial.iterations
+    assert ours.status == serial.status
+    for name in decisions:
+        assert [getattr(row, name) for row in ours.history] == [
+            getattr(row, name) for row in serial.history
+        ]
+    for name in ("objective", "cost", "gradient_norm"):
+        np.testing.assert_allclose(
+            [getattr(row, name) for row in [*ours.history, ours]],
+            [getattr(row, name) for row in [*serial.history, serial]],
+            rtol=1e-8,
+        )
+    expected = serial.control.gather()
+    for name, values in ours.control.gather().items():
+        np.testing.assert_allclose(
+            values, expected[name], rtol=0, atol=1e-8 * abs(expected[name]).max()
+        )

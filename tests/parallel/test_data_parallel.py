@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from parallel.cases import assert_same_control
+from parallel.cases import assert_same_control, assert_same_run
 
 import pint
 from problems.convolution import ConvolutionalNetwork
@@ -125,19 +125,8 @@ def test_twenty_updates(space_size, method, name, world):
         solve(*network_functional(comms, levels, **options), iterations=UPDATES)
         for comms in (SERIAL, pint.split(world, space_size))
     )
-    assert ours.iterations == serial.iterations == UPDATES
-    assert ours.status == serial.status
-    for name in ("step", "line_search_trials", "state_cycles", "adjoint_cycles"):
-        assert [getattr(row, name) for row in ours.history] == [
-            getattr(row, name) for row in serial.history
-        ]
-    for name in ("objective", "cost", "gradient_norm"):
-        np.testing.assert_allclose(
-            [getattr(row, name) for row in ours.history],
-            [getattr(row, name) for row in serial.history],
-            rtol=1e-8,
-        )
-        assert getattr(ours, name) == pytest.approx(getattr(serial, name), rel=1e-8)
+    assert ours.iterations == UPDATES
+    assert_same_run(ours, serial, "step", "line_search_trials", "state_cycles", "adjoint_cycles")
     assert serial.objective < 0.9 * serial.history[0].objective
 
 
@@ -203,19 +192,8 @@ def test_twenty_updates_from_batches(space_size, rule, levels, name, world):
     serial, ours = (
         stochastic(comms, rule, levels, name) for comms in (SERIAL, pint.split(world, space_size))
     )
-    assert ours.iterations == serial.iterations == UPDATES
-    for name in ("objective", "cost", "gradient_norm"):
-        np.testing.assert_allclose(
-            [getattr(row, name) for row in ours.history],
-            [getattr(row, name) for row in serial.history],
-            rtol=1e-8,
-        )
-        assert getattr(ours, name) == pytest.approx(getattr(serial, name), rel=1e-8)
-    expected = serial.control.gather()
-    for name, values in ours.control.gather().items():
-        np.testing.assert_allclose(
-            values, expected[name], rtol=0, atol=1e-8 * abs(expected[name]).max()
-        )
+    assert ours.iterations == UPDATES
+    assert_same_run(ours, serial)
 
 
 @pytest.mark.parametrize(
