@@ -18,6 +18,7 @@ doi:10.1007/s10851-019-00903-1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,7 +120,7 @@ class Convolution(AffineMap):
 def _matrices(images: Any) -> Any:
     """Return images (S, ..., height, width, B) as matrices (S, rows, height x width x B)."""
     *rows, height, width, examples = images.shape
-    return images.reshape(rows[0], np.prod(rows[1:]), height * width * examples)
+    return images.reshape(rows[0], math.prod(rows[1:]), height * width * examples)
 
 
 def _overlap(offset: int, length: int) -> tuple[slice, slice]:
@@ -151,7 +152,7 @@ class Pooling:
         if self.size > 1:
             windows = (channels, height // self.size, self.size, width // self.size, self.size)
             y = y.reshape(*windows, examples).mean(axis=(2, 4))
-        return y.reshape(np.prod(y.shape[:3]), examples)
+        return y.reshape(math.prod(y.shape[:3]), examples)
 
     def transposed(self, features: Any, shape: tuple[int, ...]) -> Any:
         """Return the transpose of `features`, of the shape of the images."""
