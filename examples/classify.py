@@ -78,23 +78,9 @@ def read_whole(
             option = name.replace("_", "-")
             raise ValueError(f"argument --{option}: needs --part, or a data set that is no file")
     try:
-        x, labels = read_file(options.data, saved.network.example_shape, options.label)
+        return read_file(options.data, saved.network.example_shape, saved.classes, options.label)
     except ValueError as error:
         raise ValueError(f"argument --data: {error}") from None
-    return x, None if labels is None else indices_of(options.data, labels, saved.classes)
-
-
-def indices_of(path: str, labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the index of each label, which is the name of a class or its number from 0."""
-    names, places = np.unique(labels.astype(str), return_inverse=True)
-    for known in (classes, tuple(str(number) for number in range(len(classes)))):
-        if set(names) <= set(known):
-            return np.array([known.index(name) for name in names])[places.reshape(-1)]
-    unknown = next(name for name in names if name not in classes)
-    raise ValueError(
-        f"argument --data: {path} has the label {str(unknown)!r}; the network knows "
-        f"{', '.join(classes)}"
-    )
 
 
 def read_part(options: argparse.Namespace, saved: SavedNetwork) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,15 @@ class SavedNetwork:
 
 
 def description_of(path: str) -> Path:
-    """Return the path of the description that belongs to a file of weights."""
+    """Return the path of the description that belongs to a file of weights.
+
+    Raises
+    ------
+    ValueError
+        If the file is not called ``.npz``.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"{path!r} must end in .npz, for .json is put in its place")
     return Path(path).with_suffix(".json")
 
 
@@ -84,22 +92,30 @@ def load(path: str) -> SavedNetwork:
         content = json.loads(described.read_text(encoding="utf-8"))
         kind = KINDS[content.pop("network")]
         layers, final_time = content.pop("layers"), content.pop("final_time")
-        classes = tuple(content.pop("class_names"))
+        classes = tuple(map(str, content.pop("class_names")))
         by, inputs = content.pop("normalisation"), content.pop("inputs")
-        normalisation = by and Normalisation(
-            *(np.array(by[part], float) for part in ("mean", "factor"))
-        )
         least, most = map(float, inputs)
         if "image" in content:
             content["image"] = tuple(content["image"])
         network = kind(**content)
+        if len(classes) != network.classes:
+            raise ValueError(f"{len(classes)} names for {network.classes} classes")
+        normalisation = by and _normalisation(by, network.example_shape)
         controls = network.controls(pint.TimeGrid.uniform(final_time, layers))
     except OSError as error:
         raise ValueError(f"cannot read {str(described)!r}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{str(described)!r} does not describe a network ({error})") from None
     try:
         weights = controls.load(path)
     except OSError as error:
         raise ValueError(f"cannot read {path!r}: {error.strerror or error}") from None
     return SavedNetwork(network, weights, classes, normalisation, (least, most))
+
+
+def _normalisation(by: dict[str, Any], shape: tuple[int, ...]) -> Normalisation:
+    mean, factor = (np.array(by[part], float) for part in ("mean", "factor"))
+    if not (np.isfinite(mean).all() and np.isfinite(factor).all()):
+        raise ValueError("`normalisation` is not finite")
+    np.broadcast_to(mean, shape), np.broadcast_to(factor, shape)
+    return Normalisation(mean, factor)

@@ -12,7 +12,7 @@ others divide the layers.
 
     python examples/train_resnet.py --history history.csv --plot peaks.png
     mpiexec -n 2 python examples/train_resnet.py --layers 256 --iterations 50
-    python examples/train_resnet.py --data digits --network convolutional --opening replicate
+    python examples/train_resnet.py --data digits --network convolutional
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import contextlib
 import csv
 import io
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from arguments import (
     solver_options,
     word_of,
 )
-from saved_network import describe
+from saved_network import describe, description_of
 from training_data import data_options, load_data
 
 import pint
@@ -109,7 +110,7 @@ def parser(comm: Any) -> Parser:
 
     option = new.add_argument_group("optimisation").add_argument
     option("--optimiser", choices=["lbfgs", "sgd", "adam"], default="lbfgs",
-           help="quasi-Newton on all examples, or stochastic on mini-batches")  # fmt: skip
+           help="quasi-Newton on all examples; stochastic on batches (--cycles 1)")  # fmt: skip
     option("--data-ranks", type=integer(1), default=1, metavar="R",
            help="ranks that divide the examples; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), help="control updates (200; convolutional: 100)")
@@ -129,7 +130,7 @@ def parser(comm: Any) -> Parser:
     option("--epochs", type=integer(1), default=10, help="passes over the examples")
     option("--learning-rate", type=number(positive=True), metavar="R", help="sgd: 0.1, adam: 0.01")
     option("--decay", type=number(), default=0.0, help="rate of epoch e: R / (1 + decay e)")
-    option("--momentum", type=number(), default=0.9, help="of sgd")
+    option("--momentum", type=number(), default=0.9, help="of sgd, below 1")
 
     checkpoint_options(new)
     option = new.add_argument_group("output").add_argument
@@ -271,7 +272,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     for name, value in DEFAULTS[options.network].items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    on_root(comm, lambda: check_outputs(options, "save", "history", "plot"))
+    on_root(comm, lambda: check_files(options))
     on_root(comm, lambda: check_checkpoint(options))
     rows = on_root(comm, lambda: load_history(options))
     check_options(options, comm)
@@ -327,8 +328,43 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     return Setup(comm, data, network, deepest, shallower, control, rows, an_epoch)
 
 
+def check_files(options: argparse.Namespace) -> None:
+    """Raise ValueError if a result could not be written later, or over another one."""
+    check_outputs(options, "save", "history", "plot")
+    paths = [path for path in (options.save, options.history, options.plot) if path is not None]
+    if options.save is not None:
+        try:
+            description = str(description_of(options.save))
+        except ValueError as error:
+            raise ValueError(f"argument --save: {error}") from None
+        check_outputs(argparse.Namespace(save=description, plot=None), "save")
+        paths.append(description)
+    if len(set(map(os.path.realpath, paths))) < len(paths):
+        raise ValueError(
+            "argument --save: two of the files to be written are the same; what is saved is "
+            "described in a file with .json in the place of .npz"
+        )
+
+
+UNUSED: dict[str, tuple[str, ...]] = {
+    "lbfgs": ("batch", "epochs", "learning_rate", "decay", "momentum"),
+    "sgd": (),
+    "adam": ("momentum",),
+    "dense": ("channels", "kernel", "pool"),
+    "convolutional": ("width",),
+}
+"""Options without a meaning for an optimiser, or for a network."""
+
+
 def check_options(options: argparse.Namespace, comm: Any) -> None:
     """Raise ValueError if options do not fit each other."""
+    for choice in (options.optimiser, options.network):
+        for name in UNUSED[choice]:
+            if getattr(options, name) != parser(comm).get_default(name):
+                option = name.replace("_", "-")
+                raise ValueError(f"argument --{option}: has no meaning for {choice}")
+    if options.momentum >= 1:
+        raise ValueError(f"argument --momentum: must be below 1, got {options.momentum}")
     if options.cycles == "adaptive" and options.tolerance is not None:
         raise ValueError("argument --tolerance: needs a number of --cycles, not adaptive")
     if options.lagged and options.tolerance is not None:
@@ -338,10 +374,7 @@ def check_options(options: argparse.Namespace, comm: Any) -> None:
             f"argument --data-ranks: must divide the number of ranks, {comm.size}, got "
             f"{options.data_ranks}"
         )
-    if options.optimiser == "lbfgs":
-        if options.batch is not None:
-            raise ValueError("argument --batch: needs --optimiser sgd or adam")
-    else:
+    if options.optimiser != "lbfgs":
         if options.method == "mgrit" or options.cycles == "adaptive":
             raise ValueError(
                 f"argument --optimiser: {options.optimiser} takes --method sequential, or one-shot "
@@ -476,10 +509,13 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
     """Print what was reached, all of it evaluated with exact states and adjoints."""
     seconds, grid = result.history[-1].seconds, setup.functional.problem.grid
     updates = result.iterations / seconds if seconds > 0 else math.nan
-    print(
-        f"{options.method}: {grid.steps} layers on {grid.comm.size} rank(s), {grid.levels} level(s)"
-    )
-    print(f"{'status':20s}{result.status.value}")
+    how = options.method
+    if options.optimiser != "lbfgs":
+        how = f"{options.optimiser}, {how}"
+    shared = f" x {options.data_ranks} for the examples" if options.data_ranks > 1 else ""
+    print(f"{how}: {grid.steps} layers on {grid.comm.size} rank(s){shared}, {grid.levels} level(s)")
+    ended = options.optimiser != "lbfgs" and result.status is pint.Status.ITERATION_LIMIT
+    print(f"{'status':20s}{'All epochs are done.' if ended else result.status.value}")
     print(f"{'objective':20s}{result.objective:.10g} (state solved exactly)")
     print(f"{'loss':20s}{result.cost:.10g}")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")

@@ -1,4 +1,4 @@
-"""The picture of a training run: the classified plane beside the true one, and the convergence."""
+"""The picture of a training run: the classified plane or the confusion matrix, the convergence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 Classify = Callable[[np.ndarray], np.ndarray]
-"""Gives the classes, shape (B,), of points, shape (B, 2)."""
+"""Gives the classes, shape (B,), of examples, shape (B, ...)."""
 
 
 def draw(

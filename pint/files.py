@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import tempfile
+import textwrap
 import tokenize
 import zipfile
 import zlib
@@ -139,7 +140,10 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         RuntimeError,  # encrypted or compressed in a way that Python cannot read
         struct.error,
     ) as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}).") from None
+        # numpy speaks of unpickling, which is never done, and quotes a broken directory whole.
+        objects = "allow_pickle" in str(error)
+        reason = "it holds Python objects" if objects else textwrap.shorten(str(error), 200)
+        raise ValueError(f"{path} is not a readable .npz file ({reason}).") from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
             raise ValueError(f"{path} is not a readable .npz file (`{name}` is no array).")

@@ -684,8 +684,10 @@ class DenseNetwork(Network):
 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:
-    """Raise ValueError unless all sizes are positive."""
+    """Raise ValueError unless all sizes are positive integers."""
     for name, size in sizes.items():
+        if not isinstance(size, (int, np.integer)):
+            raise ValueError(f"`{name}` must be an integer, got {size!r}.")
         if size < 1:
             raise ValueError(f"`{name}` must be at least 1, got {size}.")
 
@@ -699,14 +701,13 @@ def check_choices(network: object, **choices: Collection[str]) -> None:
             )
 
 
-def check_examples(
-    x: np.ndarray, labels: np.ndarray, features: int | tuple[int, ...], classes: int
-) -> None:
+def check_examples(x: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
     """Raise ValueError unless `x` and `labels` are B >= 1 finite examples with one-hot labels.
 
-    `features` is the number of an example's features, or its shape.
+    `shape` is that of an example.
     """
-    shape = features if isinstance(features, tuple) else (features,)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"`x` must be real numbers, got {x.dtype}.")
     if x.ndim < 1 or x.shape[1:] != shape or len(x) < 1:
         expected = ", ".join(map(str, shape))
         raise ValueError(f"`x` must have shape (B >= 1, {expected}), got {x.shape}.")

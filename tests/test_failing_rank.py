@@ -36,12 +36,15 @@ if where == "objective":
 problem = pint.Problem(grid, stepper, adjoint, objective, controls)
 functional = pint.ReducedFunctional(problem)
 callback = mistake if where == "callback" else None
-pint.minimize(functional, controls.control(theta=0.5), iterations=3, callback=callback)
+start = controls.control(theta=0.5)
+if where == "optimise":
+    pint.minimize_nested([functional], start, mistake)
+pint.minimize(functional, start, iterations=3, callback=callback)
 print("came to an end")
 """
 
 
-@pytest.mark.parametrize("where", ["step", "adjoint", "objective", "callback"])
+@pytest.mark.parametrize("where", ["step", "adjoint", "objective", "callback", "optimise"])
 def test_a_mistake_in_the_users_code(where):
     status, output = run(*launcher(), sys.executable, "-c", PROGRAM, where)
     assert status != 0, output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+from pint.comm import ending_all_ranks
 from pint.controls import Control
 from pint.optimise.result import Result
 from pint.prolongation import prolong
@@ -22,8 +23,7 @@ def minimize_nested(
     Parameters
     ----------
     functionals : iterable of ReducedFunctional
-        Of the same problem with more and more steps. A generator makes each when its turn comes,
-        so that only one is in memory.
+        Of the same problem with more and more steps. A generator makes each when its turn comes.
     control : Control
         Where the first one starts, of any number of steps.
     optimise : callable
@@ -39,7 +39,8 @@ def minimize_nested(
     """
     results = []
     for functional in functionals:
-        start = prolong(control, functional.problem.controls, interpolate)
-        results.append(optimise(functional, start))
+        with ending_all_ranks(functional.ranks_to_end):
+            start = prolong(control, functional.problem.controls, interpolate)
+            results.append(optimise(functional, start))
         control = results[-1].control
     return results

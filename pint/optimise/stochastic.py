@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -235,12 +236,14 @@ class Stochastic:
         NotFiniteError
             If the objective at the first control is NaN or infinite.
         """
-        if not isinstance(epochs, int) or epochs < 0:
+        if not isinstance(epochs, Integral) or epochs < 0:
             raise ValueError(f"`solve(epochs=...)` must be an integer >= 0, got {epochs}.")
         if not 0 < learning_rate < np.inf:
             raise ValueError(f"`solve(learning_rate=...)` must be positive, got {learning_rate}.")
         if not 0 <= decay < np.inf:
             raise ValueError(f"`solve(decay=...)` must be finite and >= 0, got {decay}.")
+        if not isinstance(seed, Integral) or seed < 0:
+            raise ValueError(f"`solve(seed=...)` must be an integer >= 0, got {seed}.")
         orders = self._orders(epochs, seed if shuffle else None)
         rates = (learning_rate / (1 + decay * epoch) for epoch in range(epochs))
         start = control.space.project(control)
@@ -252,8 +255,8 @@ class Stochastic:
                 for batch in self._batches(order)
             )
             point = Point(self.functional)
-            last, status = self._iterate(point, start, steps, history, callback)
-            return self._result(point, [last, start], status, history)
+            controls, status = self._iterate(point, start, steps, history, callback)
+            return self._result(point, controls, status, history)
 
     def _orders(self, epochs: int, seed: int | None) -> Iterator[np.ndarray]:
         """Yield the order of the examples in each epoch."""
@@ -273,11 +276,15 @@ class Stochastic:
         steps: Iterator[tuple[float, np.ndarray]],
         history: list[Iterate],
         callback: Callback | None,
-    ) -> tuple[Control, Status]:
-        """Do the updates; return the last control and why they end, and fill the `history`."""
+    ) -> tuple[dict[int, Control], Status]:
+        """Do the updates, fill the `history`, and return why they end.
+
+        Also return, by their numbers, the last control whose batch was finite, and the first.
+        """
         functional, accuracy, started = point.functional, Accuracy(self.cycles), time.perf_counter()
         moments = Moments(np.zeros(control.space.size), np.zeros(control.space.size))
-        previous = control
+        first = previous = control
+        updates, taken = 0, None
         for rate, batch in steps:
             # State sweep, adjoint sweep and gradient of a new batch
             functional.select(batch)
@@ -287,41 +294,46 @@ class Stochastic:
                 if not history:
                     functional.require_finite(point.value)
                 point.solve_adjoint(accuracy)
-                history.append(_row(point, len(history), rate, started))
+                history.append(_row(point, updates, taken or rate, started))
             log_row(history[-1])
             if callback is not None:
                 callback(history[-1], control, point.state)
             if not math.isfinite(history[-1].objective + history[-1].gradient_norm):
-                return previous, Status.NOT_FINITE
+                return {max(updates - 1, 0): previous, 0: first}, Status.NOT_FINITE
 
             # Control update
             with functional.phases("update"):
                 direction, moments = self.rule.direction(point.gradient, moments)
                 previous, control = control, control.space.project(control - rate * direction)
-        return control, Status.ITERATION_LIMIT
+                updates, taken = updates + 1, rate
+        return {updates: control, 0: first}, Status.ITERATION_LIMIT
 
     def _result(
-        self, point: Point, controls: list[Control], status: Status, history: list[Iterate]
+        self, point: Point, controls: dict[int, Control], status: Status, history: list[Iterate]
     ) -> Result:
-        """Return the result at the first of some controls where it is finite. Collective."""
+        """Return the result at the first of some controls where it is finite. Collective.
+
+        `controls` are by the numbers of their updates.
+        """
         functional = point.functional
-        for control in controls:
+        for updates, control in controls.items():
             with np.errstate(over="ignore", invalid="ignore"):
                 value, gradient = self._mean(point, control)
             space = control.space
             norm = space.norm(control - space.project(control - gradient))
+            iterations = updates
             if math.isfinite(value.objective + norm):
                 break
             status = Status.NOT_FINITE
         functional.require_finite(value)
-        logger.info("%s after %d updates", status.name, len(history))
+        logger.info("%s after %d updates", status.name, iterations)
         return Result(
             control=control,
             objective=value.objective,
             cost=value.cost,
             gradient_norm=norm,
             status=status,
-            iterations=len(history),
+            iterations=iterations,
             history=tuple(history),
             state=point.state,
             peak_memory=peak_memory_of_ranks(functional.comm, functional.problem.space.comm),

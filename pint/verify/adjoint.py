@@ -28,6 +28,7 @@ from pint.verify.arguments import (
     pick,
     places,
     random_direction,
+    require_whole_states,
     samples_by_level,
     step_methods,
 )
@@ -65,9 +66,13 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
 
     Raises
     ------
+    ValueError
+        If states or controls are distributed over ranks in space: the products are formed on
+        one rank.
     NotFiniteError
         If the states of `control` are not finite; `stepper_test` tells more.
     """
+    require_whole_states(problem, "adjoint_dot_test")
     comm = problem.grid.comm
     with ending_all_ranks(comm):
         control = Control(control.space, control.vector.copy())

@@ -304,3 +304,12 @@ def samples_by_level(
     yield from zip(
         range(problem.grid.levels), zip(steppers, adjoints, strict=True), samples, strict=True
     )
+
+
+def require_whole_states(problem: Problem, test: str) -> None:
+    """Raise ValueError if states or controls are distributed over ranks in space."""
+    if problem.space.comm.size > 1 or problem.controls.space_comm.size > 1:
+        raise ValueError(
+            f"`{test}(problem=...)` must have whole states on each rank: make it with a space "
+            "communicator of one rank."
+        )

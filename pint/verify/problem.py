@@ -20,6 +20,7 @@ from pint.verify.arguments import (
     name_of,
     places,
     random_direction,
+    require_whole_states,
 )
 from pint.verify.claims import BATCH, FINITE, KNOWN, REPEATED, RUNS, SHAPE, UNCHANGED
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
@@ -74,11 +75,7 @@ def check_problem(problem: Problem, control: Control | None = None, seed: int = 
     error in a sweep ends the run.
     """
     comm = problem.grid.comm
-    if problem.space.comm.size > 1 or problem.controls.space_comm.size > 1:
-        raise ValueError(
-            "`check_problem(problem=...)` must have whole states on each rank: make it with a "
-            "space communicator of one rank."
-        )
+    require_whole_states(problem, "check_problem")
     with ending_all_ranks(comm):
         if control is None:
             control = random_control(problem.controls, seed)

@@ -10,7 +10,7 @@ import numpy as np
 
 from problems import peaks
 from problems.data import archive, digits, idx, indian_pines, spectra, table
-from problems.data.dataset import Dataset, Examples, Normalisation
+from problems.data.dataset import Content, Dataset, Normalisation
 
 __all__ = ["FOLDERS", "GENERATED", "NAMES", "Dataset", "Normalisation", "load", "read_file"]
 
@@ -92,7 +92,10 @@ def load(
 
 
 def read_file(
-    path: str | Path, shape: tuple[int, ...], label: str | None = None
+    path: str | Path,
+    shape: tuple[int, ...],
+    classes: tuple[str, ...],
+    label: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return all examples of a file, labelled or not, for a network that has been trained.
 
@@ -104,32 +107,47 @@ def read_file(
         ``.npz`` or ``.csv``, as for `load`, but the labels may be missing.
     shape : tuple of int
         Of one example. Features may be stored as images and the other way round.
+    classes : tuple of str
+        Names of the network's classes.
     label : str, optional
         The column of a CSV file that holds the labels.
 
     Returns
     -------
     x : ndarray of float64, shape (B, ...)
-    labels : ndarray, shape (B,), or None
-        Whole numbers or names of classes.
+    labels : ndarray of int, shape (B,), or None
+        Indices into `classes`. In the file, labels are their names, or all are numbers from 0.
 
     Raises
     ------
     ValueError
-        If the file is missing, broken, or has examples of another shape.
+        If the file is missing, broken, or has examples of another shape or unknown classes.
     """
     if Path(path).suffix.lower() == ".csv":
         x, labels = table.read_unsplit(path, math.prod(shape), label)
     else:
         _check_label(label, path)
-        x, labels = archive.read_unsplit(path)
+        x, labels = archive.read_unsplit(path, classes)
     images = x.ndim > 2 and len(shape) > 1
     if x[0].size != math.prod(shape) or (images and x.shape[1:] != shape):
         raise ValueError(
             f"{path} has examples of shape {x.shape[1:]}; expected {shape}, as the network was "
             "trained with."
         )
-    return x.reshape(len(x), *shape), labels
+    known = None if labels is None else _indices(path, labels, classes)
+    return x.reshape(len(x), *shape), known
+
+
+def _indices(path: str | Path, labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    names, places = np.unique(labels.astype(str), return_inverse=True)
+    for known in (classes, tuple(str(number) for number in range(len(classes)))):
+        if set(names) <= set(known):
+            return np.array([known.index(name) for name in names])[places.reshape(-1)]
+    unknown = next(name for name in names if name not in classes)
+    raise ValueError(
+        f"{path} has the label {str(unknown)!r}; expected names of the network's classes, "
+        f"{', '.join(classes)}, or their numbers from 0."
+    )
 
 
 def _check_label(label: str | None, name: str | Path) -> None:
@@ -145,7 +163,7 @@ def _generated(name: str, examples: int, test_examples: int | None, seed: int) -
     return Dataset(x, labels, classes, x_test, labels_test)
 
 
-def _content(name: str, folder: str | Path | None, label: str | None) -> Examples:
+def _content(name: str, folder: str | Path | None, label: str | None) -> Content:
     if name in FOLDERS:
         if folder is None or not Path(folder).is_dir():
             raise ValueError(

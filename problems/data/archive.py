@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pint.files import load_arrays
-from problems.data.dataset import Examples, check_finite, class_indices, class_labels
+from problems.data.dataset import Content, check_finite, class_indices, class_labels
 
 KEYS = {
     "x": ("x", "x_train"),
@@ -17,7 +17,7 @@ KEYS = {
 }
 
 
-def read(path: str | Path) -> Examples:
+def read(path: str | Path) -> Content:
     """Return the examples of an archive, with a test part if it holds one.
 
     Parameters
@@ -46,7 +46,7 @@ def read(path: str | Path) -> Examples:
     largest = _largest(x)
     if keys["x_test"] is None:
         indices, names = _classes(path, str(keys["y"]), labels)
-        return Examples(str(path), x, indices, names, largest=largest)
+        return Content(str(path), x, indices, names, largest=largest)
     x_test = _examples(path, str(keys["x_test"]), arrays)
     labels_test = _labels(path, str(keys["y_test"]), arrays, len(x_test))
     for name, one, other in (
@@ -69,22 +69,26 @@ def read(path: str | Path) -> Examples:
             f"{path}: {keys['y_test']} has the class {names[unknown[0]]}, which {keys['y']} has "
             "not; expected examples to train on of each class."
         )
-    return Examples(str(path), x, indices, names, x_test, indices_test, largest)
+    return Content(str(path), x, indices, names, x_test, indices_test, largest)
 
 
-def read_unsplit(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+def read_unsplit(
+    path: str | Path, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return all examples of an archive, those of a test part last, with or without labels.
 
     Parameters
     ----------
     path : str or Path
         As for `read`, but the labels may be missing.
+    classes : tuple of str
+        Names for the columns of one-hot labels.
 
     Returns
     -------
     x : ndarray of float64, shape (B, features) or (B, channels, height, width)
     labels : ndarray, shape (B,), or None
-        Whole numbers or names, for one-hot rows the places of the ones; None if some have none.
+        Whole numbers or names; None if some have none.
 
     Raises
     ------
@@ -101,8 +105,13 @@ def read_unsplit(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         key = keys["y" + part]
         if key is not None:
             found = _labels(path, key, arrays, len(x[-1]))
-            whole = found if found.ndim == 1 else found.argmax(axis=1)
-            labels.append(class_labels(whole, f"{path}: {key}"))
+            if found.ndim == 2 and found.shape[1] != len(classes):
+                raise ValueError(
+                    f"{path}: {key} has one-hot rows of {found.shape[1]} classes; expected those "
+                    f"of the network, {len(classes)}."
+                )
+            names = found if found.ndim == 1 else np.array(classes)[found.argmax(axis=1)]
+            labels.append(class_labels(names, f"{path}: {key}"))
     if x[0].shape[1:] != x[-1].shape[1:]:
         raise ValueError(
             f"{path}: {keys['x_test']} is {_kind(arrays[str(keys['x_test'])])}, but {keys['x']} "

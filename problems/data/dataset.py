@@ -37,7 +37,7 @@ class Dataset:
     Attributes
     ----------
     x : ndarray of float64, shape (B, features) or (B, channels, height, width)
-        Training examples; pixels of images lie between 0 and 1.
+        Training examples; pixels of image files lie between 0 and 1.
     labels : ndarray of float64, shape (B, classes)
         One-hot rows.
     classes : tuple of str
@@ -81,7 +81,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Examples:
+class Content:
     """The content of a data set's files, with or without a test part of its own.
 
     Attributes
@@ -126,7 +126,8 @@ class Examples:
         if self.x_test is None or self.indices_test is None:
             x_test, indices_test = self.x, self.indices
             count = test_examples or round(test_fraction * len(self.indices))
-            test, train = self._chosen(self.indices, count, seed, "test_examples", True)
+            argument = "test_examples" if test_examples else "test_fraction"
+            test, train = self._chosen(self.indices, count, seed, argument, True)
         else:
             x_test, indices_test = self.x_test, self.indices_test
             train, test = np.arange(len(self.indices)), np.arange(len(indices_test))
@@ -150,7 +151,8 @@ class Examples:
         try:
             return stratified(indices, count, seed, split)
         except ValueError as error:
-            raise ValueError(f"`{argument}` is {count}, but {self.origin} {error}.") from None
+            asked = "asks for" if argument == "test_fraction" else "is"
+            raise ValueError(f"`{argument}` {asked} {count}, but {self.origin} {error}.") from None
 
 
 def stratified(
@@ -223,15 +225,18 @@ def class_labels(labels: np.ndarray, origin: str) -> np.ndarray:
         try:
             labels = labels.astype(float)
         except ValueError:
-            if (labels == "").any():
+            bad = [name for name in np.unique(labels) if not name or not name.isprintable()]
+            if bad:
+                kind = f"the label {str(bad[0])!r}" if bad[0] else "an empty label"
                 raise ValueError(
-                    f"{origin} has an empty label; expected a name for each."
+                    f"{origin} has {kind}; expected a name in one line for each example."
                 ) from None
     if labels.dtype.kind == "f":
-        bad = labels[~(np.isfinite(labels) & (labels == np.round(labels)))]
-        if bad.size:
+        exact = (np.abs(labels) < 2.0**53) & (labels == np.round(labels))  # NaN is not
+        if not exact.all():
             raise ValueError(
-                f"{origin} has the label {bad[0]:g}; expected whole numbers or names of classes."
+                f"{origin} has the label {labels[~exact][0]:g}; expected whole numbers below 2^53, "
+                "or names of classes."
             )
         labels = labels.astype(int)
     return labels

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from problems.data.dataset import Examples
+from problems.data.dataset import Content
 
 
-def read() -> Examples:
+def read() -> Content:
     """Return the images, pixels 0 to 16, without a test part.
 
     Raises
@@ -22,4 +22,4 @@ def read() -> Examples:
         ) from None
     digits = load_digits()
     names = tuple(str(name) for name in digits.target_names)
-    return Examples("digits", digits.images[:, None], digits.target, names, largest=16.0)
+    return Content("digits", digits.images[:, None], digits.target, names, largest=16.0)

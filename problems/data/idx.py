@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from problems.data.dataset import Examples
+from problems.data.dataset import Content
 
 DIGITS = tuple("0123456789")
 CLOTHES = (
@@ -30,7 +30,7 @@ CLOTHES = (
 )
 
 
-def read_folder(folder: str | Path, names: tuple[str, ...]) -> Examples:
+def read_folder(folder: str | Path, names: tuple[str, ...]) -> Content:
     """Return the images and labels of the four files in a folder; their test part is ``t10k``.
 
     Parameters
@@ -68,7 +68,7 @@ def read_folder(folder: str | Path, names: tuple[str, ...]) -> Examples:
             f"{folder}: training images have {x.shape[2]} x {x.shape[3]} pixels, but those of t10k "
             f"{x_test.shape[2]} x {x_test.shape[3]}; expected images of one size."
         )
-    return Examples(str(folder), x, indices, names, x_test, indices_test, largest=255.0)
+    return Content(str(folder), x, indices, names, x_test, indices_test, largest=255.0)
 
 
 def _find(folder: Path, stem: str) -> Path:

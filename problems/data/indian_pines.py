@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from problems.data import matlab
-from problems.data.dataset import Examples, check_finite
+from problems.data.dataset import Content, check_finite
 
 CLASSES = (
     "alfalfa",
@@ -39,7 +39,7 @@ CUBES = {
 GROUND_TRUTH, GROUND_TRUTH_VARIABLE = "Indian_pines_gt.mat", "indian_pines_gt"
 
 
-def read_folder(folder: str | Path) -> Examples:
+def read_folder(folder: str | Path) -> Content:
     """Return the pixels that have a class, x of shape (B, bands), without a test part.
 
     Parameters
@@ -74,4 +74,6 @@ def read_folder(folder: str | Path) -> Examples:
     labelled = classes > 0
     if not labelled.any():
         raise ValueError(f"{classes_file} has no pixel of a class; expected 1 to {len(CLASSES)}.")
-    return Examples(str(folder), cube[labelled], classes[labelled].astype(int) - 1, CLASSES)
+    if (classes[labelled] == classes.max()).all():
+        raise ValueError(f"{classes_file} has pixels of one class only; expected two or more.")
+    return Content(str(folder), cube[labelled], classes[labelled].astype(int) - 1, CLASSES)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from problems.data.dataset import Examples, check_finite, class_indices, class_labels
+from problems.data.dataset import Content, check_finite, class_indices, class_labels
 
 LONGEST_LABEL = 80
 
 
-def read(path: str | Path, label: str | None = None) -> Examples:
+def read(path: str | Path, label: str | None = None) -> Content:
     """Return the examples of a CSV file, x of shape (B, columns - 1), without a test part.
 
     Parameters
@@ -30,11 +30,11 @@ def read(path: str | Path, label: str | None = None) -> Examples:
     ------
     ValueError
         If the file cannot be read, has rows of different lengths, or a feature that is no finite
-        number; the message names the line.
+        number.
     """
     x, labels = _read(path, label)
     indices, names = class_indices(labels, str(path))
-    return Examples(str(path), x, indices, names)
+    return Content(str(path), x, indices, names)
 
 
 def read_unsplit(

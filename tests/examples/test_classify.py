@@ -135,7 +135,10 @@ def test_names_of_classes_and_a_column_of_labels(tmp_path, capsys):
     np.savez(tmp_path / "numbers.npz", x=1e3 * x, y=x.argmax(axis=1) + 1)
     with pytest.raises(SystemExit):
         classify.main([f"{tmp_path}/net.npz", "--data", f"{tmp_path}/numbers.npz"])
-    assert "has the label '1'; the network knows ash, elm, oak" in capsys.readouterr().err
+    assert (
+        "has the label '1'; expected names of the network's classes, ash, elm, oak"
+        in capsys.readouterr().err
+    )
 
 
 def test_inputs_of_another_scale_are_pointed_out(tmp_path, capsys):
@@ -159,6 +162,14 @@ DAMAGES = {
     "does not describe a network": lambda path: path.with_suffix(".json").write_text("[1, 2]"),
     "does not describe a network (": damaged(lambda content: content.pop("width")),
     "`width` must be at least 1": damaged(lambda content: content.update(width=0)),
+    "2 names for 10 classes": damaged(lambda content: content.update(class_names=["a", "b"])),
+    "`normalisation` is not finite": damaged(
+        lambda content: content.update(normalisation={"mean": [float("nan")], "factor": [1.0]})
+    ),
+    "(operands": damaged(
+        lambda content: content.update(normalisation={"mean": [0.0] * 3, "factor": [1.0]})
+    ),
+    "recursion": lambda path: path.with_suffix(".json").write_text("[" * 100000),
     "`weight` must have shape": damaged(lambda content: content.update(layers=5)),
     "not a readable": lambda path: path.write_bytes(path.read_bytes()[:50]),
     "No such file": lambda path: path.unlink(),

@@ -83,7 +83,7 @@ def test_updates_are_those_of_the_formulas(name, metric):
     expected, history = loop(control, batches, rates, *constants)
     assert len(batches[3]) == 5  # the last batch of an epoch is not full
     assert result.iterations == 12
-    assert [row.step for row in result.history] == rates
+    assert [row.step for row in result.history] == [rates[0], *rates[:-1]]
     np.testing.assert_allclose([row.objective for row in result.history], history, rtol=1e-11)
     np.testing.assert_allclose(result.control.vector, expected.vector, rtol=1e-9, atol=1e-11)
     # The result is that of all examples.
@@ -210,6 +210,7 @@ def test_too_large_a_rate_ends_with_a_finite_result():
     result = pint.Stochastic(functional, pint.sgd()).solve(control, epochs=40, learning_rate=1e30)
     assert result.status is pint.Status.NOT_FINITE
     assert result.iterations < 160
+    assert result.iterations <= len(result.history) - 2
     assert math.isfinite(result.objective)
     bad = pint.Control(control.space, control.vector * 1e300)
     with pytest.raises(pint.NotFiniteError), np.errstate(all="ignore"):
@@ -219,7 +220,8 @@ def test_too_large_a_rate_ends_with_a_finite_result():
 def test_wrong_arguments():
     functional, control = make()
     method = pint.Stochastic(functional, pint.adam())
-    for name, value in {"epochs": -1, "learning_rate": 0.0, "decay": math.inf}.items():
+    wrong = {"epochs": -1, "learning_rate": 0.0, "decay": math.inf, "seed": None}
+    for name, value in wrong.items():
         options = {"epochs": 1, "learning_rate": 1.0, name: value}
         with pytest.raises(ValueError, match=name):
             method.solve(control, **options)

@@ -229,6 +229,7 @@ def test_padding_puts_zeros_after_the_features_and_trains_nothing():
         ({"features": 0}, "`features` must be at least 1, got 0"),
         ({"width": -1}, "`width` must be at least 1, got -1"),
         ({"classes": 0}, "`classes` must be at least 1, got 0"),
+        ({"width": 4.0}, "`width` must be an integer, got 4.0"),
         ({"activation": "sine"}, "`activation` must be one of tanh, relu, smoothrelu, got 'sine'"),
         ({"bias": "none"}, "`bias` must be one of vector, scalar, got 'none'"),
         ({"opening": "conv"}, "`opening` must be one of trained, pad, got 'conv'"),

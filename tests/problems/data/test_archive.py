@@ -96,6 +96,9 @@ TEST = {"x_test": X[:5], "y_test": Y[:5]}
         ({"x": X, "y": changed(Y, np.nan)}, "y has the label nan; expected whole numbers"),
         ({"x": X, "y": changed(Y, 0.25)}, "y has the label 0.25; expected whole numbers"),
         ({"x": X, "y": 0 * Y}, "y has labels of one class only"),
+        ({"x": X, "y": 1e30 * Y}, "e+30; expected whole numbers below 2^53"),
+        ({"x": X, "y": Y + 2.0**53}, "e+15; expected whole numbers below 2^53"),
+        ({"x": X, "y": np.array(["a", "b\nc"])[Y % 2]}, r"has the label 'b\nc'; expected a name"),
         (
             {"x": X, "y": Y * 1j},
             "y is complex128 of shape (24,); expected a whole number",

@@ -85,6 +85,7 @@ def with_value(array, value):
         ({"ground_truth": with_value(GROUND_TRUTH, 1.5)}, "has the class 1.5; expected"),
         ({"ground_truth": with_value(GROUND_TRUTH, np.nan)}, "has the class nan; expected"),
         ({"ground_truth": 0 * GROUND_TRUTH}, "has no pixel of a class"),
+        ({"ground_truth": 1.0 * (GROUND_TRUTH > 0)}, "has pixels of one class only"),
         ({"ground_truth": with_value(GROUND_TRUTH, 9)}, "a class with fewer than two examples"),
     ],
 )
