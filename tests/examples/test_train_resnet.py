@@ -21,6 +21,7 @@ COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
     "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
 )
+IMAGES = "--data digits --network convolutional"
 SMALL = ["--layers", "8", "--examples", "10", "--iterations", "3"]
 
 
@@ -127,6 +128,22 @@ def test_saved_control_is_read_again_and_gives_the_reported_objective(tmp_path):
         }
 
 
+def test_convolutional_networks_take_one_lagged_cycle_and_match_sequential_training(tmp_path):
+    options = f"{IMAGES} --layers 8 --examples 300 --iterations 40 --quiet".split()
+
+    def rows(*more):
+        train_resnet.main([*options, *more, "--history", str(tmp_path / "history.csv")])
+        return history(tmp_path / "history.csv")
+
+    default, exact = rows(), rows("--method", "sequential")
+    lagged = rows("--cycles", "1", "--relaxation", "F", "--iterations", "3")
+    np.testing.assert_array_equal(column(default[:3], "objective"), column(lagged[:3], "objective"))
+    objective, exact_objective = (column(r, "objective")[-1] for r in (default, exact))
+    assert abs(objective - exact_objective) < 0.1 * exact_objective
+    accuracy, exact_accuracy = (column(r, "validation_accuracy")[-1] for r in (default, exact))
+    assert accuracy > 85 and abs(accuracy - exact_accuracy) < 2
+
+
 @pytest.mark.parametrize("options", [["--opening", "pad"], ["--data", "three.npz"]])
 def test_files_that_are_written(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -179,7 +196,6 @@ def wrong_data(**changes):
 
 
 Y = wrong_data()["y_train"]
-IMAGES = "--data digits --network convolutional"
 BAD_ARGUMENTS = [
     ("--layers 0", "--layers"),
     ("--layers x", "--layers"),
