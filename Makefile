@@ -11,7 +11,7 @@ TORCH ?= PyPI
 TRAIN_OPTIONS ?= --method one-shot --history results/history.csv --plot results/peaks.png
 RANKS ?= 2 3 4 5
 # Seconds after which a parallel run counts as hanging.
-MPI_TIMEOUT ?= 300
+MPI_TIMEOUT ?= 600
 
 # Ranks that each start a thread per core fight for the cores.
 export OPENBLAS_NUM_THREADS = 1

@@ -224,7 +224,7 @@ parallel() {
     local log
     log=$(mktemp)
     trap "rm -f '$log'" EXIT
-    if timeout -k 10 "${MPI_TIMEOUT:-300}" "$(cat .venv-petsc/mpiexec)" -n "$1" \
+    if timeout -k 10 "${MPI_TIMEOUT:-600}" "$(cat .venv-petsc/mpiexec)" -n "$1" \
         "$PETSC_PYTHON" -m pytest -q --color=no -p no:cacheprovider \
         -o faulthandler_timeout=60 tests/parallel >"$log" 2>&1; then
         # One line a rank.
@@ -233,7 +233,7 @@ parallel() {
     else
         status=$?
         cat "$log"
-        [ $status != 124 ] || say "no end after ${MPI_TIMEOUT:-300} s"
+        [ $status != 124 ] || say "no end after ${MPI_TIMEOUT:-600} s"
         fail "tests/parallel failed on $1 ranks (status $status)."
     fi
 }

@@ -43,7 +43,7 @@ NETWORKS = {
 
 def network_functional(comms, levels, examples=21, name="trained", batch_size=None, **options):
     """Return a functional and a control to start from, on ranks in (time, space)."""
-    grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comms[0])
+    grid = pint.TimeGrid.uniform(3.0, 18, coarsening=4, levels=levels, comm=comms[0])
     network, data = NETWORKS[name]
     controls = network.controls(grid, comm=comms[1])
     problem = network.problem(controls, *data(examples), ONE, batch_size)
