@@ -67,6 +67,7 @@ def test_fewer_examples_are_some_of_those_of_each_part(folder):
 
 TRAIN, TRAIN_LABELS = names()["train"]
 GOOD = idx_bytes(IMAGES["train"])
+COMPRESSED = gzip.compress(GOOD, mtime=0)  # without the time of day, which would be in tests' names
 GOOD_LABELS = idx_bytes(LABELS["train"])
 
 
@@ -82,11 +83,11 @@ GOOD_LABELS = idx_bytes(LABELS["train"])
         (TRAIN, GOOD_LABELS, "begins with 0x00000801, not with 0x00000803"),
         (TRAIN, b"\0\0\x0d\x03" + GOOD[4:], "begins with 0x00000d03, not with 0x00000803"),
         (TRAIN, b"PNG, or so", "begins with 0x504e472c, not with 0x00000803"),
-        (TRAIN, gzip.compress(GOOD)[:-20], "is truncated or broken"),
-        (TRAIN, gzip.compress(GOOD)[:5], "is truncated or broken"),
-        (TRAIN, gzip.compress(GOOD)[:40] + b"\xff" * 90, "is truncated or broken"),
-        (TRAIN, gzip.compress(GOOD)[:-8] + b"\0" * 8, "is truncated or broken"),
-        (TRAIN, gzip.compress(GOOD[:-1]), "has 799 bytes after its header"),
+        (TRAIN, COMPRESSED[:-20], "is truncated or broken"),
+        (TRAIN, COMPRESSED[:5], "is truncated or broken"),
+        (TRAIN, COMPRESSED[:40] + b"\xff" * 90, "is truncated or broken"),
+        (TRAIN, COMPRESSED[:-8] + b"\0" * 8, "is truncated or broken"),
+        (TRAIN, gzip.compress(GOOD[:-1], mtime=0), "has 799 bytes after its header"),
         (TRAIN, idx_bytes(IMAGES["train"][:39]), "has 39 images, but"),
         (TRAIN, idx_bytes(IMAGES["train"][:, :4]), "4 x 4 pixels, but those of t10k 5 x 4"),
         (TRAIN_LABELS, GOOD, "begins with 0x00000803, not with 0x00000801"),
@@ -116,7 +117,7 @@ def test_a_missing_file_is_named(folder, file):
 
 
 def test_every_flipped_byte_of_a_compressed_file_gives_one_line_or_an_image(tmp_path):
-    path, content = tmp_path / "images.gz", gzip.compress(GOOD, mtime=0)
+    path, content = tmp_path / "images.gz", COMPRESSED
     for position in range(len(content)):
         changed = bytearray(content)
         changed[position] ^= 0x55
