@@ -510,6 +510,53 @@ class ControlSpace:
         """Return the derivative that `control` represents: the inverse of `riesz`."""
         return Control(self, control.vector * self.weights)
 
+    def require_fitting(self, control: Control) -> None:
+        """Raise an error, the same on every rank, unless `control` is of a space like this.
+
+        Raises
+        ------
+        TypeError
+            If it is no `Control`.
+        ValueError
+            If its fields, steps, ranks in time or coarsening factors are others.
+        """
+        if not isinstance(control, Control):
+            raise TypeError(
+                f"a control must be a `pint.Control`, got {type(control).__name__}; make one with "
+                "`problem.controls.control(...)`."
+            )
+        other = control.space
+        if other is self:
+            return
+        if other.described() != self.described():
+            raise ValueError(
+                f"the control has the fields {other.described()}, those of the problem are "
+                f"{self.described()}; make it with `problem.controls.control(...)`."
+            )
+        if other.grid.steps != self.grid.steps:
+            raise ValueError(
+                f"the control has {other.grid.steps} time steps, the problem {self.grid.steps}; "
+                "use `pint.prolong(control, problem.controls)`."
+            )
+        if other.comm.size != self.comm.size:
+            raise ValueError(
+                f"the control is divided among {other.comm.size} ranks in time, the problem among "
+                f"{self.comm.size}; use `pint.prolong(control, problem.controls)`."
+            )
+        # It may have more levels: they are not looked at.
+        if other.grid.coarsening[: len(self.grid.coarsening)] != self.grid.coarsening:
+            raise ValueError(
+                f"the control's grid has the coarsening factors {list(other.grid.coarsening)}, the "
+                f"problem's {list(self.grid.coarsening)}; use "
+                "`pint.prolong(control, problem.controls)`."
+            )
+
+    def described(self) -> dict[str, str]:
+        """Return kind and shape of each field's blocks, on all ranks in space together."""
+        return {
+            name: f"{field.kind}({self.block_shape(name)})" for name, field in self.fields.items()
+        }
+
     def project(self, control: Control) -> Control:
         """Return the nearest control within the bounds; `control` itself without bounds."""
         if not self.bounded:

@@ -72,10 +72,7 @@ def prolong(
 
 
 def _check_fields(old: ControlSpace, new: ControlSpace) -> None:
-    described = [
-        {name: (name in space.time_fields, space.block_shape(name)) for name in space.fields}
-        for space in (old, new)
-    ]
+    described = [space.described() for space in (old, new)]
     for name in sorted(described[0].keys() | described[1].keys()):
         if described[0].get(name) != described[1].get(name):
             raise ValueError(

@@ -143,6 +143,8 @@ class ReducedFunctional:
         ------
         NotFiniteError
             If it is NaN or infinite; the message names the level and its step size.
+        TypeError, ValueError
+            If it is no control of the problem; see `ControlSpace.require_fitting`.
         """
         self._solved_state(control)
         return self._value.objective
@@ -160,6 +162,7 @@ class ReducedFunctional:
         return self.problem.controls.riesz(self.derivative(control))
 
     def _solved_state(self, control: Control) -> State:
+        self.problem.controls.require_fitting(control)
         if self._state is None:
             self._state = self.new_state()
         # By value: a control may have been changed in place, and on one rank only.

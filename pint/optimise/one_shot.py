@@ -82,6 +82,7 @@ class OneShot:
     ) -> Result:
         """Minimise from `control`. Collective; parameters and errors of `pint.minimize`."""
         settings = Options(**options)
+        self.functional.problem.controls.require_fitting(control)
         # Without a test of the objective nothing would notice that one lagged cycle is too little.
         solves = self._solves(testing=settings.line_search.decrease is not None)
         return descend(self.functional, control, solves, settings, callback, checkpoint)

@@ -56,8 +56,9 @@ def minimize(
 
     Raises
     ------
-    ValueError
-        If the method is unknown, or does not take the bounds or an option that is given.
+    TypeError, ValueError
+        If `control` is no control of the problem, the method is unknown, or it does not take the
+        bounds or an option that is given.
     CheckpointError
         If the run cannot begin with the checkpoint.
     """
@@ -79,6 +80,7 @@ def minimize(
     if scipy_options is not None and package != "scipy":
         raise ValueError("`minimize(scipy_options=...)` needs a method of scipy.")
     settings = Options(**options)
+    functional.problem.controls.require_fitting(control)
     if package == "scipy":
         return scipy_minimize(functional, control, name, settings, callback, scipy_options)
     if package == "tao":

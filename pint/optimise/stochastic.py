@@ -231,8 +231,8 @@ class Stochastic:
 
         Raises
         ------
-        ValueError
-            If an argument is out of range.
+        TypeError, ValueError
+            If `control` is no control of the problem, or an argument is out of range.
         NotFiniteError
             If the objective at the first control is NaN or infinite.
         """
@@ -246,6 +246,7 @@ class Stochastic:
             raise ValueError(f"`solve(seed=...)` must be an integer >= 0, got {seed}.")
         orders = self._orders(epochs, seed if shuffle else None)
         rates = (learning_rate / (1 + decay * epoch) for epoch in range(epochs))
+        self.functional.problem.controls.require_fitting(control)
         start = control.space.project(control)
         with ending_all_ranks(self.functional.ranks_to_end):
             history: list[Iterate] = []

@@ -251,3 +251,10 @@ def test_wrong_arguments():
             whole.controls,
             examples=3,
         )
+
+
+def test_a_control_of_another_depth_is_refused():
+    functional, _ = make()
+    _, deeper = make(2 * LAYERS)
+    with pytest.raises(ValueError, match="has 16 time steps, the problem 8; use"):
+        pint.Stochastic(functional, pint.sgd()).solve(deeper, epochs=1, learning_rate=0.1)

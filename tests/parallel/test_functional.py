@@ -1,5 +1,6 @@
 """Objective and gradient, states and adjoints on many ranks: the numbers of one rank."""
 
+import linear_quadratic
 import pytest
 from parallel.cases import (
     SMALL,
@@ -100,3 +101,49 @@ def test_every_rank_raises_where_values_are_not_finite(world, where):
         control["theta"][...] = float("nan")
     with pytest.raises(pint.NotFiniteError):
         rf.gradient(control)
+
+
+OTHERS = {
+    "no control": (lambda grid: None, TypeError, "must be a `pint.Control`, got NoneType"),
+    "field": (lambda grid: space(grid, v=pint.TimeControl(1)), ValueError, "has the fields"),
+    "shape": (lambda grid: space(grid, u=pint.TimeControl(2)), ValueError, "has the fields"),
+    "kind": (lambda grid: space(grid, u=pint.SharedControl(1)), ValueError, "has the fields"),
+    "steps": (lambda grid: space(uniform(32, grid.comm)), ValueError, "has 32 time steps"),
+    "factors": (lambda grid: space(uniform(16, grid.comm, 2)), ValueError, "factors [2], the pro"),
+    "levels": (lambda grid: space(uniform(16, grid.comm, 4, 1)), ValueError, "factors [], the"),
+}
+if pint.world().size > 1:
+    OTHERS["ranks"] = (lambda grid: space(uniform(16)), ValueError, "divided among 1 ranks")
+SOLVE = {
+    "value": lambda rf, control: rf.value(control),
+    "gradient": lambda rf, control: rf.gradient(control),
+    "minimize": pint.minimize,
+    "scipy": lambda rf, control: pint.minimize(rf, control, "scipy:L-BFGS-B"),
+    "one-shot": lambda rf, control: pint.OneShot(rf).solve(control),
+}
+
+
+def uniform(steps, comm=None, coarsening=4, levels=2):
+    return pint.TimeGrid.uniform(1.0, steps, coarsening, levels, comm)
+
+
+def space(grid, **fields):
+    return pint.ControlSpace(grid, **(fields or {"u": pint.TimeControl(1)})).zeros()
+
+
+@pytest.mark.parametrize("solve", SOLVE)
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_control_of_another_problem_is_refused_on_every_rank(world, other, solve):
+    make, error, message = OTHERS[other]
+    grid = uniform(16, world)
+    rf = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(grid))
+    with pytest.raises(error) as caught:
+        SOLVE[solve](rf, make(grid))
+    assert message in str(caught.value)
+    assert set(world.allgather(str(caught.value))) == {str(caught.value)}
+
+
+def test_a_control_of_an_equal_space_or_of_more_levels_is_taken(world):
+    rf = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(uniform(16, world)))
+    values = {rf.value(space(uniform(16, world, [4, 2][:n], n + 1))) for n in (1, 2)}
+    assert values == {rf.value(rf.problem.controls.zeros())}
