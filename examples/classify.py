@@ -27,8 +27,8 @@ from training_data import data_options, load_data
 
 from pint.comm import on_root
 from pint.files import write_atomically
+from problems.classification import confusion
 from problems.data import read_file
-from problems.resnet import confusion
 
 
 def parser(comm: Any) -> Parser:

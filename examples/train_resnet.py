@@ -24,6 +24,7 @@ import io
 import math
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,10 @@ import pint
 from pint.comm import on_root, reduce
 from pint.files import write_atomically
 from problems import peaks
+from problems.classification import accuracy, share
 from problems.convolution import ConvolutionalNetwork
 from problems.data import Dataset
-from problems.resnet import DenseNetwork, Network, Regularisation, accuracy, classify, share
+from problems.resnet import DenseNetwork, Network, Regularisation, classify
 
 HISTORY_COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
@@ -66,11 +68,19 @@ TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  t
 OPENINGS = {"dense": ("trained", "pad"), "convolutional": ("replicate", "trained")}
 """By network, the default first."""
 GAMMAS = ("gamma_tikhonov", "gamma_opening", "gamma_classification", "gamma_smooth")
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "dense": {"final_time": 5.0, "iterations": 200, **dict.fromkeys(GAMMAS, 1e-5)},
-    "convolutional": {"final_time": 2.0, "iterations": 100, **dict.fromkeys(GAMMAS, 1e-4)},
+NETWORKS: dict[str, dict[str, Any]] = {
+    "dense": {"width": None, "final_time": 5.0, "iterations": 200, **dict.fromkeys(GAMMAS, 1e-5)},
+    "convolutional": {
+        **{"channels": 4, "kernel": 3, "pool": 1, "final_time": 2.0, "iterations": 100},
+        **dict.fromkeys(GAMMAS, 1e-4),
+    },
 }
-"""By network."""
+OPTIMISERS: dict[str, dict[str, Any]] = {
+    "lbfgs": {},
+    "sgd": {"batch": None, "epochs": 10, "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9},
+    "adam": {"batch": None, "epochs": 10, "learning_rate": 0.01, "decay": 0.0},
+}
+"""Defaults; an option that is here for others only has no meaning for a network or optimiser."""
 
 
 def parser(comm: Any) -> Parser:
@@ -89,10 +99,10 @@ def parser(comm: Any) -> Parser:
            help="train so many layers, then twice as many, ..., from the last")  # fmt: skip
     option("--width", type=integer(1), metavar="C",
            help="components of a state (8; padded: the features)")  # fmt: skip
-    option("--channels", type=integer(1), default=4, help="of a convolutional network's states")
-    option("--kernel", type=integer(1), default=3, metavar="k", help="k x k convolutions")
-    option("--pool", type=integer(1), default=1, metavar="p",
-           help="classify averages over p x p pixels of the last state")  # fmt: skip
+    option("--channels", type=integer(1), help="of a convolutional network's states (4)")
+    option("--kernel", type=integer(1), metavar="k", help="k x k convolutions (3)")
+    option("--pool", type=integer(1), metavar="p",
+           help="classify averages over p x p pixels of the last state (1)")  # fmt: skip
     option("--final-time", type=number(positive=True), metavar="T",
            help="N dt (5; convolutional: 2)")  # fmt: skip
     option("--activation", choices=["tanh", "relu", "smoothrelu"], default="tanh", help="sigma")
@@ -130,10 +140,10 @@ def parser(comm: Any) -> Parser:
 
     option = new.add_argument_group("mini-batches (sgd, adam)").add_argument
     option("--batch", type=integer(1), metavar="b", help="examples of a batch (100)")
-    option("--epochs", type=integer(1), default=10, help="passes over the examples")
+    option("--epochs", type=integer(1), help="passes over the examples (10)")
     option("--learning-rate", type=number(positive=True), metavar="R", help="sgd: 0.1, adam: 0.01")
-    option("--decay", type=number(), default=0.0, help="rate of epoch e: R / (1 + decay e)")
-    option("--momentum", type=number(), default=0.9, help="of sgd, below 1")
+    option("--decay", type=number(), help="rate of epoch e: R / (1 + decay e) (0)")
+    option("--momentum", type=number(), help="of sgd, below 1 (0.9)")
 
     checkpoint_options(new)
     option = new.add_argument_group("output").add_argument
@@ -330,10 +340,15 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
 
 
 def fill_defaults(options: argparse.Namespace) -> None:
-    """Set what was not given, in place."""
-    for name, value in DEFAULTS[options.network].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    """Set what was not given, in place; ValueError if what was given has no meaning."""
+    for choice, defaults in ((options.optimiser, OPTIMISERS), (options.network, NETWORKS)):
+        for name in sorted({name for others in defaults.values() for name in others}):
+            if name in defaults[choice]:
+                if getattr(options, name) is None:
+                    setattr(options, name, defaults[choice][name])
+            elif getattr(options, name) is not None:
+                option = name.replace("_", "-")
+                raise ValueError(f"argument --{option}: has no meaning for {choice}")
     # One lagged cycle with F-relaxation takes a quarter of the steps of two cycles with FCF.
     lagged = options.network == "convolutional" and options.method == "one-shot"
     lagged = lagged and options.optimiser == "lbfgs" and options.tolerance is None
@@ -362,24 +377,9 @@ def check_files(options: argparse.Namespace) -> None:
         )
 
 
-UNUSED: dict[str, tuple[str, ...]] = {
-    "lbfgs": ("batch", "epochs", "learning_rate", "decay", "momentum"),
-    "sgd": (),
-    "adam": ("momentum",),
-    "dense": ("channels", "kernel", "pool"),
-    "convolutional": ("width",),
-}
-"""Options without a meaning for an optimiser, or for a network."""
-
-
 def check_options(options: argparse.Namespace, comm: Any) -> None:
     """Raise ValueError if options do not fit each other."""
-    for choice in (options.optimiser, options.network):
-        for name in UNUSED[choice]:
-            if getattr(options, name) != parser(comm).get_default(name):
-                option = name.replace("_", "-")
-                raise ValueError(f"argument --{option}: has no meaning for {choice}")
-    if options.momentum >= 1:
+    if options.optimiser == "sgd" and options.momentum >= 1:
         raise ValueError(f"argument --momentum: must be below 1, got {options.momentum}")
     if options.cycles == "adaptive" and options.tolerance is not None:
         raise ValueError("argument --tolerance: needs a number of --cycles, not adaptive")
@@ -445,11 +445,9 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     interval = 1.0 if options.checkpoint is None else 0.0
     progress = Progress(options, setup, setup.rows, interval)
     control = setup.control
-    for functional in setup.shallower:
-        control = pint.prolong(control, functional.problem.controls)
-        control = optimise(options, functional, control).control
     if setup.shallower:
-        control = pint.prolong(control, setup.functional.problem.controls)
+        results = pint.minimize_nested(setup.shallower, control, partial(optimise, options))
+        control = pint.prolong(results[-1].control, setup.functional.problem.controls)
     result = optimise(options, setup.functional, control, progress)
     if options.save:
         result.control.save(options.save)
@@ -489,13 +487,12 @@ def optimise(
 ) -> pint.Result:
     """Train the network of one depth. Collective."""
     if options.optimiser != "lbfgs":
-        rules = {"sgd": pint.sgd(options.momentum), "adam": pint.adam()}
-        rates = {"sgd": 0.1, "adam": 0.01}
-        method = pint.Stochastic(functional, rules[options.optimiser], options.cycles or 1)
+        rule = pint.sgd(options.momentum) if options.optimiser == "sgd" else pint.adam()
+        method = pint.Stochastic(functional, rule, options.cycles or 1)
         return method.solve(
             control,
             epochs=options.epochs,
-            learning_rate=options.learning_rate or rates[options.optimiser],
+            learning_rate=options.learning_rate,
             decay=options.decay,
             seed=options.seed,
             callback=callback,

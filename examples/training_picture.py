@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 
 from pint.files import write_atomically
-from problems.resnet import confusion
+from problems.classification import confusion
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

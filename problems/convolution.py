@@ -26,11 +26,11 @@ import numpy as np
 
 import pint
 from pint.interface import Fields
+from problems.activations import ACTIVATIONS
+from problems.classification import Classification
 from problems.resnet import (
-    ACTIVATIONS,
     BIASES,
     AffineMap,
-    Classification,
     Network,
     Opening,
     ResidualLayers,
@@ -212,7 +212,7 @@ class ConvolutionalNetwork(Network):
 
     >>> import numpy as np
     >>> import pint
-    >>> from problems.resnet import accuracy
+    >>> from problems.classification import accuracy
     >>> x, labels = np.zeros((2, 6, 1, 6, 6)), np.repeat(np.eye(2), 6, axis=0)
     >>> for place in range(6):
     ...     x[0, place, 0, place] = x[1, place, 0, :, place] = 1.0

@@ -14,93 +14,22 @@ fields ``opening_weight``, ``opening_bias``, ``classification_weight`` (W), ``cl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 import pint
-from pint.comm import SerialComm, reduce
 from pint.interface import Fields
-
-
-@dataclass(frozen=True)
-class Activation:
-    """A function sigma and its derivative.
-
-    ``value(z)`` and ``derivative(z)`` return them, and may change `z`. ``both(z, dt, out)`` writes
-    ``dt sigma(z)`` to `out` and ``dt sigma'(z)`` to `z`.
-    """
-
-    value: Callable[[np.ndarray], np.ndarray]
-    derivative: Callable[[np.ndarray], np.ndarray]
-    both: Callable[[np.ndarray, Any, np.ndarray], None]
-
-
-def _tanh(z: np.ndarray) -> np.ndarray:
-    # 1 - 2 / (exp(2z) + 1): without AVX-512, numpy's exp takes 0.4 of the time of its tanh.
-    z *= 2.0
-    with np.errstate(over="ignore"):  # exp = inf gives tanh = 1
-        np.exp(z, out=z)
-    z += 1.0
-    np.divide(-2.0, z, out=z)
-    z += 1.0
-    return z
-
-
-def _tanh_derivative(z: np.ndarray) -> np.ndarray:
-    _tanh(z)
-    z *= z
-    return np.subtract(1.0, z, out=z)
-
-
-def _tanh_both(z: np.ndarray, dt: Any, out: np.ndarray) -> None:
-    _tanh(z)
-    np.multiply(z, dt, out=out)
-    z *= out
-    np.subtract(dt, z, out=z)
-
-
-def _relu(z: np.ndarray) -> np.ndarray:
-    return np.maximum(z, 0.0, out=z)
-
-
-def _relu_derivative(z: np.ndarray) -> np.ndarray:
-    return (z.real > 0).astype(float)
-
-
-def _relu_both(z: np.ndarray, dt: Any, out: np.ndarray) -> None:
-    np.maximum(z, 0.0, out=out)
-    out *= dt
-    np.multiply(z > 0.0, dt, out=z)
-
-
-def _smooth_relu(z: np.ndarray) -> np.ndarray:
-    near = np.abs(z.real) < 0.1
-    parabola = z[near] ** 2 / 0.4 + z[near] / 2 + 0.025
-    np.maximum(z, 0.0, out=z)
-    z[near] = parabola
-    return z
-
-
-def _smooth_relu_derivative(z: np.ndarray) -> np.ndarray:
-    return np.clip(z / 0.2 + 0.5, 0.0, 1.0)
-
-
-def _smooth_relu_both(z: np.ndarray, dt: Any, out: np.ndarray) -> None:
-    out[...] = z
-    _smooth_relu(out)
-    out *= dt
-    np.multiply(_smooth_relu_derivative(z), dt, out=z)
-
-
-ACTIVATIONS = {
-    "tanh": Activation(_tanh, _tanh_derivative, _tanh_both),
-    "relu": Activation(_relu, _relu_derivative, _relu_both),
-    "smoothrelu": Activation(_smooth_relu, _smooth_relu_derivative, _smooth_relu_both),
-}
-"""SmoothReLU is ``x^2/0.4 + x/2 + 0.025`` for ``|x| < 0.1`` and ReLU elsewhere."""
+from problems.activations import ACTIVATIONS, Activation
+from problems.classification import (  # noqa: F401  (accuracy: beside the networks it is of)
+    Batches,
+    Classification,
+    accuracy,
+    logits,
+    share,
+)
 
 BIASES = ("vector", "scalar")
 
@@ -301,78 +230,6 @@ class ResidualLayersAdjoint(pint.Adjoint):
         return self.opening.derivative(theta, lam0)
 
 
-class Classification(pint.Objective):
-    """Softmax cross-entropy of ``z = W y_N + mu``, averaged over the examples.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (classes, b)
-        One-hot columns, those of this rank's examples; a column of zeros is no example.
-    examples : int, optional
-        Number of examples on all ranks; by default that of the columns.
-    comm : communicator, optional
-        The ranks that the examples are divided among.
-    """
-
-    def __init__(self, labels: np.ndarray, examples: int | None = None, comm: Any = None) -> None:
-        self.labels = labels
-        self.examples = labels.shape[1] if examples is None else examples
-        self.comm = SerialComm() if comm is None else comm
-
-    def terminal(self, y: Any, theta: Fields) -> Any:
-        z, exp_z = self._logits(y, theta)
-        loss = (self.labels * (np.log(exp_z.sum(axis=0)) - z)).sum()
-        if self.comm.size > 1:
-            loss = reduce(self.comm, loss)[0]
-        return loss / self.examples
-
-    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        _, error = self._logits(y, theta)
-        error /= error.sum(axis=0)
-        error *= self.labels.sum(axis=0)
-        error -= self.labels
-        error /= self.examples
-        return theta["classification_weight"].T @ error, {
-            "classification_weight": error @ y.T,
-            "classification_bias": error.sum(axis=1),
-        }
-
-    @staticmethod
-    def _logits(y: Any, theta: Fields) -> tuple[Any, Any]:
-        """Return z, shifted so that exponentials cannot overflow, and exp z."""
-        z = logits(y, theta)
-        z -= z.real.max(axis=0)
-        return z, np.exp(z)
-
-
-def logits(y: np.ndarray, theta: Fields) -> np.ndarray:
-    """Return ``W y + mu``, shape (classes, B)."""
-    return theta["classification_weight"] @ y + theta["classification_bias"][:, None]
-
-
-def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray, comm: Any = None) -> float:
-    """Return the percentage of examples whose largest logit is that of their class.
-
-    The examples, states in `y` and one-hot columns in `labels`, are divided among the ranks of
-    `comm`, by default on one rank; columns of zeros do not count. Collective on `comm`.
-    """
-    right = logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)
-    there = labels.any(axis=0)
-    hits, examples = reduce(comm or SerialComm(), [(right & there).sum(), there.sum()])
-    return 100.0 * float(hits / examples)
-
-
-def confusion(given: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
-    """Return how many examples of each class (row) were found to be of each class (column)."""
-    counts = np.bincount(given * classes + found, minlength=classes**2)
-    return counts.reshape(classes, classes)
-
-
-def share(examples: int, comm: Any) -> slice:
-    """Return which of some examples the rank of a communicator works on; there may be none."""
-    return slice(comm.rank * examples // comm.size, (comm.rank + 1) * examples // comm.size)
-
-
 def classify(
     network: Network, weights: pint.Control, x: np.ndarray, at_once: int = 1000
 ) -> np.ndarray:
@@ -403,50 +260,6 @@ def classify(
             y, new = new, y
         found[begin : begin + at_once] = logits(network.classified(y[0]), theta).argmax(axis=0)
     return found
-
-
-class Batches(pint.Examples):
-    """Writes a batch of examples to where a network reads them; this rank's share of it.
-
-    The places of a batch that is not full hold zeros, which are no examples.
-
-    Parameters
-    ----------
-    x : ndarray, shape (M, ...)
-        All examples.
-    labels : ndarray, shape (M, classes)
-        Their one-hot labels.
-    place : ndarray, shape (b, ...)
-        Where the network reads this rank's share of the batch: a view with the examples first.
-    objective : Classification
-        Made with the size of the batch, and the communicator that shares it.
-    """
-
-    def __init__(
-        self, x: np.ndarray, labels: np.ndarray, place: np.ndarray, objective: Classification
-    ) -> None:
-        self.count, self.batch_size = len(x), objective.examples
-        self.objective = objective
-        self.share = share(self.batch_size, objective.comm)
-        self._pairs = ((x, place), (labels, objective.labels.T))
-
-    def select(self, indices: np.ndarray) -> None:
-        indices = np.asarray(indices)
-        if indices.ndim != 1 or not 1 <= len(indices) <= self.batch_size:
-            raise ValueError(
-                f"`select(indices)` must be 1 to {self.batch_size} numbers of examples, "
-                f"got shape {indices.shape}."
-            )
-        if indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= self.count:
-            raise ValueError(
-                f"`select(indices)` must be integers from 0 to {self.count - 1}, got "
-                f"{indices.min()} to {indices.max()}."
-            )
-        own = indices[self.share]
-        for source, place in self._pairs:
-            place[: len(own)] = source[own]
-            place[len(own) :] = 0.0
-        self.objective.examples = len(indices)
 
 
 @dataclass(frozen=True)

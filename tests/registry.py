@@ -11,9 +11,10 @@ from ode_cases import forced_problem, forced_symbolic
 
 import pint
 from pint.steppers import SCHEMES as READY_MADE
+from problems.activations import ACTIVATIONS
 from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
-from problems.resnet import ACTIVATIONS, DenseNetwork, Regularisation
+from problems.resnet import DenseNetwork, Regularisation
 
 # y' = lambda y
 

@@ -10,9 +10,10 @@ from ode_cases import Forced, ForcedCost
 import pint
 from pint.kept import Kept
 from pint.steppers import scheme
+from problems.activations import ACTIVATIONS, Activation
 from problems.heat import Heat, manufactured
 from problems.peaks import generate
-from problems.resnet import ACTIVATIONS, Activation, DenseNetwork
+from problems.resnet import DenseNetwork
 
 HEAT = Heat("distributed", points=5, scheme="crank-nicolson")
 PROBLEMS = {

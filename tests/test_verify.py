@@ -66,6 +66,16 @@ def test_right_problem_passes_and_reports_what_was_checked(batched):
     assert not any(check.by_differences for check in dots if "Adjoint" in check.method)
 
 
+class CannotBeCopied(Pendulum):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("its arrays are on a device")
+
+
+def test_a_stepper_that_cannot_be_copied_is_tested_without_a_copy():
+    right = problem(stepper=CannotBeCopied(True))
+    assert stepper_test(right, control_of(right)).passed
+
+
 def test_reports_are_the_same_for_the_same_seed_and_differ_for_another():
     right = problem()
     first, again, other = (taylor(right, seed=seed) for seed in (1, 1, 2))

@@ -59,7 +59,8 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     The methods of stepper, adjoint and objective return finite arrays of the right shapes, leave
     their arguments as they are, and return bitwise the same when called again, whatever they
     were called with before (also with other step sizes: an object that has just been made gives
-    the same). A batch is the same as a loop over batches of one step, to 1e-14.
+    the same, where stepper and adjoint can be copied). A batch is the same as a loop over batches
+    of one step, to 1e-14.
 
     Where the classes define `step_into`, it writes what `step` returns, to 1e-14, and
     `step_with_derivative` gives what `step` and `control_derivative` give, to 1e-12, whatever the
@@ -122,10 +123,7 @@ def replace_bad_states(problem: Problem, state: State, seed: int, every: bool = 
 
 def fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
     """Return copies of stepper and adjoint, None if they cannot be copied."""
-    try:
-        return copy.deepcopy((problem.stepper, problem.adjoint))
-    except (TypeError, ValueError, AttributeError, NotImplementedError, copy.Error):
-        return None
+    return attempt(lambda: copy.deepcopy((problem.stepper, problem.adjoint)))[0]
 
 
 def initial_shapes(problem: Problem, control: Control) -> list[Check]:

@@ -260,6 +260,7 @@ BAD_ARGUMENTS = [
     ("--optimiser sgd --momentum 1", "--momentum"),
     ("--optimiser adam --momentum 0.5", "--momentum"),
     ("--epochs 3", "--epochs"),
+    ("--epochs 10", "--epochs"),
     ("--pool 2", "--pool"),
     (f"{IMAGES} --width 4", "--width"),
     ("--save weights.json", "--save"),

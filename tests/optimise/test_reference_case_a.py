@@ -8,7 +8,8 @@ import peaks_halton
 import pytest
 
 import pint
-from problems.resnet import DenseNetwork, Regularisation, accuracy
+from problems.classification import accuracy
+from problems.resnet import DenseNetwork, Regularisation
 
 DATA = Path(__file__).parents[1] / "data"
 REFERENCE = json.loads((DATA / "layer_parallel_case_a.json").read_text())

@@ -5,9 +5,10 @@ import pytest
 from parallel.cases import assert_same_control, assert_same_run
 
 import pint
+from problems.classification import accuracy
 from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
-from problems.resnet import DenseNetwork, Regularisation, accuracy
+from problems.resnet import DenseNetwork, Regularisation
 
 UPDATES = 20
 SERIAL = (pint.SerialComm(), pint.SerialComm())

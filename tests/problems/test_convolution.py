@@ -5,22 +5,18 @@ import re
 
 import numpy as np
 import pytest
+from activation_formulas import SIGMA
 from registry import random_control
 from scipy.signal import convolve2d, correlate2d
 from scipy.special import log_softmax
 
 import pint
 from pint.verify import check_problem
+from problems.activations import ACTIVATIONS
+from problems.classification import accuracy
 from problems.convolution import Convolution, ConvolutionalNetwork, Pooling
-from problems.resnet import ACTIVATIONS, Regularisation, ResidualLayersAdjoint, accuracy
+from problems.resnet import Regularisation, ResidualLayersAdjoint
 
-SIGMA = {
-    "tanh": np.tanh,
-    "relu": lambda x: np.where(x.real > 0, x, 0.0),
-    "smoothrelu": lambda x: np.where(
-        np.abs(x.real) < 0.1, x**2 / 0.4 + x / 2 + 0.025, np.where(x.real > 0, x, 0.0)
-    ),
-}
 FINAL_TIME, LAYERS = 1.5, 4
 VARIANTS = list(
     itertools.product(

@@ -4,26 +4,14 @@ import re
 
 import numpy as np
 import pytest
+from activation_formulas import SIGMA
 from scipy.special import log_softmax
 
 import pint
+from problems.activations import ACTIVATIONS
+from problems.classification import accuracy
 from problems.peaks import generate
-from problems.resnet import (
-    ACTIVATIONS,
-    Classification,
-    DenseNetwork,
-    Regularisation,
-    accuracy,
-    logits,
-)
-
-SIGMA = {
-    "tanh": np.tanh,
-    "relu": lambda x: np.where(x > 0, x, 0.0),
-    "smoothrelu": lambda x: np.where(
-        np.abs(x) < 0.1, x**2 / 0.4 + x / 2 + 0.025, np.where(x > 0, x, 0.0)
-    ),
-}
+from problems.resnet import DenseNetwork, Regularisation
 
 FINAL_TIME, LAYERS = 1.5, 6
 
@@ -133,78 +121,6 @@ def test_gradient_equals_differences_of_the_plain_loop(bias, opening):
         moved.vector[index] += 1e-30j
         expected = loss(moved).imag / 1e-30
         assert derivative.vector[index] == pytest.approx(expected, rel=1e-11, abs=1e-14)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_and_their_derivatives(name):
-    x = np.array([-50.0, -3.0, -0.100001, -0.0999, -0.01, 0.02, 0.0999, 0.100001, 0.7, 50.0])
-    activation = ACTIVATIONS[name]
-    # tanh is formed as 1 - 2/(exp(2x) + 1): two roundings of numbers near 1
-    np.testing.assert_allclose(activation.value(x.copy()), SIGMA[name](x), rtol=1e-15, atol=3e-16)
-    h = 1e-7
-    differences = (SIGMA[name](x + h) - SIGMA[name](x - h)) / (2 * h)
-    np.testing.assert_allclose(activation.derivative(x.copy()), differences, atol=1e-6)
-
-
-def test_smooth_relu_is_continuously_differentiable():
-    smooth = ACTIVATIONS["smoothrelu"]
-    for x in (-0.1, 0.1):
-        sides = np.array([np.nextafter(x, -1), x, np.nextafter(x, 1)])
-        value, slope = smooth.value(sides.copy()), smooth.derivative(sides.copy())
-        np.testing.assert_allclose(value, max(x, 0.0), atol=1e-16)
-        np.testing.assert_allclose(slope, float(x > 0), atol=1e-14)
-
-
-# Softmax cross-entropy
-
-
-def classification_of(z):
-    """Return theta that turns the state y = z into the logits z."""
-    classes = len(z)
-    return {"classification_weight": np.eye(classes), "classification_bias": np.zeros(classes)}
-
-
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_cross_entropy_equals_scipys_and_does_not_overflow(scale):
-    random = np.random.default_rng(0)
-    z = scale * random.standard_normal((5, 20))
-    labels = np.eye(5)[random.integers(5, size=20)].T
-    objective, theta = Classification(labels), classification_of(z)
-    expected = -(labels * log_softmax(z, axis=0)).sum() / 20
-    with np.errstate(over="raise", invalid="raise", divide="raise"):
-        assert objective.terminal(z, theta) == pytest.approx(expected, rel=1e-13)
-        derivative, by_field = objective.terminal_derivative(z, theta)
-    error = (np.exp(log_softmax(z, axis=0)) - labels) / 20
-    np.testing.assert_allclose(derivative, error, rtol=1e-11, atol=1e-16)
-    np.testing.assert_allclose(by_field["classification_bias"], error.sum(axis=1), atol=1e-15)
-    np.testing.assert_allclose(
-        by_field["classification_weight"], error @ z.T, rtol=1e-11, atol=1e-13 * scale
-    )
-
-
-def test_cross_entropy_does_not_change_when_all_logits_move():
-    z = np.random.default_rng(1).standard_normal((3, 4))
-    objective, theta = Classification(np.eye(3)[[0, 1, 2, 0]].T), classification_of(z)
-    assert objective.terminal(z + 1e4, theta) == pytest.approx(
-        objective.terminal(z, theta), rel=1e-11
-    )
-
-
-def test_classification_leaves_the_state_as_it_is():
-    z = np.random.default_rng(1).standard_normal((3, 4))
-    before = z.copy()
-    objective, theta = Classification(np.eye(3)[[0, 1, 2, 0]].T), classification_of(z)
-    objective.terminal(z, theta)
-    objective.terminal_derivative(z, theta)
-    np.testing.assert_array_equal(z, before)
-
-
-def test_logits_and_accuracy_of_a_known_case():
-    y = np.array([[1.0, 0.0, 2.0, 0.0], [0.0, 1.0, 0.0, 3.0]])
-    theta = {"classification_weight": np.eye(2), "classification_bias": np.array([0.0, 0.5])}
-    np.testing.assert_array_equal(logits(y, theta), y + np.array([[0.0], [0.5]]))
-    labels = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]])
-    assert accuracy(y, theta, labels) == 75.0
 
 
 # Openings

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import pint
+from problems.classification import accuracy
 from problems.data import load
-from problems.resnet import DenseNetwork, Regularisation, accuracy
+from problems.resnet import DenseNetwork, Regularisation
 
 
 def test_digits_are_the_known_images_scaled():

@@ -7,9 +7,10 @@ import pytest
 from scipy.optimize import least_squares
 
 import pint
+from problems.classification import accuracy
 from problems.data import load
 from problems.data.spectra import MOST_MIXED, class_spectra, generate
-from problems.resnet import DenseNetwork, Regularisation, accuracy
+from problems.resnet import DenseNetwork, Regularisation
 
 
 def test_shapes_seeds_and_equal_classes():
