@@ -349,7 +349,7 @@ def fill_defaults(options: argparse.Namespace) -> None:
             elif getattr(options, name) is not None:
                 option = name.replace("_", "-")
                 raise ValueError(f"argument --{option}: has no meaning for {choice}")
-    # One lagged cycle with F-relaxation takes a quarter of the steps of two cycles with FCF.
+    # One lagged cycle with F-relaxation takes about a fifth of the steps of two with FCF.
     lagged = options.network == "convolutional" and options.method == "one-shot"
     lagged = lagged and options.optimiser == "lbfgs" and options.tolerance is None
     lagged = lagged and options.lagged is not False

@@ -140,9 +140,10 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         RuntimeError,  # encrypted or compressed in a way that Python cannot read
         struct.error,
     ) as error:
-        # numpy speaks of unpickling, which is never done, and quotes a broken directory whole.
-        objects = "allow_pickle" in str(error)
-        reason = "it holds Python objects" if objects else textwrap.shorten(str(error), 200)
+        reason = textwrap.shorten(str(error), 200)  # numpy quotes a broken directory whole
+        if "allow_pickle" in str(error):  # of objects in an archive, and of all that is no archive
+            objects = zipfile.is_zipfile(path)
+            reason = "it holds Python objects" if objects else "it is no archive of arrays"
         raise ValueError(f"{path} is not a readable .npz file ({reason}).") from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
