@@ -23,10 +23,11 @@ import numpy as np
 import pint
 from pint.interface import Fields
 from problems.activations import ACTIVATIONS, Activation
-from problems.classification import (  # noqa: F401  (accuracy: beside the networks it is of)
+from problems.classification import (  # noqa: F401  (accuracy, confusion: for their callers)
     Batches,
     Classification,
     accuracy,
+    confusion,
     logits,
     share,
 )
