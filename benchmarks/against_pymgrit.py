@@ -27,7 +27,7 @@ import numpy as np
 from measuring import NOT_INSTALLED, Row, installed, plot_bars
 
 import pint
-from pint.sweep import StateSweep
+from pint.equations.sweeps import StateSweep
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 # isort: split
 import pint
 from pint.comm import ending_all_ranks
-from pint.files import check_writable
+from pint.report.files import check_writable
 
 INTERRUPTED = 130
 """Exit code of a run that a signal ended after it was saved; what a shell has for Ctrl-C."""

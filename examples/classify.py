@@ -26,7 +26,7 @@ from saved_network import SavedNetwork, load
 from training_data import data_options, load_data
 
 from pint.comm import on_root
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems.classification import confusion
 from problems.data import read_file
 

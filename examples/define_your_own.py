@@ -35,7 +35,7 @@ from arguments import (
 
 import pint
 from pint.comm import on_root
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 
 # ---------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ from arguments import (
 
 import pint
 from pint.comm import on_root, split
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems.heat import Heat, manufactured, zero_target
 
 DEFAULTS = {"nu": 0.1, "alpha": 1e-2, "T": 1.0}

@@ -42,7 +42,7 @@ from arguments import (
 
 import pint
 from pint.comm import on_root
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems.ode import PROBLEMS, ODEProblem
 
 

@@ -36,7 +36,7 @@ from arguments import Parser, check_outputs, cycle_options, integer, make_grid, 
 
 import pint
 from pint.comm import on_root
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems import peaks
 from problems.heat import Heat, manufactured
 from problems.ode import DoubleIntegrator, ODEProblem, Oscillator, VanDerPol

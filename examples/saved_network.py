@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import pint
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems.convolution import ConvolutionalNetwork
 from problems.data import Dataset, Normalisation
 from problems.resnet import DenseNetwork, Network, classify

@@ -49,7 +49,7 @@ from training_data import data_options, load_data
 
 import pint
 from pint.comm import on_root, reduce
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems import peaks
 from problems.classification import accuracy, share
 from problems.convolution import ConvolutionalNetwork

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 from problems.classification import confusion
 
 matplotlib.use("Agg")

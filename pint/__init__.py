@@ -5,10 +5,17 @@ from importlib import metadata as _metadata
 
 from pint import model, verify
 from pint.comm import SerialComm, split, world
-from pint.controls import Control, ControlSpace, SharedControl, TimeControl
+from pint.controls import (
+    Control,
+    ControlSpace,
+    SharedControl,
+    Smoothness,
+    Tikhonov,
+    TimeControl,
+    prolong,
+)
 from pint.errors import CheckpointError, NotFiniteError, NumericalError, VerificationError
-from pint.history import as_arrays as history_arrays
-from pint.history import write_csv as write_history
+from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Examples, Objective, Problem, Regulariser, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
@@ -28,14 +35,13 @@ from pint.optimise import (
     minimize_nested,
     sgd,
 )
-from pint.progress import Progress
-from pint.prolongation import prolong
+from pint.optimise.progress import Progress
 from pint.reduced_functional import ReducedFunctional
-from pint.regularisers import Smoothness, Tikhonov
-from pint.space import ArraySpace, StateSpace
+from pint.report.history import as_arrays as history_arrays
+from pint.report.history import write_csv as write_history
+from pint.report.timing import Phases
+from pint.states import ArraySpace, StateSpace
 from pint.steppers import ODE, RungeKutta, RunningCost, Theta
-from pint.timegrid import Steps, TimeGrid
-from pint.timing import Phases
 
 try:
     _metadata.distribution("pint")

@@ -105,7 +105,7 @@ def _check_launcher(size: int, why: str) -> None:
 
 
 class Reductions:
-    """The context in which ranks wait for sums; `pint.timing` puts the clock of a phase here."""
+    """The context in which ranks wait for sums: a place for the clock of a phase."""
 
     clock: Any = nullcontext()
 

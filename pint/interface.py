@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control, ControlSpace
-from pint.space import ArraySpace, StateSpace
-from pint.timegrid import Steps, TimeGrid
+from pint.controls import ControlSpace, Regulariser
+from pint.grid import Steps, TimeGrid
+from pint.states import ArraySpace, StateSpace
 
 Fields = Mapping[str, Any]
 """Control values, or derivatives with respect to them, by field name."""
@@ -196,18 +196,6 @@ class Objective(ABC):
     def outer_derivative(self, value: float) -> float:
         """Return F'(value)."""
         return 1.0
-
-
-class Regulariser(ABC):
-    """A term R(u, theta) of the objective that depends on the control alone."""
-
-    @abstractmethod
-    def value(self, control: Control) -> float:
-        """Return R, the same number on every rank. Collective."""
-
-    @abstractmethod
-    def derivative(self, control: Control) -> Control:
-        """Return dR as a dual vector (no Riesz map). Collective."""
 
 
 class Examples(ABC):

@@ -10,16 +10,16 @@ import numpy as np
 
 from pint.comm import ends_all_ranks, reduce
 from pint.controls import Control
-from pint.cost import Cost
+from pint.equations.cost import Cost
+from pint.equations.intervals import IntervalAdjointSweep, Intervals, IntervalStateSweep
+from pint.equations.sweeps import AdjointSweep, StateSweep, add
+from pint.equations.tape import Kept
+from pint.equations.trajectory import AdjointState, State, Value
 from pint.errors import NotFiniteError
 from pint.interface import Problem, checked
-from pint.intervals import IntervalAdjointSweep, Intervals, IntervalStateSweep
-from pint.kept import Kept
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
-from pint.solution import AdjointState, State, Value
-from pint.space import Block
-from pint.sweep import AdjointSweep, StateSweep, add
-from pint.timing import Phases, in_phase
+from pint.report.timing import Phases, in_phase
+from pint.states import Block
 
 BATCHES_FROM = 8
 """Steps made one by one leave the derivative to batches of so many steps, or more."""
@@ -55,7 +55,7 @@ class ReducedFunctional:
 
     Attributes
     ----------
-    phases : pint.timing.Phases
+    phases : pint.report.timing.Phases
         This rank's wall time by phase, of both solvers and of the gradient.
 
     Raises

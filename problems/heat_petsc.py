@@ -16,7 +16,7 @@ from petsc4py import PETSc
 import pint
 from pint.comm import reduce
 from pint.interface import Fields
-from pint.petsc import PetscSpace
+from pint.states.petsc import PetscSpace
 from problems.heat import Coordinates, Heat, HeatData, rounded
 
 

@@ -76,7 +76,7 @@ def test_reporting(monkeypatch, tmp_path, capfd):
     out, err = capfd.readouterr()
     history = names["result"].history
     assert f"J fell from {history[0].objective:.6f} to {history[-1].objective:.6f}" in out
-    assert [line.split()[0] for line in out.split("\n")[1:-1]] == list(pint.timing.PHASES)
+    assert [line.split()[0] for line in out.split("\n")[1:-1]] == list(pint.report.timing.PHASES)
     header, *rows = Path("history.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("iteration,objective,")
     assert len(rows) == len(history)
@@ -110,7 +110,7 @@ def test_readme_names_the_folders():
         assert f"| `{folder}/` |" in text
 
 
-NEED_PETSC = ("pint.petsc", "problems.heat_petsc")
+NEED_PETSC = ("pint.states.petsc", "problems.heat_petsc")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pint
-from pint.halo import Halo
+from pint.controls.halo import Halo
 from problems.heat import Heat, zero_target
 
 PROGRAM = Path(__file__).parents[1] / "benchmarks" / "linear_cost.py"

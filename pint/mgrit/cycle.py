@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pint.grid import as_slice
 from pint.mgrit.hierarchy import Level
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
-from pint.space import Block
-from pint.timegrid import as_slice
+from pint.states import Block
 
 
 @dataclass(frozen=True)

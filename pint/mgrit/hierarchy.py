@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from pint.space import Block, StateSpace
-from pint.timegrid import LevelLayout, as_slice
-from pint.timing import Phases
+from pint.grid import LevelLayout, as_slice
+from pint.report.timing import Phases
+from pint.states import Block, StateSpace
 
 
 def cache_bytes() -> int:

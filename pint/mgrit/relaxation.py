@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pint.grid import as_slice
 from pint.mgrit.hierarchy import Level
-from pint.timegrid import as_slice
 
 
 def f_relaxation(level: Level) -> None:

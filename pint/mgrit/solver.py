@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from pint.comm import reduce
+from pint.grid import TimeGrid, as_slice
 from pint.mgrit.cycle import (
     Smoother,
     add_sums,
@@ -20,9 +21,8 @@ from pint.mgrit.cycle import (
 )
 from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator
 from pint.mgrit.relaxation import f_relaxation
-from pint.space import Block, StateSpace
-from pint.timegrid import TimeGrid, as_slice
-from pint.timing import Phases
+from pint.report.timing import Phases
+from pint.states import Block, StateSpace
 
 logger = logging.getLogger(__name__)
 

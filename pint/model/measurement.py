@@ -12,13 +12,13 @@ import numpy as np
 
 from pint.comm import SerialComm, ends_all_ranks, reduce
 from pint.controls import Control, ControlSpace
+from pint.equations.sweeps import AdjointSweep, StateSweep, steps_from
+from pint.grid import TimeGrid, as_slice
 from pint.interface import Problem
 from pint.mgrit import Accuracy
 from pint.mgrit.hierarchy import Level
 from pint.model.costs import FREE, CallCost, Costs
 from pint.reduced_functional import ReducedFunctional
-from pint.sweep import AdjointSweep, StateSweep, steps_from
-from pint.timegrid import TimeGrid, as_slice
 
 
 def measure(

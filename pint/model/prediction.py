@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.grid import TimeGrid
 from pint.mgrit.solver import relaxation_counts
 from pint.model.costs import Costs
 from pint.model.schedule import AnyRank, Schedule, boundaries
-from pint.timegrid import TimeGrid
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from pint.grid import TimeGrid
 from pint.model.costs import CallCost, Costs
-from pint.timegrid import TimeGrid
 
 
 def boundaries(grid: TimeGrid) -> np.ndarray:

@@ -14,13 +14,13 @@ import numpy as np
 
 from pint.comm import ending_all_ranks, on_root
 from pint.controls import Control, ControlSpace
-from pint.files import check_writable, load_arrays, remove_leftovers, write_atomically
 from pint.mgrit import Convergence
 from pint.optimise.lbfgs import InverseHessian
 from pint.optimise.result import Iterate
 from pint.optimise.run import Run
 from pint.optimise.solves import Extrapolation
 from pint.reduced_functional import ReducedFunctional
+from pint.report.files import check_writable, load_arrays, remove_leftovers, write_atomically
 
 FORMAT = "pint checkpoint 1"
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control
+from pint.equations.trajectory import AdjointState, State
 from pint.errors import CheckpointError
-from pint.memory import peak_memory_of_ranks
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
@@ -25,7 +25,7 @@ from pint.optimise.result import Iterate, Result, Status
 from pint.optimise.run import Run
 from pint.optimise.solves import Solves
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import AdjointState, State
+from pint.report.memory import peak_memory_of_ranks
 
 logger = logging.getLogger(__name__)
 Callback = Callable[[Iterate, Control, State], None]

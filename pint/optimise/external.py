@@ -14,11 +14,11 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
-from pint.memory import peak_memory_of_ranks
 from pint.optimise.descent import Callback, Options, evaluated, measures
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate, Result, Status
 from pint.reduced_functional import ReducedFunctional
+from pint.report.memory import peak_memory_of_ranks
 
 Bounds = tuple[np.ndarray, np.ndarray]
 Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pint.comm import ending_all_ranks
-from pint.controls import Control
+from pint.controls import Control, prolong
 from pint.optimise.result import Result
-from pint.prolongation import prolong
 from pint.reduced_functional import ReducedFunctional
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pint.controls import Control
+from pint.equations.trajectory import Value
 from pint.mgrit import Accuracy
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import Value
 
 
 class Point:

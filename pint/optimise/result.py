@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pint.controls import Control
-from pint.solution import State
+from pint.equations.trajectory import State
 
 
 class Status(Enum):
@@ -55,7 +55,7 @@ class Iterate:
     steps_by_level : tuple of int
         State and adjoint steps so far by level, of the rank that evaluated most.
     phases : dict of str to float
-        Seconds so far in each of `pint.timing.PHASES`, of the rank that spent most.
+        Seconds so far in each of `pint.report.timing.PHASES`, of the rank that spent most.
     seconds : float
         Wall time since the start.
     """
@@ -98,7 +98,7 @@ class Result:
         The exact state at `control`.
     peak_memory : tuple of int
         The largest resident memory so far of each rank's process, bytes; 0 where the system does
-        not tell. See `pint.memory`.
+        not tell. See `pint.report.memory`.
     """
 
     control: Control

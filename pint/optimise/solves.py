@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 
 from pint.controls import Control
+from pint.equations.trajectory import AdjointState, State, Value
 from pint.mgrit import Accuracy
 from pint.optimise.point import ROUNDING, Point, Trials
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import AdjointState, State, Value
 
 ONE_CYCLE = Accuracy(cycles=1)
 

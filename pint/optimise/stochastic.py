@@ -14,14 +14,14 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
+from pint.equations.trajectory import Value
 from pint.interface import Examples
-from pint.memory import peak_memory_of_ranks
 from pint.mgrit import Accuracy
 from pint.optimise.descent import Callback, evaluated, log_row, measures
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate, Result, Status
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import Value
+from pint.report.memory import peak_memory_of_ranks
 
 logger = logging.getLogger(__name__)
 

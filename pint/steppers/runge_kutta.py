@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.space import ArraySpace
+from pint.states import ArraySpace
 from pint.steppers.ode import ODE
-from pint.timegrid import Steps
 
 
 @dataclass(frozen=True)

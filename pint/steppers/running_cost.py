@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.grid import Steps
 from pint.interface import Fields, Objective
 from pint.steppers.runge_kutta import add_fields
-from pint.timegrid import Steps
 
 
 class Lagrangian(ABC):

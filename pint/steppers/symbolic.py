@@ -12,11 +12,11 @@ from sympy.core.function import AppliedUndef
 from sympy.printing.numpy import SciPyPrinter
 
 from pint.controls import ControlField, ControlSpace, SharedControl, TimeControl
+from pint.grid import TimeGrid
 from pint.interface import Fields, Problem, Regulariser
 from pint.steppers.ode import ODE
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
-from pint.timegrid import TimeGrid
 
 SymbolFields = Mapping[str, Any]
 """The symbol, or the sequence of symbols, that each field consists of, by field name."""

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.space import ArraySpace
+from pint.states import ArraySpace
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import add_fields
-from pint.timegrid import Steps
 
 ITERATIONS = 30
 """Most Newton iterations a step."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
+from pint.equations.trajectory import State
 from pint.interface import Problem, Regulariser
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import State
 from pint.verify.arguments import (
     Method,
     Pairs,

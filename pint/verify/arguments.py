@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pint.controls import Control
+from pint.equations.sweeps import coarsened
+from pint.equations.trajectory import State
+from pint.grid import Steps
 from pint.interface import Objective, Problem
-from pint.solution import State
-from pint.sweep import coarsened
-from pint.timegrid import Steps
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.timegrid import Steps
+from pint.grid import Steps
 from pint.verify.arguments import Method, Place, Sample, entry, pick
 from pint.verify.products import norm, tangent
 

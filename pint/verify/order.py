@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pint.errors import VerificationError
+from pint.grid import TimeGrid
 from pint.interface import TimeStepper
-from pint.timegrid import TimeGrid
 
 
 @dataclass(frozen=True)

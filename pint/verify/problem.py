@@ -10,9 +10,9 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
+from pint.equations.trajectory import State
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import State
 from pint.verify.adjoint import Broken, dot_checks
 from pint.verify.arguments import (
     attempt_collectively,

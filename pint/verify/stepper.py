@@ -12,10 +12,10 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
+from pint.equations.sweeps import coarsened
+from pint.equations.trajectory import State
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import State
-from pint.sweep import coarsened
 from pint.verify.arguments import (
     Method,
     Pairs,

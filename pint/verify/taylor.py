@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from pint.controls import Control
+from pint.equations.trajectory import State
 from pint.mgrit import Accuracy
 from pint.reduced_functional import ReducedFunctional
-from pint.solution import State
 from pint.verify.arguments import random_direction
 from pint.verify.reports import TaylorReport
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import pint
 from pint.mgrit.hierarchy import Level, Propagator
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
-from pint.timing import Phases
+from pint.report.timing import Phases
 
 
 class DeadLetter:

@@ -21,7 +21,7 @@ from checkpoint_cases import (
 )
 
 import pint
-from pint.files import write_atomically
+from pint.report.files import write_atomically
 
 SAVED, UPDATES = 4, 14
 COUNTS = ("state_cycles", "adjoint_cycles", "state_steps", "adjoint_steps", "steps_by_level")

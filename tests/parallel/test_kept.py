@@ -2,7 +2,7 @@
 
 import pytest
 from parallel.cases import SMALL, assert_same_control, random_case
-from test_kept import PROBLEMS, SOLVES, gradient
+from test_tape import PROBLEMS, SOLVES, gradient
 
 
 @pytest.mark.parametrize("solve", ["1-cycle", "2-cycles", "propagated", "another-state-between"])

@@ -4,7 +4,7 @@ import pytest
 from linear_quadratic import DOUBLE_INTEGRATOR
 
 import pint
-from pint import memory
+from pint.report import memory
 
 
 @pytest.mark.parametrize("space_size", [1, 2, 3])

@@ -142,7 +142,7 @@ def test_memory_does_not_grow_over_a_thousand_solves(world):
 def test_wrong_results_of_petsc_methods_are_named(world):
     from petsc4py import PETSc
 
-    from pint.petsc import PetscSpace
+    from pint.states.petsc import PetscSpace
 
     with pytest.raises(TypeError, match="template"):
         PetscSpace(np.zeros(3))

@@ -1,0 +1,18 @@
+"""Controls: fields, their space and metric, regularisers, and controls on other time grids."""
+
+from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.controls.prolongation import prolong
+from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
+from pint.controls.space import Control, ControlSpace
+
+__all__ = [
+    "Control",
+    "ControlField",
+    "ControlSpace",
+    "Regulariser",
+    "SharedControl",
+    "Smoothness",
+    "Tikhonov",
+    "TimeControl",
+    "prolong",
+]

@@ -1,0 +1,482 @@
+"""The space of all controls of a problem, with its metric and its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pint.comm import SerialComm, on_root, reduce
+from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.controls.halo import coarse_halo, neighbour_halo
+from pint.controls.mesh import ControlMesh
+from pint.grid.timegrid import TimeGrid
+from pint.report.files import load_arrays, write_atomically
+
+
+@dataclass(frozen=True)
+class Control:
+    r"""An element of a `ControlSpace`, or a derivative (dual) laid out like one.
+
+    ``control["name"]`` is the view of one field: shape (local steps, \*shape) for a
+    `TimeControl`, shape (\*shape) for a `SharedControl`. Arithmetic returns new controls.
+
+    Attributes
+    ----------
+    space : ControlSpace
+    vector : ndarray, shape (local size,)
+        All local values, field after field.
+    """
+
+    space: ControlSpace
+    vector: np.ndarray
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        where, shape = self.space.places[name]
+        return self.vector[where].reshape(shape)
+
+    def __add__(self, other: Control) -> Control:
+        return Control(self.space, self.vector + other.vector)
+
+    def __sub__(self, other: Control) -> Control:
+        return Control(self.space, self.vector - other.vector)
+
+    def __mul__(self, factor: float) -> Control:
+        return Control(self.space, factor * self.vector)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Control:
+        return Control(self.space, -self.vector)
+
+    @cached_property
+    def time(self) -> dict[str, np.ndarray]:
+        """The time-dependent fields by name, this rank's steps."""
+        return {name: self[name] for name in self.space.time_fields}
+
+    @cached_property
+    def shared(self) -> dict[str, np.ndarray]:
+        """The shared fields by name."""
+        return {name: self[name] for name in self.space.shared_fields}
+
+    def gather(self) -> dict[str, np.ndarray]:
+        """Return all fields with the blocks of all time steps, on every rank. Collective."""
+        gathered = {}
+        for name, field in self.space.fields.items():
+            values = self[name].copy()
+            if name in self.space.time_fields:
+                values = np.concatenate(self.space.comm.allgather(values))
+            if field.distributed:
+                axis = 1 if name in self.space.time_fields else 0
+                values = np.concatenate(field.comm.allgather(values), axis=axis)
+            gathered[name] = values
+        return gathered
+
+    def save(self, path: str | Path) -> None:
+        """Write all fields to one `.npz` file, replacing it in one step. Collective."""
+        gathered: dict[str, Any] = self.gather()
+        space = self.space
+
+        def write() -> None:
+            write_atomically(path, lambda file: np.savez(file, **gathered))
+
+        on_root(space.space_comm, lambda: on_root(space.comm, write))
+
+
+class ControlSpace:
+    """The space of all controls of a problem, with its metric.
+
+    Parameters
+    ----------
+    grid : TimeGrid
+        Its steps carry the blocks of the time-dependent fields.
+    comm : communicator, optional
+        The ranks in space among which the states, or the examples, are divided, so that each of
+        them contributes a part of the derivative with respect to a field that is not distributed
+        itself: the parts are summed once for each gradient. By default there are no such parts.
+    **fields : TimeControl or SharedControl
+        By name.
+
+    Attributes
+    ----------
+    space_comm : communicator
+        The ranks in space: `comm`, or those that a field is distributed over.
+    part_comm : communicator
+        The ranks that contribute parts: `comm`, one rank without it.
+    meshes : dict
+        The `pint.controls.mesh.ControlMesh` of each field on a coarser time mesh.
+    parts : list of (slice, (bool, bool))
+        The parts of a vector, and whether each is distributed over the ranks in time and over
+        those in space.
+
+    Examples
+    --------
+    >>> import pint
+    >>> grid = pint.TimeGrid.uniform(2.0, 4)
+    >>> space = pint.ControlSpace(grid, force=pint.TimeControl(1), mass=pint.SharedControl(1))
+    >>> one = space.control(force=1.0, mass=3.0)
+    >>> float(space.inner(one, one))  # 4 steps of length 0.5, and 3^2
+    11.0
+    """
+
+    def __init__(self, grid: TimeGrid, comm: Any = None, /, **fields: ControlField) -> None:
+        for name, field in fields.items():
+            if name in ("file", "allow_pickle"):  # numpy.savez means something else by these
+                raise ValueError(f"`ControlSpace({name}=...)`: a field cannot have this name.")
+            if not isinstance(field, (TimeControl, SharedControl)):
+                raise TypeError(
+                    f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
+                    f"got {type(field).__name__}."
+                )
+        self.grid = grid
+        self.comm = grid.comm
+        self.fields = dict(fields)
+        self.time_fields = {n: f for n, f in fields.items() if isinstance(f, TimeControl)}
+        self.shared_fields = {n: f for n, f in fields.items() if isinstance(f, SharedControl)}
+        over = next((f.comm for f in fields.values() if f.distributed), SerialComm())
+        self.space_comm: Any = over if comm is None else comm
+        self.part_comm: Any = SerialComm() if comm is None else comm
+        # Fields that are distributed alike lie together, so that one product serves them all.
+        self.places: dict[str, tuple[slice, tuple[int, ...]]] = {}
+        self.size = 0
+        self.parts: list[tuple[slice, tuple[bool, bool]]] = []
+        for some in (self.time_fields, self.shared_fields):
+            for distributed in (True, False):
+                start = self.size
+                for name, field in some.items():
+                    if field.distributed is distributed:
+                        steps = (grid.local_steps,) if name in self.time_fields else ()
+                        self._place(name, (*steps, *field.shape))
+                over = (some is self.time_fields, distributed)
+                self.parts.append((slice(start, self.size), over))
+        self._lengths = {
+            name: field.comm.allgather(field.shape[0])
+            for name, field in fields.items()
+            if field.distributed
+        }
+        self.weights = self._metric_weights()
+        self.lower = self._spread({name: field.lower for name, field in fields.items()})
+        self.upper = self._spread({name: field.upper for name, field in fields.items()})
+        self.bounded = any(field.bounded for field in fields.values())
+        self.meshes = {
+            name: ControlMesh(
+                grid,
+                field.every,
+                field.interpolate,
+                field.weight * (grid.dt if field.metric == "time" else np.ones(grid.local_steps)),
+            )
+            for name, field in self.time_fields.items()
+            if field.every > 1
+        }
+        whole = any(field.restrict != "inject" for field in self.time_fields.values())
+        self._coarse_halos = {
+            reverse: coarse_halo(grid, whole, reverse) for reverse in (False, True)
+        }
+        self._neighbour_halo = neighbour_halo(grid)
+
+    def _place(self, name: str, shape: tuple[int, ...]) -> None:
+        stop = self.size + int(np.prod(shape, dtype=int))
+        self.places[name] = (slice(self.size, stop), shape)
+        self.size = stop
+
+    def _spread(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Return the local vector with each field's value at every one of its steps."""
+        vector = np.empty(self.size)
+        for name, (where, shape) in self.places.items():
+            vector[where].reshape(shape)[...] = values[name]
+        return vector
+
+    def _metric_weights(self) -> np.ndarray:
+        """Return the metric's diagonal."""
+        vector = np.ones(self.size)
+        for name, field in self.fields.items():
+            where, shape = self.places[name]
+            vector[where] = field.weight
+            if isinstance(field, TimeControl) and field.metric == "time":
+                dt = self.grid.dt.reshape((-1,) + (1,) * len(field.shape))
+                vector[where].reshape(shape)[...] *= dt
+        return vector
+
+    def zeros(self) -> Control:
+        """Return the zero control. Not collective."""
+        return Control(self, np.zeros(self.size))
+
+    def control(self, **values: Any) -> Control:
+        """Return the control with the given values; fields not named are zero.
+
+        Collective if a field lives on a coarser time mesh.
+
+        Parameters
+        ----------
+        **values : array_like
+            By field name. For a time-dependent field the blocks of all N steps, or one block
+            for every step; on a coarser time mesh the coefficients, or blocks, which are
+            projected; for a shared field the parameters.
+
+        Raises
+        ------
+        ValueError
+            If a field is unknown, a shape does not fit, or a value is not a finite real number.
+        """
+        new = self.zeros()
+        for name, value in values.items():
+            if name not in self.fields:
+                raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
+            array = _real(name, value)
+            mesh = self.meshes.get(name)
+            self._assign(new[name], name, array, mesh)
+            if mesh is not None:
+                new[name][...] = mesh.project(new[name])
+        return new
+
+    def scatter(self, values: Mapping[str, np.ndarray]) -> Control:
+        """Return the control whose `gather` gave `values`, to the last bit. Not collective.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or a value is not a finite real number.
+        """
+        new = self.zeros()
+        for name, value in values.items():
+            self._assign(new[name], name, _real(name, value))
+        return new
+
+    def block_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a block of a field on all ranks in space together."""
+        shape = self.fields[name].shape
+        return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
+
+    def _assign(
+        self, target: np.ndarray, name: str, array: np.ndarray, mesh: ControlMesh | None = None
+    ) -> None:
+        """Set a field, in place; values may be coefficients on `mesh`. Not collective."""
+        shape, part = self.block_shape(name), slice(None)
+        if not np.isfinite(array).all():
+            raise ValueError(f"the control's `{name}` contains NaN or infinity.")
+        if array.ndim == 0:
+            target[...] = array
+            return
+        if name in self._lengths:
+            lengths = self._lengths[name]
+            start = sum(lengths[: self.fields[name].comm.rank])
+            part = slice(start, start + lengths[self.fields[name].comm.rank])
+        if mesh is not None and array.shape == (mesh.coefficients, *shape):
+            target[...] = mesh.expand(array)[(slice(None), part)]
+        elif name in self.time_fields and array.shape == (self.grid.steps, *shape):
+            target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
+        elif array.shape == shape:
+            target[...] = array[part]
+        else:
+            whole = (self.grid.steps, *shape) if name in self.time_fields else shape
+            raise ValueError(f"the control's `{name}` must have shape {whole}, got {array.shape}.")
+
+    def load(self, path: str | Path) -> Control:
+        """Return the control saved in a `.npz` file by `Control.save`. Collective.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If the file is not an `.npz` archive, or its fields are not this space's.
+        """
+        values = on_root(self.space_comm, lambda: on_root(self.comm, lambda: load_arrays(path)))
+        if set(values) != set(self.fields):
+            raise ValueError(
+                f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
+            )
+        for name, array in values.items():
+            whole = self.block_shape(name)
+            whole = (self.grid.steps, *whole) if name in self.time_fields else whole
+            # One block for all steps is for `control` only; a number may stand for one parameter.
+            if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
+                raise ValueError(f"{path}: `{name}` must have shape {whole}, got {array.shape}.")
+        try:
+            loaded = self.scatter(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        for name, mesh in self.meshes.items():
+            loaded[name][...] = mesh.project(loaded[name])
+        return loaded
+
+    def inner(self, a: Control, b: Control) -> float:
+        """Return the metric's inner product of two controls. Collective."""
+        return self.pair(self.dual(a), b)
+
+    def norm(self, a: Control) -> float:
+        """Return the metric's norm of a control. Collective."""
+        return float(np.sqrt(self.inner(a, a)))
+
+    def pair(self, derivative: Control, direction: Control) -> float:
+        """Return the derivative (dual) applied to a direction (primal). Collective."""
+        # One rank adds what is replicated: every rank must get the same number to the last bit,
+        # for decisions are taken by it, and a product is rounded as the memory is aligned.
+        own = [
+            derivative.vector[part] @ direction.vector[part]
+            for part, (over_time, over_space) in self.parts
+            if (over_time or self.comm.rank == 0) and (over_space or self.space_comm.rank == 0)
+        ]
+        return float(reduce(self.space_comm, reduce(self.comm, sum(own)))[0])
+
+    def total(self, name: str, local: float) -> float:
+        """Return the sum of a number per rank, part of a sum over the blocks of a field.
+
+        Collective.
+        """
+        if not self.fields[name].distributed and self.space_comm.rank > 0:
+            local = 0.0  # as in `pair`
+        return float(reduce(self.space_comm, reduce(self.comm, local))[0])
+
+    def sum_parts(self, derivative: Control) -> None:
+        """Sum what ranks have contributed to a derivative, in place. Collective.
+
+        That is the shared fields over the ranks in time, and all fields that are not distributed
+        over `part_comm`.
+        """
+        shared = derivative.vector[self.parts[2][0].start :]
+        shared[...] = reduce(self.comm, shared)
+        if self.part_comm.size == 1:
+            return
+        whole = [derivative.vector[part] for part, (_, over_space) in self.parts if not over_space]
+        ends = np.cumsum([len(values) for values in whole])
+        sums = reduce(self.part_comm, np.concatenate(whole))
+        for values, part in zip(whole, np.split(sums, ends[:-1]), strict=True):
+            values[...] = part
+
+    def riesz(self, derivative: Control) -> Control:
+        """Return the gradient: the control g with ``inner(g, v) == pair(derivative, v)``.
+
+        For controls on a coarser time mesh, for all v on that mesh. Collective.
+        """
+        gradient = Control(self, derivative.vector / self.weights)
+        for name, mesh in self.meshes.items():
+            gradient[name][...] = mesh.riesz(derivative[name])
+        return gradient
+
+    def dual(self, control: Control) -> Control:
+        """Return the derivative that `control` represents: the inverse of `riesz`."""
+        return Control(self, control.vector * self.weights)
+
+    def require_fitting(self, control: Control) -> None:
+        """Raise an error, the same on every rank, unless `control` is of a space like this.
+
+        Raises
+        ------
+        TypeError
+            If it is no `Control`.
+        ValueError
+            If its fields, steps, ranks in time or coarsening factors are others.
+        """
+        if not isinstance(control, Control):
+            raise TypeError(
+                f"a control must be a `pint.Control`, got {type(control).__name__}; make one with "
+                "`problem.controls.control(...)`."
+            )
+        other = control.space
+        if other is self:
+            return
+        if other.described() != self.described():
+            raise ValueError(
+                f"the control has the fields {other.described()}, those of the problem are "
+                f"{self.described()}; make it with `problem.controls.control(...)`."
+            )
+        if other.grid.steps != self.grid.steps:
+            raise ValueError(
+                f"the control has {other.grid.steps} time steps, the problem {self.grid.steps}; "
+                "use `pint.prolong(control, problem.controls)`."
+            )
+        if other.comm.size != self.comm.size:
+            raise ValueError(
+                f"the control is divided among {other.comm.size} ranks in time, the problem among "
+                f"{self.comm.size}; use `pint.prolong(control, problem.controls)`."
+            )
+        # It may have more levels: they are not looked at.
+        if other.grid.coarsening[: len(self.grid.coarsening)] != self.grid.coarsening:
+            raise ValueError(
+                f"the control's grid has the coarsening factors {list(other.grid.coarsening)}, the "
+                f"problem's {list(self.grid.coarsening)}; use "
+                "`pint.prolong(control, problem.controls)`."
+            )
+
+    def described(self) -> dict[str, str]:
+        """Return kind and shape of each field's blocks, on all ranks in space together."""
+        return {
+            name: f"{field.kind}({self.block_shape(name)})" for name, field in self.fields.items()
+        }
+
+    def project(self, control: Control) -> Control:
+        """Return the nearest control within the bounds; `control` itself without bounds."""
+        if not self.bounded:
+            return control
+        return Control(self, np.clip(control.vector, self.lower, self.upper))
+
+    def restrict(self, control: Control, reverse: bool = False) -> list[dict[str, np.ndarray]]:
+        r"""Return the time-dependent blocks of each level's steps on this rank. Collective.
+
+        Entry l maps a field's name to an array of shape (local steps of level l, \*shape): row j
+        is the control restricted to the interval of the rank's j-th step in the direction of
+        the sweep. Level 0 is a view of `control`.
+        """
+        finest = {
+            name: values[::-1] if reverse else values for name, values in control.time.items()
+        }
+        if self.grid.levels == 1:
+            return [finest]
+        halo = self._coarse_halos[reverse]
+        available = {name: halo.extend(values) for name, values in control.time.items()}
+        levels = [finest]
+        for layout in self.grid.layouts(reverse)[1:]:
+            starts = np.arange(layout.first, layout.last) * layout.stride
+            if reverse:
+                starts = self.grid.steps - starts - layout.stride
+            rows = halo.rows(starts)
+            levels.append(
+                {
+                    name: self._restricted(name, blocks, rows, starts, layout.stride)
+                    for name, blocks in available.items()
+                }
+            )
+        return levels
+
+    def with_neighbours(self, values: np.ndarray) -> tuple[int, np.ndarray]:
+        """Return a field's blocks with the one before and the one after this rank's steps.
+
+        Also returns the number of the step that the first block belongs to. Collective.
+        """
+        halo = self._neighbour_halo
+        return self.grid.first - len(halo.before), halo.extend(values)
+
+    def _restricted(
+        self, name: str, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
+    ) -> np.ndarray:
+        """Return a field's blocks of the coarse steps that cover `stride` blocks from `rows`."""
+        restrict = self.time_fields[name].restrict
+        if restrict == "inject":
+            return blocks[rows]
+        covered = np.arange(stride)
+        dt = np.diff(self.grid.t[starts[:, None] + np.arange(stride + 1)])
+        fine = blocks[rows[:, None] + covered]
+        if restrict == "mean":
+            return np.einsum("ij,ij...->i...", dt / dt.sum(axis=1, keepdims=True), fine)
+        coarse = np.empty((len(rows), *blocks.shape[1:]))
+        for row, (some, sizes) in enumerate(zip(fine, dt, strict=True)):
+            block = restrict(some, sizes)
+            if np.shape(block) != coarse.shape[1:]:
+                raise ValueError(
+                    f"`TimeControl(restrict=...)` of `{name}` must return a block of shape "
+                    f"{coarse.shape[1:]}, got {np.shape(block)}."
+                )
+            coarse[row] = block
+        return coarse
+
+
+def _real(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufO":
+        raise ValueError(f"the control's `{name}` must hold real numbers, got {array.dtype}.")
+    return array.astype(float)

@@ -1,0 +1,1 @@
+"""The state and the adjoint equation, between the multigrid engine and the optimisers."""

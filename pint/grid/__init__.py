@@ -1,0 +1,6 @@
+"""Time points, their levels, and which rank owns which of them."""
+
+from pint.grid.timegrid import LevelLayout, Steps, TimeGrid, as_slice
+from pint.grid.uniform import UniformTimes
+
+__all__ = ["LevelLayout", "Steps", "TimeGrid", "UniformTimes", "as_slice"]

@@ -1,0 +1,357 @@
+"""Time points, their levels, and which rank owns which of them: integers and times only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pint.comm import SerialComm
+from pint.grid.uniform import UniformTimes
+
+
+class Steps(NamedTuple):
+    """One time step, or a batch of B steps, of one level.
+
+    Attributes
+    ----------
+    index : int or ndarray of int, shape (B,)
+        Number of the *finest-level* step at which each step begins.
+    t0, t1 : float or ndarray, shape (B, 1, ..., 1)
+        Where the steps begin and end, in the unit of time; they broadcast against a batch of
+        states.
+    level : int
+        Level, 0 is the finest.
+    kept : ndarray or None
+        Place for what a step keeps for its transposes, `TimeStepper.kept_shape` of it for each
+        step of a batch: a step fills it, the transposes read it, if it is there.
+    """
+
+    index: Any
+    t0: Any
+    t1: Any
+    level: int = 0
+    kept: Any = None
+
+    @property
+    def dt(self) -> Any:
+        """Step size ``t1 - t0``."""
+        return self.t1 - self.t0
+
+
+@dataclass(frozen=True)
+class LevelLayout:
+    """One rank's part of one level, for one direction of time.
+
+    Point i of the level is point ``i * stride`` of the finest level, counted in the direction of
+    the sweep. The rank owns the steps [first, last), the points first+1..last, and point 0 if it
+    is the first rank; ``left`` and ``right`` are the next ranks that own points of this level.
+
+    Attributes
+    ----------
+    level, stride : int
+        Level, 0 is the finest, and the number of finest steps that one of its steps covers.
+    coarsening_factor : int
+        To the next coarser level; 0 on the coarsest.
+    steps : int
+        Number of steps of the level on all ranks.
+    first, last : int
+        The rank's steps are first, ..., last - 1.
+    owns_initial : bool
+        Whether the rank owns point 0.
+    left, right : int or None
+        Ranks to exchange states with.
+    substeps : int
+        Number of time steps that one step of the level is made of.
+    """
+
+    level: int
+    stride: int
+    coarsening_factor: int
+    steps: int
+    first: int
+    last: int
+    owns_initial: bool
+    left: int | None
+    right: int | None
+    substeps: int = 1
+
+    @property
+    def local_steps(self) -> int:
+        """Number of steps of this level on this rank."""
+        return self.last - self.first
+
+    @property
+    def active(self) -> bool:
+        """Whether this rank owns a point of this level."""
+        return self.owns_initial or self.local_steps > 0
+
+
+class TimeGrid:
+    """Time points t_0 < ... < t_N, their coarser levels, and their distribution over ranks.
+
+    Level l has ``N_l = floor(N_{l-1} / m_{l-1})`` steps, its points are every
+    ``m_0 ... m_{l-1}``-th finest point; N need not be divisible. Rank r owns the steps
+    [n0, n1) and the points n0+1..n1 (rank 0 also point 0).
+
+    Parameters
+    ----------
+    t : array_like, shape (N + 1,)
+        Strictly increasing times.
+    coarsening : int or sequence of int
+        Coarsening factor m >= 2, for all levels or one for each level but the coarsest.
+    levels : int
+        Number of levels, 1 for sequential time stepping.
+    comm : communicator, optional
+        The ranks in time, `pint.world()` for all of them; one process by default.
+
+    Attributes
+    ----------
+    t : ndarray or UniformTimes, shape (N + 1,)
+        All times. Those of a uniform grid are not stored: see `pint.grid.uniform.UniformTimes`.
+
+    Raises
+    ------
+    ValueError
+        If the times do not increase or are not finite, or a level would have no step.
+
+    Notes
+    -----
+    Not collective, but every rank must make the same grid.
+
+    Examples
+    --------
+    >>> grid = TimeGrid.uniform(1.0, 64, coarsening=2, levels=4)
+    >>> [layout.steps for layout in grid.layouts()]
+    [64, 32, 16, 8]
+    """
+
+    def __init__(
+        self,
+        t: Any,
+        coarsening: int | Sequence[int] = 2,
+        levels: int = 1,
+        comm: Any = None,
+    ) -> None:
+        self.t: Any = t if isinstance(t, UniformTimes) else _checked_times(t)
+        self.comm: Any = SerialComm() if comm is None else comm
+        self.steps = self.t.size - 1
+        self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
+        self.levels = len(self.coarsening) + 1
+        self.strides = tuple(
+            int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
+        )
+        # What is dealt out to the ranks: whole coarse intervals, where there are enough of them.
+        # A rank boundary at a C-point lets all ranks relax at the same time.
+        factor = self.coarsening[0] if self.coarsening else 1
+        self._unit = factor if self.steps // factor >= self.comm.size else 1
+        self.first = self.boundary(self.comm.rank)
+        self.last = self.boundary(self.comm.rank + 1)
+        self._layouts = {
+            reverse: tuple(self._layout(level, reverse) for level in range(self.levels))
+            for reverse in (False, True)
+        }
+
+    @classmethod
+    def uniform(
+        cls,
+        final_time: float,
+        steps: int,
+        coarsening: int | Sequence[int] = 2,
+        levels: int = 1,
+        comm: Any = None,
+    ) -> TimeGrid:
+        """Return the grid of `steps` equal steps from 0 to `final_time`."""
+        if not isinstance(steps, (int, np.integer)) or steps < 1:
+            raise ValueError(f"`TimeGrid.uniform(steps=...)` must be an integer >= 1, got {steps}.")
+        if not 0 < final_time < np.inf:
+            raise ValueError(
+                f"`TimeGrid.uniform(final_time=...)` must be positive, got {final_time}."
+            )
+        try:
+            times = UniformTimes(float(final_time), int(steps))
+        except ValueError as error:
+            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
+        return cls(times, coarsening, levels, comm)
+
+    @property
+    def local_steps(self) -> int:
+        """Number of finest steps that this rank owns."""
+        return self.last - self.first
+
+    @property
+    def dt(self) -> np.ndarray:
+        """Sizes of this rank's finest steps, shape (local_steps,)."""
+        sizes: np.ndarray = np.diff(self.t[self.first : self.last + 1])
+        return sizes
+
+    @property
+    def last_rank(self) -> int:
+        """The rank that owns the last point; it is never without a step."""
+        return self.comm.size - 1
+
+    @property
+    def first_step_rank(self) -> int:
+        """The rank that owns step 0 (rank 0 unless there is only one step)."""
+        return self.rank_of_step(0)
+
+    def boundary(self, rank: int) -> int:
+        """Return the first finest step of a rank; N for the number of ranks.
+
+        Steps, or coarse intervals, are dealt out evenly. The last rank always owns a step,
+        because the adjoint starts there.
+        """
+        units, size = self.steps // self._unit, self.comm.size
+        if rank == size:
+            return self.steps
+        if units < size:  # more ranks than steps
+            return min(rank, self.steps - 1)
+        return int(self._unit * (rank * units // size))
+
+    def rank_of_step(self, step: int) -> int:
+        """Return the rank that owns a finest step."""
+        units, size = self.steps // self._unit, self.comm.size
+        if units < size:
+            return int(step if step < self.steps - 1 else size - 1)
+        return int(min(((step // self._unit + 1) * size - 1) // units, size - 1))
+
+    def layouts(self, reverse: bool = False) -> tuple[LevelLayout, ...]:
+        """Return this rank's part of each level.
+
+        Parameters
+        ----------
+        reverse : bool
+            Count points and steps from the end of time: reversed point k is point N - k, and the
+            C-points are multiples of the coarsening factor counted from the end.
+        """
+        return self._layouts[reverse]
+
+    def c_point_layouts(self, reverse: bool = False) -> tuple[LevelLayout, ...]:
+        """Return this rank's part of each level, level 0 being its C-points alone.
+
+        A step of level 0 is then made of the m finest steps of an interval, and every point of it
+        is a C-point. The intervals must not be shared by ranks: see `check_c_points`.
+        """
+        coarse = self.layouts(reverse)[1:]
+        substeps = self.coarsening[0]
+        return replace(coarse[0], level=0, coarsening_factor=1, substeps=substeps), *coarse
+
+    def check_c_points(self, option: str) -> None:
+        """Raise ValueError, which begins with `option`, unless C-points alone can be stored."""
+        what, instead = f"{option} stores the C-points alone", "or store all points"
+        if self.levels == 1:
+            raise ValueError(f"{what}, and a grid of one level has none: use 2 levels, {instead}.")
+        m = self.coarsening[0]
+        if self.steps % m:
+            raise ValueError(
+                f"{what}: the number of steps, N = {self.steps}, must be divisible by the "
+                f"coarsening factor m = {m}; change one of them, {instead}."
+            )
+        if self.steps // m < self.comm.size:
+            raise ValueError(
+                f"{what}: each rank needs an interval of its own, but there are {self.comm.size} "
+                f"ranks in time for N/m = {self.steps // m} intervals; use fewer ranks, {instead}."
+            )
+
+    def _layout(self, level: int, reverse: bool) -> LevelLayout:
+        N, stride = self.steps, self.strides[level]
+        begin, end = (N - self.last, N - self.first) if reverse else (self.first, self.last)
+        first, last = begin // stride, end // stride
+        outermost = self.comm.size - 1 if reverse else 0
+
+        def owner(point: int) -> int:
+            """Return the rank that owns a point of the level."""
+            if point == 0:
+                return outermost
+            finest_step = point * stride - 1
+            return self.rank_of_step(N - 1 - finest_step if reverse else finest_step)
+
+        return LevelLayout(
+            level=level,
+            stride=stride,
+            coarsening_factor=self.coarsening[level] if level + 1 < self.levels else 0,
+            steps=N // stride,
+            first=first,
+            last=last,
+            owns_initial=self.comm.rank == outermost,
+            left=None if self.comm.rank == outermost else owner(first),
+            right=owner(last + 1) if last < N // stride else None,
+        )
+
+    def batch(self, level: int, starts: range, state_dimensions: int) -> Steps:
+        """Return the steps of `level` that begin at the finest points `starts`, as one batch."""
+        stride, shape = self.strides[level], (len(starts),) + (1,) * state_dimensions
+        return Steps(
+            np.arange(starts.start, starts.stop, starts.step),
+            self.t[as_slice(starts)].reshape(shape),
+            self.t[as_slice(starts, stride)].reshape(shape),
+            level,
+        )
+
+    def single(self, level: int, start: int) -> Steps:
+        """Return the one step of `level` that begins at the finest point `start`."""
+        end = start + self.strides[level]
+        return Steps(start, float(self.t[start]), float(self.t[end]), level)
+
+
+def as_slice(rows: range, shift: int = 0) -> slice:
+    """Return the slice of the rows ``rows + shift``, none of them negative."""
+    if not rows:
+        return slice(0, 0)
+    stop = rows.stop + shift
+    return slice(rows.start + shift, stop if stop >= 0 else None, rows.step)
+
+
+def _checked_times(t: Any) -> np.ndarray:
+    """Return a user's times, not copied if they are an array, or raise ValueError."""
+    times = np.asarray(t, dtype=float)
+    if times.ndim != 1 or times.size < 2:
+        raise ValueError(
+            f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."
+        )
+    part = 2**16  # so that no array as long as the times is made
+    increasing = all(
+        (
+            times[start + 1 : start + part + 1]
+            > times[start : start + part][: times.size - 1 - start]
+        ).all()
+        for start in range(0, times.size - 1, part)
+    )
+    if not np.isfinite(times[[0, -1]]).all() or not increasing:
+        raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
+    return times
+
+
+def _coarsening_factors(
+    coarsening: int | Sequence[int], levels: int, steps: int
+) -> tuple[int, ...]:
+    """Return one factor for each level but the coarsest, or raise ValueError."""
+    if not isinstance(levels, (int, np.integer)) or levels < 1:
+        raise ValueError(f"`TimeGrid(levels=...)` must be an integer >= 1, got {levels}.")
+    if levels - 1 > steps.bit_length():  # before as many factors are stored
+        raise ValueError(
+            f"`TimeGrid(levels=...)`: {levels} levels need at least 2^{levels - 1} steps, "
+            f"got N = {steps}; use fewer levels."
+        )
+    factors = tuple(np.atleast_1d(coarsening))
+    if len(factors) == 1:
+        factors *= max(levels - 1, 1)
+    if levels > 1 and len(factors) != levels - 1:
+        raise ValueError(
+            f"`TimeGrid(coarsening=...)` has {len(factors)} factors for {levels} levels; "
+            f"give one, or {levels - 1}."
+        )
+    for factor in factors:
+        if not isinstance(factor, (int, np.integer)) or factor < 2:
+            raise ValueError(f"`TimeGrid(coarsening=...)` must be integers >= 2, got {factor}.")
+    remaining = steps
+    for level, factor in enumerate(factors[: levels - 1]):
+        if factor > remaining:
+            raise ValueError(
+                f"`TimeGrid(coarsening=...)`: factor {factor} is larger than the {remaining} "
+                f"steps of level {level} (N = {steps}); use a smaller factor or fewer levels."
+            )
+        remaining //= factor
+    return tuple(int(factor) for factor in factors[: levels - 1])

@@ -1,0 +1,1 @@
+"""What a run leaves behind: wall time by phase, histories as tables, memory, files."""
