@@ -1,16 +1,16 @@
-"""What a user implements: the time step, its adjoint, the objective, regularisers, the problem."""
+"""What a user implements: the time step, its adjoint, the objective; and the problem they make."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import NoneType
+from dataclasses import dataclass, field
+from types import MappingProxyType, NoneType
 from typing import Any
 
 import numpy as np
 
-from pint.controls import ControlSpace, Regulariser
+from pint.controls import ControlField, ControlSpace, Regulariser, SharedControl, TimeControl
 from pint.grid import Steps, TimeGrid
 from pint.states import ArraySpace, StateSpace
 
@@ -26,7 +26,11 @@ class TimeStepper(ABC):
     batched : bool
         Whether `step` advances B independent steps at once: states have shape (B, \*shape),
         blocks of u (B, \*field shape), ``s.t0``, ``s.t1``, ``s.dt`` (B, 1, ..., 1).
-        Otherwise one step is made a call, and these are one state, one block, and floats.
+        Otherwise `step` makes one step a call, and these are one state, one block, and floats.
+    in_place : bool
+        Whether `step` takes ``out=``, as the functions of numpy do.
+    uses_guess : bool
+        Whether `step` reads ``s.guess``, because it solves its equation iteratively.
     initial_state : array_like
         y_0, where it does not depend on theta.
     kept_shape : tuple of int or None
@@ -34,45 +38,36 @@ class TimeStepper(ABC):
     """
 
     batched: bool = False
+    in_place: bool = False
+    uses_guess: bool = False
     initial_state: Any
     kept_shape: tuple[int, ...] | None = None
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        """Let a class that defines `step` anew inherit no `step_into` of the step before it."""
-        super().__init_subclass__(**keywords)
-        if "step" in vars(cls) and "step_into" not in vars(cls):
-            cls.step_into = TimeStepper.step_into  # type: ignore[method-assign]
-
     @property
     def space(self) -> StateSpace:
-        """The states' space; by default arrays of the shape of `initial_state`."""
+        """The space of the states; by default arrays of the shape of `initial_state`."""
         return ArraySpace(np.shape(self.initial_state))
 
     @abstractmethod
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         """Return the state at ``s.t1`` that follows from `y` at ``s.t0``.
 
-        Never changes its arguments. Any step size of the grid's levels may be asked for.
+        Never changes its arguments. It must accept the step size of every level of the grid.
 
         Parameters
         ----------
         s : Steps
-            Which step or steps, and their times.
+            Which step or steps, and their times. If ``s.kept`` is not None, the step may write
+            there what its transposes need. If ``s.guess`` is not None, it is near the result.
         y : state, or batch of states
         u : mapping of str to array
             The block of each time-dependent field that belongs to the step.
         theta : mapping of str to array
             The shared fields.
-        guess : state, optional
-            Something near the result, for iterative solvers.
+        out : state, or batch of states, optional
+            Only with `in_place`: the step writes its result there, and returns it. `out` shares
+            memory with no argument but ``s.guess``.
         """
-
-    def step_into(self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields) -> None:
-        """Write the result of `step` to `out`, which overlaps no argument, in place.
-
-        To be defined, beside `step`, where that saves a copy.
-        """
-        out[...] = checked(self.step(s, y, u, theta), out, self, "step")
 
     def initial(self, theta: Fields) -> Any:
         """Return y_0(theta); by default `initial_state`, as an array if it is a list or number."""
@@ -85,63 +80,53 @@ class TimeStepper(ABC):
 
 
 class Adjoint(ABC):
-    """Transposes of the derivatives of one `TimeStepper`; batched like it.
+    """The transposes of the derivatives of one `TimeStepper`; batched like it.
 
     Attributes
     ----------
-    derivative_from_kept : bool
-        Whether `control_derivative` evaluates nothing where ``s.kept`` is there, so that steps
-        made one by one had better leave it to batches.
+    in_place : bool
+        Whether `vjp`, and `step` if it is defined, take ``out=`` for ``Phi_y^T lam``.
     """
 
-    derivative_from_kept = False
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        """Let a class with new transposes inherit no combinations of those before them."""
-        super().__init_subclass__(**keywords)
-        new = vars(cls)
-        if "step" in new and "step_into" not in new:
-            cls.step_into = Adjoint.step_into  # type: ignore[method-assign]
-        if ("step" in new or "control_derivative" in new) and "step_with_derivative" not in new:
-            cls.step_with_derivative = Adjoint.step_with_derivative  # type: ignore[method-assign]
-
-    @property
-    def combines(self) -> bool:
-        """Whether the class defines `step_with_derivative`."""
-        return type(self).step_with_derivative is not Adjoint.step_with_derivative
+    in_place: bool = False
 
     @abstractmethod
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        """Return ``(dPhi/dy)^T lam``, Phi linearised at (y, u, theta); y is the state at ``s.t0``.
-
-        Never changes its arguments.
-        """
-
-    @abstractmethod
-    def control_derivative(
+    def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        """Return ``(dPhi/du)^T lam`` and ``(dPhi/dtheta)^T lam`` by field name.
+    ) -> tuple[Any, Fields, Fields]:
+        """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``.
 
-        For a batch the first has a leading axis of length B, the second is the sum over the
-        batch. A field left out has derivative zero.
+        Phi is linearised at (y, u, theta), y being the state at ``s.t0``. Never changes its
+        arguments.
+
+        Parameters
+        ----------
+        s, y, u, theta
+            As in `TimeStepper.step`. If ``s.kept`` is not None, it holds what the step kept. If
+            ``s.guess`` is not None, it is near the state at ``s.t1``.
+        lam : state, or batch of states
+            The adjoint at ``s.t1``.
+        out : state, or batch of states, optional
+            Only with `in_place`: the method writes ``Phi_y^T lam`` there, and returns it first.
+
+        Returns
+        -------
+        dy : state, or batch of states
+        du : mapping of str to array
+            By time-dependent field; with a leading axis of length B for a batch. A field left
+            out has derivative zero.
+        dtheta : mapping of str to array
+            By shared field; summed over a batch. A field left out has derivative zero.
         """
 
-    def step_into(self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> None:
-        """Write the result of `step` to `out`, which overlaps no argument, in place."""
-        out[...] = checked(self.step(s, y, u, theta, lam), out, self, "step")
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        """Return ``Phi_y^T lam`` alone; define it if that is cheaper than `vjp`.
 
-    def step_with_derivative(
-        self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        """Do as `step_into`, and return what `control_derivative` returns.
-
-        To be defined where both have much in common.
+        With `in_place` a step that is defined takes ``out=``, too.
         """
-        self.step_into(out, s, y, u, theta, lam)
-        return self.control_derivative(s, y, u, theta, lam)
+        return self.vjp(s, y, u, theta, lam)[0]
 
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing depends on theta."""
         return {}
 
@@ -154,7 +139,7 @@ class Objective(ABC):
     """The cost ``F(sum_n l_n(y_n, y_{n+1}, u_n, theta) + psi(y_N, theta))``.
 
     Implement the step cost l, the terminal cost psi, or both, each with its derivative. Step
-    costs and their derivatives take and return batches as the problem's stepper does.
+    costs and their derivatives take and return batches as the stepper of the problem does.
     """
 
     @property
@@ -167,6 +152,11 @@ class Objective(ABC):
         """Whether the class defines `step_cost`."""
         return type(self).step_cost is not Objective.step_cost
 
+    @property
+    def has_terminal(self) -> bool:
+        """Whether the class defines `terminal`."""
+        return type(self).terminal is not Objective.terminal
+
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
         """Return l of one step, or of each step of a batch, shape (B,)."""
         return 0.0
@@ -176,8 +166,8 @@ class Objective(ABC):
     ) -> tuple[Any, Any, Fields, Fields]:
         """Return the derivatives of l with respect to y0, y1, u and theta.
 
-        Conventions of `Adjoint.control_derivative`: the last is summed over a batch. The first
-        two may be the number 0.0.
+        The last two as in `Adjoint.vjp`: by field name, the last one summed over a batch. The
+        first two may be the number 0.0 where l does not depend on the state.
         """
         raise TypeError(f"{type(self).__name__} defines `step_cost` but not its derivative.")
 
@@ -186,8 +176,11 @@ class Objective(ABC):
         return 0.0
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        """Return the derivatives of psi with respect to y_N and to theta by field name."""
-        return 0.0 * y, {}
+        """Return the derivatives of psi with respect to y_N and to theta by field name.
+
+        The first one may be the number 0.0.
+        """
+        return 0.0, {}
 
     def outer(self, value: float) -> float:
         """Return F(value); by default the value itself."""
@@ -199,7 +192,7 @@ class Objective(ABC):
 
 
 class Examples(ABC):
-    """The examples over which a cost is the mean, of which it takes a batch at a time.
+    """The examples over which a cost is the mean; the cost takes one batch of them at a time.
 
     Attributes
     ----------
@@ -220,65 +213,165 @@ class Examples(ABC):
         """
 
 
-def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
-    """Return a user's result if it has the shape of `expected`, or raise ValueError."""
-    if getattr(result, "shape", ()) != expected.shape:
-        raise ValueError(
-            f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
-            f"got {getattr(result, 'shape', type(result).__name__)}."
+class DifferenceAdjoint(Adjoint):
+    """The transposes of a stepper by differentiating its step numerically: for trying out.
+
+    Each entry of the state, of the control block and of the shared fields costs a step for each
+    `vjp`: by a complex step of 1e-30, exact to rounding, where the step accepts complex numbers;
+    else by central differences, with errors of about 1e-9. Write the transposes, or let SymPy
+    derive them (`pint.steppers.SympyODE`), once the problem works.
+
+    Parameters
+    ----------
+    stepper : TimeStepper
+        With states that are numpy arrays.
+    """
+
+    def __init__(self, stepper: TimeStepper) -> None:
+        self.stepper = stepper
+        self._complex = True
+
+    def vjp(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    ) -> tuple[Any, Fields, Fields]:
+        batched, s = self.stepper.batched, s._replace(kept=None)
+        axes = tuple(range(1 if batched else 0, np.ndim(lam)))
+
+        def pairing(derivative: Any) -> Any:
+            """Return ``<lam, derivative>`` of each step."""
+            return (lam * derivative).sum(axis=axes)
+
+        def by_entry(value: Any, lead: int, make: Any) -> np.ndarray:
+            """Return the products for each entry of `value`, whose first `lead` axes are steps."""
+            result = np.empty(np.shape(value))
+            for place in np.ndindex(np.shape(value)[lead:]):
+                direction = np.zeros(np.shape(value))
+                direction[(..., *place)] = 1.0
+                products = pairing(self._derivative(s, make, value, direction))
+                result[(..., *place)] = products if lead else np.sum(products)
+            return result
+
+        steps = 1 if batched else 0
+        dy = by_entry(y, steps, lambda value: (value, u, theta))
+        du = {
+            name: by_entry(block, steps, lambda value, name=name: (y, {**u, name: value}, theta))
+            for name, block in u.items()
+        }
+        dtheta = {
+            name: by_entry(block, 0, lambda value, name=name: (y, u, {**theta, name: value}))
+            for name, block in theta.items()
+        }
+        return dy, du, dtheta
+
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
+        products = {}
+        for name, block in theta.items():
+            products[name] = np.empty(np.shape(block))
+            for place in np.ndindex(np.shape(block)):
+                direction = np.zeros(np.shape(block))
+                direction[place] = 1.0
+
+                def initial(value: Any, name: str = name) -> Any:
+                    return self.stepper.initial({**theta, name: value})
+
+                slope = self._differentiated(initial, np.asarray(block, dtype=float), direction)
+                products[name][place] = (lam0 * slope).sum()
+        return products
+
+    def coarsen(self, level: int) -> Adjoint:
+        return DifferenceAdjoint(self.stepper.coarsen(level))
+
+    def _derivative(self, s: Steps, make: Any, value: Any, direction: Any) -> Any:
+        return self._differentiated(lambda v: self.stepper.step(s, *make(v)), value, direction)
+
+    def _differentiated(self, function: Any, value: Any, direction: Any) -> Any:
+        """Return the derivative of `function` at `value` in a direction."""
+        if self._complex:
+            try:
+                result = function(value + 1e-30j * direction)
+                if np.iscomplexobj(result):
+                    return result.imag / 1e-30
+                # Real: it does not depend on the value, or the imaginary part was dropped.
+                if np.array_equal(function(value + direction), function(value)):
+                    return 0.0 * result
+            except (TypeError, ValueError, RuntimeError):
+                pass
+            self._complex = False
+        size = 6e-6 * max(1.0, float(np.abs(value).max(initial=0.0)))
+        return (function(value + size * direction) - function(value - size * direction)) / (
+            2 * size
         )
-    return result
+
+
+def _frozen(controls: Any) -> Mapping[str, ControlField]:
+    """Return a user's fields as a read-only mapping, or raise TypeError."""
+    if not isinstance(controls, Mapping):
+        raise TypeError(
+            "`Problem(controls=...)` must map names to TimeControl or SharedControl, "
+            f'e.g. {{"u": pint.TimeControl(1)}}, got {type(controls).__name__}.'
+        )
+    for name, one in controls.items():
+        if not isinstance(one, (TimeControl, SharedControl)):
+            raise TypeError(
+                f"`Problem(controls=...)`: `{name}` must be a TimeControl or a SharedControl, "
+                f"got {type(one).__name__}."
+            )
+    return MappingProxyType(dict(controls))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A time-dependent optimal-control problem.
+    """A time-dependent optimal-control problem, apart from its time grid.
 
     Minimise ``F(sum_n l_n + psi) + R`` over the control, subject to
     ``y_0 = y_0(theta)``, ``y_{n+1} = Phi_n(y_n, u_n, theta)`` and the bounds.
 
     Parameters
     ----------
-    grid : TimeGrid
     stepper : TimeStepper
-    adjoint : Adjoint
+    adjoint : Adjoint or None
+        None differentiates the steps numerically, for trying out: see `DifferenceAdjoint`.
     objective : Objective
-    controls : ControlSpace
-        Made with the same grid.
-    regularisers : sequence of Regulariser
+    controls : mapping of str to TimeControl or SharedControl
+        The fields of the control by name.
+    regularisers : iterable of Regulariser
     examples : Examples, optional
         Where the cost is the mean over a batch of examples.
+    comm : communicator, optional
+        The ranks among which the examples are divided, so that each of them contributes a part of
+        the derivative: see `ControlSpace`.
 
     Raises
     ------
     TypeError
         If a part is not an instance of its interface; the message names it.
-    ValueError
-        If `controls` belongs to another grid.
     """
 
-    grid: TimeGrid
     stepper: TimeStepper
     adjoint: Adjoint
     objective: Objective
-    controls: ControlSpace
+    controls: Mapping[str, ControlField] = field(default_factory=dict)
     regularisers: Sequence[Regulariser] = ()
     examples: Examples | None = None
+    comm: Any = None
 
     def __post_init__(self) -> None:
-        kinds = {
-            "grid": TimeGrid,
-            "stepper": TimeStepper,
-            "adjoint": Adjoint,
-            "objective": Objective,
-            "controls": ControlSpace,
-        }
+        if isinstance(self.stepper, TimeGrid):
+            raise TypeError(
+                "`Problem(stepper=...)` must be a TimeStepper, got TimeGrid: a problem has no "
+                "grid; give it to `pint.ReducedFunctional(problem, grid)`."
+            )
+        if self.adjoint is None and isinstance(self.stepper, TimeStepper):
+            object.__setattr__(self, "adjoint", DifferenceAdjoint(self.stepper))
+        kinds = {"stepper": TimeStepper, "adjoint": Adjoint, "objective": Objective}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(
                     f"`Problem({name}=...)` must be a {kind.__name__}, "
                     f"got {type(getattr(self, name)).__name__}."
                 )
+        object.__setattr__(self, "controls", _frozen(self.controls))
+        object.__setattr__(self, "regularisers", tuple(self.regularisers))
         for regulariser in self.regularisers:
             if not isinstance(regulariser, Regulariser):
                 raise TypeError(
@@ -289,12 +382,14 @@ class Problem:
             raise TypeError(
                 f"`Problem(examples=...)` must be an Examples, got {type(self.examples).__name__}."
             )
-        if self.controls.grid is not self.grid:
-            raise ValueError("`Problem(controls=...)` was made with another grid than `grid`.")
         if not isinstance(self.space, StateSpace):
             raise TypeError(f"`{type(self.stepper).__name__}.space` must be a StateSpace.")
 
     @property
     def space(self) -> StateSpace:
-        """The states' space."""
+        """The space of the states."""
         return self.stepper.space
+
+    def control_space(self, grid: TimeGrid) -> ControlSpace:
+        """Return the space of the controls on a time grid."""
+        return ControlSpace(grid, self.comm, **self.controls)

@@ -25,8 +25,11 @@ class Steps(NamedTuple):
     level : int
         Level, 0 is the finest.
     kept : ndarray or None
-        Place for what a step keeps for its transposes, `TimeStepper.kept_shape` of it for each
-        step of a batch: a step fills it, the transposes read it, if it is there.
+        Place for what a step keeps for its transposes, an array of `TimeStepper.kept_shape` for
+        each step of a batch: a step fills it, the transposes read it, if it is there.
+    guess : state, batch of states, or None
+        Something near the state at ``t1``, for steps that solve their equation iteratively
+        (`TimeStepper.uses_guess`). It is finite, and must not be changed.
     """
 
     index: Any
@@ -34,6 +37,7 @@ class Steps(NamedTuple):
     t1: Any
     level: int = 0
     kept: Any = None
+    guess: Any = None
 
     @property
     def dt(self) -> Any:
