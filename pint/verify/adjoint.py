@@ -13,16 +13,11 @@ from pint.equations import March, State
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.arguments import (
-    Method,
-    Pairs,
     Place,
     Sample,
     attempt,
     attempt_collectively,
-    cost_methods,
-    end_methods,
     end_sample,
-    inner_methods,
     label,
     mapped,
     pick,
@@ -31,10 +26,17 @@ from pint.verify.arguments import (
     require_control,
     require_testable,
     samples_by_level,
-    step_methods,
 )
 from pint.verify.blame import explained
 from pint.verify.diagnosis import diagnose
+from pint.verify.methods import (
+    Method,
+    Pairs,
+    cost_methods,
+    end_methods,
+    inner_methods,
+    step_methods,
+)
 from pint.verify.products import DIFFERENCE_STEP, norm, tangent
 from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
 
@@ -119,18 +121,15 @@ def _summed_cost(problem: Problem, state: State, control: Control) -> float:
     if not objective.has_outer:
         return 1.0
     for row in range(grid.local_steps if objective.has_step_cost else 0):
-        n, rows = grid.first + row, slice(row, row + 1)
-        y0, y1 = state.points[row], state.points[row + 1]
-        u, s = {name: values[row] for name, values in control.time.items()}, grid.single(0, n)
+        start, lead = grid.first + row, slice(row, row + 1) if problem.stepper.batched else row
+        s = grid.single(0, start)
         if problem.stepper.batched:
-            y0, y1, u = y0[None], y1[None], {n: values[rows] for n, values in control.time.items()}
-            s = grid.batch(0, range(n, n + 1), len(problem.space.shape))
-        ((step_cost, _),) = cost_methods(objective)
-        cost = step_cost({"s": s, "y0": y0, "y1": y1, "u": u, "theta": theta})["cost"]
-        local += float(np.sum(cost))
+            s = grid.batch(0, range(start, start + 1), len(problem.space.shape))
+        y0, y1 = state.points[:-1][lead], state.points[1:][lead]
+        u = {name: values[lead] for name, values in control.time.items()}
+        local += float(np.sum(objective.step_cost(s, y0, y1, u, theta)))
     if grid.comm.rank == grid.last_rank:
-        terminal = end_methods(problem)[1][0]
-        local += float(terminal({"y": state.points[-1], "theta": theta})["cost"])
+        local += float(objective.terminal(state.points[-1], theta))
     return float(reduce(grid.comm, local)[0])
 
 
