@@ -116,7 +116,7 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
             at = {"y": state.points[row], "y0": state.points[row]}
             if layout.level == 0:
                 at["y1"] = state.points[row + 1]
-            at["u"] = {name: values[k - layout.first] for name, values in blocks.items()}
+            at["u"] = {name: values[layout.last - 1 - k] for name, values in blocks.items()}
             at = mapped(at, np.copy)
             along = mapped(at, partial(_random_like, random))
             at["lam"], along["lam"] = (random.standard_normal(at["y"].shape) for _ in range(2))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pint.interface import Adjoint, Objective, Problem, TimeStepper
+from pint.interface import Adjoint, Problem, TimeStepper
+from pint.states import StateSpace
 from pint.steppers import (
     ODE,
     RungeKutta,
@@ -17,6 +18,8 @@ from pint.steppers import (
     ThetaAdjoint,
 )
 from pint.verify.arguments import Arguments
+
+_STATES = ("y", "y0", "y1", "lam")
 
 
 def user_of(part: Any) -> Any:
@@ -38,6 +41,8 @@ class Method:
         Names of the arguments and of the results.
     dual : str
         The argument that the result is paired with in the dot test; "" for the number one.
+    space : StateSpace or None
+        Makes states of the user's kind from arrays; None for methods that take arrays.
     """
 
     owner: Any
@@ -45,13 +50,17 @@ class Method:
     takes: tuple[str, ...]
     gives: tuple[str, ...]
     dual: str = ""
+    space: StateSpace | None = None
 
     def __str__(self) -> str:
         return f"{type(self.owner).__name__}.{self.name}"
 
     def __call__(self, arguments: Arguments, **options: Any) -> dict[str, Any]:
-        values = [arguments[name] for name in self.takes]
-        result = getattr(self.owner, self.name)(*values, **options)
+        method = getattr(self.owner, self.name)
+        if self.space is not None:
+            places = tuple(i for i, name in enumerate(self.takes) if name in _STATES)
+            method = self.space.native(method, places)
+        result = method(*(arguments[name] for name in self.takes), **options)
         if len(self.gives) == 1:
             return {self.gives[0]: result}
         return dict(zip(self.gives, result, strict=True))
@@ -73,17 +82,21 @@ Pairs = list[tuple[Method, list[Method]]]
 """Functions, each with the methods that return its transposes."""
 
 
-def step_methods(stepper: TimeStepper, adjoint: Adjoint) -> Pairs:
+def step_methods(space: StateSpace, stepper: TimeStepper, adjoint: Adjoint) -> Pairs:
     """Return the methods of one level."""
     arguments = ("s", "y", "u", "theta")
-    transposes = [Method(adjoint, "vjp", (*arguments, "lam"), ("y", "u", "theta"))]
-    if type(adjoint).step is not Adjoint.step:
-        transposes.append(Method(adjoint, "step", (*arguments, "lam"), ("y",)))
-    return [(Method(stepper, "step", arguments, ("y",), "lam"), transposes)]
+    results = {"vjp": ("y", "u", "theta"), "step": ("y",)}
+    if type(adjoint).step is Adjoint.step:
+        del results["step"]
+    transposes = [
+        Method(adjoint, name, (*arguments, "lam"), gives, space=space)
+        for name, gives in results.items()
+    ]
+    return [(Method(stepper, "step", arguments, ("y",), "lam", space), transposes)]
 
 
 def inner_methods(problem: Problem) -> Pairs:
-    """Return what a user wrote for ready-made steppers and objectives."""
+    """Return the methods that a user wrote for ready-made steppers and objectives."""
     ode, cost, pairs = user_of(problem.stepper), user_of(problem.objective), []
     arguments = ("t", "y", "u", "theta")
     if ode is not problem.stepper:
@@ -97,28 +110,30 @@ def inner_methods(problem: Problem) -> Pairs:
     return pairs
 
 
-def cost_methods(objective: Objective) -> Pairs:
+def cost_methods(problem: Problem) -> Pairs:
     """Return the methods of the step cost, which is evaluated on level 0 only."""
+    objective, space = problem.objective, problem.space
     if not objective.has_step_cost:
         return []
     arguments = ("s", "y0", "y1", "u", "theta")
-    derivative = Method(objective, "step_cost_derivative", arguments, ("y0", "y1", "u", "theta"))
-    return [(Method(objective, "step_cost", arguments, ("cost",)), [derivative])]
+    gives = ("y0", "y1", "u", "theta")
+    derivative = Method(objective, "step_cost_derivative", arguments, gives, space=space)
+    return [(Method(objective, "step_cost", arguments, ("cost",), space=space), [derivative])]
 
 
 def end_methods(problem: Problem) -> Pairs:
     """Return the methods at the ends of time."""
-    first, last, end = user_of(problem.stepper), user_of(problem.objective), ("y", "theta")
-    transposed = user_of(problem.adjoint)
-    objective = problem.objective
+    first, last = user_of(problem.stepper), user_of(problem.objective)
+    transposed, space = user_of(problem.adjoint), problem.space
+    end, shared, objective = ("y", "theta"), ("theta",), problem.objective
     return [
         (
-            Method(first, "initial", ("theta",), ("y",), "lam"),
-            [Method(transposed, "initial_vjp", ("theta", "lam"), ("theta",))],
+            Method(first, "initial", shared, ("y",), "lam", space),
+            [Method(transposed, "initial_vjp", ("theta", "lam"), shared, space=space)],
         ),
         (
-            Method(last, "terminal", end, ("cost",)),
-            [Method(last, "terminal_derivative", end, ("y", "theta"))],
+            Method(last, "terminal", end, ("cost",), space=space),
+            [Method(last, "terminal_derivative", end, end, space=space)],
         ),
         (
             Method(objective, "outer", ("sum",), ("cost",)),

@@ -119,7 +119,7 @@ def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, .
     checks += agreed(contract_checks(problem, state, control, seed, fresh), comm)
     broken = _broken(checks, _USELESS)
     mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
-    checks += agreed(dot_checks(problem, state, control, seed, {**mixed, **broken}), comm)
+    checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
     checks += tuple(_taylor_checks(functional, control, seed, broken))
     return without_wrong_vjp(checks)
 

@@ -120,14 +120,14 @@ def contract_checks(
     for level, parts, samples in samples_by_level(problem, state, control, seed):
         fresh_pairs = None
         if fresh is not None:
-            stepper, adjoint = copy.deepcopy(fresh)
-            fresh_pairs = step_methods(
-                by_level(stepper, level + 1)[level], by_level(adjoint, level + 1)[level]
-            )
-        yield from _contracts(problem, step_methods(*parts), fresh_pairs, samples, level)
+            fresh_parts = (by_level(part, level + 1)[level] for part in copy.deepcopy(fresh))
+            fresh_pairs = step_methods(problem.space, *fresh_parts)
+        yield from _contracts(
+            problem, step_methods(problem.space, *parts), fresh_pairs, samples, level
+        )
         yield from variant_checks(problem, *parts, samples, level)
         if level == 0:
-            others = inner_methods(problem) + cost_methods(problem.objective)
+            others = inner_methods(problem) + cost_methods(problem)
             yield from _contracts(problem, others, None, samples, 0)
     ends = end_sample(problem, state, control, seed, total=1.0)
     yield from _contracts(problem, end_methods(problem)[:2], None, [ends], None)
@@ -152,7 +152,7 @@ def initial_shapes(problem: Problem, control: Control) -> list[Check]:
     """Return checks of the shapes of y_0 and of one step; without them there is no trajectory."""
     grid, space, theta = control.space.grid, problem.space, control.shared
     initial = end_methods(problem)[0][0]
-    ((step, _),) = step_methods(problem.stepper, problem.adjoint)
+    ((step, _),) = step_methods(space, problem.stepper, problem.adjoint)
     start = initial({"theta": theta})["y"]
     fits = np.shape(start) == space.shape
     wrong_step = False
@@ -232,7 +232,8 @@ def _examine(
             pick(at, place), pick(sample.at, place), sample, rows
         )
 
-    if not any(found[label(place), UNCHANGED].error for place in arguments):
+    changed = any(found[label(place), UNCHANGED].error for place in arguments)
+    if not changed:
         _, raised = attempt(lambda: method(mapped(sample.at, _read_only)))
         found["call", READ_ONLY] = Finding(math.inf if raised else 0.0, note=raised)
 

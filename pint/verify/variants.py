@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pint.interface import Problem
+from pint.states import StateSpace
 from pint.verify.arguments import (
     Place,
     Sample,
@@ -92,7 +93,7 @@ def variant_checks(
     known = places(problem, "y", "lam")
     if problem.stepper.batched:
         samples = [*samples, *(one for sample in samples for one in batches_of_one(sample)[:1])]
-    for variant in _variants(stepper, adjoint, level):
+    for variant in _variants(problem.space, stepper, adjoint, level):
         method = variant.method
         arguments = [place for place in known if place[0] in method.takes]
         results = [place for place in known if place[0] in method.gives]
@@ -114,9 +115,9 @@ def variant_checks(
             )  # fmt: skip
 
 
-def _variants(stepper: Any, adjoint: Any, level: int) -> Iterator[_Variant]:
+def _variants(space: StateSpace, stepper: Any, adjoint: Any, level: int) -> Iterator[_Variant]:
     """Yield the variants that the classes offer; none where they only have `step` and `vjp`."""
-    ((step, transposes),) = step_methods(stepper, adjoint)
+    ((step, transposes),) = step_methods(space, stepper, adjoint)
     methods = [(step, stepper.in_place, WRITE_TOLERANCE)]
     methods += [(transpose, adjoint.in_place, TRANSPOSE_TOLERANCE) for transpose in transposes]
     for method, in_place, tolerance in methods:
@@ -153,7 +154,7 @@ def _examine(
     result, raised = attempt(lambda: known_fields(method(at, **options), results, found))
     if result is None:
         return {("call", RUNS): Finding(math.inf, note=raised)}
-    if variant.out and result["y"] is not options["out"]:
+    if variant.out and not np.may_share_memory(result["y"], options["out"]):
         found["out", RETURNED] = Finding(math.inf, note="another object is returned")
         result = {**result, "y": options["out"]}
     for place in arguments:
