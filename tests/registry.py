@@ -410,13 +410,18 @@ PROBLEMS.update(
 )
 
 
-# States that are no numpy arrays
+# States that are no numpy arrays, and the same problems with states that are
 
-STRICT = {
-    "strict": predators,
-    "strict-loop": partial(predators, batched=False),
-    "strict-in-place": partial(predators, stepper=PredatorsInPlace),
-    "strict-in-place-loop": partial(predators, batched=False, stepper=PredatorsInPlace),
+PREDATORS = {
+    "predators": {},
+    "predators-loop": {"batched": False},
+    "predators-in-place": {"stepper": PredatorsInPlace},
+    "predators-in-place-loop": {"batched": False, "stepper": PredatorsInPlace},
 }
 
+STRICT = {f"strict-{name}": partial(predators, **options) for name, options in PREDATORS.items()}
+
 PROBLEMS.update(STRICT)
+PROBLEMS.update(
+    {name: partial(predators, **options, array=np.array) for name, options in PREDATORS.items()}
+)

@@ -142,16 +142,16 @@ class StrictSpace(pint.StateSpace):
 
 
 class Predators(pint.TimeStepper):
-    """Explicit Euler steps; in place if asked for. y_0 = (1, theta_0)."""
+    """Explicit Euler steps, y_0 = (1, theta_0); of strict states, or of numpy arrays."""
 
-    initial_state = strict([1.0, 0.0])
-    space = StrictSpace(2)
+    space = None
 
-    def __init__(self, batched=True):
-        self.batched = batched
+    def __init__(self, batched=True, array=strict):
+        self.batched, self.array = batched, array
+        self.space = StrictSpace(2) if array is strict else pint.ArraySpace(2)
 
     def initial(self, theta):
-        return strict([1.0, theta["theta"][0]])
+        return self.array([1.0, theta["theta"][0]])
 
     def rates(self, y, u, theta):
         """Return the rates of growth, of each step of a batch."""
@@ -251,9 +251,12 @@ def _numbers(values):
 ADJOINTS = {Predators: PredatorsAdjoint, PredatorsInPlace: PredatorsInPlaceAdjoint}
 
 
-def predators(batched=True, stepper=Predators):
-    """Return a problem with strict states and the fields u (time, 2) and theta (shared, 1)."""
-    step = stepper(batched)
+def predators(batched=True, stepper=Predators, array=strict):
+    """Return a problem with the fields u (time, 2) and theta (shared, 1).
+
+    `array` is `strict`, or numpy's for the same problem with states that are numpy arrays.
+    """
+    step = stepper(batched, array)
     fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(1)}
     regularisers = [pint.Tikhonov(0.1, ["u", "theta"])]
     return pint.Problem(step, ADJOINTS[stepper](step), Catch(batched), fields, regularisers)
