@@ -88,9 +88,9 @@ def test_heat_of_the_comparison_has_its_exact_solution(load):
     module = load("heat_against_pymgrit")
     errors = []
     for times in (65, 129):
-        problem, control = module.ours(129, times, levels=2)
-        solved = module.Ours(lambda: (problem, control), 1e-9).solve()  # noqa: B023
-        x, t = problem.stepper.heat.coordinates[0], problem.grid.t[:, None]
+        problem, grid, control = module.ours(129, times, levels=2)
+        solved = module.Ours(lambda: (problem, grid, control), 1e-9).solve()  # noqa: B023
+        x, t = problem.stepper.heat.coordinates[0], grid.t[:, None]
         exact = module.first_state(x) * module.np.cos(t)
         errors.append(abs(solved.states - exact).max())
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.05)
