@@ -15,9 +15,9 @@ from pint.mgrit.hierarchy import CHUNK_BYTES
 
 @dataclass(frozen=True)
 class CallCost:
-    """Seconds of a call by the number of things it handles, piecewise linear.
+    """Seconds of a call by the number of things that it handles, piecewise linear.
 
-    The line goes through (0, 0) and the given points, and beyond the last one goes on as before.
+    The line goes through (0, 0) and the given points; it is extrapolated linearly.
 
     Parameters
     ----------
@@ -77,25 +77,25 @@ class Costs:
     Attributes
     ----------
     state, adjoint : sequence of CallCost
-        By level, a call that advances a batch of states (adjoints) by one step and stores them.
-        Levels beyond the last one given cost as much as that.
+        By level, a call that advances a batch of states (adjoints) by one step. Levels beyond the
+        last one given cost as much as the last one.
     derivative : CallCost
-        Forming the derivative with respect to the control for a number of steps.
+        What the derivative with respect to the control adds to a number of adjoint steps.
     state_bytes : int
-        Storage of this rank's part of a state in bytes; it decides about the size of batches.
+        Storage of this rank's part of a state in bytes; it determines the size of batches.
     copy, norm : float
-        Copying a state from one block to another; its squared norm.
+        Copying a state from one block to another, or adding it there; its squared norm.
     objective, linearise : CallCost
         The step cost, and its derivatives, of a number of steps.
     terminal, terminal_derivative, initial, initial_derivative : float
         On the rank that owns the last point, or point 0.
     bind : CallCost
-        Handing a control over a number of steps to the levels, before each solve.
+        Handing a control over a number of steps to the levels, before each solve begins.
     vector : CallCost
         An inner product of controls over a number of steps, and adding a multiple of one, without
         the sum over the ranks.
     latency, bandwidth : float
-        Of a message between neighbours, in seconds and bytes/s.
+        Of messages between neighbours, in seconds and bytes/s.
     reduction_call, reduction_stage : float
         A sum over all ranks takes ``reduction_call + ceil(log2(ranks)) * reduction_stage``.
 
@@ -138,12 +138,12 @@ class Costs:
 
     @property
     def batch(self) -> int:
-        """The largest number of states that the solver advances together."""
+        """The largest number of states that the engine advances together."""
         return max(1, CHUNK_BYTES // int(self.state_bytes))
 
     @property
     def message(self) -> float:
-        """Seconds from sending a state to a neighbour until it is there."""
+        """Seconds from sending a state to a neighbour until it arrives."""
         return self.latency + self.state_bytes / self.bandwidth
 
     def reduction(self, ranks: int) -> float:
