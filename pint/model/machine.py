@@ -102,11 +102,13 @@ class Sweep:
         start : sequence of float
         """
         price = lru_cache(maxsize=None)(price)
-        # Ranks share recordings.
-        seconds = {id(one): one.seconds(price) for one in self.recordings}
+        distinct = {id(one): one for one in self.recordings}
+        seconds = {number: one.seconds(price) for number, one in distinct.items()}
         ranks = [
-            Rank(position, float(clock), recording.events, seconds[id(recording)])
-            for position, (clock, recording) in enumerate(zip(start, self.recordings, strict=True))
+            Rank(position, clock, recording.events, seconds[id(recording)])
+            for position, (clock, recording) in enumerate(
+                zip(map(float, start), self.recordings, strict=True)
+            )
         ]
         play(ranks, costs.message, costs.reduction(len(ranks)))
         return np.array([rank.clock for rank in ranks])
