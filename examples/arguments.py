@@ -1,4 +1,4 @@
-"""What the example programs share: argument types, solver options, errors in one line."""
+"""What the example programs share: argument types, options and their rules, errors in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import contextlib
 import importlib.util
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -176,11 +177,141 @@ def output_options(parser: Parser, plot: str) -> None:
     option("--progress", action="store_true", help="a bar, or lines in a log file")
 
 
+# Which options fit each other
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def is_depth(layers: int, first: int) -> bool:
+    """Whether doubling `first` layers again and again gives `layers`."""
+    return layers >= first and layers % first == 0 and (layers // first).bit_count() == 1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A combination of options that has no meaning.
+
+    Attributes
+    ----------
+    options : str
+        The options that the rule is about, the first of which the message blames. Programs that
+        lack one of them skip the rule.
+    refused : callable
+        Condition on the options; ``ranks`` is among them.
+    message : str
+        May contain options in braces.
+    """
+
+    options: str
+    refused: Callable[[Any], bool]
+    message: str
+
+
+OF_PACKAGES = ("scipy", "tao")
+STOCHASTIC = ("sgd", "adam")
+
+RULES = (
+    # the method
+    Rule("levels method", lambda o: o.method == "one-shot" and o.levels < 2,
+         "one-shot needs at least 2 levels"),
+    Rule("cycles method", lambda o: o.method != "one-shot" and o.cycles == "adaptive",
+         "adaptive needs --method one-shot"),
+    Rule("lagged method cycles",
+         lambda o: o.lagged and (o.method != "one-shot" or o.cycles == "adaptive"),
+         "needs --method one-shot and a number of --cycles"),
+    Rule("tolerance cycles", lambda o: o.cycles == "adaptive" and o.tolerance is not None,
+         "needs a number of --cycles, not adaptive"),
+    Rule("lagged tolerance", lambda o: o.lagged and o.tolerance is not None,
+         "needs a number of cycles, without --tolerance"),
+    # the optimiser
+    Rule("optimiser method", lambda o: o.method == "one-shot" and o.optimiser in OF_PACKAGES,
+         "{optimiser} is for reduced-space methods; one-shot has an optimiser of its own, lbfgs"),
+    Rule("optimiser", lambda o: o.optimiser == "tao" and not is_installed("petsc4py"),
+         "tao needs petsc4py (see the installation of PETSc)"),
+    Rule("optimiser method cycles",
+         lambda o: o.optimiser in STOCHASTIC and (o.method == "mgrit" or o.cycles == "adaptive"),
+         "{optimiser} takes --method sequential, or one-shot with a number of --cycles"),
+    Rule("momentum optimiser", lambda o: o.optimiser == "sgd" and (o.momentum or 0) >= 1,
+         "must be below 1, got {momentum}"),
+    # the checkpoint
+    Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
+         "needs --checkpoint FILE.npz"),
+    Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
+         "needs --optimiser lbfgs, not {optimiser}"),
+    Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,
+         "needs --optimiser lbfgs"),
+    Rule("checkpoint start_layers", lambda o: o.checkpoint and o.start_layers,
+         "is for one depth, without --start-layers"),
+    # the ranks
+    Rule("data_ranks", lambda o: o.ranks % o.data_ranks,
+         "must divide the number of ranks, {ranks}, got {data_ranks}"),
+    Rule("space_ranks states", lambda o: o.space_ranks > 1 and o.states == "numpy",
+         "states over several ranks need --states petsc"),
+    Rule("space_ranks", lambda o: o.ranks % o.space_ranks,
+         "must divide the number of ranks, {ranks}, got {space_ranks}"),
+    Rule("space_ranks points", lambda o: o.space_ranks > o.points,
+         "{space_ranks} ranks cannot share --points {points}"),
+    # heat
+    Rule("dimension control", lambda o: o.control == "neumann" and o.dimension != 1,
+         "must be 1 with --control neumann"),
+    Rule("states", lambda o: o.states == "petsc" and not is_installed("petsc4py"),
+         "petsc needs petsc4py (see the installation of PETSc)"),
+    # networks
+    Rule("opening network",
+         lambda o: (o.opening, o.network) in (("replicate", "dense"), ("pad", "convolutional")),
+         "{opening} is not for {network} networks"),
+    Rule("start_layers layers",
+         lambda o: o.start_layers and not is_depth(o.layers, o.start_layers),
+         "{layers} is not {start_layers} times a power of two"),
+    # data of a trained network
+    *(Rule(f"{name} part data", lambda o, name=name: getattr(o, name) is not None and is_whole(o),
+           "needs --part, or a data set that is no file")
+      for name in ("data_folder", "examples", "test_examples")),
+)  # fmt: skip
+"""What no program accepts; the first rule that is broken is reported."""
+
+
+def is_whole(options: argparse.Namespace) -> bool:
+    """Whether all examples of a file are classified."""
+    return options.part is None and Path(options.data).suffix.lower() in (".npz", ".csv")
+
+
+def check_rules(options: argparse.Namespace, ranks: int) -> None:
+    """Raise ValueError if options break one of the `RULES`."""
+    known = argparse.Namespace(**vars(options), ranks=ranks)
+    for rule in RULES:
+        names = rule.options.split()
+        if all(name in known for name in names) and rule.refused(known):
+            message = rule.message.format_map(vars(known))
+            raise ValueError(f"argument --{names[0].replace('_', '-')}: {message}")
+
+
+def fill_defaults(
+    options: argparse.Namespace, choice: str, defaults: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Set the options that `choice` has and that were not given, in place.
+
+    `defaults` are by choice and option. ValueError if an option was given that only other choices
+    have.
+    """
+    for name in sorted({name for others in defaults.values() for name in others}):
+        if name in defaults[choice]:
+            if getattr(options, name) is None:
+                setattr(options, name, defaults[choice][name])
+        elif getattr(options, name) is not None:
+            option = name.replace("_", "-")
+            raise ValueError(f"argument --{option}: has no meaning for {choice}")
+
+
+# From options to what they mean
+
+
 def check_checkpoint(options: argparse.Namespace) -> None:
     """Raise ValueError if there is nothing to resume, or something that is not to be resumed."""
     if options.checkpoint is None:
-        if options.resume:
-            raise ValueError("argument --resume: needs --checkpoint FILE.npz")
         return
     check_outputs(options, "checkpoint")
     exists = Path(options.checkpoint).exists()
@@ -200,51 +331,58 @@ def make_checkpoint(options: argparse.Namespace) -> pint.Checkpoint | None:
     return pint.Checkpoint(options.checkpoint, options.checkpoint_interval, options.resume)
 
 
-def check_optimiser(options: argparse.Namespace) -> None:
-    """Raise ValueError if the optimiser does not fit other options, or is not installed."""
-    if options.method == "one-shot" and options.optimiser != "lbfgs":
-        raise ValueError(
-            f"argument --optimiser: {options.optimiser} is for reduced-space methods; one-shot "
-            "has an optimiser of its own, lbfgs"
-        )
-    if options.checkpoint is not None and options.optimiser != "lbfgs":
-        raise ValueError(f"argument --checkpoint: needs --optimiser lbfgs, not {options.optimiser}")
-    if options.optimiser == "tao" and importlib.util.find_spec("petsc4py") is None:
-        raise ValueError("argument --optimiser: tao needs petsc4py (see the installation of PETSc)")
-
-
 def most_cycles(options: argparse.Namespace) -> int:
     """Return the largest number of cycles of a solve to tolerance."""
     return 30 if options.cycles in (None, "adaptive") else options.cycles
 
 
-def make_functional(options: argparse.Namespace, problem: pint.Problem) -> pint.ReducedFunctional:
+def make_functional(
+    options: argparse.Namespace, problem: pint.Problem, grid: pint.TimeGrid
+) -> pint.ReducedFunctional:
     """Return the reduced functional with the solver of the options; MGRIT to 1e-12."""
     return pint.ReducedFunctional(
         problem,
+        grid,
         accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
-        relaxation=options.relaxation if problem.grid.levels > 1 else "F",
+        relaxation=options.relaxation if grid.levels > 1 else "F",
         storage=options.storage,
     )
+
+
+def make_method(options: argparse.Namespace, **settings: Any) -> Any:
+    """Return reduced space or the kind of one-shot that the options name, with its settings."""
+    if options.method != "one-shot":
+        return pint.ReducedSpace(**settings)
+    if options.cycles == "adaptive":
+        return pint.Adaptive(**settings)
+    tolerance, lagged = getattr(options, "tolerance", None), options.lagged
+    if lagged is None:
+        # Without a test of the objective nothing would notice that one lagged cycle is too little.
+        is_tested = getattr(options, "line_search", "armijo") != "none"
+        lagged = options.cycles == 1 and tolerance is None and is_tested
+    if lagged:
+        return pint.Lagged(cycles=options.cycles or 2, **settings)
+    return pint.OneShot(cycles=options.cycles or 2, tolerance=tolerance, **settings)
 
 
 def minimise(
     options: argparse.Namespace, functional: pint.ReducedFunctional, control: pint.Control
 ) -> pint.Result:
     """Minimise with method, optimiser, checkpoint and progress of the options. Collective."""
+    settings: dict[str, Any] = {
+        "iterations": options.iterations,
+        "gradient_tolerance": options.gradient_tolerance,
+    }
+    packages = {"scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
+    method = (
+        pint.External(packages[options.optimiser], **settings)
+        if options.optimiser in packages
+        else make_method(options, **settings)
+    )
+    checkpoint = make_checkpoint(options)
     shown = pint.Progress(options.iterations) if options.progress else contextlib.nullcontext()
     with shown as callback:
-        settings: dict[str, Any] = {
-            "iterations": options.iterations,
-            "gradient_tolerance": options.gradient_tolerance,
-            "callback": callback,
-            "checkpoint": make_checkpoint(options),
-        }
-        if options.method == "one-shot":
-            method = pint.OneShot(functional, options.cycles or 2, lagged=options.lagged)
-            return method.solve(control, **settings)
-        methods = {"lbfgs": "lbfgs", "scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
-        return pint.minimize(functional, control, methods[options.optimiser], **settings)
+        return pint.minimize(functional, control, method, callback=callback, checkpoint=checkpoint)
 
 
 def word_of(status: pint.Status) -> str:
@@ -296,12 +434,6 @@ def make_grid(
 ) -> pint.TimeGrid:
     """Return the time grid of the solver options; ValueError names those that do not fit."""
     levels = 1 if options.method == "sequential" else options.levels
-    if options.method == "one-shot" and levels < 2:
-        raise ValueError("argument --levels: one-shot needs at least 2 levels")
-    if options.method != "one-shot" and options.cycles == "adaptive":
-        raise ValueError("argument --cycles: adaptive needs --method one-shot")
-    if options.lagged and (options.method != "one-shot" or options.cycles == "adaptive"):
-        raise ValueError("argument --lagged: needs --method one-shot and a number of --cycles")
     for name in ("coarsening", "relaxation"):
         if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
             raise ValueError(
@@ -333,7 +465,7 @@ def check_outputs(options: argparse.Namespace, *names: str) -> None:
             raise ValueError(f"argument --{name}: {path!r} is a folder")
     if options.plot and Path(options.plot).suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"argument --plot: {options.plot!r} must end in .png, .pdf or .svg")
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
+    if options.plot and not is_installed("matplotlib"):
         raise ValueError("argument --plot: needs matplotlib (pip install 'pint-control[examples]')")
 
 
@@ -346,10 +478,11 @@ def run(
 ) -> dict[str, Any]:
     """Run a program and return its numbers.
 
-    A ValueError of `set_up` is a wrong argument: one line, exit code 2; a MemoryError there is
-    laid to the options `sizes`. A checkpoint that `work` cannot begin with is a wrong argument,
-    too. A numerical failure of `work`, or a file that cannot be written, is one line, exit code 1.
-    A run that a signal interrupted ends with its files and its summary, exit code 130.
+    Options that break a rule, and a ValueError of `set_up`, are wrong arguments: one line, exit
+    code 2; a MemoryError there is laid to the options `sizes`. A checkpoint that `work` cannot
+    begin with is a wrong argument, too. A numerical failure of `work`, or a file that cannot be
+    written, is one line, exit code 1. A run that a signal interrupted ends with its files and its
+    summary, exit code 130.
     """
     try:
         comm = pint.world()
@@ -360,6 +493,7 @@ def run(
     wrong = failure = None
     with ending_all_ranks(comm):
         try:
+            check_rules(options, comm.size)
             setup = set_up(options, comm)
         except ValueError as error:
             wrong = str(error)

@@ -17,11 +17,10 @@ import csv
 import io
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arguments import Parser, check_outputs, integer, run
+from arguments import Parser, check_outputs, integer, is_whole, run
 from saved_network import SavedNetwork, load
 from training_data import data_options, load_data
 
@@ -64,8 +63,8 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         saved = on_root(comm, lambda: load(options.weights))
     except ValueError as error:
         raise ValueError(f"argument FILE.npz: {error}") from None
-    whole = options.part is None and Path(options.data).suffix.lower() in (".npz", ".csv")
-    x, given = on_root(comm, lambda: (read_whole if whole else read_part)(options, saved))
+    read = read_whole if is_whole(options) else read_part
+    x, given = on_root(comm, lambda: read(options, saved))
     return Setup(saved, saved.normalised(x), given, comm)
 
 
@@ -73,10 +72,6 @@ def read_whole(
     options: argparse.Namespace, saved: SavedNetwork
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return all examples of a file, and the indices of their classes if it has labels."""
-    for name in ("data_folder", "examples", "test_examples"):
-        if getattr(options, name) is not None:
-            option = name.replace("_", "-")
-            raise ValueError(f"argument --{option}: needs --part, or a data set that is no file")
     try:
         return read_file(options.data, saved.network.example_shape, saved.classes, options.label)
     except ValueError as error:

@@ -15,7 +15,6 @@ through the boundary x = 1 (``neumann``). Ranks are split into time x space by `
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,6 @@ from arguments import (
     Parser,
     assignment,
     check_checkpoint,
-    check_optimiser,
     check_outputs,
     checkpoint_options,
     integer,
@@ -96,8 +94,6 @@ def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
         if not value > 0:
             raise ValueError(f"argument --set: {name} must be positive, got {value}")
         parameters[name] = value
-    if options.control == "neumann" and options.dimension != 1:
-        raise ValueError("argument --dimension: must be 1 with --control neumann")
     final_time = parameters.pop("T")
     heat = Heat(options.control, options.points, options.dimension, options.scheme, **parameters)
     return heat, final_time
@@ -107,22 +103,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
     on_root(comm, lambda: check_checkpoint(options))
-    check_optimiser(options)
     heat, final_time = make_heat(options)
-    if options.space_ranks > 1 and options.states == "numpy":
-        raise ValueError("argument --space-ranks: states over several ranks need --states petsc")
-    if comm.size % options.space_ranks:
-        raise ValueError(
-            f"argument --space-ranks: must divide the number of ranks, {comm.size}, "
-            f"got {options.space_ranks}"
-        )
-    if options.states == "petsc" and importlib.util.find_spec("petsc4py") is None:
-        raise ValueError("argument --states: petsc needs petsc4py (see the installation of PETSc)")
-    if options.space_ranks > options.points:
-        raise ValueError(
-            f"argument --space-ranks: {options.space_ranks} ranks cannot share "
-            f"--points {options.points}"
-        )
     time_comm, space_comm = split(comm, options.space_ranks)
     grid = make_grid(options, final_time, options.steps, time_comm)
     make_data = (
@@ -133,10 +114,10 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     if options.states == "petsc":
         from problems.heat_petsc import petsc_problem
 
-        problem, mesh = petsc_problem(heat, grid, space_comm, make_data)
+        problem, mesh = petsc_problem(heat, space_comm, make_data)
     else:
-        problem, mesh = heat.problem(grid, make_data()), None
-    return Setup(heat, comm, make_functional(options, problem), mesh)
+        problem, mesh = heat.problem(make_data()), None
+    return Setup(heat, comm, make_functional(options, problem, grid), mesh)
 
 
 def natural_order(setup: Setup, values: np.ndarray, comm: Any) -> np.ndarray:
@@ -151,10 +132,10 @@ def natural_order(setup: Setup, values: np.ndarray, comm: Any) -> np.ndarray:
 def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Minimise, write what was asked for, and return the numbers of the result. Collective."""
     functional = setup.functional
-    grid, space = functional.problem.grid, functional.problem.space
-    result = minimise(options, functional, functional.problem.controls.zeros())
+    grid, space = functional.grid, functional.space
+    result = minimise(options, functional, functional.control())
     control = natural_order(setup, result.control.gather()["u"], space.comm)
-    final = grid.comm.bcast(result.state.trajectory[-1], root=grid.last_rank)
+    final = grid.comm.bcast(result.state.points[-1], root=grid.last_rank)
     final = natural_order(setup, np.concatenate(space.comm.allgather(final)), space.comm)
     summary = summary_of(result, control.tolist())
     if setup.world.rank == 0:

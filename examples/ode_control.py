@@ -24,7 +24,6 @@ from arguments import (
     Parser,
     assignment,
     check_checkpoint,
-    check_optimiser,
     check_outputs,
     checkpoint_options,
     integer,
@@ -110,24 +109,22 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
     on_root(comm, lambda: check_checkpoint(options))
-    check_optimiser(options)
     definition = make_problem(options)
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
     try:
-        problem = definition.problem(grid, options.scheme, options.lower, options.upper)
+        problem = definition.problem(options.scheme, options.lower, options.upper)
     except ValueError as error:
         raise ValueError(f"argument --lower/--upper: {error}") from None
-    control = definition.start(problem.controls)
-    return Setup(make_functional(options, problem), control)
+    functional = make_functional(options, problem, grid)
+    return Setup(functional, definition.start(functional.controls))
 
 
 def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Minimise, write what was asked for, and return the numbers of the result. Collective."""
-    comm, grid = setup.functional.comm, setup.functional.problem.grid
+    comm, grid = setup.functional.comm, setup.functional.grid
     result = minimise(options, setup.functional, setup.control)
     control = result.control.gather()["u"]
-    own = setup.functional.states(result.state)
-    states = np.concatenate(comm.allgather(own[comm.rank > 0 :]))
+    states = result.states()
     summary = summary_of(result, control.tolist())
     if comm.rank == 0:
         print(

@@ -36,6 +36,7 @@ from arguments import Parser, check_outputs, cycle_options, integer, make_grid, 
 
 import pint
 from pint.comm import on_root
+from pint.equations import March
 from pint.report.files import write_atomically
 from problems import peaks
 from problems.heat import Heat, manufactured
@@ -51,30 +52,31 @@ COLUMNS = (
 
 # Problems
 
-Posed = tuple[pint.Problem, pint.Control]
-"""A problem on a grid, and the control to start from."""
+Posed = tuple[pint.ReducedFunctional, pint.Control]
+"""The functional of a problem on a grid, and the control to start from."""
 
 
 def pose_ode(definition: ODEProblem, grid: pint.TimeGrid) -> Posed:
     """Return one of the ODE problems."""
-    problem = definition.problem(grid)
-    return problem, definition.start(problem.controls)
+    functional = pint.ReducedFunctional(definition.problem(), grid)
+    return functional, definition.start(functional.controls)
 
 
 def pose_heat(grid: pint.TimeGrid) -> Posed:
     """Return distributed control of the heat equation."""
     heat = Heat("distributed", 31)
-    problem = heat.problem(grid, manufactured(heat, float(grid.t[-1])))
-    return problem, problem.controls.zeros()
+    problem = heat.problem(manufactured(heat, float(grid.t[-1])))
+    functional = pint.ReducedFunctional(problem, grid)
+    return functional, functional.control()
 
 
 def pose_peaks(grid: pint.TimeGrid) -> Posed:
     """Return the training of a dense network."""
     network = DenseNetwork(2, 8, peaks.CLASSES, "tanh", "vector", "trained")
-    controls = network.controls(grid, "time")
     regularisation = Regularisation(1e-5, 1e-5, 1e-5, 1e-5)
-    problem = network.problem(controls, *peaks.generate(500, seed=0), regularisation)
-    return problem, network.random_control(controls, seed=0)
+    problem = network.problem(*peaks.generate(500, seed=0), regularisation)
+    functional = pint.ReducedFunctional(problem, grid)
+    return functional, network.random_control(functional.controls, seed=0)
 
 
 # Accuracy
@@ -89,14 +91,14 @@ class Goal:
     name: str
 
 
-def small_gradient(problem: pint.Problem, start: pint.Control, pose: Any) -> Goal:
+def small_gradient(functional: pint.ReducedFunctional, start: pint.Control) -> Goal:
     """Return the goal of a gradient that is exactly evaluated and small. Collective."""
-    functional, space = pint.ReducedFunctional(problem), problem.controls
-    state, adjoint = functional.new_state(), functional.new_adjoint()
+    space = functional.controls
+    state, adjoint = functional.state.new(), functional.adjoint.new()
 
     def norm(control: pint.Control) -> float:
-        functional.propagate(state, control)
-        functional.propagate_adjoint(adjoint, state)
+        functional.state.solve(state, control, March())
+        functional.adjoint.solve(adjoint, state, March())
         gradient = space.riesz(functional.derivative_of(state, adjoint))
         return space.norm(control - space.project(control - gradient))
 
@@ -104,23 +106,18 @@ def small_gradient(problem: pint.Problem, start: pint.Control, pose: Any) -> Goa
     return Goal(lambda control: norm(control) / first, GRADIENT_REDUCTION, "gradient norm / first")
 
 
-def sequential_objective(problem: pint.Problem, start: pint.Control, pose: Any) -> Goal:
+def sequential_objective(functional: pint.ReducedFunctional, start: pint.Control) -> Goal:
     """Return the goal of the objective that the sequential method reaches. Collective."""
-    functional, t = pint.ReducedFunctional(problem), problem.grid.t
-    state = functional.new_state()
+    grid, state = functional.grid, functional.state.new()
 
     def objective(control: pint.Control) -> float:
-        functional.propagate(state, control)
+        functional.state.solve(state, control, March())
         return functional.objective(state).objective
 
-    grid = pint.TimeGrid.uniform(float(t[-1]), problem.grid.steps, comm=problem.grid.comm)
-    sequential, first = pose(grid)
-    reached = pint.minimize(
-        pint.ReducedFunctional(sequential),
-        first,
-        iterations=SEQUENTIAL_UPDATES,
-        gradient_tolerance=0.0,
-    )
+    one_level = pint.TimeGrid.uniform(float(grid.t[-1]), grid.steps, comm=grid.comm)
+    sequential = pint.ReducedFunctional(functional.problem, one_level)
+    method = pint.ReducedSpace(iterations=SEQUENTIAL_UPDATES, gradient_tolerance=0.0)
+    reached = pint.minimize(sequential, pint.prolong(start, sequential.controls), method)
     return Goal(objective, reached.objective, "objective")
 
 
@@ -131,7 +128,7 @@ class Case:
     final_time: float
     steps: int
     pose: Callable[[pint.TimeGrid], Posed]
-    goal: Callable[[pint.Problem, pint.Control, Any], Goal] = small_gradient
+    goal: Callable[[pint.ReducedFunctional, pint.Control], Goal] = small_gradient
 
 
 def ode_case(definition: ODEProblem, steps: int | None = None) -> Case:
@@ -217,13 +214,12 @@ class Watch:
 
 def follow(options: argparse.Namespace, posed: Posed, rule: Any, goal: Goal) -> dict[str, Any]:
     """Run one-shot with a rule until it is accurate, and return what it spent. Collective."""
-    problem, start = posed
-    functional = pint.ReducedFunctional(problem, relaxation=options.relaxation)
-    watch = Watch(goal)
+    exact, start = posed
+    functional = pint.ReducedFunctional(exact.problem, exact.grid, relaxation=options.relaxation)
+    watch, most = Watch(goal), {"iterations": options.updates, "gradient_tolerance": 0.0}
+    method = pint.Adaptive(**most) if rule == "adaptive" else pint.OneShot(cycles=rule, **most)
     try:
-        result = pint.OneShot(functional, rule, lagged=False).solve(
-            start, iterations=options.updates, gradient_tolerance=0.0, callback=watch
-        )
+        result = pint.minimize(functional, start, method, callback=watch)
         status = word_of(result.status)
     except Accurate:
         status = "accurate"
@@ -258,13 +254,13 @@ def study(options: argparse.Namespace, problems: dict[str, Posed]) -> dict[str, 
     """Follow every rule on every problem, print the table and write the files. Collective."""
     table, goals = {}, {}
     for name, posed in problems.items():
-        goals[name] = goal = CASES[name].goal(*posed, CASES[name].pose)
+        goals[name] = goal = CASES[name].goal(*posed)
         rows = {str(rule): follow(options, posed, rule, goal) for rule in options.rules}
         compare(rows)
         table[name] = rows
-        if posed[0].grid.comm.rank == 0:
+        if posed[0].comm.rank == 0:
             print_rows(name, rows, head=len(table) == 1)
-    if next(iter(problems.values()))[0].grid.comm.rank == 0:
+    if next(iter(problems.values()))[0].comm.rank == 0:
         if options.csv:
             write_csv(options.csv, table)
         if options.plot:

@@ -46,6 +46,10 @@ class SerialComm:
         """Return the list of the one value."""
         return [value]
 
+    def gather(self, value: T, root: int = 0) -> list[T]:
+        """Return the list of the one value."""
+        return [value]
+
     def Barrier(self) -> None:  # noqa: N802  (mpi4py's name)
         """Return at once."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,30 @@ from pint.comm import SerialComm, reduce
 from pint.interface import Fields
 
 
+class Readout(ABC):
+    """How a state becomes the features that are classified: a linear map p."""
+
+    @abstractmethod
+    def features(self, y: Any) -> Any:
+        """Return the features of a state, shape (features, B)."""
+
+    @abstractmethod
+    def transposed(self, features: Any, shape: tuple[int, ...]) -> Any:
+        """Return the transpose of `features`, of the shape of the state."""
+
+
+class WholeState(Readout):
+    """The state, a matrix of shape (features, B), is classified as it is."""
+
+    def features(self, y: Any) -> Any:
+        return y
+
+    def transposed(self, features: Any, shape: tuple[int, ...]) -> Any:
+        return features
+
+
 class Classification(pint.Objective):
-    """Softmax cross-entropy of ``z = W y_N + mu``, averaged over the examples.
+    """Softmax cross-entropy of ``z = W p(y_N) + mu``, averaged over the examples.
 
     Parameters
     ----------
@@ -22,51 +45,62 @@ class Classification(pint.Objective):
         Number of examples on all ranks; by default that of the columns.
     comm : communicator, optional
         The ranks that the examples are divided among.
+    readout : Readout, optional
+        p; by default the whole state is classified.
     """
 
-    def __init__(self, labels: np.ndarray, examples: int | None = None, comm: Any = None) -> None:
+    def __init__(
+        self,
+        labels: np.ndarray,
+        examples: int | None = None,
+        comm: Any = None,
+        readout: Readout | None = None,
+    ) -> None:
         self.labels = labels
+        self.readout = WholeState() if readout is None else readout
         self.examples = labels.shape[1] if examples is None else examples
         self.comm = SerialComm() if comm is None else comm
 
     def terminal(self, y: Any, theta: Fields) -> Any:
-        z, exp_z = self._logits(y, theta)
+        z, exp_z = self._logits(self.readout.features(y), theta)
         loss = (self.labels * (np.log(exp_z.sum(axis=0)) - z)).sum()
         if self.comm.size > 1:
             loss = reduce(self.comm, loss)[0]
         return loss / self.examples
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        _, error = self._logits(y, theta)
+        features = self.readout.features(y)
+        _, error = self._logits(features, theta)
         error /= error.sum(axis=0)
         error *= self.labels.sum(axis=0)
         error -= self.labels
         error /= self.examples
-        return theta["classification_weight"].T @ error, {
-            "classification_weight": error @ y.T,
+        of_features = theta["classification_weight"].T @ error
+        return self.readout.transposed(of_features, y.shape), {
+            "classification_weight": error @ features.T,
             "classification_bias": error.sum(axis=1),
         }
 
     @staticmethod
-    def _logits(y: Any, theta: Fields) -> tuple[Any, Any]:
+    def _logits(features: Any, theta: Fields) -> tuple[Any, Any]:
         """Return z, shifted so that exponentials cannot overflow, and exp z."""
-        z = logits(y, theta)
+        z = logits(features, theta)
         z -= z.real.max(axis=0)
         return z, np.exp(z)
 
 
-def logits(y: np.ndarray, theta: Fields) -> np.ndarray:
-    """Return ``W y + mu``, shape (classes, B)."""
-    return theta["classification_weight"] @ y + theta["classification_bias"][:, None]
+def logits(features: np.ndarray, theta: Fields) -> np.ndarray:
+    """Return ``W features + mu``, shape (classes, B)."""
+    return theta["classification_weight"] @ features + theta["classification_bias"][:, None]
 
 
-def accuracy(y: np.ndarray, theta: Fields, labels: np.ndarray, comm: Any = None) -> float:
+def accuracy(features: np.ndarray, theta: Fields, labels: np.ndarray, comm: Any = None) -> float:
     """Return the percentage of examples whose largest logit is that of their class.
 
-    The examples, states in `y` and one-hot columns in `labels`, are divided among the ranks of
-    `comm`, by default on one rank; columns of zeros do not count. Collective on `comm`.
+    The examples, columns of `features` and one-hot columns of `labels`, are divided among the
+    ranks of `comm`, by default on one rank; columns of zeros do not count. Collective on `comm`.
     """
-    right = logits(y, theta).argmax(axis=0) == labels.argmax(axis=0)
+    right = logits(features, theta).argmax(axis=0) == labels.argmax(axis=0)
     there = labels.any(axis=0)
     hits, examples = reduce(comm or SerialComm(), [(right & there).sum(), there.sum()])
     return 100.0 * float(hits / examples)

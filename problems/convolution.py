@@ -27,7 +27,7 @@ import numpy as np
 import pint
 from pint.interface import Fields
 from problems.activations import ACTIVATIONS
-from problems.classification import Classification
+from problems.classification import Readout
 from problems.resnet import (
     BIASES,
     AffineMap,
@@ -141,13 +141,12 @@ class ReplicatedOpening(Opening):
 
 
 @dataclass(frozen=True)
-class Pooling:
+class Pooling(Readout):
     """Averages over windows of `size` x `size` pixels of images (channels, height, width, B)."""
 
     size: int
 
     def features(self, y: Any) -> Any:
-        """Return the averages, shape (features, B)."""
         channels, height, width, examples = y.shape
         if self.size > 1:
             windows = (channels, height // self.size, self.size, width // self.size, self.size)
@@ -155,27 +154,11 @@ class Pooling:
         return y.reshape(math.prod(y.shape[:3]), examples)
 
     def transposed(self, features: Any, shape: tuple[int, ...]) -> Any:
-        """Return the transpose of `features`, of the shape of the images."""
         channels, height, width, examples = shape
         size = self.size
         coarse = features.reshape(channels, height // size, 1, width // size, 1, examples)
         windows = (channels, height // size, size, width // size, size, examples)
         return np.broadcast_to(coarse / size**2, windows).reshape(shape)
-
-
-class PooledClassification(Classification):
-    """A `Classification` of the pooled state."""
-
-    def __init__(self, pooling: Pooling, labels: np.ndarray, examples: int, comm: Any) -> None:
-        super().__init__(labels, examples, comm)
-        self.pooling = pooling
-
-    def terminal(self, y: Any, theta: Fields) -> Any:
-        return super().terminal(self.pooling.features(y), theta)
-
-    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        derivative, by_field = super().terminal_derivative(self.pooling.features(y), theta)
-        return self.pooling.transposed(derivative, y.shape), by_field
 
 
 @dataclass(frozen=True)
@@ -217,14 +200,12 @@ class ConvolutionalNetwork(Network):
     >>> for place in range(6):
     ...     x[0, place, 0, place] = x[1, place, 0, :, place] = 1.0
     >>> network = ConvolutionalNetwork((1, 6, 6), 2, 2, activation="relu", pool=6)
-    >>> controls = network.controls(pint.TimeGrid.uniform(2.0, 8, coarsening=4, levels=2))
-    >>> problem = network.problem(controls, x.reshape(12, 1, 6, 6), labels)
-    >>> functional = pint.ReducedFunctional(problem)
-    >>> method = pint.OneShot(functional, cycles=2)
-    >>> result = method.solve(network.random_control(controls, seed=0), iterations=20)
-    >>> state = functional.new_state()
-    >>> functional.propagate(state, result.control)
-    >>> features = network.classified(state.trajectory[-1])
+    >>> problem = network.problem(x.reshape(12, 1, 6, 6), labels)
+    >>> grid = pint.TimeGrid.uniform(2.0, 8, coarsening=4, levels=2)
+    >>> functional = pint.ReducedFunctional(problem, grid)
+    >>> start = network.random_control(functional.controls, seed=0)
+    >>> result = pint.minimize(functional, start, pint.OneShot(cycles=2, iterations=20))
+    >>> features = network.readout.features(result.states()[-1])
     >>> accuracy(features, result.control.shared, labels.T)
     100.0
     """
@@ -273,7 +254,7 @@ class ConvolutionalNetwork(Network):
     def example_shape(self) -> tuple[int, ...]:
         return tuple(self.image)
 
-    def fields(self, metric: Literal["time", "euclidean"]) -> dict[str, Any]:
+    def fields(self, metric: Literal["time", "euclidean"] = "time") -> dict[str, Any]:
         biases = self.channels if self.bias == "vector" else 1
         size = (self.kernel, self.kernel)
         fields: dict[str, Any] = {}
@@ -296,11 +277,9 @@ class ConvolutionalNetwork(Network):
             "classification_weight": self._classified**-0.5,
         }
 
-    def classified(self, y: Any) -> Any:
-        return Pooling(self.pool).features(y)
-
-    def classification(self, labels: np.ndarray, examples: int, comm: Any) -> Classification:
-        return PooledClassification(Pooling(self.pool), labels, examples, comm)
+    @property
+    def readout(self) -> Readout:
+        return Pooling(self.pool)
 
     def stepper(
         self, x: np.ndarray, examples: int | None = None, comm: Any = None

@@ -135,19 +135,21 @@ class Heat:
         identity = scipy.sparse.identity(self.size)
         return (identity - self.implicitness * dt * self.laplacian).tocsc()
 
-    def controls(self, grid: pint.TimeGrid) -> pint.ControlSpace:
-        """Return the control space; its inner product is that of L^2."""
+    @property
+    def field(self) -> pint.TimeControl | pint.SharedControl:
+        """The control; its inner product is that of L^2."""
         if self.control == "initial":
-            return pint.ControlSpace(grid, u=pint.SharedControl(self.size, weight=self.volume))
+            return pint.SharedControl(self.size, weight=self.volume)
         size, weight = (1, 1.0) if self.control == "neumann" else (self.size, self.volume)
-        return pint.ControlSpace(grid, u=pint.TimeControl(size, weight=weight))
+        return pint.TimeControl(size, weight=weight)
 
-    def problem(self, grid: pint.TimeGrid, data: HeatData) -> pint.Problem:
+    def problem(self, data: HeatData) -> pint.Problem:
         """Return the problem with numpy states, all intervals of a batch solved together."""
         stepper = HeatStepper(self, data)
-        return pint.Problem(
-            grid, stepper, HeatAdjoint(stepper), HeatObjective(self, data), self.controls(grid)
+        objective: pint.Objective = (
+            HeatTerminal(self, data) if self.control == "initial" else HeatTracking(self, data)
         )
+        return pint.Problem(stepper, HeatAdjoint(stepper), objective, controls={"u": self.field})
 
 
 @dataclass(frozen=True)
@@ -258,20 +260,20 @@ class HeatStepper(pint.TimeStepper):
     def initial(self, theta: Fields) -> Any:
         return theta["u"] if self.heat.control == "initial" else self.data.initial
 
-    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields) -> Any:
         w = self.heat.implicitness
         source = self.data.source(s.t1)
         if w < 1:
             source = w * source + (1 - w) * self.data.source(s.t0)
-        right = s.dt * source + (y if w == 1 else self.explicit(s.dt, y))
+        right = s.dt * source + self.explicit(s.dt, y)
         self.add_control(s, u, right)
         return self.solve(s.dt, right)
 
     def explicit(self, dt: Any, y: np.ndarray) -> np.ndarray:
-        """Return ``(I + (1 - w) dt A) y``, a new array."""
+        """Return ``(I + (1 - w) dt A) y``; with implicit Euler that is `y`, not a copy."""
         w = self.heat.implicitness
         if w == 1:
-            return y.copy()
+            return y
         return y + (1 - w) * dt * (self.laplacian @ y.T).T
 
     def add_control(self, s: pint.Steps, u: Fields, right: np.ndarray) -> None:
@@ -331,41 +333,27 @@ class HeatAdjoint(pint.Adjoint):
     def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
         return self.stepper.explicit(s.dt, self.stepper.solve(s.dt, lam))
 
-    def control_derivative(
+    def vjp(
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        if self.stepper.heat.control == "initial":
-            return {}, {}
-        return self._derivative(s, self.stepper.solve(s.dt, lam)), {}
+    ) -> tuple[Any, Fields, Fields]:
+        heat, solution = self.stepper.heat, self.stepper.solve(s.dt, lam)
+        du = {}
+        if heat.control == "distributed":
+            du["u"] = s.dt * solution
+        elif heat.control == "neumann":
+            du["u"] = s.dt * solution[:, -1:] / heat.h
+        return self.stepper.explicit(s.dt, solution), du, {}
 
-    def step_with_derivative(
-        self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        solution = self.stepper.solve(s.dt, lam)
-        out[...] = self.stepper.explicit(s.dt, solution)
-        return self._derivative(s, solution), {}
-
-    def _derivative(self, s: pint.Steps, solution: Any) -> Fields:
-        heat = self.stepper.heat
-        if heat.control == "initial":
-            return {}
-        weighted = s.dt * (solution if heat.control == "distributed" else solution[:, -1:])
-        return {"u": weighted if heat.control == "distributed" else weighted / heat.h}
-
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return {"u": lam0} if self.stepper.heat.control == "initial" else {}
 
 
-class HeatObjective(pint.Objective):
-    """Tracking and control cost, by the quadrature that belongs to the scheme."""
+class HeatTracking(pint.Objective):
+    """Tracking and control cost in time, by the quadrature that belongs to the scheme."""
 
     def __init__(self, heat: Heat, data: HeatData) -> None:
         self.heat = heat
         self.data = data
-
-    @property
-    def has_step_cost(self) -> bool:
-        return self.heat.control != "initial"
 
     def _ends(self, s: pint.Steps, y0: Any, y1: Any) -> Sequence[tuple[Any, Any]]:
         """Return weights and deviations from the target at the ends of the steps."""
@@ -388,16 +376,20 @@ class HeatObjective(pint.Objective):
         slopes = [weight * off for weight, off in self._ends(s, y0, y1)]
         volume = self.heat.volume if self.heat.control == "distributed" else 1.0
         du = {"u": volume * self.heat.alpha * s.dt * u["u"]}
-        return (slopes[1] if len(slopes) > 1 else np.zeros_like(y0)), slopes[0], du, {}
+        return (slopes[1] if len(slopes) > 1 else 0.0), slopes[0], du, {}
+
+
+class HeatTerminal(pint.Objective):
+    """Tracking of the last state, and the cost of the initial control."""
+
+    def __init__(self, heat: Heat, data: HeatData) -> None:
+        self.heat = heat
+        self.data = data
 
     def terminal(self, y: Any, theta: Fields) -> Any:
-        if self.heat.control != "initial":
-            return 0.0 * y.sum()
         off = y - self.data.target(0.0)
         return 0.5 * self.heat.volume * ((off**2).sum() + self.heat.alpha * (theta["u"] ** 2).sum())
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        if self.heat.control != "initial":
-            return 0.0 * y, {}
         volume = self.heat.volume
         return volume * (y - self.data.target(0.0)), {"u": volume * self.heat.alpha * theta["u"]}

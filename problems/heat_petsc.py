@@ -2,7 +2,8 @@
 
 The unknowns lie on a DMDA; each step is a KSP solve, its matrix and preconditioner made once for
 each step size: a Cholesky factorisation on one rank, conjugate gradients with incomplete Cholesky
-factorisation of each rank's block on several. PETSc options with the prefix ``heat_`` change that.
+factorisation of each rank's block on several, starting from the guess that MGRIT has of the new
+state. PETSc options with the prefix ``heat_`` change that.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Mesh:
 class PetscHeatStepper(pint.TimeStepper):
     """`problems.heat.HeatStepper` with PETSc vectors."""
 
+    uses_guess = True
+
     def __init__(self, mesh: Mesh, data: HeatData) -> None:
         self.mesh = mesh
         self.heat = mesh.heat
@@ -96,7 +99,7 @@ class PetscHeatStepper(pint.TimeStepper):
         self.new.array[:] = initial
         return self.new
 
-    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields) -> Any:
         w = self.heat.implicitness
         self.explicit(s.dt, y, self.right)
         source = w * self.data.source(s.t1)
@@ -108,7 +111,7 @@ class PetscHeatStepper(pint.TimeStepper):
             values += s.dt * u["u"]
         elif self.heat.control == "neumann":
             values[self.boundary] += s.dt / self.heat.h * u["u"][0]
-        self.solve(s.dt, self.right, self.new)
+        self.solve(s.dt, self.right, self.new, s.guess)
         return self.new
 
     def explicit(self, dt: float, y: PETSc.Vec, result: PETSc.Vec) -> None:
@@ -120,9 +123,19 @@ class PetscHeatStepper(pint.TimeStepper):
         self.laplacian.mult(y, result)
         result.aypx((1 - w) * dt, y)
 
-    def solve(self, dt: float, right: PETSc.Vec, result: PETSc.Vec) -> None:
-        """Put ``(I - w dt A)^{-1} right`` into `result`; the matrix is symmetric."""
+    def solve(
+        self, dt: float, right: PETSc.Vec, result: PETSc.Vec, guess: PETSc.Vec | None = None
+    ) -> None:
+        """Put ``(I - w dt A)^{-1} right`` into `result`; the matrix is symmetric.
+
+        An iterative solver starts from `guess`, or from zero. It stops when the residual is small
+        relative to `right`, so that the guess does not change how accurate the result is.
+        """
         solver = self._solver(rounded(dt))
+        iterative = solver.getType() != PETSc.KSP.Type.PREONLY  # which refuses a guess
+        solver.setInitialGuessNonzero(iterative and guess is not None)
+        if iterative and guess is not None:
+            guess.copy(result)
         solver.solve(right, result)
         if solver.getConvergedReason() < 0:
             raise pint.NumericalError(
@@ -170,35 +183,30 @@ class PetscHeatAdjoint(pint.Adjoint):
         self.stepper.explicit(s.dt, self.solved, self.new)
         return self.new
 
-    def control_derivative(
+    def vjp(
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        heat = self.stepper.heat
+    ) -> tuple[Any, Fields, Fields]:
+        dy, heat = self.step(s, y, u, theta, lam), self.stepper.heat
         if heat.control == "initial":
-            return {}, {}
-        self.stepper.solve(s.dt, lam, self.solved)
+            return dy, {}, {}
         weighted = s.dt * self.solved.array_r
         if heat.control == "distributed":
-            return {"u": weighted}, {}
+            return dy, {"u": weighted}, {}
         at_boundary = weighted[self.stepper.boundary].sum() / heat.h
-        return {"u": reduce(self.stepper.mesh.comm, at_boundary)}, {}
+        return dy, {"u": reduce(self.stepper.mesh.comm, at_boundary)}, {}
 
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return {"u": lam0.array_r} if self.stepper.heat.control == "initial" else {}
 
 
-class PetscHeatObjective(pint.Objective):
-    """`problems.heat.HeatObjective` with PETSc vectors."""
+class PetscHeatTracking(pint.Objective):
+    """`problems.heat.HeatTracking` with PETSc vectors."""
 
     def __init__(self, mesh: Mesh, data: HeatData) -> None:
         self.mesh = mesh
         self.heat = mesh.heat
         self.data = data
         self.slopes = [mesh.da.createGlobalVec() for _ in range(2)]
-
-    @property
-    def has_step_cost(self) -> bool:
-        return self.heat.control != "initial"
 
     def _ends(self, s: pint.Steps, y0: Any, y1: Any) -> list[tuple[float, np.ndarray]]:
         """Return weights and deviations from the target at the beginning and at the end."""
@@ -223,25 +231,29 @@ class PetscHeatObjective(pint.Objective):
         volume = self.heat.volume if self.heat.control == "distributed" else 1.0
         return *self.slopes, {"u": volume * self.heat.alpha * s.dt * u["u"]}, {}
 
+
+class PetscHeatTerminal(pint.Objective):
+    """`problems.heat.HeatTerminal` with PETSc vectors."""
+
+    def __init__(self, mesh: Mesh, data: HeatData) -> None:
+        self.mesh = mesh
+        self.heat = mesh.heat
+        self.data = data
+        self.slope = mesh.da.createGlobalVec()
+
     def terminal(self, y: Any, theta: Fields) -> Any:
-        if self.heat.control != "initial":
-            return 0.0
         off = y.array_r - self.data.target(0.0)
         squares = off @ off + self.heat.alpha * (theta["u"] @ theta["u"])
         return 0.5 * self.heat.volume * reduce(self.mesh.comm, squares)[0]
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        slope, volume = self.slopes[0], self.heat.volume
-        if self.heat.control != "initial":
-            slope.set(0.0)
-            return slope, {}
-        slope.array[:] = volume * (y.array_r - self.data.target(0.0))
-        return slope, {"u": volume * self.heat.alpha * theta["u"]}
+        volume = self.heat.volume
+        self.slope.array[:] = volume * (y.array_r - self.data.target(0.0))
+        return self.slope, {"u": volume * self.heat.alpha * theta["u"]}
 
 
 def petsc_problem(
     heat: Heat,
-    grid: pint.TimeGrid,
     comm: Any,
     make_data: Callable[[Coordinates], HeatData],
 ) -> tuple[pint.Problem, Mesh]:
@@ -250,10 +262,8 @@ def petsc_problem(
     Parameters
     ----------
     heat : Heat
-    grid : TimeGrid
-        Made with the time communicator of `pint.split`.
     comm : communicator
-        The space communicator of `pint.split`.
+        The space communicator of `pint.split`; the grid has the time communicator.
     make_data : callable
         Makes the data at given coordinates: ``partial(zero_target, heat)``, say.
     """
@@ -267,6 +277,9 @@ def petsc_problem(
         field = pint.SharedControl(local, weight=heat.volume, comm=comm)
     else:
         field = pint.TimeControl(local, weight=heat.volume, comm=comm)
-    controls = pint.ControlSpace(grid, u=field)
-    adjoint, objective = PetscHeatAdjoint(stepper), PetscHeatObjective(mesh, data)
-    return pint.Problem(grid, stepper, adjoint, objective, controls), mesh
+    objective: pint.Objective = (
+        PetscHeatTerminal(mesh, data)
+        if heat.control == "initial"
+        else PetscHeatTracking(mesh, data)
+    )
+    return pint.Problem(stepper, PetscHeatAdjoint(stepper), objective, controls={"u": field}), mesh

@@ -32,7 +32,8 @@ import numpy as np
 
 import pint
 from pint.interface import Fields
-from pint.steppers import ODE, Lagrangian, RunningCost, scheme
+from pint.steppers import ODE, Lagrangian, RunningCost
+from pint.steppers import scheme as make_scheme
 
 # Right-hand sides
 
@@ -245,18 +246,16 @@ class ODEProblem(ABC):
 
     def problem(
         self,
-        grid: pint.TimeGrid,
-        scheme_name: str | None = None,
+        scheme: str | None = None,
         lower: float | None = None,
         upper: float | None = None,
         **options: Any,
     ) -> pint.Problem:
-        """Return the problem on a grid from 0 to T.
+        """Return the problem, to be solved on a grid from 0 to T.
 
         Parameters
         ----------
-        grid : TimeGrid
-        scheme_name : str, optional
+        scheme : str, optional
             One of `schemes`, by default the first.
         lower, upper : float, optional
             Bounds of all components of u, instead of the problem's own.
@@ -268,13 +267,13 @@ class ODEProblem(ABC):
         ValueError
             If the problem is not defined for the scheme, or bounds cross.
         """
-        name = next(iter(self.schemes)) if scheme_name is None else scheme_name
+        name = next(iter(self.schemes)) if scheme is None else scheme
         if name not in self.schemes:
             raise ValueError(
-                f"`{type(self).__name__}.problem(scheme_name=...)` must be one of "
+                f"`{type(self).__name__}.problem(scheme=...)` must be one of "
                 f"{', '.join(self.schemes)}, got {name!r}."
             )
-        stepper, adjoint = scheme(self.ode(), name)
+        stepper, adjoint = make_scheme(self.ode(), name)
         objective = RunningCost(self.cost(), self.schemes[name])  # type: ignore[arg-type]
         control = pint.TimeControl(
             self.controls,
@@ -282,8 +281,7 @@ class ODEProblem(ABC):
             self.upper if upper is None else upper,
             **options,
         )
-        controls = pint.ControlSpace(grid, u=control)
-        return pint.Problem(grid, stepper, adjoint, objective, controls)
+        return pint.Problem(stepper, adjoint, objective, controls={"u": control})
 
     def start(self, controls: pint.ControlSpace) -> pint.Control:
         """Return the control to start from, projected to the bounds."""

@@ -23,14 +23,7 @@ import numpy as np
 import pint
 from pint.interface import Fields
 from problems.activations import ACTIVATIONS, Activation
-from problems.classification import (  # noqa: F401  (accuracy, confusion: for their callers)
-    Batches,
-    Classification,
-    accuracy,
-    confusion,
-    logits,
-    share,
-)
+from problems.classification import Batches, Classification, Readout, WholeState, logits, share
 
 BIASES = ("vector", "scalar")
 
@@ -152,7 +145,7 @@ class ResidualLayers(pint.TimeStepper):
     activation : Activation
     """
 
-    batched = True
+    batched = in_place = True
 
     def __init__(
         self, space: pint.ArraySpace, affine: AffineMap, opening: Opening, activation: Activation
@@ -170,26 +163,21 @@ class ResidualLayers(pint.TimeStepper):
     def initial(self, theta: Fields) -> np.ndarray:
         return self.opening.initial(theta)
 
-    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
-        out = np.empty(np.shape(y), np.result_type(y, *u.values()))
-        self._write(out, s, y, u)
-        return out
-
-    def step_into(self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields) -> None:
-        self._write(out, s, y, u)
-
-    def _write(self, out: Any, s: pint.Steps, y: Any, u: Fields) -> None:
+    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, out: Any = None) -> Any:
+        if out is None:
+            out = np.empty(np.shape(y), np.result_type(y, *u.values()))
         if s.kept is None:
             np.multiply(self.activation.value(self.affine.apply(y, u, out)), s.dt, out=out)
         else:
             self.activation.both(self.affine.apply(y, u, s.kept), s.dt, out)
         out += y
+        return out
 
 
 class ResidualLayersAdjoint(pint.Adjoint):
     """Transposes of `ResidualLayers`; dt sigma'(K y + b) is kept by the step or computed again."""
 
-    derivative_from_kept = True
+    in_place = True
 
     def __init__(self, stepper: ResidualLayers) -> None:
         self.affine = stepper.affine
@@ -205,29 +193,25 @@ class ResidualLayersAdjoint(pint.Adjoint):
         slope *= s.dt
         return self.affine.gather(slope)
 
-    def step(self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        out = np.empty(np.shape(lam), np.result_type(y, lam, *u.values()))
-        self.affine.transposed(out, u, self._gathered(s, y, u, lam), lam)
+    def _transposed(self, y: Any, u: Fields, gathered: Any, lam: Any, out: Any) -> Any:
+        if out is None:
+            out = np.empty(np.shape(lam), np.result_type(y, lam, *u.values()))
+        self.affine.transposed(out, u, gathered, lam)
         return out
 
-    def step_into(
-        self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> None:
-        self.affine.transposed(out, u, self._gathered(s, y, u, lam), lam)
-
-    def control_derivative(
-        self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        return self.affine.derivative(y, u, self._gathered(s, y, u, lam)), {}
-
-    def step_with_derivative(
-        self, out: Any, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
+    def vjp(
+        self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any, out: Any = None
+    ) -> tuple[Any, Fields, Fields]:
         gathered = self._gathered(s, y, u, lam)
-        self.affine.transposed(out, u, gathered, lam)
-        return self.affine.derivative(y, u, gathered), {}
+        dy = self._transposed(y, u, gathered, lam, out)
+        return dy, self.affine.derivative(y, u, gathered), {}
 
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+    def step(
+        self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any, out: Any = None
+    ) -> Any:
+        return self._transposed(y, u, self._gathered(s, y, u, lam), lam, out)
+
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.opening.derivative(theta, lam0)
 
 
@@ -255,11 +239,11 @@ def classify(
         new = np.empty_like(y)
         for n in range(grid.steps):
             s = grid.batch(0, range(n, n + 1), y.ndim - 1)
-            stepper.step_into(
-                new, s, y, {name: values[n : n + 1] for name, values in u.items()}, theta
-            )
+            layer = {name: values[n : n + 1] for name, values in u.items()}
+            stepper.step(s, y, layer, theta, out=new)
             y, new = new, y
-        found[begin : begin + at_once] = logits(network.classified(y[0]), theta).argmax(axis=0)
+        features = network.readout.features(y[0])
+        found[begin : begin + at_once] = logits(features, theta).argmax(axis=0)
     return found
 
 
@@ -276,16 +260,16 @@ class Regularisation:
     classification: float = 0.0
     smooth: float = 0.0
 
-    def regularisers(self, controls: pint.ControlSpace) -> list[pint.Regulariser]:
-        """Return the terms of positive weight, on a network's fields.
+    def regularisers(self, fields: Mapping[str, Any]) -> list[pint.Regulariser]:
+        """Return the terms of positive weight; `fields` are those of a network.
 
         Raises
         ------
         ValueError
             If a weight is negative or not finite.
         """
-        shared = list(controls.shared_fields)
-        layers = list(controls.time_fields)
+        shared = [name for name, kind in fields.items() if isinstance(kind, pint.SharedControl)]
+        layers = [name for name in fields if name not in shared]
         terms: Sequence[pint.Tikhonov | pint.Smoothness] = (
             pint.Tikhonov(self.tikhonov, layers),
             pint.Tikhonov(self.opening, [name for name in shared if name.startswith("opening")]),
@@ -309,7 +293,7 @@ class Network(ABC):
         """Shape of one example x."""
 
     @abstractmethod
-    def fields(self, metric: Literal["time", "euclidean"]) -> dict[str, Any]:
+    def fields(self, metric: Literal["time", "euclidean"] = "time") -> dict[str, Any]:
         """Return the fields of the control by name."""
 
     @abstractmethod
@@ -327,16 +311,13 @@ class Network(ABC):
 
     @property
     @abstractmethod
+    def readout(self) -> Readout:
+        """How the last state becomes the features that are classified."""
+
+    @property
+    @abstractmethod
     def deviations(self) -> dict[str, float]:
         """Standard deviations of the random weights to start from, zero for other fields."""
-
-    def classified(self, y: Any) -> Any:
-        """Return what is classified of a state, shape (features, B)."""
-        return y
-
-    def classification(self, labels: np.ndarray, examples: int, comm: Any) -> Classification:
-        """Return the objective for this rank's share of `examples` labels, (classes, b)."""
-        return Classification(labels, examples, comm)
 
     def controls(
         self,
@@ -344,34 +325,38 @@ class Network(ABC):
         metric: Literal["time", "euclidean"] = "time",
         comm: Any = None,
     ) -> pint.ControlSpace:
-        """Return the space of the network's controls, the layers being the steps of `grid`.
+        """Return the space of the network's weights, the layers being the steps of `grid`.
 
-        A `problem` of these controls divides its examples among the ranks of `comm`, the space
-        communicator of `pint.split`; every one of them has all controls.
+        It is the space of the controls of a `problem` with the same metric and communicator.
         """
         return pint.ControlSpace(grid, comm, **self.fields(metric))
 
     def problem(
         self,
-        controls: pint.ControlSpace,
         x: np.ndarray,
         labels: np.ndarray,
         regularisation: Regularisation | None = None,
         batch_size: int | None = None,
+        metric: Literal["time", "euclidean"] = "time",
+        comm: Any = None,
     ) -> pint.Problem:
         """Return the problem of fitting the examples `x` (M, ...) to `labels` (M, classes).
 
-        Every rank is given all examples, and works on its share of them.
+        The layers are the steps of the grid on which the problem is solved.
 
         Parameters
         ----------
-        controls : ControlSpace
-            From `controls`.
         x, labels : ndarray
+            All examples, the same on every rank.
         regularisation : Regularisation, optional
         batch_size : int, optional
             The objective is the mean over so many examples at a time, at first the first ones;
             `Problem.examples` selects others. By default it is the mean over all of them.
+        metric : 'time' or 'euclidean'
+            Of the layers' weights.
+        comm : communicator, optional
+            The space communicator of `pint.split`. Each of its ranks has all weights and works on
+            its share of the examples.
 
         Raises
         ------
@@ -386,21 +371,22 @@ class Network(ABC):
                 f"`problem(batch_size=...)` must be an integer from 1 to {len(x)}, the number of "
                 f"examples, got {batch_size}."
             )
-        comm = controls.part_comm
-        own = share(size, comm)
+        comm = pint.SerialComm() if comm is None else comm
+        own, fields = share(size, comm), self.fields(metric)
         stepper = self.stepper(x[own], size, comm)
-        objective = self.classification(labels[own].T.astype(float, order="C"), size, comm)
+        columns = labels[own].T.astype(float, order="C")
+        objective = Classification(columns, size, comm, self.readout)
         batches = None
         if batch_size is not None:
             batches = Batches(x, labels, self.place(stepper.opening), objective)
         return pint.Problem(
-            controls.grid,
             stepper,
             ResidualLayersAdjoint(stepper),
             objective,
-            controls,
-            (regularisation or Regularisation()).regularisers(controls),
+            fields,
+            (regularisation or Regularisation()).regularisers(fields),
             batches,
+            comm,
         )
 
     def random_control(self, controls: pint.ControlSpace, seed: int) -> pint.Control:
@@ -458,7 +444,7 @@ class DenseNetwork(Network):
     def example_shape(self) -> tuple[int, ...]:
         return (self.features,)
 
-    def fields(self, metric: Literal["time", "euclidean"]) -> dict[str, Any]:
+    def fields(self, metric: Literal["time", "euclidean"] = "time") -> dict[str, Any]:
         biases = self.width if self.bias == "vector" else 1
         fields: dict[str, Any] = {}
         if self.opening == "trained":
@@ -469,6 +455,10 @@ class DenseNetwork(Network):
         fields["classification_weight"] = pint.SharedControl((self.classes, self.width))
         fields["classification_bias"] = pint.SharedControl(self.classes)
         return fields
+
+    @property
+    def readout(self) -> Readout:
+        return WholeState()
 
     @property
     def deviations(self) -> dict[str, float]:

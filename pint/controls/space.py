@@ -419,12 +419,11 @@ class ControlSpace:
         r"""Return the time-dependent blocks of each level's steps on this rank. Collective.
 
         Entry l maps a field's name to an array of shape (local steps of level l, \*shape): row j
-        is the control restricted to the interval of the rank's j-th step in the direction of
-        the sweep. Level 0 is a view of `control`.
+        is the control restricted to the interval of the rank's j-th step, in the order of time.
+        With `reverse` the coarse steps are those that are counted from the end. Level 0 is a view
+        of `control`.
         """
-        finest = {
-            name: values[::-1] if reverse else values for name, values in control.time.items()
-        }
+        finest = dict(control.time)
         if self.grid.levels == 1:
             return [finest]
         halo = self._coarse_halos[reverse]
@@ -433,7 +432,7 @@ class ControlSpace:
         for layout in self.grid.layouts(reverse)[1:]:
             starts = np.arange(layout.first, layout.last) * layout.stride
             if reverse:
-                starts = self.grid.steps - starts - layout.stride
+                starts = (self.grid.steps - starts - layout.stride)[::-1]
             rows = halo.rows(starts)
             levels.append(
                 {

@@ -1,4 +1,4 @@
-"""The cost of a state trajectory, its derivative, and what the steps add to that."""
+"""The cost of a state trajectory, and its derivative at fixed states and with respect to them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from pint.comm import reduce
-from pint.controls import Control
+from pint.controls import ControlSpace
+from pint.equations.calls import Calls, add, at_rows, rows_after
 from pint.equations.intervals import Intervals
-from pint.equations.sweeps import add, finest_steps, rows_after
-from pint.equations.tape import Kept
-from pint.equations.trajectory import AdjointState, State
+from pint.equations.trajectory import Linearisation, State
 from pint.grid import Steps
-from pint.interface import Fields, Problem, checked
+from pint.interface import Fields
 from pint.report.timing import Phases
 from pint.states import Block
 
 
 class Cost:
-    """``sum_n l_n + psi`` of a problem's states.
+    """``F(sum_n l_n + psi)`` of a problem's states.
 
     Parameters
     ----------
-    problem : Problem
+    calls : Calls
+    controls : ControlSpace
     phases : Phases
         Clocks to add to.
     chunk : int
@@ -32,111 +32,99 @@ class Cost:
     """
 
     def __init__(
-        self, problem: Problem, phases: Phases, chunk: int, intervals: Intervals | None
+        self,
+        calls: Calls,
+        controls: ControlSpace,
+        phases: Phases,
+        chunk: int,
+        intervals: Intervals | None,
     ) -> None:
-        self.problem, self.comm, self.phases = problem, problem.grid.comm, phases
-        self.intervals, self._chunk = intervals, chunk
+        self.calls, self.controls, self.phases = calls, controls, phases
+        self.chunk, self.intervals = chunk, intervals
 
     def visit(self, state: State) -> Iterator[tuple[Any, Block, Block, Steps, Fields]]:
         """Yield this rank's steps, some at a time: rows, states before and after, steps, u."""
-        control = state.solved_control
-        if self.intervals is None:
-            return finest_steps(self.problem, control, state.trajectory, self._chunk)
-        return self.intervals.visit(control, state.trajectory)
+        control, points = state.solved_control, state.points
+        if self.intervals is not None:
+            yield from self.intervals.visit(control, points)
+            return
+        rows = range(self.calls.grid.local_steps)
+        for here, _, s, u in self.calls.visit(rows, control, self.chunk):
+            yield here, points[here], points[rows_after(here)], s, u
 
     def summed(self, state: State) -> float:
         """Return ``sum_n l_n + psi``. Collective."""
-        problem, control = self.problem, state.solved_control
-        theta, local = control.shared, 0.0
-        if problem.objective.has_step_cost:
+        calls, theta, local = self.calls, state.solved_control.shared, 0.0
+        if calls.problem.objective.has_step_cost:
             for _, y0, y1, s, u in self.visit(state):
-                costs = problem.objective.step_cost(s, y0, y1, u, theta)
-                if problem.stepper.batched:
-                    costs = checked(costs, s.index, problem.objective, "step_cost").sum()
-                local += float(costs)
-        if self.comm.rank == problem.grid.last_rank:
-            local += float(problem.objective.terminal(state.trajectory[-1], theta))
+                local += calls.step_cost(s, y0, y1, u, theta)
+        if calls.grid.comm.rank == calls.grid.last_rank:
+            local += calls.terminal(state.points[-1], theta)
         with self.phases("communication"):
-            return float(reduce(self.comm, local)[0])
+            return float(reduce(calls.grid.comm, local)[0])
 
-    def linearise(self, adjoint: AdjointState, state: State) -> None:
-        """Set the cost's explicit derivative, its sources (None without step cost) and lam_N.
+    def value(self, state: State) -> float:
+        """Return ``F(sum_n l_n + psi)``. Collective."""
+        return float(self.calls.problem.objective.outer(self.summed(state)))
 
-        In place. Collective.
-        """
-        problem, control = self.problem, state.solved_control
-        grid, objective, theta = problem.grid, problem.objective, control.shared
-        explicit, sources, sums = problem.controls.zeros(), None, None
-        targets = (explicit.time, explicit.shared)
-        at_end = problem.space.allocate(1)
-        scale = 1.0
+    def linearise(self, state: State, old: Linearisation | None = None) -> Linearisation:
+        """Return the derivative of the cost at a state, in the blocks of an old one. Collective."""
+        calls, objective = self.calls, self.calls.problem.objective
+        theta = state.solved_control.shared
+        explicit, terminal = self.controls.zeros(), calls.space.allocate(1)
+        new = Linearisation(explicit, terminal)
         if objective.has_outer:
-            scale = float(objective.outer_derivative(self.summed(state)))
+            new.scale = float(objective.outer_derivative(self.summed(state)))
         if objective.has_step_cost:
-            sources, sums = self._zero_sources(adjoint)
-            by_point, by_interval = sources[::-1], sums[::-1]  # row j is point j of this rank
-            for rows, y0, y1, s, u in self.visit(state):
-                dy0, dy1, du, dtheta = objective.step_cost_derivative(s, y0, y1, u, theta)
-                checked(dy0, y0, objective, "step_cost_derivative")
-                checked(dy1, y1, objective, "step_cost_derivative")
-                if self.intervals is None:
-                    by_point[rows] += scale * dy0
-                    by_point[rows_after(rows)] += scale * dy1
-                else:
-                    blocks = by_point, by_interval
-                    self.intervals.add_source_terms(*blocks, rows, dy0, dy1, scale)
-                add(targets, rows, du, dtheta, objective, scale)
-            at_end[...] = self._shift_right(sources)
-            if sums is not sources:
-                sums[1:] += sources[1:]
-        if self.comm.rank == grid.last_rank:
-            dy, dtheta = objective.terminal_derivative(state.trajectory[-1], theta)
-            checked(dy, state.trajectory[-1], objective, "terminal_derivative")
-            adjoint.trajectory[0] = at_end[0] + scale * dy
-            add(targets, ..., {}, dtheta, objective, scale)
-        adjoint.explicit, adjoint.scale = explicit, scale
-        adjoint.sources, adjoint.sums = sources, sums
+            self._add_step_costs(new, state, old)
+        if calls.grid.comm.rank == calls.grid.last_rank:
+            dy, dtheta = calls.terminal_derivative(state.points[-1], theta)
+            terminal[0] += new.scale * dy
+            add(at_rows(explicit, ...), {}, dtheta, objective, new.scale)
+        return new
 
-    def _zero_sources(self, adjoint: AdjointState) -> tuple[Block, Block]:
-        """Return blocks of zeros for sources and their sums, one block if all points are stored."""
-        space, sources, sums = self.problem.space, adjoint.sources, adjoint.sums
-        if sources is None or sums is None:
-            sources = sums = space.allocate(len(adjoint.trajectory))
-            if self.intervals is not None:
-                sums = space.allocate(len(adjoint.trajectory))
+    def _add_step_costs(self, new: Linearisation, state: State, old: Linearisation | None) -> None:
+        """Add what the step costs contribute, in place. Collective."""
+        calls, theta, scale = self.calls, state.solved_control.shared, new.scale
+        space, count = calls.space, len(state.points)
+        if old is not None and old.sources is not None:
+            sources, sums = old.sources, old.sums
+        else:
+            sources = space.allocate(count)
+            sums = sources if self.intervals is None else space.allocate(count)
         sources[...] = 0.0
         sums[...] = 0.0
-        return sources, sums
+        for here, y0, y1, s, u in self.visit(state):
+            dy0, dy1, du, dtheta = calls.step_cost_derivative(s, y0, y1, u, theta)
+            if self.intervals is None:
+                sources[here] += scale * dy0
+                sources[rows_after(here)] += scale * dy1
+            else:
+                self.intervals.add_sources(sources, sums, here, dy0, dy1, scale)
+            add(at_rows(new.explicit, here), du, dtheta, calls.problem.objective, scale)
+        new.terminal += self._shift_right(sources)
+        if sums is not sources:
+            sums[:-1] += sources[:-1]
+        new.sources, new.sums = sources, sums
 
     def _shift_right(self, sources: Block) -> Block:
         """Hand the source at this rank's last point to the next rank, whose part begins there.
 
         Returns it.
         """
-        layout, space = self.problem.grid.layouts()[0], self.problem.space
+        grid, space = self.calls.grid, self.calls.space
+        layout, comm = grid.layouts()[0], grid.comm
         last = space.allocate(1)
-        last[...] = sources[:1]  # in reversed time row 0 is the rank's last point
+        last[...] = sources[-1:]
         if not layout.active:
             return last
-        request = None if layout.right is None else self.comm.Isend(last, dest=layout.right)
+        request = None if layout.right is None else comm.Isend(last, dest=layout.right)
         if layout.left is not None:
             received = space.allocate(1)
             with self.phases("communication"):
-                self.comm.Irecv(received, source=layout.left).Wait()
-            sources[-1:] += received
+                comm.Irecv(received, source=layout.left).Wait()
+            sources[:1] += received
         if request is not None:
             with self.phases("communication"):
                 request.Wait()
         return last
-
-    def add_steps(
-        self, derivative: Control, state: State, adjoint: AdjointState, kept: Kept | None
-    ) -> None:
-        """Add what the steps from ``adjoint.rows`` contribute to a derivative, in place."""
-        problem, control = self.problem, state.solved_control
-        targets = (derivative.time, derivative.shared)
-        by_step = adjoint.trajectory[:-1][::-1]  # row i: the adjoint at the end of step i
-        parts = finest_steps(problem, control, state.trajectory, self._chunk, adjoint.rows, kept)
-        for rows, y, _, s, u in parts:
-            du, dtheta = problem.adjoint.control_derivative(s, y, u, control.shared, by_step[rows])
-            add(targets, rows, du, dtheta, problem.adjoint)

@@ -1,32 +1,34 @@
 """Sweeps over C-points alone: the F-points between them are computed again where they are needed.
 
 A step of level 0 of these sweeps goes over a whole interval, from a C-point to the next. It is
-made of the m time steps of `pint.equations.sweeps`, for a chunk of intervals at a time.
+made of the m time steps of the interval, for a chunk of intervals at a time.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pint.controls import Control
-from pint.equations.sweeps import AdjointSweep, StateSweep, steps_from
-from pint.equations.tape import Kept
+from pint.equations.calls import Calls, as_rows, at_rows
+from pint.equations.sweeps import Sweep
 from pint.grid import Steps
-from pint.interface import Problem, checked
-from pint.mgrit.hierarchy import Level, Propagator
+from pint.interface import Fields
+from pint.mgrit import Propagator
+from pint.mgrit.hierarchy import Level
 from pint.states import Block
 
 
 class Intervals:
     """The intervals of this rank, some at a time, on blocks that are allocated once.
 
+    Intervals are numbered on all ranks together, and ascend in time.
+
     Parameters
     ----------
-    problem : Problem
+    calls : Calls
     level : Level
         Level 0 of the state solver, with the C-points alone; steps made again are counted there.
     kept_bytes : float
@@ -39,100 +41,114 @@ class Intervals:
     size : int
         Intervals of a chunk, not more than the engine's: all their states are not more than the
         engine's chunk, or than the rank's C-points, where that is possible.
-    first : int
-        Number of the rank's first interval.
-    count : int
-        Number of intervals of the rank.
+    own : range
+        The intervals of this rank.
     states : Block, ``size * factor + 1`` states
     adjoints : Block, ``2 * size`` states
     """
 
-    def __init__(self, problem: Problem, level: Level, kept_bytes: float) -> None:
-        self.problem, self._level = problem, level
-        self.factor = problem.grid.coarsening[0]
-        self.first, self.count = level.layout.first, level.layout.local_steps
-        largest = max(level.chunk, self.count) // self.factor
-        self.size = max(1, min(level.chunk, self.count, largest))
-        self.states = problem.space.allocate(self.size * self.factor + 1)
-        self.adjoints = problem.space.allocate(2 * self.size)
-        shape, steps = problem.stepper.kept_shape, self.size * (self.factor - 1)
+    def __init__(self, calls: Calls, level: Level, kept_bytes: float) -> None:
+        self.calls, self._level = calls, level
+        self.factor = calls.grid.coarsening[0]
+        self.own = range(level.layout.first, level.layout.last)
+        largest = max(level.chunk, len(self.own)) // self.factor
+        self.size = max(1, min(level.chunk, len(self.own), largest))
+        self.states = calls.space.allocate(self.size * self.factor + 1)
+        self.adjoints = calls.space.allocate(2 * self.size)
+        shape, steps = calls.problem.stepper.kept_shape, self.size * (self.factor - 1)
         keeps = shape is not None and 8 * steps * np.prod(shape, dtype=int) <= kept_bytes
         self._kept = np.empty((steps, *(shape or ()))) if keeps else None
 
-    def chunks(self, intervals: range, most: int) -> Iterator[range]:
-        """Split consecutive intervals, numbered on all ranks, into chunks of `most`."""
+    def chunks(self, intervals: range, most: int = 0) -> Iterator[range]:
+        """Split consecutive intervals into chunks of `most`, by default of `size`."""
+        most = most or self.size
         for begin in range(0, len(intervals), most):
             yield intervals[begin : begin + most]
 
-    def steps(self, intervals: range, offset: int) -> range:
-        """Return the finest steps that begin `offset` points after the intervals do."""
+    def starts(self, intervals: range, offset: int) -> range:
+        """Return the finest points `offset` points after intervals begin."""
         m = self.factor
         return range(intervals.start * m + offset, intervals.stop * m + offset, m)
 
-    def rows(self, intervals: range) -> slice:
-        """Return the rows of a trajectory where the intervals begin."""
-        return slice(intervals.start - self.first, intervals.stop - self.first)
+    def rows(self, intervals: range, offset: int) -> range:
+        """Return the rows of these points in a trajectory of all points."""
+        starts, first = self.starts(intervals, offset), self.calls.grid.first
+        return range(starts.start - first, starts.stop - first, starts.step)
+
+    def places(self, intervals: range) -> slice:
+        """Return where intervals begin in a trajectory of C-points."""
+        first = self.own.start
+        return slice(intervals.start - first, intervals.stop - first)
+
+    def blocks(self, control: Control, intervals: range, offset: int) -> Fields:
+        """Return the control blocks of the steps `offset` points after intervals begin."""
+        return at_rows(control, as_rows(self.rows(intervals, offset)))[0]
 
     def path(
-        self, sweep: StateSweep, intervals: range, trajectory: Block, keep: bool = False
+        self, control: Control, intervals: range, points: Block, keep: bool = False
     ) -> list[Block]:
         """Return the states of a chunk: m + 1 blocks, one for each point of an interval.
 
-        The first and the last are the C-points in `trajectory`; those between them are computed,
-        and valid until the next call. With `keep`, `kept` returns what their steps have kept.
+        The first and the last are the C-points in `points`; those between them are computed, and
+        valid until the next call. With `keep`, `kept` returns what their steps have kept.
         """
-        rows, count = self.rows(intervals), len(intervals)
-        blocks = [trajectory[rows]]
+        places, count = self.places(intervals), len(intervals)
+        blocks = [points[places]]
         for offset in range(self.factor - 1):
             out = self.states[offset * count : (offset + 1) * count]
-            steps = self.steps(intervals, offset)
-            sweep.make(0, steps, blocks[-1], out, self.kept(offset, count) if keep else None)
+            kept = self.kept(offset, count) if keep else None
+            self.step(control, intervals, offset, blocks[-1], out, kept)
             blocks.append(out)
         self._level.steps_evaluated += (self.factor - 1) * count
-        blocks.append(trajectory[rows.start + 1 : rows.stop + 1])
+        blocks.append(points[places.start + 1 : places.stop + 1])
         return blocks
 
-    def kept(self, offset: int, count: int) -> Block | None:
+    def step(
+        self,
+        control: Control,
+        intervals: range,
+        offset: int,
+        y: Block,
+        out: Block,
+        kept: Any = None,
+    ) -> None:
+        """Make the steps `offset` points after intervals begin, from `y` to `out`."""
+        u = self.blocks(control, intervals, offset)
+        self.calls.step(0, self.starts(intervals, offset), u, control.shared, y, out, kept)
+
+    def kept(self, offset: int, count: int) -> Any:
         """Return what the steps `offset` points after the C-points keep; None if nothing."""
         if self._kept is None or offset == self.factor - 1:
             return None
         return self._kept[offset * count : (offset + 1) * count]
 
     def visit(
-        self, control: Control, trajectory: Block
+        self, control: Control, points: Block
     ) -> Iterator[tuple[Any, Any, Any, Steps, dict[str, Any]]]:
         """Yield all steps of level 0, some at a time: rows, states before and after, steps, u.
 
         The rows are those of a trajectory of all points.
         """
-        sweep = StateSweep(self.problem, control, finest=True)
-        for intervals in self.chunks(range(self.first, self.first + self.count), self.size):
-            path = self.path(sweep, intervals, trajectory)
+        for intervals in self.chunks(self.own):
+            path = self.path(control, intervals, points)
             for offset in range(self.factor):
-                for here, place, s, u in self.batches(control, intervals, offset):
+                rows = self.rows(intervals, offset)
+                for here, place, s, u in self.calls.visit(rows, control, len(rows)):
                     yield here, path[offset][place], path[offset + 1][place], s, u
 
-    def batches(
-        self, control: Control, intervals: range, offset: int
-    ) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
-        """Yield the steps `offset` points after the intervals begin: see `steps_from`."""
-        steps, first = self.steps(intervals, offset), self.problem.grid.first
-        rows = range(steps.start - first, steps.stop - first, steps.step)
-        return steps_from(self.problem, control, rows)
-
-    def expand(self, control: Control, trajectory: Block) -> Block:
+    def expand(self, control: Control, points: Block) -> Block:
         """Return a trajectory of all points, row 0 included."""
-        sweep = StateSweep(self.problem, control, finest=True)
-        whole, m = self.problem.space.allocate(self.count * self.factor + 1), self.factor
-        whole[::m] = trajectory
-        for intervals in self.chunks(range(self.first, self.first + self.count), self.size):
-            path, rows = self.path(sweep, intervals, trajectory), self.rows(intervals)
+        m = self.factor
+        whole = self.calls.space.allocate(len(self.own) * m + 1)
+        whole[::m] = points
+        for intervals in self.chunks(self.own):
+            path, places = self.path(control, intervals, points), self.places(intervals)
             for offset in range(1, m):
-                whole[rows.start * m + offset : rows.stop * m : m] = path[offset]
+                whole[places.start * m + offset : places.stop * m : m] = path[offset]
         return whole
 
-    def add_source_terms(
-        self, ends: Block, sums: Block, here: Any, of_start: Block, of_end: Block, scale: float
+    def add_sources(
+        self, ends: Block, sums: Block, here: Any, of_start: Any, of_end: Any, scale: float
     ) -> None:
         """Add the derivatives of step costs, times `scale`, to sources, in place.
 
@@ -141,7 +157,7 @@ class Intervals:
         """
         many = isinstance(here, slice)
         row, offset = divmod(here.start if many else here, self.factor)
-        stop = row + (len(of_start) if many else 1)
+        stop = row + len(range(here.start, here.stop, here.step)) if many else row + 1
         inside: Any = slice(row, stop) if many else row
         after: Any = slice(row + 1, stop + 1) if many else row + 1
         sums[inside] += scale * of_start
@@ -151,149 +167,204 @@ class Intervals:
             ends[after] += scale * of_end
 
 
-class IntervalStateSweep(Propagator):
+class StateIntervals(Propagator):
     """The state equation from C-point to C-point; coarser levels are those of `sweep`."""
 
-    def __init__(self, sweep: StateSweep, intervals: Intervals) -> None:
+    def __init__(self, sweep: Sweep, intervals: Intervals) -> None:
         self.sweep, self.intervals = sweep, intervals
 
-    def keeping(self, kept: Kept) -> IntervalStateSweep:
-        """Return this sweep: nothing is kept for states that are computed again."""
-        return self
-
-    def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+    def apply(
+        self, level: int, steps: range, states: Block, out: Block, guess: Block | None = None
+    ) -> None:
         if level > 0:
-            self.sweep.apply(level, steps, states, out)
+            self.sweep.apply(level, steps, states, out, guess)
             return
-        intervals = self.intervals
-        most = len(intervals.states) // 2  # states go back and forth between two halves
-        for begin in range(0, len(steps), most):
-            some = steps[begin : begin + most]
-            y = states[begin : begin + most]
-            for offset in range(intervals.factor):
-                new = intervals.states[offset % 2 * most :][: len(some)]
-                if offset == intervals.factor - 1:
-                    new = out[begin : begin + most]
-                self.sweep.make(0, intervals.steps(some, offset), y, new)
+        parts, done = self.intervals, 0
+        most = len(parts.states) // 2  # states go back and forth between two halves
+        for some in parts.chunks(steps, most):
+            place = slice(done, done + len(some))
+            y, done = states[place], place.stop
+            for offset in range(parts.factor):
+                new = parts.states[offset % 2 * most : offset % 2 * most + len(some)]
+                if offset == parts.factor - 1:
+                    new = out[place]
+                parts.step(self.sweep.control, some, offset, y, new)
                 y = new
 
-    def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
+    def march(
+        self,
+        level: int,
+        steps: range,
+        start: Block,
+        out: Block,
+        rhs: Block | None,
+        guessed: bool = False,
+    ) -> None:
         if level > 0:
-            self.sweep.march(level, steps, trajectory, rhs)
+            self.sweep.march(level, steps, start, out, rhs, guessed)
             return
-        m, most = self.intervals.factor, self.intervals.size if rhs is None else 1
-        for begin in range(0, len(steps), most):
-            some = steps[begin : begin + most]
-            path, end = self.intervals.states[: len(some) * m + 1], begin + len(some)
-            path[0] = trajectory[begin]
-            self.sweep.march(0, range(some.start * m, some.stop * m), path, None)
-            trajectory[begin + 1 : end + 1] = path[m::m]
+        parts, done, y = self.intervals, 0, start
+        m = parts.factor
+        for some in parts.chunks(steps, parts.size if rhs is None else 1):
+            path = parts.states[: len(some) * m]
+            self.sweep.march(0, range(some.start * m, some.stop * m), y, path, None)
+            place = slice(done, done + len(some))
+            out[place] = path[m - 1 :: m]
             if rhs is not None:
-                trajectory[begin + 1 : end + 1] += rhs[begin + 1 : end + 1]
+                out[place] += rhs[place]
+            y, done = out[place.stop - 1 : place.stop], place.stop
 
 
-class IntervalAdjointSweep(Propagator):
+class AdjointIntervals(Propagator):
     """The adjoint equation from C-point to C-point, with the sources of all points but these ends.
 
-    A source that the step cost of one interval adds to the end of the next one (backwards in
+    A source that the step cost of one interval adds to the end of the next one (backward in
     time) is the right-hand side of level 0.
 
     Parameters
     ----------
-    sweep : AdjointSweep
-        Its trajectory holds the C-points.
-    control : Control
+    sweep : Sweep
+        The adjoint equation at a state of C-points.
     intervals : Intervals
     scale : float
         Factor of the derivatives of the step cost.
     """
 
-    def __init__(
-        self, sweep: AdjointSweep, control: Control, intervals: Intervals, scale: float
-    ) -> None:
-        self.sweep, self.intervals = sweep, intervals
-        self.control, self.scale = control, scale
-        self._states = StateSweep(sweep.problem, control, finest=True)
+    reverse = True
 
-    def with_derivative(self, derivative: Control) -> IntervalAdjointSweep:
-        """Return the same sweep that adds to `derivative`: see `AdjointSweep.with_derivative`."""
-        new = copy.copy(self)
-        new.sweep = self.sweep.with_derivative(derivative)
-        return new
+    def __init__(self, sweep: Sweep, intervals: Intervals, scale: float) -> None:
+        assert sweep.at is not None
+        self.sweep, self.intervals, self.scale = sweep, intervals, scale
+        self.control, self.points = sweep.control, sweep.at.points
+        self.margin = sweep.margin
+        self._made = 0
 
-    def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
-        if level > 0:
-            self.sweep.apply(level, steps, states, out)
-            return
-        done = 0
-        for intervals, path in self._paths(steps):
-            rows = slice(done, done + len(intervals))
-            self._interval_steps(intervals, path, range(len(intervals)), states[rows], out[rows])
-            done += len(intervals)
-
-    def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
-        if level > 0:
-            self.sweep.march(level, steps, trajectory, rhs)
-            return
-        row = 0
-        for intervals, path in self._paths(steps):
-            for place in reversed(range(len(intervals))):
-                lam, new = trajectory[row : row + 1], trajectory[row + 1 : row + 2]
-                self._interval_steps(intervals, path, range(place, place + 1), lam, new)
-                if rhs is not None:
-                    new += rhs[row + 1 : row + 2]
-                row += 1
+    def begin_pass(self, last: bool) -> None:
+        self.sweep.begin_pass(last)
+        self._made = 0
 
     @property
-    def _intervals_in_all(self) -> int:
-        return self.sweep.problem.grid.steps // self.intervals.factor
+    def derivative(self) -> Control | None:
+        """The derivative that the last pass formed."""
+        return self.sweep.derivative
 
-    def _paths(self, steps: range) -> Iterator[tuple[range, list[Block]]]:
-        """Yield the intervals of steps, in ascending order a chunk, and their states."""
-        last = self._intervals_in_all
-        for some in self.intervals.chunks(steps, self.intervals.size):
-            intervals = range(last - some.stop, last - some.start)
-            trajectory = self.sweep.trajectory
-            yield intervals, self.intervals.path(self._states, intervals, trajectory, keep=True)
+    @property
+    def missing(self) -> range:
+        """The rows of the steps that the last pass has left out: none, or all."""
+        complete = self.derivative is not None and self._made == len(self.intervals.own)
+        return range(0 if complete else self.sweep.calls.grid.local_steps)
+
+    def apply(
+        self, level: int, steps: range, states: Block, out: Block, guess: Block | None = None
+    ) -> None:
+        if level > 0:
+            self.sweep.apply(level, steps, states, out, guess)
+            return
+        done = 0
+        for some in self.intervals.chunks(self._in_time(steps)):
+            path = self._path(some)
+            place = slice(done, done + len(some))
+            self._interval_steps(some, path, states[place], out[place])
+            done = place.stop
+
+    def march(
+        self,
+        level: int,
+        steps: range,
+        start: Block,
+        out: Block,
+        rhs: Block | None,
+        guessed: bool = False,
+    ) -> None:
+        if level > 0:
+            self.sweep.march(level, steps, start, out, rhs, guessed)
+            return
+        lam, row = start, len(steps) - 1
+        for some in self._chunks_back(self._in_time(steps)):
+            path = self._path(some)
+            for place in range(len(some) - 1, -1, -1):
+                new = out[row : row + 1]
+                here = [block[place : place + 1] for block in path]
+                self._interval_steps(some[place : place + 1], here, lam, new, (place, len(some)))
+                if rhs is not None:
+                    new += rhs[row : row + 1]
+                lam, row = new, row - 1
+
+    def finish(self, points: Block) -> None:
+        """Go over all intervals of this rank once more, for the derivative alone."""
+        self.begin_pass(last=True)
+        spare = self.sweep.calls.space.allocate(self.intervals.size)
+        for some in self.intervals.chunks(self.intervals.own):
+            ends, path = self.intervals.places(some), self._path(some)
+            lam = points[ends.start + 1 : ends.stop + 1]
+            self._interval_steps(some, path, lam, spare[: len(some)])
+
+    def _in_time(self, steps: range) -> range:
+        """Return the intervals of steps that are numbered backward in time."""
+        last = self.sweep.calls.grid.steps // self.intervals.factor
+        return range(last - steps.stop, last - steps.start)
+
+    def _chunks_back(self, intervals: range) -> Iterator[range]:
+        """Split consecutive intervals into chunks, the last one first."""
+        for stop in range(len(intervals), 0, -self.intervals.size):
+            yield intervals[max(0, stop - self.intervals.size) : stop]
+
+    def _path(self, intervals: range) -> list[Block]:
+        return self.intervals.path(self.control, intervals, self.points, keep=True)
 
     def _interval_steps(
-        self, intervals: range, path: list[Block], places: range, states: Block, out: Block
+        self,
+        intervals: range,
+        path: list[Block],
+        states: Block,
+        out: Block,
+        within: tuple[int, int] | None = None,
     ) -> None:
-        """Go back over the intervals at some `places` of a chunk, from `states` to `out`."""
-        parts, problem = self.intervals, self.sweep.problem
-        some, chosen = intervals[places.start : places.stop], slice(places.start, places.stop)
-        m, size, count, end = parts.factor, parts.size, len(some), problem.grid.steps
-        lam = states
-        for offset in reversed(range(m)):
-            costs = self._cost_derivatives(some, offset, path, places.start)
-            if offset < m - 1:  # at the last point it is the right-hand side
+        """Go back over intervals, from `states` to `out`; `path` holds their states.
+
+        `within` is (place, count) where one interval of a path of `count` is looked at.
+        """
+        parts, calls, theta = self.intervals, self.sweep.calls, self.control.shared
+        count, derivative, lam = len(intervals), self.derivative, states
+        self._made += count
+        for offset in reversed(range(parts.factor)):
+            costs = self._cost_derivatives(intervals, offset, path)
+            if offset < parts.factor - 1:  # at the last point it is the right-hand side
                 for place, _, of_end in costs:
-                    lam[::-1][place] += of_end
-            new = parts.adjoints[offset % 2 * size :][:count] if offset else out
-            last = end - 1 - some.start * m - offset
-            steps = range(last - (count - 1) * m, last + 1, m)
-            at, kept = path[offset][chosen][::-1], parts.kept(offset, len(intervals))
-            kept = None if kept is None else kept[chosen][::-1]
-            self.sweep.transpose(0, steps, at, lam, new, kept)
+                    lam[place] += of_end
+            half = offset % 2 * parts.size
+            new = parts.adjoints[half : half + count] if offset else out
+            rows = as_rows(parts.rows(intervals, offset))
+            first, of = (0, count) if within is None else within
+            kept = parts.kept(offset, of)
+            calls.vjp(
+                0,
+                parts.starts(intervals, offset),
+                parts.blocks(self.control, intervals, offset),
+                theta,
+                path[offset],
+                lam,
+                new,
+                None if kept is None else kept[first : first + count],
+                path[offset + 1],
+                None if derivative is None else at_rows(derivative, rows),
+            )
             for place, of_start, _ in costs:
-                new[::-1][place] += of_start
+                new[place] += of_start
             lam = new
 
     def _cost_derivatives(
-        self, intervals: range, offset: int, path: list[Block], first: int
-    ) -> list[tuple[Any, Block, Block]]:
+        self, intervals: range, offset: int, path: list[Block]
+    ) -> list[tuple[Any, Any, Any]]:
         """Return the place among the intervals and the derivatives to the ends of its step."""
-        objective = self.sweep.problem.objective
-        if not objective.has_step_cost:
+        calls = self.sweep.calls
+        if not calls.problem.objective.has_step_cost:
             return []
-        some = slice(first, first + len(intervals))
-        y0, y1 = path[offset][some], path[offset + 1][some]
-        found = []
-        for _, place, s, u in self.intervals.batches(self.control, intervals, offset):
-            of_start, of_end, _, _ = objective.step_cost_derivative(
+        y0, y1, found = path[offset], path[offset + 1], []
+        rows = self.intervals.rows(intervals, offset)
+        for _, place, s, u in calls.visit(rows, self.control, len(rows)):
+            of_start, of_end, _, _ = calls.step_cost_derivative(
                 s, y0[place], y1[place], u, self.control.shared
             )
-            for derivative in (of_start, of_end):
-                checked(derivative, y0[place], objective, "step_cost_derivative")
             found.append((place, self.scale * of_start, self.scale * of_end))
         return found

@@ -1,11 +1,17 @@
-"""What solves produce: objectives, state and adjoint trajectories, and how well."""
+"""What solves produce: state and adjoint trajectories that know what they were solved for.
+
+A solve is asked for by a value: `Cycles`, `Lagged`, `Relax` or `March`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from pint.controls import Control
-from pint.mgrit import Convergence
+from pint.mgrit import Accuracy, Convergence
 from pint.states import Block
 
 
@@ -26,57 +32,265 @@ class Value:
         return Value(self.cost + correction, self.regularisers)
 
 
-@dataclass
-class State:
-    """A state trajectory, the control it was computed for, and how well.
+class TapeMemory:
+    """The memory for what steps of level 0 keep, one array for each step of this rank.
 
-    ``trajectory`` holds this rank's points in row 1 on and the point before them in row 0: all
-    points, or with ``storage="C"`` the C-points alone (`ReducedFunctional.states` has all).
-    ``tau`` is the right-hand side of level 1 that a lagged solve has left.
+    Only one trajectory at a time has its tape there: a new tape makes the one before it invalid.
+
+    Parameters
+    ----------
+    steps : int
+    shape : tuple of int or None
+        Of the array of one step; None where nothing is kept.
+    limit : float
+        Most bytes; nothing is kept if all arrays together need more.
     """
 
-    trajectory: Block
+    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float) -> None:
+        fits = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
+        self.block = np.empty((steps, *(shape or ()))) if fits else None
+        self.current: Tape | None = None
+
+    def new(self) -> Tape | None:
+        """Return an empty tape in this memory; None where nothing is kept."""
+        self.current = None if self.block is None else Tape(self)
+        return self.current
+
+
+class Tape:
+    """What the steps to the states of one trajectory kept for their transposes.
+
+    Attributes
+    ----------
+    missing : range
+        The rows of steps whose arrays do not belong to the trajectory.
+    """
+
+    def __init__(self, memory: TapeMemory) -> None:
+        self.memory = memory
+        self.missing = range(0)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the memory still is this tape's."""
+        return self.memory.current is self
+
+    def place(self, rows: slice) -> Any:
+        """Return the arrays of some steps, to be filled."""
+        return self.memory.block[rows] if self.memory.block is not None else None
+
+    def rows(self, rows: range) -> Any:
+        """Return the arrays of some steps; None unless all of them have one."""
+        if not self.valid or self._misses(rows):
+            return None
+        return self.place(slice(rows.start, rows.stop, rows.step))
+
+    def each(self, rows: range) -> Any:
+        """Return the arrays of steps one by one, as blocks of one row, None where there is none."""
+        if not self.valid:
+            return None
+        if not self._misses(rows):
+            return self.rows(rows)
+        return [None if row in self.missing else self.place(slice(row, row + 1)) for row in rows]
+
+    def _misses(self, rows: range) -> bool:
+        if not self.missing or not rows:
+            return False
+        if rows.step % self.missing.step == 0:  # all of them follow the same offset
+            return rows[0] in self.missing or rows[-1] in self.missing
+        return any(row in self.missing for row in rows[: self.missing.step])
+
+
+@dataclass
+class State:
+    """A state trajectory, the control that it was solved for, and how well.
+
+    Attributes
+    ----------
+    points : Block
+        This rank's points in row 1 on and the point before them in row 0: all points, or with
+        ``storage="C"`` the C-points alone (`ReducedFunctional.states` has all).
+    equation : object
+        The equation that solves it.
+    control : Control or None
+        None before the first solve.
+    convergence : Convergence or None
+    tau : Block or None
+        The right-hand side of level 1 that a lagged solve has left.
+    correction : float
+        What the adjoint adds to the objective after a lagged solve with one: see `Lagged`.
+    tape : Tape or None
+        What the steps to these states kept.
+    solution : object
+        Another one after each solve, for adjoints to tell whether they still belong to it.
+    guessed : bool
+        Whether all points have been solved for once.
+    epoch : object
+        The `StateEquation.epoch` of the solve.
+    """
+
+    points: Block
+    equation: Any = None
     control: Control | None = None
     convergence: Convergence | None = None
     tau: Block | None = None
+    correction: float = 0.0
+    tape: Tape | None = None
+    solution: object = None
+    guessed: bool = False
+    epoch: object = None
 
     @property
     def solved_control(self) -> Control:
-        """The control; ValueError if no solve has been made yet."""
-        if self.control is None:
-            raise ValueError("the state has not been solved: call `state_cycles` first.")
+        """The control; ValueError without a solve, or without one of the selected examples."""
+        if self.control is None or self.solution is None:
+            raise ValueError(
+                "the state has not been solved: call `functional.state.solve(state, control, "
+                "...)` first."
+            )
+        if self.equation is not None and self.epoch is not self.equation.epoch:
+            raise ValueError(
+                "the state was solved for other examples than those that the functional has "
+                "selected since: call `functional.state.solve(state, control, ...)` first."
+            )
         return self.control
 
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
-        self.control = self.convergence = self.tau = None
+        self.control = self.convergence = self.tau = self.tape = self.solution = None
+        self.correction = 0.0
+
+
+@dataclass
+class Linearisation:
+    """The derivative of the cost at a solved state: what the adjoint equation is given.
+
+    Attributes
+    ----------
+    explicit : Control
+        With respect to the control at fixed states, this rank's part.
+    terminal : Block
+        With respect to the last state, one state; used on the last rank.
+    sources : Block or None
+        With respect to the states, laid out as the adjoint's points; None without step cost. With
+        ``storage="C"`` they are what step costs contribute to the right ends of their intervals;
+        the others are computed again.
+    sums : Block or None
+        The sources, or with ``storage="C"`` their sums over intervals, for first guesses and
+        lagged solves.
+    scale : float
+        The factor F' of the step costs' derivatives.
+    """
+
+    explicit: Control
+    terminal: Block
+    sources: Any = None
+    sums: Any = None
+    scale: float = 1.0
 
 
 @dataclass
 class AdjointState:
-    """An adjoint trajectory, in reversed time, and the cost's explicit derivative.
+    """An adjoint trajectory, the state that it was solved at, and the derivative of the cost.
 
-    Row j of ``trajectory`` is point ``grid.last - j``, with ``storage="C"`` the j-th C-point from
-    there. ``explicit`` is the derivative of the cost with respect to the control at fixed states,
-    this rank's part; ``sources`` the derivative with respect to the states, by row. With
-    ``storage="C"`` the sources are what step costs contribute to the right ends of their
-    intervals; the others are computed again, ``scale`` is their factor. ``sums`` is what first
-    guesses and lagged solves take: the sources, or their sums over intervals. ``derivative`` is
-    the cost's whole derivative, this rank's part, to which the steps from ``rows`` of the states
-    have not contributed yet. ``tau`` is the right-hand side of level 1 that a lagged solve has
-    left.
+    Attributes
+    ----------
+    points : Block
+        Row i is point ``grid.first + i``, as for the state; with ``storage="C"`` the i-th C-point.
+        A trajectory of one row holds the point that was reached last.
+    equation : object
+        The equation that solves it.
+    state : State or None
+    solution : object
+        The `State.solution` that it was solved at.
+    linearisation : Linearisation or None
+    convergence : Convergence or None
+    tau : Block or None
+        As `State.tau`.
+    derivative : Control or None
+        The cost's derivative with respect to the control, this rank's part, to which the steps
+        that begin at the rows `missing` have not contributed yet.
+    missing : range
     """
 
-    trajectory: Block
-    explicit: Control | None = None
-    sources: Block | None = None
-    sums: Block | None = None
-    scale: float = 1.0
+    points: Block
+    equation: object = None
+    state: State | None = None
+    solution: object = None
+    linearisation: Linearisation | None = None
     convergence: Convergence | None = None
-    derivative: Control | None = None
-    rows: range = range(0)
     tau: Block | None = None
+    derivative: Control | None = None
+    missing: range = field(default=range(0))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been solved, so that the next solve starts from there."""
+        return self.solution is not None
+
+    def require_solved_at(self, state: State) -> None:
+        """Raise ValueError unless it was solved at this state, and that has not moved since."""
+        if self.solution is None:
+            raise ValueError(
+                "the adjoint has not been solved: call `functional.adjoint.solve(adjoint, state, "
+                "...)` first."
+            )
+        if self.state is not state or self.solution is not state.solution:
+            raise ValueError(
+                "the adjoint was solved for another state, or the state has been solved again "
+                "since: call `functional.adjoint.solve(adjoint, state, ...)` first."
+            )
 
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
-        self.explicit = self.convergence = self.tau = None
+        self.state = self.solution = self.convergence = self.tau = self.derivative = None
+        self.missing = range(0)
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Solve by MGRIT cycles from the trajectory's points; on one level by stepping.
+
+    Attributes
+    ----------
+    accuracy : Accuracy
+    relaxed : bool
+        Whether the F-points belong to the same control, or state, already, after `Relax` or a
+        solve for it: the first F-relaxation is then left out.
+    """
+
+    accuracy: Accuracy
+    relaxed: bool = False
+
+
+@dataclass(frozen=True)
+class Lagged:
+    """Solve by cycles that start on level 1: see `pint.mgrit.MGRIT.lagged_solve`.
+
+    Their first coarse equation is that of the control before, except for its steps. With
+    F-relaxation each step of level 0 is made once a cycle.
+
+    Attributes
+    ----------
+    cycles : int
+    adjoint : AdjointState or None
+        For a state solve: ``State.correction`` becomes the product of the adjoint with the last
+        residual, ``sum lam' r``, at no cost.
+    """
+
+    cycles: int = 1
+    adjoint: AdjointState | None = None
+
+
+@dataclass(frozen=True)
+class Relax:
+    """Compute the F-points from the C-points; on one level solve by stepping."""
+
+
+@dataclass(frozen=True)
+class March:
+    """Solve exactly, step after step."""
+
+
+How = Cycles | Lagged | Relax | March
+"""How a solve is done."""

@@ -1,6 +1,7 @@
 """Multigrid reduction in time for a one-step recursion: knows a propagator, a grid and a space."""
 
+from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.hierarchy import Propagator
-from pint.mgrit.solver import MGRIT, Accuracy, Convergence, Guess, Storage
+from pint.mgrit.solver import MGRIT, Guess, Storage
 
 __all__ = ["MGRIT", "Accuracy", "Convergence", "Guess", "Propagator", "Storage"]

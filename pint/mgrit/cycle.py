@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pint.grid import as_slice
 from pint.mgrit.hierarchy import Level
 from pint.mgrit.relaxation import c_relaxation, f_relaxation
 from pint.states import Block
@@ -22,23 +21,26 @@ class Smoother:
     counts: tuple[int, ...]
     c_weight: float = 1.0
 
-    def relax(
-        self,
-        level: Level,
-        relaxed: bool = False,
-        before_last: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Relax one level in place; `relaxed` says that its F-points are up to date. Collective.
+    def relax(self, level: Level, relaxed: bool = False, last: bool = False) -> None:
+        """Relax one level in place. Collective.
 
-        `before_last` is called before the last F-relaxation.
+        Parameters
+        ----------
+        level : Level
+        relaxed : bool
+            The F-points are up to date: the first F-relaxation is left out.
+        last : bool
+            The pass over the level that begins with the last F-relaxation may be its last one;
+            the propagator is told so.
         """
-        count = self.counts[level.layout.level]
+        count, finest = self.counts[level.layout.level], level.layout.level == 0
         for index in range(count + 1):
             if index > 0:
                 c_relaxation(level, self.c_weight)
-            if index == count:
-                before_last()
-            if index > 0 or not relaxed:
+            left_out = index == 0 and relaxed
+            if finest and index in (0, count):
+                level.propagator.begin_pass(last and index == count and not left_out)
+            if not left_out:
                 f_relaxation(level)
 
 
@@ -48,6 +50,7 @@ def cycle(
     f_cycle: bool,
     proceed: Callable[[float, float], bool] = lambda squared_residual, squared_norm: True,
     relaxed: bool = False,
+    last: bool = False,
 ) -> None:
     """Do one V- or F-cycle on `levels`, finest first, in place [1]_.
 
@@ -66,6 +69,8 @@ def cycle(
         returns False.
     relaxed : bool
         Whether the F-points of ``levels[0]`` are those that F-relaxation gives.
+    last : bool
+        Whether `proceed` may return False.
 
     References
     ----------
@@ -73,7 +78,7 @@ def cycle(
     """
     fine, coarse = levels[0], levels[1]
     with fine.work:
-        smoother.relax(fine, relaxed)
+        smoother.relax(fine, relaxed, last)
         squared_residual, squared_norm, _ = _residual(fine, coarse)
     if not proceed(squared_residual, squared_norm):
         return
@@ -82,9 +87,10 @@ def cycle(
         if len(levels) == 2:
             march(coarse)
         else:
-            _cycle_and_relax(levels[1:], smoother, f_cycle)
-    # u_C += u^c - v, and v is u_C
-    fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
+            for as_f_cycle in (True, False) if f_cycle else (False,):
+                cycle(levels[1:], smoother, as_f_cycle)
+            f_relaxation(coarse)
+    _correct(fine, coarse)
 
 
 def lagged_cycle(
@@ -92,7 +98,7 @@ def lagged_cycle(
     smoother: Smoother,
     f_cycle: bool,
     tau: Block,
-    before_relaxation: Callable[[], None],
+    last: bool = False,
     weights: Block | None = None,
 ) -> tuple[float, ...]:
     """Do one cycle that begins on level 1, in place; level 0 is left relaxed. Collective.
@@ -111,48 +117,57 @@ def lagged_cycle(
     levels, smoother, f_cycle
         As in `cycle`.
     tau : Block
-        By row of ``levels[1]``, changed in place; zero if there was no cycle before.
-    before_relaxation : callable
-        Called before the last relaxation of level 0.
+        A right-hand side of ``levels[1]``, changed in place; zero without a cycle before.
+    last : bool
+        Whether it is the last cycle of the solve.
     weights : Block, optional
-        One state for each C-point.
+        A state for each point of ``levels[0]``, laid out as its trajectory.
 
     Returns
     -------
     tuple of float
         This rank's parts of the squared norms of the residual and of the trajectory, and of the
-        product of the residual with `weights`.
+        product of the residual with `weights`, over the C-points.
     """
     fine, coarse = levels[0], levels[1]
     with coarse.work:
         coarse.rhs[...] = tau
-        coarse.trajectory[0] = fine.trajectory[0]
         if len(levels) == 2:
+            coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
             march(coarse)
         else:
-            coarse.trajectory[1:] = fine.trajectory[as_slice(fine.c_rows)]
-            _cycle_and_relax(levels[1:], smoother, f_cycle)
-        fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
+            _inject(fine, coarse)
+            for as_f_cycle in (True, False) if f_cycle else (False,):
+                cycle(levels[1:], smoother, as_f_cycle)
+            f_relaxation(coarse)
+        _correct(fine, coarse)
     with fine.work:
-        smoother.relax(fine, before_last=before_relaxation)
+        smoother.relax(fine, last=last)
         numbers = _residual(fine, coarse, weights)
     with coarse.work:
         if len(levels) == 2 and smoother.counts[0] == 0:
             # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
-            tau[1:] += coarse.rhs[1:]
-            tau[1:] -= coarse.trajectory[1:]
+            after = coarse.place(range(1, coarse.layout.local_steps + 1))
+            tau[after] += coarse.rhs[after]
+            tau[after] -= coarse.trajectory[after]
         else:
             _coarse_right_hand_side(coarse)
             tau[...] = coarse.rhs
     return numbers
 
 
-def _cycle_and_relax(levels: list[Level], smoother: Smoother, f_cycle: bool) -> None:
-    """Do a cycle on coarse levels, and relax the finest of them, in place. Collective."""
-    cycle(levels, smoother, f_cycle)
-    if f_cycle:
-        cycle(levels, smoother, f_cycle=False)
-    f_relaxation(levels[0])
+def _inject(fine: Level, coarse: Level) -> None:
+    """Set the coarse trajectory to the fine one's C-points, in place."""
+    coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
+    after = coarse.place(range(1, coarse.layout.local_steps + 1))
+    coarse.trajectory[after] = fine.trajectory[fine.place(fine.c_rows)]
+    coarse.guessed = True
+
+
+def _correct(fine: Level, coarse: Level) -> None:
+    """Add the coarse correction to the fine C-points, in place: u_C += u^c - v, and v is u_C."""
+    after = coarse.place(range(1, coarse.layout.local_steps + 1))
+    fine.trajectory[fine.place(fine.c_rows)] = coarse.trajectory[after]
 
 
 def _residual(
@@ -163,38 +178,42 @@ def _residual(
     Returns this rank's |r_C|^2, |u_C|^2 and product of r_C with `weights` on level 0, zeros on
     the others.
     """
-    finest, done = fine.layout.level == 0, 0
+    finest, space = fine.layout.level == 0, fine.space
     squared_residual = squared_norm = product = 0.0
-    for chunk, target in c_point_steps(fine, coarse.rhs[1:]):
+    row = 1
+    for chunk in fine.chunks(fine.c_rows):
+        target = coarse.rhs[coarse.place(range(row, row + len(chunk)))]
+        row += len(chunk)
+        step_to_c_points(fine, chunk, target)
         if finest:
+            points = fine.place(chunk)
             difference = fine.scratch[: len(chunk)]
             difference[...] = target
-            difference -= fine.trajectory[as_slice(chunk)]
-            squared_residual += fine.space.squared_norm(difference)
+            difference -= fine.trajectory[points]
+            squared_residual += space.squared_norm(difference)
             if weights is not None:
-                difference *= weights[done : done + len(chunk)]
-                product += float(difference.sum())
-                done += len(chunk)
-    coarse.trajectory[0] = fine.trajectory[0]
-    coarse.trajectory[1:] = fine.trajectory[as_slice(fine.c_rows)]
+                product += space.pair(difference, weights[points])
+    _inject(fine, coarse)
     if finest:
-        squared_norm = fine.space.squared_norm(coarse.trajectory[1:])
+        after = coarse.place(range(1, coarse.layout.local_steps + 1))
+        squared_norm = space.squared_norm(coarse.trajectory[after])
     return squared_residual, squared_norm, product
 
 
-def c_point_steps(level: Level, out: Block | None = None) -> Iterator[tuple[range, Block]]:
-    """Yield rows of C-points, some at a time, and ``Phi(u_{C-1}) + f_C``. Not collective.
+def step_to_c_points(level: Level, chunk: range, out: Block) -> None:
+    """Write ``Phi(u_{C-1}) + f_C`` for some rows of C-points to `out`. Not collective."""
+    level.propagate(range(chunk.start - 1, chunk.stop - 1, chunk.step), out)
+    if level.rhs is not None:
+        out += level.rhs[level.place(chunk)]
 
-    The results are written to `out`, row by row of all C-points, or to blocks of their own.
-    """
-    done = 0
+
+def c_point_residuals(level: Level) -> Iterator[tuple[slice, Block]]:
+    """Yield where C-points lie, some at a time, and ``Phi(u_{C-1}) + f_C - u_C``."""
     for chunk in level.chunks(level.c_rows):
-        target = level.space.allocate(len(chunk)) if out is None else out[done:][: len(chunk)]
-        done += len(chunk)
-        level.propagate(range(chunk.start - 1, chunk.stop - 1, chunk.step), target)
-        if level.rhs is not None:
-            target += level.rhs[as_slice(chunk)]
-        yield chunk, target
+        residual, points = level.space.allocate(len(chunk)), level.place(chunk)
+        step_to_c_points(level, chunk, residual)
+        residual -= level.trajectory[points]
+        yield points, residual
 
 
 def _coarse_right_hand_side(coarse: Level) -> None:
@@ -213,7 +232,7 @@ def _subtract_steps(coarse: Level, rows: range) -> None:
     for chunk in coarse.chunks(rows):
         stepped = coarse.scratch[: len(chunk)]
         coarse.propagate(chunk, stepped)
-        coarse.rhs[as_slice(chunk, shift=1)] -= stepped
+        coarse.rhs[coarse.place(chunk, 1)] -= stepped
 
 
 def march(level: Level) -> None:
@@ -233,46 +252,38 @@ def first_guess(levels: list[Level], smoother: Smoother, v_cycles: int) -> None:
     right-hand side of a coarse step is the sum of those of the fine steps that it covers.
     """
     for fine, coarse in pairwise(levels):
-        _sum_right_hand_sides(fine, coarse)
-        coarse.trajectory[0] = fine.trajectory[0]
+        sum_right_hand_sides(fine, coarse)
+        coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
+    for level in levels:
+        level.guessed = False
     march(levels[-1])
     for depth in range(len(levels) - 2, -1, -1):
-        fine, coarse = levels[depth], levels[depth + 1]
-        fine.trajectory[as_slice(fine.c_rows)] = coarse.trajectory[1:]
+        fine = levels[depth]
+        _correct(fine, levels[depth + 1])
         if depth > 0:
             for _ in range(v_cycles):
                 cycle(levels[depth:], smoother, f_cycle=False)
             f_relaxation(fine)
 
 
-def add_sums(levels: list[Level], tau: Block, sign: float) -> None:
-    """Add the sums of the right-hand side of ``levels[0]`` over coarse steps to `tau`, in place.
-
-    Collective.
-    """
-    _sum_right_hand_sides(levels[0], levels[1])
-    levels[1].rhs *= sign
-    tau += levels[1].rhs
-
-
-def _sum_right_hand_sides(fine: Level, coarse: Level) -> None:
+def sum_right_hand_sides(fine: Level, coarse: Level) -> None:
     """Set `coarse.rhs` to the sums of `fine.rhs` over each coarse step. Collective."""
     coarse.rhs[...] = 0.0
     if fine.rhs is None or not fine.layout.active:
         return
+    end = coarse.layout.local_steps
     for back in range(fine.layout.coarsening_factor):
         skipped = 1 if fine.c_rows and fine.c_rows[0] <= back else 0
-        rows = fine.c_rows[skipped:]
-        inside = slice(rows.start - back, rows.stop - back, rows.step)
-        coarse.rhs[1 + skipped :] += fine.rhs[inside]
+        sums = coarse.place(range(1 + skipped, end + 1))
+        coarse.rhs[sums] += fine.rhs[fine.place(fine.c_rows[skipped:], -back)]
     # What lies before the first C-point here, and after the last one, belongs to coarse steps
     # that other ranks share.
     carry = fine.space.allocate(1)
     fine.wait(fine.receive_from_left(carry))
     if fine.c_rows:
-        coarse.rhs[1:2] += carry
+        coarse.rhs[coarse.place(range(1, 2))] += carry
         carry = fine.space.allocate(1)
     after_last_c_point = fine.c_rows[-1] + 1 if fine.c_rows else 1
     for row in range(after_last_c_point, fine.layout.local_steps + 1):
-        carry += fine.rhs[row : row + 1]
+        carry += fine.rhs[fine.place(range(row, row + 1))]
     fine.wait(fine.send_to_right(carry))

@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from pint.grid import LevelLayout, as_slice
+from pint.grid import LevelLayout
 from pint.report.timing import Phases
 from pint.states import Block, StateSpace
 
 
 def cache_bytes() -> int:
-    """Return the size of a core's L2 cache, 512 KiB where the system does not tell."""
+    """Return the size of a core's L2 cache, 512 KiB if the operating system does not report it."""
     try:
         size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -29,41 +29,83 @@ CHUNK_BYTES = cache_bytes()
 class Propagator(ABC):
     """The one-step maps that the solver is given.
 
-    Steps are numbered on their level, in the direction of the sweep.
+    Steps are numbered on their level, in the direction of the sweep. Blocks ascend in time: for a
+    sweep backward in time, the last of the `steps` comes first in them.
+
+    Attributes
+    ----------
+    reverse : bool
+        Whether the sweep goes backward in time.
+    margin : float
+        The engine takes a pass for one that may be the last if it expects a residual of at most
+        `margin` times the tolerance; with infinity it does so in each cycle.
     """
 
+    reverse: bool = False
+    margin: float = 1.0
+
     @abstractmethod
-    def apply(self, level: int, steps: range, states: Block, out: Block) -> None:
+    def apply(
+        self, level: int, steps: range, states: Block, out: Block, guess: Block | None = None
+    ) -> None:
         """Write Phi of `level` for each of `steps`, from the states at their beginnings.
 
-        `states` and `out` are blocks of ``len(steps)`` states that do not overlap.
+        `states` and `out` are blocks of ``len(steps)`` states that do not overlap; `guess` is
+        such a block near the results.
         """
 
-    def march(self, level: int, steps: range, trajectory: Block, rhs: Block | None) -> None:
-        """Take consecutive `steps` one after the other, in place.
+    def march(
+        self,
+        level: int,
+        steps: range,
+        start: Block,
+        out: Block,
+        rhs: Block | None,
+        guessed: bool = False,
+    ) -> None:
+        """Take consecutive `steps` one after the other, from the block `start` of one state.
 
-        ``trajectory[j + 1] = Phi(trajectory[j]) + rhs[j + 1]``; None stands for a zero `rhs`.
+        The results, ``Phi(y) + rhs``, go to `out`: to a block of ``len(steps)`` states, or the
+        last one alone to a block of one state. `rhs` has a state for each step;
+        None stands for zero. `guessed` says that `out` holds states near the results.
         """
+        y, whole = start, len(out) == len(steps)
         for j, step in enumerate(steps):
-            out = trajectory[j + 1 : j + 2]
-            self.apply(level, range(step, step + 1), trajectory[j : j + 1], out)
+            row = len(steps) - 1 - j if self.reverse else j
+            new = out[row : row + 1] if whole else 1.0 * start
+            guess = 1.0 * new if guessed and whole else None
+            self.apply(level, range(step, step + 1), y, new, guess)
             if rhs is not None:
-                out += rhs[j + 1 : j + 2]
+                new += rhs[row : row + 1]
+            y = new
+        if not whole:
+            out[...] = y
+
+    def begin_pass(self, last: bool) -> None:
+        """Prepare for a pass over level 0, which makes each step at most once.
+
+        `last` says that it may be the last pass of the solve: the trajectory that the solve leaves
+        is then the one whose steps this pass makes. It may leave out the steps to C-points.
+        """
 
 
 class Level:
     """One rank's part of one level.
 
-    Row r of `trajectory` is point ``layout.first + r``; row 0 is the left neighbour's last point
-    (point 0 on the first rank). A level-l trajectory solves
-    ``Y[k+1] = Phi_l(Y[k]) + rhs[k+1]``.
+    Points are counted in *rows*, in the direction of the sweep: row r is point
+    ``layout.first + r``, row 0 the left neighbour's last point (point 0 on the first rank). Blocks
+    ascend in time in either direction, so that no view of them runs backward; `place` tells where
+    rows lie. A level-l trajectory solves ``Y[k+1] = Phi_l(Y[k]) + rhs[k+1]``.
 
     Attributes
     ----------
     trajectory : Block, local steps + 1 states
+        Level 0 may store the state reached last alone, if it is solved by stepping.
     rhs : Block or None
         Right-hand side by row (row 0 unused): the FAS right-hand side on coarse levels; None
         stands for zero.
+    guessed : bool
+        Whether the points of the trajectory are near the solution: guesses for iterative steps.
     chunk : int
         Number of states that are advanced together.
     scratch : Block, chunk states
@@ -82,8 +124,10 @@ class Level:
         phases: Phases,
         chunk_bytes: int = CHUNK_BYTES,
         scratch: Block | None = None,
+        reverse: bool = False,
     ) -> None:
         self.layout = layout
+        self.reverse = reverse
         self.chunk = max(1, chunk_bytes // max(1, space.state_bytes))
         self.space = space
         self.scratch = space.allocate(self.chunk) if scratch is None else scratch
@@ -91,12 +135,31 @@ class Level:
         self.steps_evaluated = 0
         self.work = phases("relaxation" if layout.level == 0 else "coarse")
         self.waiting = phases("communication")
+        self.guessed = False
         self.propagator: Propagator
         self.trajectory: Block
         self.rhs: Block = None
         if layout.level > 0:
             self.trajectory = space.allocate(layout.local_steps + 1)
             self.rhs = space.allocate(layout.local_steps + 1)
+
+    # Where rows lie in a block
+
+    def place(self, rows: range, shift: int = 0) -> slice:
+        """Return the slice of a block that holds the rows ``rows + shift``, ascending in time."""
+        if not rows:
+            return slice(0, 0)
+        first, last = rows[0] + shift, rows[-1] + shift
+        if self.reverse:
+            end = self.layout.local_steps
+            first, last = end - last, end - first
+        return slice(first, last + 1, rows.step)
+
+    def point(self, row: int) -> slice:
+        """Return the slice of the trajectory that holds one row."""
+        place = self.layout.local_steps - row if self.reverse else row
+        place = min(place, len(self.trajectory) - 1)  # where one state alone is stored
+        return slice(place, place + 1)
 
     # C- and F-points
 
@@ -123,7 +186,7 @@ class Level:
 
     @property
     def last_open_interval(self) -> int | None:
-        """Row where an interval begins here that ends on the next rank; None if there is none."""
+        """Row where an interval begins here that ends on the next rank; None without one."""
         if self.layout.right is None or self.last_row_is_c_point:
             return None
         factor = self.layout.coarsening_factor
@@ -131,7 +194,7 @@ class Level:
         return start if start > 0 or (start == 0 and self.layout.owns_initial) else None
 
     def intervals(self, without: int | None = None) -> range:
-        """Return the rows at which intervals with F-points begin, but for the row `without`."""
+        """Return the rows at which intervals with F-points begin, except the row `without`."""
         start = 0 if self.starts_at_c_point else self.first_c_row
         stop = self.layout.local_steps if without is None else without
         # There are none where all points are C-points.
@@ -146,16 +209,21 @@ class Level:
     # Stepping
 
     def propagate(self, rows: range, out: Block) -> None:
-        """Write Phi of the steps that begin at `rows` to `out`, counting them."""
+        """Write Phi of the steps that begin at `rows` to `out`, and count them."""
         self.steps_evaluated += len(rows) * self.layout.substeps
         first = self.layout.first
-        steps = range(first + rows.start, first + rows.stop, rows.step)
-        self.propagator.apply(self.layout.level, steps, self.trajectory[as_slice(rows)], out)
+        self.propagator.apply(
+            self.layout.level,
+            range(first + rows.start, first + rows.stop, rows.step),
+            self.trajectory[self.place(rows)],
+            out,
+            self.trajectory[self.place(rows, 1)] if self.guessed else None,
+        )
 
     def step_rows(self, rows: range) -> None:
         """Replace the points after `rows`, at most a chunk, by ``Phi(y) + rhs``."""
         # Not written where they belong at once: numpy buffers operands whose rows interleave.
-        new, after = self.scratch[: len(rows)], as_slice(rows, shift=1)
+        new, after = self.scratch[: len(rows)], self.place(rows, 1)
         self.propagate(rows, new)
         if self.rhs is not None:
             new += self.rhs[after]
@@ -166,10 +234,21 @@ class Level:
         if end <= start:
             return
         self.steps_evaluated += (end - start) * self.layout.substeps
-        steps = range(self.layout.first + start, self.layout.first + end)
-        rows = slice(start, end + 1)
-        rhs = None if self.rhs is None else self.rhs[rows]
-        self.propagator.march(self.layout.level, steps, self.trajectory[rows], rhs)
+        after = self.place(range(start + 1, end + 1))
+        first = self.trajectory[self.point(start)]
+        if len(self.trajectory) > 1:
+            out = self.trajectory[after]
+        else:  # one state alone is stored, the one that is reached last
+            out, first = first, self.space.allocate(1)
+            first[...] = out
+        self.propagator.march(
+            self.layout.level,
+            range(self.layout.first + start, self.layout.first + end),
+            first,
+            out,
+            None if self.rhs is None else self.rhs[after],
+            self.guessed,
+        )
 
     @property
     def is_finite(self) -> bool:
@@ -182,20 +261,20 @@ class Level:
         """Post the receive of row 0, or of the block of one state `into`, for `wait`."""
         if self.layout.left is None or not self.layout.active:
             return None
-        state = self.trajectory[0:1] if into is None else into
+        state = self.trajectory[self.point(0)] if into is None else into
         return self.comm.Irecv(state, source=self.layout.left, tag=self.layout.level)
 
     def send_to_right(self, state: Block | None = None) -> Any:
         """Start sending the last row, or the block of one state `state`, for `wait`."""
         if self.layout.right is None or not self.layout.active:
             return None
-        last = self.layout.local_steps
-        state = self.trajectory[last : last + 1] if state is None else state
+        if state is None:
+            state = self.trajectory[self.point(self.layout.local_steps)]
         return self.comm.Isend(state, dest=self.layout.right, tag=self.layout.level)
 
     @staticmethod
     def progress(request: Any) -> None:
-        """Let MPI work on a message: many move large ones within its calls only."""
+        """Poll a request: many MPI libraries progress large messages only inside MPI calls."""
         if request is not None:
             request.Test()
 

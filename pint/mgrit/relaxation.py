@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pint.grid import as_slice
 from pint.mgrit.hierarchy import Level
 
 
@@ -20,38 +17,36 @@ def f_relaxation(level: Level) -> None:
     """
     if not level.layout.active:
         return
+    factor, end = level.layout.coarsening_factor, level.layout.local_steps
     arrival, departure = level.receive_from_left(), None
+    # The right-hand neighbour waits for the end of an interval that it shares: that comes first.
     open_interval = level.last_open_interval
     if open_interval is not None:
-        level.advance(open_interval, level.layout.local_steps)
+        level.advance(open_interval, end)
     known_early = open_interval is not None or level.last_row_is_c_point
     if known_early:
         departure = level.send_to_right()
     chunks = list(level.chunks(level.intervals(without=open_interval)))
-    # Those of the first chunk that begin at the left neighbour's point come last.
+    # If an interval begins at the left neighbour's point, its chunk waits for the message.
     waiting = 1 if arrival is not None and level.starts_at_c_point else 0
-    for chunk in chunks[waiting:]:
-        _relax(level, chunk, departure)
-    level.wait(arrival)
-    for chunk in chunks[:waiting]:
-        _relax(level, chunk, departure)
-    if not level.starts_at_c_point:
-        level.advance(0, min(level.first_c_row - 1, level.layout.local_steps))
-    level.wait(departure if known_early else level.send_to_right())
-
-
-def _relax(level: Level, chunk: range, departure: Any) -> None:
-    """Advance the intervals that begin at the rows `chunk` together; look after a message."""
-    factor = level.layout.coarsening_factor
-    if len(chunk) == 1:
-        level.advance(chunk.start, min(chunk.start + factor - 1, level.layout.local_steps))
-        level.progress(departure)
-        return
-    for offset in range(factor - 1):
-        end = min(chunk[-1] + offset + 1, level.layout.local_steps)
-        if chunk.start + offset < end:
-            level.step_rows(range(chunk.start + offset, end, factor))
+    for number, chunk in enumerate([*chunks[waiting:], *chunks[:waiting]]):
+        if waiting and number == len(chunks) - 1:
+            level.wait(arrival)
+        if len(chunk) == 1:
+            level.advance(chunk.start, min(chunk.start + factor - 1, end))
             level.progress(departure)
+            continue
+        for offset in range(factor - 1):
+            stop = min(chunk[-1] + offset + 1, end)
+            if chunk.start + offset < stop:
+                level.step_rows(range(chunk.start + offset, stop, factor))
+                level.progress(departure)
+    if not (waiting and chunks):
+        level.wait(arrival)
+    if not level.starts_at_c_point:
+        level.advance(0, min(level.first_c_row - 1, end))
+    level.wait(departure if known_early else level.send_to_right())
+    level.guessed = True
 
 
 def c_relaxation(level: Level, weight: float) -> None:
@@ -62,7 +57,7 @@ def c_relaxation(level: Level, weight: float) -> None:
     """
     # From the last to the first: where all points are C-points, no step may begin at a new one.
     for chunk in reversed(list(level.chunks(level.c_rows))):
-        before, rows = range(chunk.start - 1, chunk.stop - 1, chunk.step), as_slice(chunk)
+        before, rows = range(chunk.start - 1, chunk.stop - 1, chunk.step), level.place(chunk)
         if weight == 1.0:
             level.step_rows(before)
             continue

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from pint.comm import reduce
-from pint.grid import TimeGrid, as_slice
+from pint.grid import TimeGrid
+from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.cycle import (
     Smoother,
-    add_sums,
-    c_point_steps,
+    c_point_residuals,
     cycle,
     first_guess,
     lagged_cycle,
     march,
+    sum_right_hand_sides,
 )
 from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator
 from pint.mgrit.relaxation import f_relaxation
@@ -28,70 +28,6 @@ logger = logging.getLogger(__name__)
 
 Guess = Literal["zero", "constant", "coarse", "nested"]
 Storage = Literal["all", "C"]
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """When a solve ends: after `cycles`, or before, once its residual meets every tolerance given.
-
-    Parameters
-    ----------
-    cycles : int
-        Largest number of cycles, >= 1.
-    absolute : float, optional
-        Largest residual norm.
-    relative : float, optional
-        Largest ratio of the residual norm to the norm of the trajectory, both over the C-points;
-        dimensionless, and so the same for states and adjoints of any size.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
-    """
-
-    cycles: int = 30
-    absolute: float | None = None
-    relative: float | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.cycles, int) or self.cycles < 1:
-            raise ValueError(f"`Accuracy(cycles=...)` must be an integer >= 1, got {self.cycles}.")
-        for name in ("absolute", "relative"):
-            tolerance = getattr(self, name)
-            if tolerance is not None and not 0 <= tolerance < float("inf"):
-                raise ValueError(
-                    f"`Accuracy({name}=...)` must be finite and not negative, got {tolerance}."
-                )
-
-    def met_by(self, residual: float, norm: float) -> bool:
-        """Whether a residual norm meets the tolerances; False without any."""
-        if self.absolute is None and self.relative is None:
-            return False
-        small = self.absolute is None or residual <= self.absolute
-        return small and (self.relative is None or residual <= self.relative * norm)
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """What a solve did.
-
-    Attributes
-    ----------
-    residuals : tuple of float
-        For each cycle the 2-norm over the C-points of the residual's state norm, on level 0,
-        after relaxation and before the coarse correction; empty for sequential stepping.
-    converged : bool
-        Whether the tolerances were met; sequential stepping always meets them.
-    """
-
-    residuals: tuple[float, ...]
-    converged: bool
-
-    @property
-    def residual(self) -> float:
-        """The last residual norm; zero for sequential stepping."""
-        return self.residuals[-1] if self.residuals else 0.0
 
 
 class MGRIT:
@@ -170,7 +106,8 @@ class MGRIT:
         # Batches are one step of each interval, or all steps of level 1.
         scratch = space.allocate(min(chunk, layouts[min(1, grid.levels - 1)].local_steps + 2))
         self.levels = [
-            Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch) for layout in layouts
+            Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch, reverse)
+            for layout in layouts
         ]
 
     @property
@@ -179,12 +116,16 @@ class MGRIT:
         return tuple(level.steps_evaluated for level in self.levels)
 
     def allocate(self) -> Block:
-        """Return a zero trajectory: this rank's points of level 0, row 0 before them."""
+        """Return a zero trajectory: row i is this rank's i-th point in time, the first is given.
+
+        The first point of a rank belongs to its neighbour before; for a sweep backward in time,
+        its last point to the neighbour after it.
+        """
         return self.space.allocate(self.levels[0].layout.local_steps + 1)
 
     def c_points(self, trajectory: Block) -> Block:
         """Return a view of this rank's C-points of a trajectory; at least two levels."""
-        return trajectory[as_slice(self.levels[0].c_rows)]
+        return trajectory[self.levels[0].place(self.levels[0].c_rows)]
 
     def copy_guess(self, source: Block, target: Block) -> None:
         """Copy what a warm start needs, the C-points, from one trajectory to another."""
@@ -194,7 +135,7 @@ class MGRIT:
     def set_guess(
         self, propagator: Propagator, trajectory: Block, guess: Guess, rhs: Block | None = None
     ) -> None:
-        """Fill a trajectory with a first guess, in place; ``trajectory[0]`` is given. Collective.
+        """Fill a trajectory with a first guess, in place; its first point is given. Collective.
 
         Nothing is done on one level, where a solve does not start from a guess.
 
@@ -202,26 +143,27 @@ class MGRIT:
         ----------
         propagator : Propagator
         trajectory : Block
-            On the first rank row 0 holds Y[0].
+            On the first rank of the sweep the first point holds Y[0].
         guess : 'zero', 'constant', 'coarse' or 'nested'
             Zero, or Y[0], at all other points; a coarse march (the coarsest level solved by
             stepping, the first way down left out); or nested iteration, which adds one V-cycle
             on each intermediate level.
         rhs : Block, optional
-            g by row.
+            g, laid out as the trajectory.
         """
         if len(self.levels) == 1:
             return
-        self._bind(propagator, trajectory, rhs)
+        finest = self._bind(propagator, trajectory, rhs, guessed=False)
+        others = finest.place(range(1, finest.layout.local_steps + 1))
         if guess == "zero":
-            trajectory[1:] = 0.0
+            trajectory[others] = 0.0
         elif guess == "constant":
             initial = self.space.allocate(1)
-            if self.levels[0].layout.owns_initial:
-                initial[...] = trajectory[0:1]
+            if finest.layout.owns_initial:
+                initial[...] = trajectory[finest.point(0)]
             with self.phases("communication"):
                 self.comm.Bcast(initial, root=self.comm.size - 1 if self.reverse else 0)
-            trajectory[1:] = initial
+            trajectory[others] = initial
         elif guess in ("coarse", "nested"):
             with self.phases("coarse"):
                 first_guess(self.levels, self.smoother, v_cycles=1 if guess == "nested" else 0)
@@ -235,44 +177,50 @@ class MGRIT:
         accuracy: Accuracy,
         rhs: Block | None = None,
         relaxed: bool = False,
-        last: Propagator | None = None,
+        guessed: bool = False,
     ) -> Convergence:
         """Improve a trajectory, in place, from the C-points that it holds. Collective.
+
+        `Propagator.begin_pass` announces the F-relaxation that ends the solve, and that of a cycle
+        that is expected to meet the tolerance, as one that may be the last pass.
 
         Parameters
         ----------
         propagator : Propagator
         trajectory : Block
-            Warm start: its C-points count, and row 0 on the first rank.
+            Warm start: its C-points count, and the first point on the first rank.
         accuracy : Accuracy
         rhs : Block, optional
-            g by row.
+            g, laid out as the trajectory.
         relaxed : bool
             Whether the F-points are those of the C-points, after `relax` or a solve with the
             same propagator and right-hand side: the first F-relaxation is then left out.
-        last : Propagator, optional
-            The same steps as `propagator`, which take over in the last F-relaxation: that which
-            follows the last cycle unless the solve has converged.
+        guessed : bool
+            Whether the F-points are near the solution: guesses for iterative steps.
         """
-        self._bind(propagator, trajectory, rhs)
+        self._bind(propagator, trajectory, rhs, guessed)
         if len(self.levels) == 1:
-            self._replace(last)
             return self._march()
         residuals: list[float] = []
-        converged = False
+        converged, bound = False, -math.inf
 
         def proceed(*squared_norms: float) -> bool:
-            nonlocal converged
+            nonlocal converged, bound
             residual, norm = (total**0.5 for total in self._sums(*squared_norms))
             residuals.append(residual)
-            converged = accuracy.met_by(residual, norm)
+            bound = accuracy.bound(norm)
+            converged = residual <= bound
             return not converged
 
         while not converged and len(residuals) < accuracy.cycles:
-            cycle(self.levels, self.smoother, self.f_cycle, proceed, relaxed and not residuals)
+            near = accuracy.has_tolerance and (
+                propagator.margin == math.inf or _expected(residuals) <= propagator.margin * bound
+            )
+            first = relaxed and not residuals
+            cycle(self.levels, self.smoother, self.f_cycle, proceed, first, last=near)
             self.cycles_done += 1
         if not converged:  # the last coarse correction has changed the C-points
-            self._replace(last)
+            propagator.begin_pass(last=True)
             with self.phases("relaxation"):
                 f_relaxation(self.levels[0])
         logger.debug("%d cycles, last residual %.3e", len(residuals), residuals[-1])
@@ -285,40 +233,40 @@ class MGRIT:
         tau: Block,
         cycles: int,
         rhs: Block | None = None,
-        last: Propagator | None = None,
         weights: Block | None = None,
+        guessed: bool = False,
     ) -> tuple[Convergence, float]:
         """Do cycles that each begin with the coarse correction, in place. Collective.
 
         The right-hand side `tau` of the coarse equation is that of the cycle before: one that is
         out of date where the steps have changed since, by little if they changed by little. A
         cycle with F-relaxation then evaluates each step of level 0 once.
+        `Propagator.begin_pass` announces the last F-relaxation of the last cycle as the last pass;
+        it makes all steps of level 0.
 
         Parameters
         ----------
-        propagator, trajectory, rhs
+        propagator, trajectory, rhs, guessed
             As in `solve`.
         tau : Block
             From `allocate_tau`, and changed in place.
         cycles : int
-        last : Propagator, optional
-            The same steps as `propagator`, which take over in the last F-relaxation and the
-            residual of the last cycle: they make each step of level 0 once.
         weights : Block, optional
-            One state for each of this rank's C-points.
+            A state for each point, laid out as the trajectory.
 
         Returns
         -------
         Convergence
         float
-            The product of the last residual with `weights`, summed over all ranks.
+            The product of the last residual with the `weights` at the C-points, summed over all
+            ranks.
         """
-        self._bind(propagator, trajectory, rhs)
+        self._bind(propagator, trajectory, rhs, guessed)
         residuals: list[float] = []
         product = 0.0
         for index in range(cycles):
-            replace = partial(self._replace, last if index == cycles - 1 else None)
-            numbers = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, replace, weights)
+            last = index == cycles - 1
+            numbers = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, last, weights)
             squared_residual, _, product = self._sums(*numbers)
             residuals.append(squared_residual**0.5)
             self.cycles_done += 1
@@ -330,38 +278,52 @@ class MGRIT:
 
     def add_sums(self, tau: Block, rhs: Block, sign: float = 1.0) -> None:
         """Add the sums of `rhs` over the steps of level 1 to `tau`, in place. Collective."""
-        self.levels[0].rhs = rhs
-        add_sums(self.levels, tau, sign)
+        fine, coarse = self.levels[:2]
+        fine.rhs = rhs
+        sum_right_hand_sides(fine, coarse)
+        coarse.rhs *= sign
+        tau += coarse.rhs
 
     def _sums(self, *local: float) -> list[float]:
         """Return numbers summed over all ranks in time and space. Collective."""
         with self.phases("communication"):
             return reduce(self.space.comm, reduce(self.comm, local)).tolist()
 
-    def _replace(self, last: Propagator | None) -> None:
-        if last is not None:
-            self.levels[0].propagator = last
-
     def march(
-        self, propagator: Propagator, trajectory: Block, rhs: Block | None = None
+        self,
+        propagator: Propagator,
+        trajectory: Block,
+        rhs: Block | None = None,
+        guessed: bool = False,
     ) -> Convergence:
-        """Solve by stepping through level 0, in place, one rank after the other. Collective."""
-        self._bind(propagator, trajectory, rhs)
+        """Solve by stepping through level 0, in place, one rank after the other. Collective.
+
+        A trajectory of one state keeps the state that each rank reaches last.
+        """
+        self._bind(propagator, trajectory, rhs, guessed)
         return self._march()
 
     def _march(self) -> Convergence:
+        self.levels[0].propagator.begin_pass(last=True)
         with self.phases("relaxation"):
             march(self.levels[0])
         return Convergence((), True)
 
-    def relax(self, propagator: Propagator, trajectory: Block, rhs: Block | None = None) -> None:
+    def relax(
+        self,
+        propagator: Propagator,
+        trajectory: Block,
+        rhs: Block | None = None,
+        guessed: bool = False,
+    ) -> None:
         """Do one F-relaxation of level 0, in place; one level is solved by stepping. Collective."""
-        self._bind(propagator, trajectory, rhs)
+        if len(self.levels) == 1:
+            self.march(propagator, trajectory, rhs, guessed)
+            return
+        self._bind(propagator, trajectory, rhs, guessed)
+        propagator.begin_pass(last=True)
         with self.phases("relaxation"):
-            if len(self.levels) == 1:
-                march(self.levels[0])
-            else:
-                f_relaxation(self.levels[0])
+            f_relaxation(self.levels[0])
 
     def residual(
         self, propagator: Propagator, trajectory: Block, rhs: Block | None = None
@@ -371,26 +333,19 @@ class MGRIT:
         ``Phi(u_{C-1}) + g_C - u_C``; it is zero at the F-points of a relaxed trajectory, and
         everywhere on a grid of one level, where nothing is yielded. Not collective.
         """
-        self._bind(propagator, trajectory, rhs)
-        if len(self.levels) == 1:
-            return
-        for chunk, stepped in c_point_steps(self.levels[0]):
-            rows = as_slice(chunk)
-            stepped -= trajectory[rows]
-            yield rows, stepped
+        self._bind(propagator, trajectory, rhs, guessed=True)
+        if len(self.levels) > 1:
+            yield from c_point_residuals(self.levels[0])
 
-    def make_steps(self, propagator: Propagator, trajectory: Block) -> None:
-        """Make all steps of level 0 from a solution, for what else they do. Not collective."""
-        self._bind(propagator, trajectory, None)
-        level = self.levels[0]
-        for chunk in level.chunks(range(level.layout.local_steps)):
-            level.propagate(chunk, level.scratch[: len(chunk)])
-
-    def _bind(self, propagator: Propagator, trajectory: Block, rhs: Block | None) -> None:
-        self.levels[0].trajectory = trajectory
-        self.levels[0].rhs = rhs
+    def _bind(
+        self, propagator: Propagator, trajectory: Block, rhs: Block | None, guessed: bool
+    ) -> Level:
+        """Give the levels what they work on; return level 0."""
+        finest = self.levels[0]
+        finest.trajectory, finest.rhs, finest.guessed = trajectory, rhs, guessed
         for level in self.levels:
             level.propagator = propagator
+        return finest
 
     def bad_level(self) -> int | None:
         """Return the coarsest level whose states are not finite on some rank. Collective."""
@@ -398,6 +353,14 @@ class MGRIT:
         in_time = reduce(self.comm, max(bad, default=-1), "max")
         worst = int(reduce(self.space.comm, in_time, "max")[0])
         return None if worst < 0 else worst
+
+
+def _expected(residuals: list[float]) -> float:
+    """Return the residual to expect of the next cycle, from those before."""
+    if not residuals:
+        return math.inf
+    ratio = residuals[-1] / residuals[-2] if len(residuals) > 1 and residuals[-2] > 0 else 0.1
+    return residuals[-1] * min(ratio, 1.0)
 
 
 def relaxation_counts(relaxation: str | Sequence[str], levels: int) -> tuple[int, ...]:

@@ -6,16 +6,13 @@ rows for the time of a call, without a copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from petsc4py import PETSc
 
-from pint.grid.timegrid import Steps
-from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
 from pint.states.space import StateSpace
 
 
@@ -41,6 +38,8 @@ class PetscSpace(StateSpace):
     ValueError
         If `weight` is not positive and finite.
     """
+
+    batches = False
 
     def __init__(self, template: PETSc.Vec | PETSc.DM, weight: float = 1.0) -> None:
         if isinstance(template, PETSc.DM):
@@ -69,6 +68,9 @@ class PetscSpace(StateSpace):
         flat = block.reshape(-1)
         return self.weight**2 * float(flat @ flat)
 
+    def pair(self, a: np.ndarray, b: np.ndarray) -> float:
+        return float((a * b).sum())
+
     @property
     def state_bytes(self) -> int:
         return 8 * self.shape[0]
@@ -91,15 +93,23 @@ class PetscSpace(StateSpace):
                 vector.resetArray()
             self._free.extend(vectors)
 
-    def adapt(self, problem: Problem) -> Problem:
-        if problem.stepper.batched:
-            raise ValueError("`TimeStepper.batched` must be False for states that are PETSc.Vec.")
-        return replace(
-            problem,
-            stepper=_Stepper(problem.stepper, self),
-            adjoint=_Adjoint(problem.adjoint, self),
-            objective=_Objective(problem.objective, self),
-        )
+    def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
+        def lending(*arguments: Any, out: Any = None) -> Any:
+            given, places = list(arguments), list(states)
+            guess = getattr(given[0], "guess", None)
+            extra = [row for row in (guess, out) if row is not None]
+            with self.lent(*(given[place] for place in places), *extra) as vectors:
+                for place, vector in zip(places, vectors, strict=False):
+                    given[place] = vector
+                rest = vectors[len(places) :]
+                if guess is not None:
+                    given[0] = given[0]._replace(guess=rest[0])
+                result = method(*given) if out is None else method(*given, out=rest[-1])
+                if isinstance(result, tuple):
+                    return tuple(_values(part) for part in result)
+                return _values(result)
+
+        return lending
 
     def destroy(self) -> None:
         """Free the vectors; the space cannot lend any afterwards. Collective."""
@@ -111,114 +121,9 @@ class PetscSpace(StateSpace):
             PETSc.garbage_cleanup(self._template.getComm())
 
 
-def _row(vector: Any, owner: object, method: str) -> np.ndarray:
-    """Return the values of a vector that a user's method returned."""
-    if not isinstance(vector, PETSc.Vec):
-        raise ValueError(
-            f"`{type(owner).__name__}.{method}` must return a PETSc.Vec, "
-            f"got {type(vector).__name__}."
-        )
-    return vector.array_r
-
-
-class _Stepper(TimeStepper):
-    """A user's stepper, seen by the sweeps as one of numpy rows."""
-
-    def __init__(self, stepper: TimeStepper, space: PetscSpace) -> None:
-        self.stepper = self.wrapped = stepper
-        self._space = space
-
-    @property
-    def space(self) -> StateSpace:
-        return self._space
-
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
-        with self._space.lent(y) as (vector,):
-            return _row(self.stepper.step(s, vector, u, theta), self.stepper, "step")
-
-    def initial(self, theta: Fields) -> Any:
-        return _row(self.stepper.initial(theta), self.stepper, "initial")
-
-    def coarsen(self, level: int) -> TimeStepper:
-        return _Stepper(self.stepper.coarsen(level), self._space)
-
-
-class _Adjoint(Adjoint):
-    """A user's adjoint, seen by the sweeps as one of numpy rows."""
-
-    def __init__(self, adjoint: Adjoint, space: PetscSpace) -> None:
-        self.adjoint = self.wrapped = adjoint
-        self._space = space
-
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        with self._space.lent(y, lam) as vectors:
-            new = self.adjoint.step(s, vectors[0], u, theta, vectors[1])
-            return _row(new, self.adjoint, "step")
-
-    def control_derivative(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        with self._space.lent(y, lam) as vectors:
-            return self.adjoint.control_derivative(s, vectors[0], u, theta, vectors[1])
-
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
-        with self._space.lent(lam0) as (vector,):
-            return self.adjoint.initial_derivative(theta, vector)
-
-    def coarsen(self, level: int) -> Adjoint:
-        return _Adjoint(self.adjoint.coarsen(level), self._space)
-
-
-class _Objective(Objective):
-    """A user's objective, seen by the sweeps as one of numpy rows."""
-
-    def __init__(self, objective: Objective, space: PetscSpace) -> None:
-        self.objective = self.wrapped = objective
-        self._space = space
-
-    @property
-    def has_outer(self) -> bool:
-        return self.objective.has_outer
-
-    @property
-    def has_step_cost(self) -> bool:
-        return self.objective.has_step_cost
-
-    def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
-        with self._space.lent(y0, y1) as vectors:
-            return self.objective.step_cost(s, vectors[0], vectors[1], u, theta)
-
-    def step_cost_derivative(
-        self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
-    ) -> tuple[Any, Any, Fields, Fields]:
-        method = "step_cost_derivative"
-        with self._space.lent(y0, y1) as vectors:
-            dy0, dy1, du, dtheta = self.objective.step_cost_derivative(
-                s, vectors[0], vectors[1], u, theta
-            )
-            return (
-                _row(dy0, self.objective, method),
-                _row(dy1, self.objective, method),
-                du,
-                dtheta,
-            )
-
-    def terminal(self, y: Any, theta: Fields) -> float:
-        with self._space.lent(y) as (vector,):
-            return self.objective.terminal(vector, theta)
-
-    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        if type(self.objective).terminal is Objective.terminal:
-            return 0.0 * y, {}
-        with self._space.lent(y) as (vector,):
-            dy, dtheta = self.objective.terminal_derivative(vector, theta)
-            return _row(dy, self.objective, "terminal_derivative"), dtheta
-
-    def outer(self, value: float) -> float:
-        return self.objective.outer(value)
-
-    def outer_derivative(self, value: float) -> float:
-        return self.objective.outer_derivative(value)
+def _values(result: Any) -> Any:
+    """Return the values of a vector; anything else as it is."""
+    return result.array_r if isinstance(result, PETSc.Vec) else result
 
 
 def tao_minimize(

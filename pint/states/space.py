@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,14 @@ class StateSpace(ABC):
         The ranks that a state is distributed over; one by default.
     axis : int
         The axis of a state that is distributed.
+    batches : bool
+        Whether a block of many states can be handed to a batched stepper.
     """
 
     shape: tuple[int, ...]
     comm: Any = SerialComm()
     axis: int = 0
+    batches: bool = True
 
     @abstractmethod
     def allocate(self, count: int) -> Block:
@@ -47,12 +50,25 @@ class StateSpace(ABC):
     def state_bytes(self) -> int:
         """The storage of this rank's part of one state in bytes."""
 
-    def adapt(self, problem: Any) -> Any:
-        """Return `problem` with states that are rows of blocks, which the sweeps work on.
+    @abstractmethod
+    def pair(self, a: Block, b: Block) -> float:
+        """Return this rank's part of the sum of the products of all entries. Not collective."""
 
-        The problem itself if its states are arrays already.
+    def singles(self, block: Block) -> Any:
+        """Return the states of a block one by one, as blocks of one state that share its memory."""
+        return [block[row : row + 1] for row in range(len(block))]
+
+    def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
+        """Return a user's method as a function of states as blocks hold them.
+
+        Parameters
+        ----------
+        method : callable
+            It takes and returns states of the kind that its user works with.
+        states : tuple of int
+            The numbers of the arguments that are states; ``out`` and ``s.guess`` are, too.
         """
-        return problem
+        return method
 
 
 class ArraySpace(StateSpace):
@@ -107,6 +123,12 @@ class ArraySpace(StateSpace):
     def squared_norm(self, block: np.ndarray) -> float:
         flat = block.reshape(-1)
         return self.weight**2 * float(np.vdot(flat, flat).real)
+
+    def pair(self, a: np.ndarray, b: np.ndarray) -> float:
+        return float((a * b).sum())
+
+    def singles(self, block: np.ndarray) -> np.ndarray:
+        return block[:, None]
 
     @property
     def state_bytes(self) -> int:

@@ -94,6 +94,7 @@ class RungeKutta(TimeStepper):
     """
 
     batched = True
+    in_place = True
 
     def __init__(self, ode: ODE, tableau: str | Tableau = "rk4") -> None:
         if not isinstance(ode, ODE):
@@ -119,7 +120,7 @@ class RungeKutta(TimeStepper):
     def initial(self, theta: Fields) -> Any:
         return self.ode.initial(theta)
 
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, out: Any = None) -> Any:
         dt = s.dt
         times = self.times(s, dt)
         states, slopes = self.stages(times, dt, y, u, theta)
@@ -127,7 +128,7 @@ class RungeKutta(TimeStepper):
         if s.kept is not None:
             for i, state in enumerate(states[1:]):
                 s.kept[:, i] = state
-        return y + _combined(dt, self.tableau.b, slopes)
+        return np.add(y, _combined(dt, self.tableau.b, slopes), out=out)
 
     def times(self, s: Steps, dt: Any) -> list[np.ndarray]:
         """Return the times of the stages, each of shape (B,)."""
@@ -151,45 +152,29 @@ class RungeKutta(TimeStepper):
 
 
 class RungeKuttaAdjoint(Adjoint):
-    """Transposes of a `RungeKutta` step; its stages are kept by the step or computed again.
+    """The transposes of a `RungeKutta` step, whose stages the step kept or are computed again.
 
     Backwards through the stages, with ``l_j = f_y(t_j, Y_j)^T s_j``,
 
         s_i = dt (b_i lam + sum_{j>i} a_ji l_j),   Phi_y^T lam = lam + sum_i l_i,
 
-    and the u- and theta-parts are sums of ``f_u^T s_i`` and ``f_theta^T s_i``. `ODE.f_vjp` is
-    evaluated once for each stage.
+    and the u- and theta-parts are sums of ``f_u^T s_i`` and ``f_theta^T s_i``. `vjp` evaluates
+    `ODE.f_vjp` once for each stage.
 
     Parameters
     ----------
     stepper : RungeKutta
     """
 
+    in_place = True
+
     def __init__(self, stepper: RungeKutta) -> None:
         self.stepper = stepper
         self.ode = stepper.ode
 
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        return self._transposed(s, y, u, theta, lam)[0]
-
-    def control_derivative(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        return self._transposed(s, y, u, theta, lam)[1:]
-
-    def step_with_derivative(
-        self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        out[...], du, dtheta = self._transposed(s, y, u, theta, lam)
-        return du, dtheta
-
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
-        return self.ode.initial_vjp(theta, lam0)
-
-    def _transposed(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+    def vjp(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any, out: Any = None
     ) -> tuple[Any, Fields, Fields]:
-        """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``."""
         a, b, dt = self.stepper.tableau.a, self.stepper.tableau.b, s.dt
         times = self.stepper.times(s, dt)
         if s.kept is None:
@@ -206,12 +191,16 @@ class RungeKuttaAdjoint(Adjoint):
             parts.append(of_y)
             add_fields(du, of_u)
             add_fields(dtheta, of_theta)
-        return sum(parts, start=lam), du, dtheta
+        dy = np.add(sum(parts[:-1], start=lam), parts[-1], out=out)
+        return dy, du, dtheta
+
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
+        return self.ode.initial_vjp(theta, lam0)
 
 
 def _combined(dt: Any, weights: tuple[float, ...], arrays: list[Any]) -> Any:
     """Return ``dt sum_i weights_i arrays_i``; terms of weight zero are left out."""
-    # The first weight is taken out of the sum: in a batch, dt is smaller than the arrays.
+    # The first weight multiplies dt instead of the sum: in a batch, dt is smaller than the arrays.
     first, total = 0.0, 0.0 * arrays[0] if not any(weights) else None
     for weight, array in zip(weights, arrays, strict=False):
         if not weight:

@@ -40,8 +40,11 @@ class Lagrangian(ABC):
         return 0.0
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        """Return the derivatives of psi with respect to y and to theta by field name."""
-        return 0.0 * y, {}
+        """Return the derivatives of psi with respect to y and to theta by field name.
+
+        The first one may be the number 0.0.
+        """
+        return 0.0, {}
 
 
 _NODES: Mapping[str, tuple[tuple[float, float], ...]] = {
@@ -50,7 +53,7 @@ _NODES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "midpoint": ((0.5, 1.0),),
     "trapezoid": ((0.0, 0.5), (1.0, 0.5)),
 }
-"""Where in the step, and with which weight; states are interpolated between the ends."""
+"""The nodes in the step, 0 its beginning and 1 its end, each with its weight."""
 
 
 class RunningCost(Objective):
@@ -112,15 +115,18 @@ class RunningCost(Objective):
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
     ) -> tuple[Any, Any, Fields, Fields]:
         t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
-        dy0, dy1 = np.zeros_like(y0), np.zeros_like(y1)
+        dy0: Any = 0.0
+        dy1: Any = 0.0
         du: dict[str, Any] = {}
         dtheta: dict[str, Any] = {}
         for place, weight in self.nodes:
             of_y, of_u, of_theta = self.cost.gradient(
                 t0 + place * dt, _between(y0, y1, place), u, theta, weight * dt
             )
-            dy0 += (1 - place) * of_y
-            dy1 += place * of_y
+            if place < 1:
+                dy0 = dy0 + (1 - place) * of_y
+            if place > 0:
+                dy1 = dy1 + place * of_y
             add_fields(du, of_u)
             add_fields(dtheta, of_theta)
         return dy0, dy1, du, dtheta
@@ -133,7 +139,7 @@ class RunningCost(Objective):
 
 
 def _between(y0: Any, y1: Any, place: float) -> Any:
-    """Return the state at a place in the step, 0 its beginning and 1 its end."""
+    """Return the state at a place in the step, interpolated between its two ends."""
     if place in (0.0, 1.0):
         return y1 if place else y0
     return (1 - place) * y0 + place * y1

@@ -11,9 +11,8 @@ import sympy
 from sympy.core.function import AppliedUndef
 from sympy.printing.numpy import SciPyPrinter
 
-from pint.controls import ControlField, ControlSpace, SharedControl, TimeControl
-from pint.grid import TimeGrid
-from pint.interface import Fields, Problem, Regulariser
+from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
+from pint.interface import Fields, Problem
 from pint.steppers.ode import ODE
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
@@ -70,8 +69,8 @@ class SympyODE(ODE):
     >>> import pint, sympy
     >>> y, u = sympy.symbols("y u")
     >>> ode = SympyODE([y], [u - y], {"u": u}, running_cost=y**2 + u**2, initial_state=[1])
-    >>> problem = ode.problem(pint.TimeGrid.uniform(1.0, 8))
-    >>> result = pint.minimize(pint.ReducedFunctional(problem), problem.controls.zeros())
+    >>> functional = pint.ReducedFunctional(ode.problem(), pint.TimeGrid.uniform(1.0, 8))
+    >>> result = pint.minimize(functional)
     >>> print(f"{result.objective:.6f}")
     0.388815
     """
@@ -136,31 +135,29 @@ class SympyODE(ODE):
 
     def problem(
         self,
-        grid: TimeGrid,
         scheme: str = "rk4",
         quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
         *,
         controls: Mapping[str, Any] | None = None,
         regularisers: Sequence[Regulariser] = (),
     ) -> Problem:
-        """Return the problem of minimising the cost on a grid.
+        """Return the problem of minimising the cost.
 
         Parameters
         ----------
-        grid : TimeGrid
         scheme : str
             A name that `pint.steppers.scheme` knows.
         quadrature : 'left', 'right', 'midpoint' or 'trapezoid'
             Of the running cost, see `RunningCost`.
         controls : mapping of str to (lower, upper) or field, optional
-            For a control or parameter by name: its bounds, None where there is none, or a
-            `TimeControl` or `SharedControl` to be used. Fields not named have no bounds.
+            For a control or parameter by name: its lower and upper bound, None for no bound, or
+            its `TimeControl` or `SharedControl`. Fields that are not named have no bounds.
         regularisers : sequence of Regulariser
 
         Raises
         ------
         ValueError
-            If a name or a choice is unknown, or a field's shape is not that of its symbols.
+            If a name or a choice is unknown, or the shape of a field does not fit its symbols.
         """
         stepper, adjoint = named_scheme(self, scheme)
         given = dict(controls or {})
@@ -168,16 +165,14 @@ class SympyODE(ODE):
         unknown = [name for name in given if name not in {**names.controls, **names.parameters}]
         if unknown:
             raise ValueError(
-                f"`SympyODE.problem(controls=...)` names `{unknown[0]}`, which is no field; these "
+                f"`SympyODE.problem(controls=...)` names `{unknown[0]}`, which is no field; the fields "
                 f"are {[*names.controls, *names.parameters]}."
             )
         fields: dict[str, ControlField] = {
             **{n: _field(TimeControl, n, s, given.get(n)) for n, s in names.controls.items()},
             **{n: _field(SharedControl, n, s, given.get(n)) for n, s in names.parameters.items()},
         }
-        objective = RunningCost(self.cost, quadrature)
-        space = ControlSpace(grid, **fields)
-        return Problem(grid, stepper, adjoint, objective, space, regularisers)
+        return Problem(stepper, adjoint, RunningCost(self.cost, quadrature), fields, regularisers)
 
 
 class _SympyCost(Lagrangian):

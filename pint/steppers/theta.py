@@ -16,7 +16,7 @@ from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import add_fields
 
 ITERATIONS = 30
-"""Most Newton iterations a step."""
+"""Most Newton iterations of a step."""
 
 _ROUNDOFF = 8 * float(np.finfo(float).eps)
 _STAGNATION = 1e-10
@@ -51,8 +51,9 @@ class Theta(TimeStepper):
     ``'crank-nicolson'``  ``y1 = y0 + dt / 2 (f(t0, y0, u) + f(t1, y1, u))``
     ====================  ==========================================================
 
-    The equations are solved by Newton's method to roundoff, each step of a batch on its own;
-    where f is linear in y this takes one iteration.
+    Newton's method solves the equations to rounding, each step of a batch on its own; where f is
+    linear in y this takes one iteration. It starts from ``s.guess`` if that is given, else from
+    `y`; a step that does not converge from its guess starts again from `y`.
 
     Parameters
     ----------
@@ -77,9 +78,13 @@ class Theta(TimeStepper):
     A step whose equation cannot be solved, or that begins at a state that is not finite, gives
     NaN: a line search then shortens its step, and elsewhere all ranks raise `NotFiniteError`. (An
     exception would end the line search, and the run where only one rank met it.)
+
+    Where the equation has several solutions, the start decides which one Newton's method finds; a
+    guess must be nearer to the result of the step than to the other solutions.
     """
 
     batched = True
+    uses_guess = True
 
     def __init__(
         self,
@@ -116,10 +121,9 @@ class Theta(TimeStepper):
     def initial(self, theta: Fields) -> Any:
         return self.ode.initial(theta)
 
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, *, guess: Any = None) -> Any:
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         beyond = self.coefficients.beyond
-        start = None if guess is None else (guess + beyond * y) / (1 + beyond)
-        z = self.implicit_state(s, y, u, theta, start)
+        z = self.implicit_state(s, y, u, theta)
         if s.kept is not None:
             s.kept[...] = z
         return z + beyond * (z - y) if beyond else z
@@ -128,41 +132,44 @@ class Theta(TimeStepper):
         """Return the times, shape (B,), at which the implicit f is evaluated."""
         return np.reshape(s.t0 + self.coefficients.at * s.dt, -1)
 
-    def implicit_state(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, start: Any = None
-    ) -> np.ndarray:
+    def implicit_state(self, s: Steps, y: Any, u: Fields, theta: Fields) -> np.ndarray:
         """Return z, the state at which the implicit f is evaluated: ``z = base + h f(t, z)``.
 
-        Parameters
-        ----------
-        s, y, u, theta
-            As in `step`.
-        start : ndarray, optional
-            Where Newton's method starts; `y` by default.
+        The arguments are those of `step`.
         """
         h, base = self.coefficients.implicit * s.dt, y
         if self.coefficients.explicit:
             slope = self.ode.f(np.reshape(s.t0, -1), y, u, theta)
             base = y + self.coefficients.explicit * s.dt * slope
-        z = np.array(
-            y if start is None else start,
-            dtype=np.result_type(float, base, *u.values(), *theta.values()),
-        )
+        start = y
+        if s.guess is not None:
+            # The guess is one of y1 = z + beyond (z - y).
+            beyond = self.coefficients.beyond
+            start = (s.guess + beyond * y) / (1 + beyond) if beyond else s.guess
+        z = np.array(start, dtype=np.result_type(float, base, *u.values(), *theta.values()))
         solvable = np.isfinite(base).all(axis=1)
         z[~solvable] = np.nan
-        with np.errstate(all="ignore"):  # what overflows on the way is found and reported
-            self._newton(s, z, np.flatnonzero(solvable), base, h, u, theta)
+        rows = np.flatnonzero(solvable)
+        with np.errstate(all="ignore"):  # overflow on the way is found and reported
+            failed = self._newton(s, z, rows, base, h, u, theta)
+            if len(failed) and start is not y:
+                z[failed] = y[failed]
+                failed = self._newton(s, z, failed, base, h, u, theta)
+        if len(failed):
+            z[failed] = np.nan
+            self._warn(s, failed)
         return z
 
     def _newton(
         self, s: Steps, z: Any, rows: Any, base: Any, h: Any, u: Fields, theta: Fields
-    ) -> None:
-        """Solve ``z = base + h f(t, z)`` for the given rows of z, in place; NaN where it fails.
+    ) -> np.ndarray:
+        """Solve ``z = base + h f(t, z)`` for the given rows of z, in place.
 
-        A row that has converged is left alone, so that it does not depend on the others.
+        A row that has converged is left alone, so that it does not depend on the others. Return
+        the rows that do not converge.
         """
-        t, failed = self.implicit_time(s), 0
-        reach = np.zeros(len(rows))  # norm of h f_y at the last iterate: what magnifies roundoff
+        t, failed = self.implicit_time(s), rows[:0]
+        reach = np.zeros(len(rows))  # norm of h f_y at the last iterate: what magnifies rounding
         last = np.full((len(rows), 1), np.inf)
         for iteration in range(ITERATIONS + 1):
             blocks = {name: values[rows] for name, values in u.items()}
@@ -174,9 +181,7 @@ class Theta(TimeStepper):
             remaining = ~((size <= _ROUNDOFF * scale) | stagnates).all(axis=1)
             lost = remaining & ((iteration == ITERATIONS) | ~np.isfinite(size).all(axis=1))
             if lost.any():
-                failed += lost.sum()
-                worst = rows[lost][0]
-                z[rows[lost]] = np.nan
+                failed = np.concatenate([failed, rows[lost]])
                 remaining &= ~lost
             if not remaining.any():
                 break
@@ -185,15 +190,18 @@ class Theta(TimeStepper):
             matrix = self._matrix(t[rows], z[rows], h[rows], blocks, theta)
             reach = np.abs(matrix).sum(axis=2).max(axis=1)
             z[rows] -= _solved(matrix, residual)
-        if failed:
-            t0, dt = np.reshape(s.t0, -1)[worst], np.reshape(s.dt, -1)[worst]
-            warnings.warn(
-                f"Newton's method of the {self.scheme} step at t = {t0:.6g} with step size "
-                f"{dt:.3g} (level {s.level}) did not converge; {failed} of {len(z)} steps are set "
-                "to NaN. Use more steps, fewer levels or a smaller coarsening factor.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        return failed
+
+    def _warn(self, s: Steps, failed: np.ndarray) -> None:
+        """Warn of the rows whose equation Newton's method did not solve."""
+        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        warnings.warn(
+            f"Newton's method of the {self.scheme} step at t = {t0[failed[0]]:.6g} with step size "
+            f"{dt[failed[0]]:.3g} (level {s.level}) did not converge; {len(failed)} of {len(t0)} "
+            "steps are set to NaN. Use more steps, fewer levels or a smaller coarsening factor.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def _matrix(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields) -> np.ndarray:
         """Return ``I - h f_y``, shape (B, d, d)."""
@@ -218,9 +226,9 @@ class Theta(TimeStepper):
 
 
 class ThetaAdjoint(Adjoint):
-    """Transposes of a `Theta` step, by a solve with the transposed matrix.
+    """The transposes of a `Theta` step, by a solve with the transposed matrix.
 
-    z is kept by the step or computed again.
+    The step kept z, or Newton's method computes z again.
 
     Parameters
     ----------
@@ -231,39 +239,27 @@ class ThetaAdjoint(Adjoint):
         self.stepper = stepper
         self.ode = stepper.ode
 
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        _, mu = self.stepper.multiplier(s, y, u, theta, lam)
-        new = mu - self.stepper.coefficients.beyond * lam
-        if self.stepper.coefficients.explicit:
-            new = new + self._explicit(s, y, u, theta, mu)[0]
-        return new
-
-    def control_derivative(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        return self._transposed(s, y, u, theta, lam)[1:]
-
-    def step_with_derivative(
-        self, out: Any, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Fields, Fields]:
-        out[...], du, dtheta = self._transposed(s, y, u, theta, lam)
-        return du, dtheta
-
-    def _transposed(
+    def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Any, Fields, Fields]:
-        """Return ``Phi_y^T lam``, ``Phi_u^T lam`` and ``Phi_theta^T lam``."""
         weights = self.stepper.coefficients
         z, mu = self.stepper.multiplier(s, y, u, theta, lam)
         seed = weights.implicit * s.dt * mu
         _, of_u, of_theta = self.ode.f_vjp(self.stepper.implicit_time(s), z, u, theta, seed)
-        new, du, dtheta = mu - weights.beyond * lam, dict(of_u), dict(of_theta)
+        dy, du, dtheta = mu - weights.beyond * lam, dict(of_u), dict(of_theta)
         if weights.explicit:
             of_y, of_u, of_theta = self._explicit(s, y, u, theta, mu)
-            new = new + of_y
+            dy = dy + of_y
             add_fields(du, of_u)
             add_fields(dtheta, of_theta)
-        return new, du, dtheta
+        return dy, du, dtheta
+
+    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
+        # dy alone needs no `f_vjp` at z.
+        weights = self.stepper.coefficients
+        _, mu = self.stepper.multiplier(s, y, u, theta, lam)
+        dy = mu - weights.beyond * lam
+        return dy + self._explicit(s, y, u, theta, mu)[0] if weights.explicit else dy
 
     def _explicit(
         self, s: Steps, y: Any, u: Fields, theta: Fields, mu: Any
@@ -272,7 +268,7 @@ class ThetaAdjoint(Adjoint):
         seed = self.stepper.coefficients.explicit * s.dt * mu
         return self.ode.f_vjp(np.reshape(s.t0, -1), y, u, theta, seed)
 
-    def initial_derivative(self, theta: Fields, lam0: Any) -> Fields:
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.ode.initial_vjp(theta, lam0)
 
 
@@ -288,9 +284,9 @@ def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _size(vectors: np.ndarray) -> np.ndarray:
-    """Return the largest entry of each vector, for real and imaginary part on its own.
+    """Return the largest entry of each vector, the imaginary parts in a column of their own.
 
-    A derivative by the complex step lives in the imaginary part, which must converge too.
+    The imaginary part carries a derivative by the complex step, and must converge, too.
     """
     if not np.iscomplexobj(vectors):
         return np.abs(vectors).max(axis=1)[:, None]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pint.comm import ending_all_ranks
-from pint.controls import Control
-from pint.equations.trajectory import State
-from pint.interface import Problem, Regulariser
+from pint.comm import ending_all_ranks, reduce
+from pint.controls import Control, Regulariser
+from pint.equations import March, State
+from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.arguments import (
     Method,
@@ -22,16 +22,18 @@ from pint.verify.arguments import (
     cost_methods,
     end_methods,
     end_sample,
+    inner_methods,
     label,
     mapped,
-    name_of,
     pick,
     places,
     random_direction,
-    require_whole_states,
+    require_control,
+    require_testable,
     samples_by_level,
     step_methods,
 )
+from pint.verify.blame import explained
 from pint.verify.diagnosis import diagnose
 from pint.verify.products import DIFFERENCE_STEP, norm, tangent
 from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
@@ -40,17 +42,18 @@ COMPLEX_STEP_TOLERANCE = 1e-12
 DIFFERENCES_TOLERANCE = 1e-6
 
 Broken = Mapping[tuple[str, int | None], str]
-"""What is wrong with methods, by name and level."""
+"""Why methods are not tested, by name and level."""
 
 
 def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     """Test all derivatives of a problem: ``<lam, dPhi v> = <dPhi^T lam, v>``. Collective.
 
     For the first, middle and last step of every level, linearised at the states that follow
-    from `control`: `Adjoint.step`, and `Adjoint.control_derivative` for every time-dependent and
-    shared field; once: `Adjoint.initial_derivative`, the derivatives of the objective, and those
-    of the regularisers. lam and v are random. The error is the difference relative to the mean
-    of ``|lam| |dPhi v|`` and ``|dPhi^T lam| |v|``.
+    from `control`: each part of `Adjoint.vjp`, and `Adjoint.step` if it is defined; once:
+    `Adjoint.initial_vjp`, the derivatives of the objective, and those of the regularisers. With
+    ready-made steppers and objectives also `ODE.f_vjp`, `ODE.jacobian` and `Lagrangian.gradient`.
+    lam and v are random. The error is the difference relative to the mean of ``|lam| |dPhi v|``
+    and ``|dPhi^T lam| |v|``.
 
     dPhi v is taken by the complex step (tolerance 1e-12). Where a method does not accept complex
     numbers or is not analytic, which comparison with differences shows, extrapolated central
@@ -60,63 +63,86 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
     ----------
     problem : Problem
     control : Control
-        Where to linearise; take a random one, because zeros hide errors.
+        Where to linearise, on the grid to test; take a random one, because zeros hide errors.
     seed : int
         Of lam and v.
 
     Raises
     ------
+    TypeError
+        If the states are neither numpy arrays nor PETSc vectors.
     ValueError
         If states or controls are distributed over ranks in space: the products are formed on
         one rank.
     NotFiniteError
         If the states of `control` are not finite; `stepper_test` tells more.
     """
-    require_whole_states(problem, "adjoint_dot_test")
-    comm = problem.grid.comm
+    require_control(control, "adjoint_dot_test")
+    require_testable(problem, control.space, "adjoint_dot_test")
+    comm = control.space.comm
     with ending_all_ranks(comm):
         control = Control(control.space, control.vector.copy())
-        functional = ReducedFunctional(problem)
-        state = functional.new_state()
-        functional.propagate(state, control)
+        functional = ReducedFunctional(problem, control.space.grid)
+        state = functional.state.new()
+        functional.state.solve(state, control, March())
         functional.require_finite(functional.objective(state))
-        return Report(
-            "adjoint_dot_test", agreed(dot_checks(functional, state, control, seed), comm)
-        )
+        checks = agreed(dot_checks(problem, state, control, seed), comm)
+        return Report("adjoint_dot_test", explained(problem, checks))
 
 
 def dot_checks(
-    functional: ReducedFunctional,
-    state: State,
-    control: Control,
-    seed: int,
-    broken: Broken | None = None,
+    problem: Problem, state: State, control: Control, seed: int, broken: Broken | None = None
 ) -> Iterator[Check]:
     """Yield the dot tests at the given states. Collective.
 
     Methods in `broken`, by name and level, are not tested; the value says why.
     """
-    problem, broken = functional.problem, broken or {}
+    broken = broken or {}
+    grid = control.space.grid
     for level, parts, samples in samples_by_level(problem, state, control, seed):
         pairs = step_methods(*parts)
         if level == 0:
-            pairs += cost_methods(problem.objective)
-        yield from _transposes(problem, pairs, samples, level, broken)
+            pairs += inner_methods(problem) + cost_methods(problem.objective)
+        yield from _transposes(problem, pairs, samples, level, grid.strides[level], broken)
     total = math.nan
     if not any(level in (0, None) for _, level in broken):
-        total = (
-            attempt_collectively(problem.grid.comm, lambda: functional.cost.summed(state))[0] or 0.0
-        )
+        summed = attempt_collectively(grid.comm, lambda: _summed_cost(problem, state, control))
+        total = summed[0] or 0.0
     ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
-    yield from _transposes(problem, end_methods(problem), [ends], None, broken)
+    yield from _transposes(problem, end_methods(problem), [ends], None, 1, broken)
     yield from _regulariser_checks(problem, control, seed)
 
 
+def _summed_cost(problem: Problem, state: State, control: Control) -> float:
+    """Return ``sum_n l_n + psi``, the argument of `Objective.outer`. Collective."""
+    objective, grid, theta, local = problem.objective, control.space.grid, control.shared, 0.0
+    if not objective.has_outer:
+        return 1.0
+    for row in range(grid.local_steps if objective.has_step_cost else 0):
+        n, rows = grid.first + row, slice(row, row + 1)
+        y0, y1 = state.points[row], state.points[row + 1]
+        u, s = {name: values[row] for name, values in control.time.items()}, grid.single(0, n)
+        if problem.stepper.batched:
+            y0, y1, u = y0[None], y1[None], {n: values[rows] for n, values in control.time.items()}
+            s = grid.batch(0, range(n, n + 1), len(problem.space.shape))
+        ((step_cost, _),) = cost_methods(objective)
+        cost = step_cost({"s": s, "y0": y0, "y1": y1, "u": u, "theta": theta})["cost"]
+        local += float(np.sum(cost))
+    if grid.comm.rank == grid.last_rank:
+        terminal = end_methods(problem)[1][0]
+        local += float(terminal({"y": state.points[-1], "theta": theta})["cost"])
+    return float(reduce(grid.comm, local)[0])
+
+
 def _transposes(
-    problem: Problem, pairs: Pairs, samples: list[Sample], level: int | None, broken: Broken
+    problem: Problem,
+    pairs: Pairs,
+    samples: list[Sample],
+    level: int | None,
+    stride: int,
+    broken: Broken,
 ) -> Iterator[Check]:
     """Yield a check of each transpose with respect to each argument, the worst of the samples."""
-    stride = problem.grid.strides[level or 0]
     for function, transposes in pairs:
         for transpose in transposes:
             why = broken.get((str(transpose), level)) or broken.get((str(function), level))
@@ -157,7 +183,7 @@ def _dot_error(
     if outcome is None:
         return Finding(math.inf, note=raised), False
     (slope, by_differences), dual = outcome
-    lam = at["lam"] if result == "y" else np.ones(np.shape(slope))
+    lam = at[function.dual] if function.dual else np.ones(np.shape(slope))
     dual = np.zeros(np.shape(v)) if dual is None else np.asarray(dual)
     if dual.shape not in ((), np.shape(v)) or np.shape(lam) != np.shape(slope):
         note = f"shapes are {dual.shape} and {np.shape(slope)}"
@@ -178,11 +204,11 @@ def _regulariser_checks(problem: Problem, control: Control, seed: int) -> Iterat
     for regulariser in problem.regularisers:
         for place in places(problem):
             found, raised = attempt_collectively(
-                problem.grid.comm,
+                control.space.comm,
                 lambda r=regulariser, p=place: _regulariser_error(r, p, control, direction),  # type: ignore[misc]
             )
             yield Check(
-                f"{name_of(regulariser)}.derivative",
+                f"{type(regulariser).__name__}.derivative",
                 None,
                 label(place),
                 "derivative of value",

@@ -11,11 +11,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pint.controls import Control
-from pint.equations.sweeps import coarsened
-from pint.equations.trajectory import State
+from pint.controls import Control, ControlSpace, SharedControl, TimeControl
+from pint.equations import State
 from pint.grid import Steps
-from pint.interface import Objective, Problem
+from pint.interface import Adjoint, Objective, Problem, TimeStepper
+from pint.steppers import (
+    ODE,
+    RungeKutta,
+    RungeKuttaAdjoint,
+    RunningCost,
+    Theta,
+    ThetaAdjoint,
+)
 
 T = TypeVar("T")
 
@@ -58,9 +65,14 @@ Place = tuple[str, str | None]
 
 
 def places(problem: Problem, *states: str) -> list[Place]:
-    """Return the named states, then every field."""
-    time, shared = problem.controls.time_fields, problem.controls.shared_fields
-    fields = [("u", name) for name in time] + [("theta", name) for name in shared]
+    """Return the named states, then every time-dependent field, then every shared one."""
+    kinds = {"u": TimeControl, "theta": SharedControl}
+    fields = [
+        (key, name)
+        for key, kind in kinds.items()
+        for name, field in problem.controls.items()
+        if isinstance(field, kind)
+    ]
     return [*((state, None) for state in states), *fields]
 
 
@@ -70,7 +82,7 @@ def label(place: Place) -> str:
 
 
 def pick(arguments: Arguments, place: Place) -> Any:
-    """Return what is at a place, None if nothing is."""
+    """Return the value at a place, None if there is none."""
     value = arguments.get(place[0])
     return value if place[1] is None or value is None else value.get(place[1])
 
@@ -94,10 +106,11 @@ def mapped(arguments: Arguments, function: Callable[[Any], Any]) -> dict[str, An
 def _samples(problem: Problem, state: State, control: Control, seed: int) -> list[list[Sample]]:
     """Return, for each level, arguments of its first, middle and last step. Collective.
 
-    A rank has those of its own steps: one sample with a batch of them, or one for each. The
+    A rank has the samples of its own steps: one sample with a batch of them, or one for each. The
     random numbers belong to the step, whichever rank owns it.
     """
-    grid = problem.grid
+    grid = control.space.grid
+    # Reversed, every coarse step of a rank begins at a point of that rank.
     restricted = control.space.restrict(control, reverse=True)
     theta_along = random_direction(control, seed).shared
     levels: list[list[Sample]] = []
@@ -108,14 +121,16 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
             start = grid.steps - (k + 1) * layout.stride
             row = start - grid.first
             random = np.random.default_rng([seed, layout.level, start])
-            at = {"y": state.trajectory[row], "y0": state.trajectory[row]}
+            at = {"y": state.points[row], "y0": state.points[row]}
             if layout.level == 0:
-                at["y1"] = state.trajectory[row + 1]
+                at["y1"] = state.points[row + 1]
             at["u"] = {name: values[k - layout.first] for name, values in blocks.items()}
             at = mapped(at, np.copy)
             along = mapped(at, partial(_random_like, random))
             at["lam"], along["lam"] = (random.standard_normal(at["y"].shape) for _ in range(2))
+            at["weight"] = np.array(random.standard_normal())
             at["s"] = grid.single(layout.level, start)
+            at["t"] = np.array(at["s"].t0)
             singles.append(Sample(at, along))
         if problem.stepper.batched and singles:
             if len(singles) == 1:  # a batch of one would not show what is mixed up
@@ -199,28 +214,54 @@ def entry(sample: Sample, index: Sequence[int], rows: bool) -> str:
     return ", ".join(names)
 
 
-def name_of(owner: object) -> str:
-    """Return the name of the class that a user wrote."""
-    return type(getattr(owner, "wrapped", owner)).__name__
+def user_of(part: Any) -> Any:
+    """Return the object that a user wrote: the ODE or the Lagrangian of a ready-made part."""
+    if isinstance(part, (RungeKutta, Theta, RungeKuttaAdjoint, ThetaAdjoint)):
+        return part.ode
+    return part.cost if isinstance(part, RunningCost) else part
 
 
 @dataclass(frozen=True)
 class Method:
-    """A user's method, called with arguments by name; its results by name."""
+    """A user's method, called with arguments by name; its results by name.
+
+    Attributes
+    ----------
+    owner : object
+    name : str
+    takes, gives : tuple of str
+        Names of the arguments and of the results.
+    dual : str
+        The argument that the result is paired with in the dot test; "" for the number one.
+    """
 
     owner: Any
     name: str
     takes: tuple[str, ...]
     gives: tuple[str, ...]
+    dual: str = ""
 
     def __str__(self) -> str:
-        return f"{name_of(self.owner)}.{self.name}"
+        return f"{type(self.owner).__name__}.{self.name}"
 
-    def __call__(self, arguments: Arguments) -> dict[str, Any]:
-        result = getattr(self.owner, self.name)(*(arguments[name] for name in self.takes))
+    def __call__(self, arguments: Arguments, **options: Any) -> dict[str, Any]:
+        values = [arguments[name] for name in self.takes]
+        result = getattr(self.owner, self.name)(*values, **options)
         if len(self.gives) == 1:
             return {self.gives[0]: result}
         return dict(zip(self.gives, result, strict=True))
+
+
+class Jacobian(Method):
+    """`ODE.jacobian`, called for its product with lam."""
+
+    def __call__(self, arguments: Arguments, **options: Any) -> dict[str, Any]:
+        t, y, u, theta, lam = (arguments[name] for name in self.takes)
+        matrix = np.asarray(self.owner.jacobian(t, y, u, theta))
+        shape = (*y.shape, y.shape[-1])
+        if matrix.shape != shape:
+            raise ValueError(f"must return an array of shape {shape}, got {matrix.shape}")
+        return {"y": np.einsum("bij,bi->bj", matrix, lam)}
 
 
 Pairs = list[tuple[Method, list[Method]]]
@@ -245,14 +286,28 @@ def attempt_collectively(comm: Any, function: Callable[[], T]) -> tuple[T | None
     return attempt(function) if comm.size == 1 else (function(), "")
 
 
-def step_methods(stepper: Any, adjoint: Any) -> Pairs:
+def step_methods(stepper: TimeStepper, adjoint: Adjoint) -> Pairs:
     """Return the methods of one level."""
     arguments = ("s", "y", "u", "theta")
-    transposes = [
-        Method(adjoint, "step", (*arguments, "lam"), ("y",)),
-        Method(adjoint, "control_derivative", (*arguments, "lam"), ("u", "theta")),
-    ]
-    return [(Method(stepper, "step", arguments, ("y",)), transposes)]
+    transposes = [Method(adjoint, "vjp", (*arguments, "lam"), ("y", "u", "theta"))]
+    if type(adjoint).step is not Adjoint.step:
+        transposes.append(Method(adjoint, "step", (*arguments, "lam"), ("y",)))
+    return [(Method(stepper, "step", arguments, ("y",), "lam"), transposes)]
+
+
+def inner_methods(problem: Problem) -> Pairs:
+    """Return what a user wrote for ready-made steppers and objectives."""
+    ode, cost, pairs = user_of(problem.stepper), user_of(problem.objective), []
+    arguments = ("t", "y", "u", "theta")
+    if ode is not problem.stepper:
+        transposes = [Method(ode, "f_vjp", (*arguments, "lam"), ("y", "u", "theta"))]
+        if type(ode).jacobian is not ODE.jacobian:
+            transposes.append(Jacobian(ode, "jacobian", (*arguments, "lam"), ("y",)))
+        pairs.append((Method(ode, "f", arguments, ("y",), "lam"), transposes))
+    if cost is not problem.objective and problem.stepper.batched:
+        gradient = Method(cost, "gradient", (*arguments, "weight"), ("y", "u", "theta"))
+        pairs.append((Method(cost, "value", arguments, ("cost",), "weight"), [gradient]))
+    return pairs
 
 
 def cost_methods(objective: Objective) -> Pairs:
@@ -266,15 +321,17 @@ def cost_methods(objective: Objective) -> Pairs:
 
 def end_methods(problem: Problem) -> Pairs:
     """Return the methods at the ends of time."""
-    objective, end = problem.objective, ("y", "theta")
+    first, last, end = user_of(problem.stepper), user_of(problem.objective), ("y", "theta")
+    transposed = user_of(problem.adjoint)
+    objective = problem.objective
     return [
         (
-            Method(problem.stepper, "initial", ("theta",), ("y",)),
-            [Method(problem.adjoint, "initial_derivative", ("theta", "lam"), ("theta",))],
+            Method(first, "initial", ("theta",), ("y",), "lam"),
+            [Method(transposed, "initial_vjp", ("theta", "lam"), ("theta",))],
         ),
         (
-            Method(objective, "terminal", end, ("cost",)),
-            [Method(objective, "terminal_derivative", end, ("y", "theta"))],
+            Method(last, "terminal", end, ("cost",)),
+            [Method(last, "terminal_derivative", end, ("y", "theta"))],
         ),
         (
             Method(objective, "outer", ("sum",), ("cost",)),
@@ -285,8 +342,8 @@ def end_methods(problem: Problem) -> Pairs:
 
 def end_sample(problem: Problem, state: State, control: Control, seed: int, total: float) -> Sample:
     """Return the arguments of the methods at the ends of time; y is the rank's last state."""
-    y, theta = state.trajectory[-1].copy(), mapped(control.shared, np.copy)
-    random = np.random.default_rng([seed, problem.grid.steps])
+    y, theta = state.points[-1].copy(), mapped(control.shared, np.copy)
+    random = np.random.default_rng([seed, control.space.grid.steps])
     lam, v = random.standard_normal(y.shape), random.standard_normal(y.shape)
     along = {"y": scale(y) * v, "theta": random_direction(control, seed).shared}
     return Sample(
@@ -294,22 +351,41 @@ def end_sample(problem: Problem, state: State, control: Control, seed: int, tota
     )
 
 
+def by_level(part: Any, levels: int) -> list[Any]:
+    """Return a stepper or adjoint for each level; level 0 is `part` itself."""
+    return [part, *(part.coarsen(level) for level in range(1, levels))]
+
+
 def samples_by_level(
     problem: Problem, state: State, control: Control, seed: int
 ) -> Iterator[tuple[int, tuple[Any, Any], list[Sample]]]:
     """Yield each level, its stepper and adjoint, and samples of its arguments."""
-    steppers = coarsened(problem.stepper, problem.grid.levels)
-    adjoints = coarsened(problem.adjoint, problem.grid.levels)
+    levels = control.space.grid.levels
+    steppers, adjoints = by_level(problem.stepper, levels), by_level(problem.adjoint, levels)
     samples = _samples(problem, state, control, seed)
-    yield from zip(
-        range(problem.grid.levels), zip(steppers, adjoints, strict=True), samples, strict=True
-    )
+    yield from zip(range(levels), zip(steppers, adjoints, strict=True), samples, strict=True)
 
 
-def require_whole_states(problem: Problem, test: str) -> None:
-    """Raise ValueError if states or controls are distributed over ranks in space."""
-    if problem.space.comm.size > 1 or problem.controls.space_comm.size > 1:
+def require_testable(problem: Problem, space: ControlSpace, test: str) -> None:
+    """Raise an error unless states are numpy arrays or PETSc vectors, whole on each rank."""
+    if problem.space.comm.size > 1 or space.space_comm.size > 1:
         raise ValueError(
             f"`{test}(problem=...)` must have whole states on each rank: make it with a space "
             "communicator of one rank."
+        )
+    block = problem.space.allocate(1)
+    if not isinstance(block, np.ndarray):
+        raise TypeError(
+            f"`{test}(problem=...)` must have states that are numpy arrays or PETSc vectors; "
+            f"`{type(problem.space).__name__}` stores {type(block).__name__}. `taylor_test` "
+            "works with any states."
+        )
+
+
+def require_control(control: Any, test: str) -> None:
+    """Raise TypeError unless `control` is a Control."""
+    if not isinstance(control, Control):
+        raise TypeError(
+            f"`{test}(control=...)` must be a pint.Control, got {type(control).__name__}; make "
+            "one with `problem.control_space(grid).control(...)`."
         )

@@ -18,13 +18,24 @@ REPEATED = "is the same when called again, whatever was called before"
 BATCH = "a batch is the same as a loop"
 KNOWN = "has only names of fields"
 RUNS = "returns without an error"
+READ_ONLY = "accepts read-only arguments"
 
 Outcomes = dict[tuple[str, str], Finding]
 """Findings by field and claim."""
 
 
+def finding_of(outcome: Outcomes, field: str, claim: str, method: object) -> Finding:
+    """Return the finding about a claim; not run if the method could not be called."""
+    called = outcome["call", RUNS]
+    if claim != RUNS and math.isnan(called.error):
+        return called
+    if claim != RUNS and called.error:
+        return Finding(math.nan, note=f"not run, because {method} raises an error")
+    return outcome.get((field, claim), Finding())
+
+
 def known_fields(result: dict[str, Any], results: list[Place], found: Outcomes) -> dict[str, Any]:
-    """Return a result without names that are no field, which count as errors."""
+    """Return a result without names that are no field; these count as errors."""
     known = {}
     for key, value in result.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What is wrong with a derivative that failed the dot test, and in which entry."""
+"""The mistake in a derivative that failed the dot test, and the entry it is in."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CLOSE = 1e-6
 def diagnose(
     function: Method, transpose: Method, sample: Sample, place: Place, dual: Any, stride: int
 ) -> tuple[str, str]:
-    """Return the entry with the largest error, and what is wrong as far as that can be told.
+    """Return the entry with the largest error, and the mistake as far as it can be recognised.
 
     Parameters
     ----------
     function, transpose : Method
     sample : Sample
-        Whose arguments show the error.
+        The arguments that show the error.
     place : (str, str or None)
         Argument with respect to which the transpose is wrong.
     dual : array_like
@@ -57,7 +57,7 @@ def _product(function: Method, sample: Sample, place: Place, v: Any) -> float:
     """Return ``<lam, dPhi v>``."""
     result = function.gives[0]
     slope, _ = tangent(lambda at: function(at)[result], sample.at, place, v)
-    return float(np.vdot(sample.at["lam"], slope) if result == "y" else np.sum(slope))
+    return float(np.vdot(sample.at[function.dual], slope) if function.dual else np.sum(slope))
 
 
 def _columns(function: Method, sample: Sample, place: Place, chosen: np.ndarray) -> list[float]:
@@ -95,13 +95,13 @@ def _guess(
 ) -> str:
     """Return which usual mistake explains all entries, "" if none does."""
     step = place == ("y", None) and function.gives[0] == "y"
-    if step and "s" in sample.at:
+    if step:
         lam = sample.at["lam"]
         untransposed, _ = tangent(lambda at: function(at)["y"], sample.at, place, lam)
         if _close(dual, untransposed):
             return ": the Jacobian is not transposed"
     s = sample.at.get("s")
-    if s is not None and stride > 1 and function.gives[0] == "y":
+    if s is not None and stride > 1 and "s" in function.takes:
         finest = Steps(s.index, s.t0, s.t0 + s.dt / stride, s.level)
         elsewhere = replace(sample, at={**sample.at, "s": finest})
         fine = np.reshape(_columns(function, elsewhere, place, np.arange(dual.size)), dual.shape)
@@ -115,7 +115,7 @@ def _guess(
 
 
 def _multiple(dual: np.ndarray, right: np.ndarray) -> str:
-    """Return by which factor all entries are wrong, "" if not by the same."""
+    """Return the common factor by which all entries are wrong, "" if there is none."""
     size = float(np.vdot(right, right))
     factor = float(np.vdot(right, dual)) / size if size else 0.0
     if not size or not _close(dual, factor * right):

@@ -19,7 +19,7 @@ class Check:
     Attributes
     ----------
     method : str
-        Class and method, "PendulumAdjoint.step".
+        Class and method, "PendulumAdjoint.vjp".
     level : int or None
         None for methods that do not belong to a level.
     field : str
@@ -34,7 +34,7 @@ class Check:
     entry : str
         Where the error is largest: "step 4, entry [1]".
     note : str
-        What is wrong as far as it is known, or why the check could not be run.
+        What is wrong, as far as it is known, or why the check could not be run.
     """
 
     method: str
@@ -58,6 +58,11 @@ class Check:
         return math.isnan(self.error)
 
     @property
+    def failed(self) -> bool:
+        """Whether the claim was checked and does not hold."""
+        return not self.passed and not self.not_run
+
+    @property
     def place(self) -> str:
         """Method and level."""
         return self.method if self.level is None else f"{self.method}, level {self.level}"
@@ -76,7 +81,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """How a claim fares in one call: `error`, `entry` and `note` of a `Check`."""
+    """The outcome of a claim in one call: `error`, `entry` and `note` of a `Check`."""
 
     error: float = 0.0
     entry: str = ""
@@ -107,11 +112,11 @@ class Report:
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that failed."""
-        return tuple(check for check in self.checks if not check.passed and not check.not_run)
+        return tuple(check for check in self.checks if check.failed)
 
     @property
     def not_run(self) -> tuple[Check, ...]:
-        """The checks that an error elsewhere left without a meaning."""
+        """The checks that an error elsewhere made meaningless."""
         return tuple(check for check in self.checks if check.not_run)
 
     @property

@@ -1,0 +1,207 @@
+"""The adjoint equation at a solved state, and the derivative of the cost that it yields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pint.comm import ending_all_ranks
+from pint.controls import Control, ControlSpace
+from pint.equations.calls import Calls, as_rows, at_rows, rows_after
+from pint.equations.cost import Cost
+from pint.equations.intervals import AdjointIntervals, Intervals
+from pint.equations.sweeps import Sweep
+from pint.equations.trajectory import AdjointState, Cycles, How, Lagged, Linearisation, Relax, State
+from pint.mgrit import MGRIT, Guess
+from pint.states import Block
+
+BATCHES_FROM = 8
+"""Steps made one by one leave the derivative to batches of so many steps, or more."""
+
+
+class AdjointEquation:
+    """``lam_n = (dPhi_n/dy)^T lam_{n+1} + source_n``, exact transposes of the state's steps.
+
+    Parameters
+    ----------
+    calls : Calls
+    controls : ControlSpace
+    solver : MGRIT
+        In reversed time.
+    guess : Guess
+        The first guess of a trajectory.
+    cost : Cost
+    intervals : Intervals or None
+        Where trajectories hold C-points alone.
+    ranks_to_end : communicator
+        The ranks that end if one of them raises.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        controls: ControlSpace,
+        solver: MGRIT,
+        guess: Guess,
+        cost: Cost,
+        intervals: Intervals | None,
+        ranks_to_end: Any,
+    ) -> None:
+        self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
+        self.cost, self.intervals, self.ranks_to_end = cost, intervals, ranks_to_end
+
+    def new(self, all_points: bool = True) -> AdjointState:
+        """Return an empty trajectory; the first solve begins with the first guess.
+
+        On a grid of one level the trajectory holds one state without `all_points`, if sweeps form
+        the derivative as they go: it stays in the cache.
+        """
+        if all_points or self.calls.grid.levels > 1 or self._prefers_batches:
+            return AdjointState(self.solver.allocate(), self)
+        return AdjointState(self.calls.space.allocate(1), self)
+
+    def solve(self, adjoint: AdjointState, state: State, how: How) -> None:
+        """Solve at a solved state, in place, from the trajectory's current points. Collective."""
+        with ending_all_ranks(self.ranks_to_end):
+            self._require_own(adjoint)
+            control, solver, known = state.solved_control, self.solver, adjoint.is_known
+            relaxed = isinstance(how, Cycles) and how.relaxed
+            if relaxed:
+                adjoint.require_solved_at(state)
+            if isinstance(how, Lagged) and adjoint.tau is not None:
+                self._add_sums(adjoint, -1.0)
+            if not relaxed:
+                with solver.phases("gradient"):
+                    adjoint.linearisation = self.cost.linearise(state, adjoint.linearisation)
+            lin = adjoint.linearisation
+            assert lin is not None
+            stepping = self.calls.grid.levels == 1 or not isinstance(how, (Cycles, Lagged, Relax))
+            engine = self._engine(control, state, lin, self._gathers(adjoint, state, stepping))
+            points, sources = adjoint.points, lin.sources
+            if self.calls.grid.comm.rank == self.calls.grid.last_rank:
+                points[-1:] = lin.terminal
+            adjoint.solution = None  # until the solve has ended
+            if isinstance(how, Lagged):
+                tau = self.tau_of(adjoint)
+                self._add_sums(adjoint, 1.0)
+                adjoint.convergence, _ = solver.lagged_solve(
+                    engine, points, tau, how.cycles, sources
+                )
+            elif isinstance(how, Cycles):
+                if not known:
+                    solver.set_guess(engine, points, self.guess, lin.sums)
+                adjoint.convergence = solver.solve(engine, points, how.accuracy, sources, relaxed)
+            elif isinstance(how, Relax):
+                solver.relax(engine, points, sources)
+            else:
+                adjoint.convergence = solver.march(engine, points, sources)
+            explicit = Control(self.controls, lin.explicit.vector.copy())
+            gathered = engine.derivative is not None
+            adjoint.derivative = engine.derivative if gathered else explicit
+            rows = range(self.calls.grid.local_steps)
+            adjoint.missing = engine.missing if gathered else rows
+            adjoint.state, adjoint.solution = state, state.solution
+
+    def derivative(self, adjoint: AdjointState, state: State) -> Control:
+        """Return the cost's derivative with respect to the control, a dual vector. Collective.
+
+        The passes of `solve` have formed most of it. The steps that they left out follow here.
+        """
+        with ending_all_ranks(self.ranks_to_end), self.solver.phases("gradient"):
+            self._require_own(adjoint)
+            adjoint.require_solved_at(state)
+            if adjoint.missing:
+                self._finish(adjoint, state)
+            assert adjoint.derivative is not None
+            derivative = Control(self.controls, adjoint.derivative.vector.copy())
+            grid = self.calls.grid
+            if grid.comm.rank == grid.first_step_rank:
+                theta, views = state.solved_control.shared, at_rows(derivative, ...)
+                self.calls.initial_vjp(theta, adjoint.points[0], views)
+            with self.solver.phases("communication"):
+                self.controls.sum_parts(derivative)
+            return derivative
+
+    def tau_of(self, adjoint: AdjointState) -> Block:
+        """Return the right-hand side of level 1 that lagged solves continue; zero at first."""
+        if adjoint.tau is None:
+            adjoint.tau = self.solver.allocate_tau()
+        return adjoint.tau
+
+    def _add_sums(self, adjoint: AdjointState, sign: float) -> None:
+        """Add the sums of the sources to the right-hand side of level 1, in place. Collective."""
+        lin = adjoint.linearisation
+        if lin is not None and lin.sums is not None:
+            self.solver.add_sums(self.tau_of(adjoint), lin.sums, sign)
+
+    def _engine(
+        self, control: Control, state: State, lin: Linearisation, gathers: bool
+    ) -> Sweep | AdjointIntervals:
+        u = self.controls.restrict(control, reverse=True)
+        explicit = lin.explicit if gathers else None
+        if self.intervals is None:
+            return Sweep(self.calls, control, u, at=state, explicit=explicit)
+        spacing = self.intervals.factor
+        sweep = Sweep(self.calls, control, u, at=state, explicit=explicit, spacing=spacing)
+        return AdjointIntervals(sweep, self.intervals, lin.scale)
+
+    @property
+    def _prefers_batches(self) -> bool:
+        """Whether steps made one by one had better leave the derivative to large batches.
+
+        Where the adjoint's step alone is cheaper, the calls cost more than another look at it.
+        """
+        chunk = self.solver.levels[0].chunk
+        batches = self.calls.batched and chunk >= BATCHES_FROM
+        return batches and self.calls.own_step and self.intervals is None
+
+    def _gathers(self, adjoint: AdjointState, state: State, stepping: bool) -> bool:
+        """Whether a solve also forms the derivative."""
+        if not (stepping and self._prefers_batches) or len(adjoint.points) == 1:
+            return True
+        # Batches would repeat what the steps have not kept.
+        keeps = self.calls.problem.stepper.kept_shape is not None
+        kept = state.tape is not None and state.tape.valid and not state.tape.missing
+        return keeps and not kept
+
+    def _finish(self, adjoint: AdjointState, state: State) -> None:
+        """Add what the steps from the missing rows contribute to the derivative, in place."""
+        control, derivative = state.solved_control, adjoint.derivative
+        assert derivative is not None and adjoint.linearisation is not None
+        if self.intervals is not None:
+            engine = self._engine(control, state, adjoint.linearisation, gathers=True)
+            assert isinstance(engine, AdjointIntervals)
+            engine.finish(adjoint.points)
+            adjoint.derivative, adjoint.missing = engine.derivative, range(0)
+            return
+        rows, chunk = adjoint.missing, self.solver.levels[0].chunk
+        spare = self.calls.space.allocate(min(chunk, len(rows)))
+        first = self.calls.grid.first
+        for begin in range(0, len(rows), chunk):
+            some = rows[begin : begin + chunk]
+            here, count = as_rows(some), len(some)
+            ends = rows_after(here)
+            views = at_rows(derivative, here)
+            self.calls.vjp(
+                0,
+                range(some.start + first, some.stop + first, some.step),
+                {name: values[here] for name, values in control.time.items()},
+                control.shared,
+                state.points[here],
+                adjoint.points[ends],
+                spare[:count],
+                None if state.tape is None else self._tape_of(state, some),
+                state.points[ends],
+                views,
+            )
+        adjoint.missing = range(0)
+
+    def _tape_of(self, state: State, rows: range) -> Any:
+        assert state.tape is not None
+        return state.tape.rows(rows) if self.calls.batched else state.tape.each(rows)
+
+    def _require_own(self, adjoint: AdjointState) -> None:
+        if adjoint.equation is not self:
+            raise ValueError(
+                "the adjoint belongs to another functional: make one with "
+                "`functional.adjoint.new()`."
+            )

@@ -1,0 +1,499 @@
+"""The one door to the user's code: every call of a stepper, an adjoint or an objective.
+
+The door makes the arguments of one step or of a batch, hands out states as their user knows them,
+takes care of ``out=``, checks the shapes of results, and adds derivatives to where they belong.
+Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain, cycle, islice, repeat
+from typing import Any
+
+from pint.controls import Control
+from pint.grid import Steps, TimeGrid
+from pint.interface import Adjoint, Fields, Problem
+from pint.states import Block
+
+Views = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Views of a derivative by field name: the rows of some steps, and the shared fields."""
+
+STEPS_AT_ONCE = 1024
+"""The times of so many steps, made one by one, are looked up together."""
+
+_steps_of = partial(tuple.__new__, Steps)
+"""Makes a `Steps` of its fields, at half the cost of calling it."""
+
+
+class Calls:
+    """The calls of a problem's methods on a grid.
+
+    Parameters
+    ----------
+    problem : Problem
+    grid : TimeGrid
+
+    Attributes
+    ----------
+    batched : bool
+        Whether a call makes many steps.
+    steppers, adjoints : list
+        By level.
+    own_step : bool
+        Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
+
+    Raises
+    ------
+    ValueError
+        If steps are batched and the space of the states does not allow for it.
+    """
+
+    def __init__(self, problem: Problem, grid: TimeGrid) -> None:
+        self.problem, self.grid, self.space = problem, grid, problem.space
+        self.batched = problem.stepper.batched
+        if self.batched and not self.space.batches:
+            raise ValueError(
+                f"`{type(problem.stepper).__name__}.batched` must be False for states of a "
+                f"{type(self.space).__name__}, which lends one state at a time."
+            )
+        levels = range(1, grid.levels)
+        self.steppers = [problem.stepper, *(problem.stepper.coarsen(level) for level in levels)]
+        self.adjoints = [problem.adjoint, *(problem.adjoint.coarsen(level) for level in levels)]
+        native = self.space.native
+        self._steps = [native(stepper.step, (1,)) for stepper in self.steppers]
+        self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
+        self._own = [
+            native(adjoint.step, (1, 4)) if type(adjoint).step is not Adjoint.step else None
+            for adjoint in self.adjoints
+        ]
+
+    @property
+    def own_step(self) -> bool:
+        """Whether the finest adjoint defines `step`."""
+        return self._own[0] is not None
+
+    # Steps of the state equation
+
+    def step(
+        self,
+        level: int,
+        starts: range,
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        out: Block,
+        kept: Any = None,
+        guess: Block | None = None,
+    ) -> None:
+        """Write the results of independent steps to `out`, in place.
+
+        Parameters
+        ----------
+        level : int
+        starts : range
+            The finest points where the steps begin, ascending.
+        u : mapping of str to array
+            The blocks of these steps.
+        theta : mapping of str to array
+        y, out : Block
+            A state for each step.
+        kept : array, or list of arrays and None, optional
+            For what each step keeps: a row for each step; a list has blocks of one row.
+        guess : Block, optional
+            States near the results.
+        """
+        step, stepper = self._steps[level], self.steppers[level]
+        guess = self._usable(level, guess)
+        if self.batched:
+            s = self._batch(level, starts, kept, guess)
+            if stepper.in_place:
+                step(s, y, u, theta, out=out)
+            else:
+                out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            return
+        places = repeat(None) if guess is None else guess
+        singles = self._each(level, starts, _singly(kept), places)
+        self._step_each(level, singles, u, theta, y, out, repeat(None))
+
+    def march(
+        self,
+        level: int,
+        starts: range,
+        u: Fields,
+        theta: Fields,
+        start: Block,
+        out: Block,
+        rhs: Block | None,
+        kept: Any = None,
+        guessed: bool = False,
+    ) -> None:
+        """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
+        count = len(starts)
+        if len(out) == count:
+            news = self._rows(out)
+            before: Iterable[Any] = chain(self._rows(start), news)
+        else:
+            two = self.space.allocate(2)
+            two[:1] = start
+            news, before = _to_and_fro(self._rows(two), count)
+        usable = guessed and len(out) == count and self._usable(level, out) is not None
+        singles = self._each(level, starts, _singly(kept), news if usable else repeat(None))
+        sources = repeat(None) if rhs is None else self._rows(rhs)
+        self._step_each(level, singles, u, theta, before, news, sources)
+        if len(out) != count:
+            out[...] = two[count % 2 : count % 2 + 1]
+
+    def _step_each(
+        self,
+        level: int,
+        singles: Iterable[Steps],
+        u: Fields,
+        theta: Fields,
+        states: Iterable[Any],
+        out: Iterable[Any],
+        sources: Iterable[Any],
+    ) -> None:
+        """Make steps one by one; each result is complete when the next step begins."""
+        step, stepper = self._steps[level], self.steppers[level]
+        in_place, names = stepper.in_place, tuple(u)
+        parts = zip(singles, self._blocks(u), states, out, sources, strict=False)
+        for s, some, y, new, source in parts:
+            blocks = dict(zip(names, some, strict=True))
+            if in_place:
+                step(s, y, blocks, theta, out=new)
+            else:
+                result = step(s, y, blocks, theta)
+                if getattr(result, "shape", None) != new.shape:
+                    checked(result, new, stepper, "step")
+                new[...] = result
+            if source is not None:
+                new += source
+
+    # Transposes
+
+    def vjp(
+        self,
+        level: int,
+        starts: range,
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        lam: Block,
+        out: Block,
+        kept: Any = None,
+        guess: Block | None = None,
+        into: Views | None = None,
+    ) -> None:
+        """Write the transposes of independent steps, applied to `lam`, to `out`, in place.
+
+        Parameters
+        ----------
+        level, starts, u, theta, kept
+            As in `step`; `kept` holds what the steps kept.
+        y, lam, out : Block
+            A state for each step: where it begins, the adjoint at its end, and the result.
+        guess : Block, optional
+            States near those at the ends of the steps.
+        into : Views, optional
+            Where to add the derivatives with respect to the control, in place.
+        """
+        guess = self._usable(level, guess)
+        if not self.batched:
+            guesses = repeat(None) if guess is None else guess
+            singles = self._each(level, starts, _singly(kept), guesses)
+            self._transpose_each(level, singles, u, theta, y, lam, out, repeat(None), into)
+            return
+        adjoint = self.adjoints[level]
+        s = self._batch(level, starts, kept, guess)
+        arguments, options = (s, y, u, theta, lam), {"out": out} if adjoint.in_place else {}
+        own = self._own[level]
+        name = "vjp"
+        if into is None and own is not None:
+            dy, name = own(*arguments, **options), "step"
+        else:
+            dy, du, dtheta = self._vjps[level](*arguments, **options)
+            if into is not None:
+                add(into, du, dtheta, adjoint)
+        if not adjoint.in_place:
+            out[...] = checked(dy, out, adjoint, name)
+
+    def march_back(
+        self,
+        level: int,
+        starts: range,
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        start: Block,
+        out: Block,
+        rhs: Block | None,
+        kept: Any = None,
+        guess: Block | None = None,
+        into: Views | None = None,
+    ) -> None:
+        """Take transposed steps one after the other, the last one first: see `Propagator.march`.
+
+        The rest is as in `vjp`.
+        """
+        count, guess = len(starts), self._usable(level, guess)
+        if len(out) == count:
+            news: Any = reversed(self._rows(out))
+            before: Iterable[Any] = chain(self._rows(start), reversed(self._rows(out)))
+        else:
+            two = self.space.allocate(2)
+            two[:1] = start
+            news, before = _to_and_fro(self._rows(two), count)
+        singles = self._each(
+            level,
+            starts[::-1],
+            None if kept is None else reversed(_singly(kept)),
+            repeat(None) if guess is None else reversed(self._rows(guess)),
+        )
+        sources = repeat(None) if rhs is None else reversed(self._rows(rhs))
+        states = reversed(self._rows(y))
+        self._transpose_each(
+            level, singles, u, theta, states, before, news, sources, into, backward=True
+        )
+        if len(out) != count:
+            out[...] = two[count % 2 : count % 2 + 1]
+
+    def _transpose_each(
+        self,
+        level: int,
+        singles: Iterable[Steps],
+        u: Fields,
+        theta: Fields,
+        states: Iterable[Any],
+        adjoints: Iterable[Any],
+        out: Iterable[Any],
+        sources: Iterable[Any],
+        into: Views | None,
+        backward: bool = False,
+    ) -> None:
+        """Make transposed steps one by one; each is complete when the next one begins."""
+        adjoint, vjp, own = self.adjoints[level], self._vjps[level], self._own[level]
+        in_place, names = adjoint.in_place, tuple(u)
+        time_views, shared_views = ({}, {}) if into is None else into
+        to_names = tuple(time_views)
+        parts = zip(
+            singles,
+            self._blocks(u, backward),
+            states,
+            adjoints,
+            out,
+            sources,
+            self._blocks(time_views, backward),
+            strict=False,
+        )
+        for s, some, y, lam, new, source, places in parts:
+            blocks = dict(zip(names, some, strict=True))
+            if into is None and own is not None:
+                dy = (
+                    own(s, y, blocks, theta, lam, out=new)
+                    if in_place
+                    else own(s, y, blocks, theta, lam)
+                )
+            else:
+                dy, du, dtheta = (
+                    vjp(s, y, blocks, theta, lam, out=new)
+                    if in_place
+                    else vjp(s, y, blocks, theta, lam)
+                )
+                if into is not None:
+                    _add(dict(zip(to_names, places, strict=True)), du, "time-dependent", adjoint)
+                    if dtheta:
+                        _add(shared_views, dtheta, "shared", adjoint)
+            if not in_place:
+                if getattr(dy, "shape", None) != new.shape:
+                    checked(dy, new, adjoint, "vjp" if own is None or into else "step")
+                new[...] = dy
+            if source is not None:
+                new += source
+
+    # Initial state and costs
+
+    def initial(self, theta: Fields, like: Any) -> Any:
+        """Return y_0, of the shape of the state `like`."""
+        stepper = self.problem.stepper
+        return checked(self.space.native(stepper.initial, ())(theta), like, stepper, "initial")
+
+    def initial_vjp(self, theta: Fields, lam0: Any, into: Views) -> None:
+        """Add ``(dy_0/dtheta)^T lam0`` to a derivative, in place."""
+        adjoint = self.problem.adjoint
+        add(into, {}, self.space.native(adjoint.initial_vjp, (1,))(theta, lam0), adjoint)
+
+    def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> float:
+        """Return the sum of the costs of some steps, as `visit` gives them."""
+        objective = self.problem.objective
+        costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
+        if self.batched:
+            costs = checked(costs, s.index, objective, "step_cost").sum()
+        return float(costs)
+
+    def step_cost_derivative(
+        self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
+    ) -> tuple[Any, Any, Fields, Fields]:
+        """Return the derivatives of some steps' costs; the first two may be the number 0.0."""
+        objective, name = self.problem.objective, "step_cost_derivative"
+        slopes = self.space.native(objective.step_cost_derivative, (1, 2))(s, y0, y1, u, theta)
+        dy0, dy1, du, dtheta = slopes
+        return (
+            checked_slope(dy0, y0, objective, name),
+            checked_slope(dy1, y1, objective, name),
+            du,
+            dtheta,
+        )
+
+    def terminal(self, y: Any, theta: Fields) -> float:
+        """Return psi(y_N, theta)."""
+        objective = self.problem.objective
+        return float(self.space.native(objective.terminal, (0,))(y, theta))
+
+    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
+        """Return the derivatives of psi; the first one may be the number 0.0."""
+        objective = self.problem.objective
+        dy, dtheta = self.space.native(objective.terminal_derivative, (0,))(y, theta)
+        return checked_slope(dy, y, objective, "terminal_derivative"), dtheta
+
+    def visit(
+        self, rows: range, control: Control, chunk: int
+    ) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
+        """Yield the steps of level 0 that begin at `rows`, `chunk` at a time if batched.
+
+        Each item is (here, place, steps, u): the rows where they begin, a slice or one row, and
+        their place among all rows.
+        """
+        first, fields = self.grid.first, control.time
+        if not self.batched:
+            singles = self._each(0, shifted(rows, first), None, repeat(None))
+            for place, (row, s) in enumerate(zip(rows, singles, strict=True)):
+                yield row, place, s, {name: values[row] for name, values in fields.items()}
+            return
+        for begin in range(0, len(rows), chunk):
+            some = rows[begin : begin + chunk]
+            here = as_rows(some)
+            s = self._batch(0, shifted(some, first), None, None)
+            blocks = {name: values[here] for name, values in fields.items()}
+            yield here, slice(begin, begin + len(some)), s, blocks
+
+    # Arguments
+
+    def _batch(self, level: int, starts: range, kept: Any, guess: Any) -> Steps:
+        s = self.grid.batch(level, starts, len(self.space.shape))
+        return s if kept is None and guess is None else s._replace(kept=kept, guess=guess)
+
+    def _each(
+        self, level: int, starts: range, kept: Iterable[Any] | None, guesses: Iterable[Any]
+    ) -> Iterator[Steps]:
+        """Return steps one by one, as batches of one if batched, with their parts of `kept`."""
+        kept = repeat(None) if kept is None else iter(kept)
+        guesses = iter(guesses)
+        if not self.batched:
+            kept = (None if place is None else place[0] for place in kept)
+        pieces = (
+            starts[begin : begin + STEPS_AT_ONCE] for begin in range(0, len(starts), STEPS_AT_ONCE)
+        )
+        return chain.from_iterable(self._piece(level, piece, kept, guesses) for piece in pieces)
+
+    def _piece(
+        self, level: int, starts: range, kept: Iterator[Any], guesses: Iterator[Any]
+    ) -> Iterator[Steps]:
+        s = self.grid.batch(level, starts, len(self.space.shape) if self.batched else 0)
+        some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
+        if self.batched:
+            some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
+        # islice first: a longer iterator would lose the item that zip looks ahead at.
+        count = len(starts)
+        more = (repeat(level, count), islice(kept, count), islice(guesses, count))
+        return map(_steps_of, zip(*some, *more, strict=True))
+
+    def _blocks(self, fields: Mapping[str, Any], backward: bool = False) -> Iterable[Any]:
+        """Return the tuples of the fields' blocks, one by one."""
+        if not fields:
+            return repeat(())
+        rows = [values[:, None] if self.batched else values for values in fields.values()]
+        return zip(*(map(reversed, rows) if backward else rows), strict=True)
+
+    def _rows(self, block: Block) -> Any:
+        """Return the states of a block one by one, as batches of one if batched."""
+        return self.space.singles(block) if self.batched else block
+
+    def _usable(self, level: int, guess: Block | None) -> Block | None:
+        """Return a guess if the step reads it and it is finite, else None."""
+        if guess is None or not self.steppers[level].uses_guess:
+            return None
+        return guess if math.isfinite(self.space.squared_norm(guess)) else None
+
+
+def _singly(kept: Any) -> Any:
+    """Return what steps keep, one by one, as blocks of one row."""
+    return kept if kept is None or isinstance(kept, list) else kept[:, None]
+
+
+def _to_and_fro(two: Any, count: int) -> tuple[Iterable[Any], Iterable[Any]]:
+    """Return where results go, and come from, where steps go to and fro between two states."""
+    first, second = two
+    return islice(cycle((second, first)), count), islice(cycle((first, second)), count)
+
+
+def as_rows(rows: range) -> slice:
+    """Return an ascending range as a slice."""
+    return slice(rows.start, rows.stop, rows.step)
+
+
+def shifted(rows: range, by: int) -> range:
+    """Return the range of ``rows + by``."""
+    return range(rows.start + by, rows.stop + by, rows.step)
+
+
+def rows_after(rows: Any) -> Any:
+    """Return the rows one after some rows, or one row."""
+    return slice(rows.start + 1, rows.stop + 1, rows.step) if isinstance(rows, slice) else rows + 1
+
+
+def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
+    """Return a user's result if it has the shape of `expected`, or raise ValueError."""
+    if getattr(result, "shape", ()) != expected.shape:
+        raise ValueError(
+            f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
+            f"got {getattr(result, 'shape', type(result).__name__)}."
+        )
+    return result
+
+
+def checked_slope(result: Any, expected: Any, owner: object, method: str) -> Any:
+    """Do as `checked`, but let the number 0.0 pass."""
+    if isinstance(result, (int, float)) and result == 0.0:
+        return 0.0
+    return checked(result, expected, owner, method)
+
+
+def add(into: Views, du: Fields, dtheta: Fields, owner: object, scale: float = 1.0) -> None:
+    """Add a user's derivatives, times `scale`, to views of a control, in place."""
+    if du:
+        _add(into[0], du, "time-dependent", owner, scale)
+    if dtheta:
+        _add(into[1], dtheta, "shared", owner, scale)
+
+
+def _add(
+    views: Mapping[str, Any], values: Fields, kind: str, owner: object, scale: float = 1.0
+) -> None:
+    for name, value in values.items():
+        if name not in views:
+            raise ValueError(
+                f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no {kind} "
+                f"field; these are {list(views)}."
+            )
+        place = views[name]
+        if getattr(value, "shape", None) != place.shape:
+            checked(value, place, owner, f"derivative[{name!r}]")
+        place += value if scale == 1.0 else scale * value
+
+
+def at_rows(control: Control, rows: Any) -> Views:
+    """Return the views of a control at the steps of some rows, and of its shared fields."""
+    return {name: values[rows] for name, values in control.time.items()}, control.shared

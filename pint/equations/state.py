@@ -1,0 +1,140 @@
+"""The state equation: trajectories of a control, solved in one of four ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pint.comm import ending_all_ranks, reduce
+from pint.controls import Control, ControlSpace
+from pint.equations.calls import Calls
+from pint.equations.intervals import Intervals, StateIntervals
+from pint.equations.sweeps import Sweep
+from pint.equations.trajectory import Cycles, How, Lagged, Relax, State, TapeMemory
+from pint.mgrit import MGRIT, Guess
+from pint.states import Block
+
+
+class StateEquation:
+    """``y_0 = y_0(theta)``, ``y_{n+1} = Phi_n(y_n, u_n, theta)``.
+
+    Parameters
+    ----------
+    calls : Calls
+    controls : ControlSpace
+    solver : MGRIT
+    guess : Guess
+        The first guess of a trajectory.
+    memory : TapeMemory
+        For what the steps keep.
+    intervals : Intervals or None
+        Where trajectories hold C-points alone.
+    ranks_to_end : communicator
+        The ranks that end if one of them raises.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        controls: ControlSpace,
+        solver: MGRIT,
+        guess: Guess,
+        memory: TapeMemory,
+        intervals: Intervals | None,
+        ranks_to_end: Any,
+    ) -> None:
+        self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
+        self.memory, self.intervals, self.ranks_to_end = memory, intervals, ranks_to_end
+        self.epoch: object = None
+
+    def examples_changed(self) -> None:
+        """Make all trajectories that have been solved so far those of other examples."""
+        self.epoch = object()
+
+    def new(self) -> State:
+        """Return an empty trajectory; the first solve begins with the first guess."""
+        return State(self.solver.allocate(), self)
+
+    def solve(self, state: State, control: Control, how: How) -> None:
+        """Solve for `control`, in place, from the trajectory's current points. Collective."""
+        with ending_all_ranks(self.ranks_to_end):
+            self._require_own(state)
+            solver, known, guessed = self.solver, state.control is not None, state.guessed
+            sweep, points = self._sweep(control), state.points
+            engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            if self.calls.grid.comm.rank == 0:
+                points[0] = self.calls.initial(control.shared, points[0])
+            # From here on the points belong to no control.
+            state.solution, state.tape, state.correction = None, None, 0.0
+            if isinstance(how, Lagged):
+                weights = None if how.adjoint is None else how.adjoint.points
+                state.convergence, state.correction = solver.lagged_solve(
+                    engine, points, self.tau_of(state), how.cycles, None, weights, guessed
+                )
+            elif isinstance(how, Cycles):
+                if not known:
+                    solver.set_guess(engine, points, self.guess)
+                    guessed = False
+                state.convergence = solver.solve(
+                    engine, points, how.accuracy, None, how.relaxed, guessed
+                )
+            elif isinstance(how, Relax):
+                solver.relax(engine, points, None, guessed)
+            else:
+                state.convergence = solver.march(engine, points, None, guessed)
+            if sweep.tape is not None:
+                sweep.tape.missing, state.tape = sweep.missing, sweep.tape
+            state.control, state.solution, state.guessed = control, object(), True
+            state.epoch = self.epoch
+
+    def correction(self, state: State, adjoint: Any) -> float:
+        """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state. Collective.
+
+        Added to the objective it removes the first-order effect of the state's error: what
+        remains is of the order of the product of the errors of state and adjoint. It takes N/m
+        steps, or N with ``storage="C"``.
+        """
+        solver, phases, local = self.solver, self.solver.phases, 0.0
+        with ending_all_ranks(self.ranks_to_end), phases("relaxation"):
+            sweep = self._sweep(state.solved_control)
+            sweep.tape = state.tape if state.tape is not None and state.tape.valid else None
+            engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            for rows, residual in solver.residual(engine, state.points):
+                local += self.calls.space.pair(residual, adjoint.points[rows])
+            if sweep.tape is not None:  # these steps were the missing ones
+                sweep.tape.missing = range(0)
+            with phases("communication"):
+                in_time = reduce(self.calls.grid.comm, local)
+                return float(reduce(self.calls.space.comm, in_time)[0])
+
+    def copy_guess(self, source: State, target: State) -> None:
+        """Make `target` start from `source`, in place; the solution itself is not copied."""
+        self.solver.copy_guess(source.points, target.points)
+        if source.tau is not None:
+            self.tau_of(target)[...] = source.tau
+        target.control, target.convergence = source.control, source.convergence
+        target.tape = target.solution = None
+
+    def tau_of(self, state: State) -> Block:
+        """Return the right-hand side of level 1 that lagged solves continue; zero at first."""
+        if state.tau is None:
+            state.tau = self.solver.allocate_tau()
+        return state.tau
+
+    def states(self, state: State) -> Block:
+        """Return a solved trajectory at all points, row 0 the point before this rank's.
+
+        With ``storage="C"`` it is computed, into a new block, otherwise it is the trajectory.
+        """
+        if self.intervals is None:
+            return state.points
+        return self.intervals.expand(state.solved_control, state.points)
+
+    def _sweep(self, control: Control) -> Sweep:
+        memory = self.memory if self.intervals is None else None
+        return Sweep(self.calls, control, self.controls.restrict(control), memory)
+
+    def _require_own(self, state: State) -> None:
+        if state.equation is not self:
+            raise ValueError(
+                "the state belongs to another functional: make one with `functional.state.new()`."
+            )

@@ -1,0 +1,78 @@
+"""When a solve ends, and how it ended."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """When a solve ends: after `cycles`, or before, once its residual meets every tolerance given.
+
+    Parameters
+    ----------
+    cycles : int
+        Largest number of cycles, >= 1.
+    absolute : float, optional
+        Largest residual norm.
+    relative : float, optional
+        Largest ratio of the residual norm to the norm of the trajectory, both over the C-points;
+        dimensionless, and so the same for states and adjoints of any size.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+
+    cycles: int = 30
+    absolute: float | None = None
+    relative: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cycles, int) or self.cycles < 1:
+            raise ValueError(f"`Accuracy(cycles=...)` must be an integer >= 1, got {self.cycles}.")
+        for name in ("absolute", "relative"):
+            tolerance = getattr(self, name)
+            if tolerance is not None and not 0 <= tolerance < float("inf"):
+                raise ValueError(
+                    f"`Accuracy({name}=...)` must be finite and not negative, got {tolerance}."
+                )
+
+    def met_by(self, residual: float, norm: float) -> bool:
+        """Whether a residual norm meets the tolerances; False without any."""
+        return residual <= self.bound(norm)
+
+    @property
+    def has_tolerance(self) -> bool:
+        """Whether a solve can end before `cycles`."""
+        return self.absolute is not None or self.relative is not None
+
+    def bound(self, norm: float) -> float:
+        """Return the largest residual norm that meets the tolerances; -inf without any."""
+        bounds = [] if self.absolute is None else [self.absolute]
+        bounds += [] if self.relative is None else [self.relative * norm]
+        return min(bounds, default=-math.inf)
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What a solve did.
+
+    Attributes
+    ----------
+    residuals : tuple of float
+        For each cycle the 2-norm over the C-points of the residual's state norm, on level 0,
+        after relaxation and before the coarse correction; empty for sequential stepping.
+    converged : bool
+        Whether the tolerances were met; sequential stepping always meets them.
+    """
+
+    residuals: tuple[float, ...]
+    converged: bool
+
+    @property
+    def residual(self) -> float:
+        """The last residual norm; zero for sequential stepping."""
+        return self.residuals[-1] if self.residuals else 0.0
