@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,9 @@ class Costs:
         last one given cost as much as the last one.
     derivative : CallCost
         What the derivative with respect to the control adds to a number of adjoint steps.
+    derivative_apart : CallCost or None
+        The derivative of a number of steps that the adjoint solve has not formed it for; None if
+        it costs as much as `derivative`.
     state_bytes : int
         Storage of this rank's part of a state in bytes; it determines the size of batches.
     copy, norm : float
@@ -108,6 +112,7 @@ class Costs:
     state: Sequence[CallCost]
     adjoint: Sequence[CallCost]
     derivative: CallCost = FREE
+    derivative_apart: CallCost | None = None
     state_bytes: int = 8
     copy: float = 0.0
     norm: float = 0.0
@@ -133,7 +138,7 @@ class Costs:
             elif name in ("bandwidth", "state_bytes"):
                 if not value > 0:
                     raise ValueError(f"`Costs({name}=...)` must be positive, got {value}.")
-            elif not isinstance(value, CallCost) and not 0 <= value < math.inf:
+            elif not isinstance(value, (CallCost, NoneType)) and not 0 <= value < math.inf:
                 raise ValueError(f"`Costs({name}=...)` must be finite and >= 0, got {value}.")
 
     @property

@@ -89,7 +89,7 @@ class Sweep:
         return np.array([recording.last_steps for recording in self.recordings])
 
     def clocks(
-        self, price: Callable[[Operation], float], costs: Costs, start: Sequence[float]
+        self, price: Callable[[Operation], float], costs: Costs, start: np.ndarray
     ) -> np.ndarray:
         """Return the clocks of all ranks at the end; `start` has those at the beginning.
 
@@ -99,7 +99,7 @@ class Sweep:
             Returns the seconds of an `Operation`.
         costs : Costs
             For messages and sums.
-        start : sequence of float
+        start : ndarray, shape (ranks,)
         """
         price = lru_cache(maxsize=None)(price)
         distinct = {id(one): one for one in self.recordings}
@@ -107,7 +107,7 @@ class Sweep:
         ranks = [
             Rank(position, clock, recording.events, seconds[id(recording)])
             for position, (clock, recording) in enumerate(
-                zip(map(float, start), self.recordings, strict=True)
+                zip(start.tolist(), self.recordings, strict=True)
             )
         ]
         play(ranks, costs.message, costs.reduction(len(ranks)))

@@ -67,9 +67,9 @@ class Configuration:
 
     def solve(self, batch: int, *, adjoint: bool = False, guess: Guess | None = None) -> Solve:
         """Return how the engine is called to solve a sweep; arguments as for `solve_time`."""
-        one = isinstance(self.relaxation, str)
+        words = [self.relaxation] if isinstance(self.relaxation, str) else self.relaxation
         return Solve(
-            relaxation=(self.relaxation,) if one else tuple(self.relaxation),
+            relaxation=tuple(words),
             cycle=self.cycle,
             cycles=self.cycles,
             lagged=self.lagged,
@@ -252,16 +252,18 @@ def _update(
     start = (costs.bind(local_steps) + costs.linearise(local_steps))[::-1]
     start[0] += costs.terminal_derivative
     sweep = Sweep(grid, configuration.solve(costs.batch, adjoint=True), reverse=True)
-    # A march leaves the derivative to large batches of steps.
-    formed = sweep.last_steps if grid.levels > 1 else np.zeros(size, dtype=int)
-    by_operation = prices(costs, adjoint=True, derivative=grid.levels > 1)
-    clocks = sweep.clocks(by_operation, costs, start)
-    clocks += costs.derivative(local_steps[::-1] - formed)
+    apart = costs.derivative if costs.derivative_apart is None else costs.derivative_apart
+    # A march leaves the derivative to large batches where these are cheaper.
+    most = int(local_steps.max())
+    along = grid.levels > 1 or most * float(costs.derivative(1)) < float(apart(most))
+    formed = sweep.last_steps if along else np.zeros(size, dtype=int)
+    clocks = sweep.clocks(prices(costs, adjoint=True, derivative=along), costs, start)
+    clocks += apart(local_steps[::-1] - formed)
     clocks[size - 1 - int(np.flatnonzero(local_steps)[0])] += costs.initial_derivative
     adjoint = float(clocks.max()) + reduction
 
     operations = 2 * memory + OTHER_PRODUCTS
-    control = operations * float(costs.vector(local_steps.max()))
+    control = operations * float(costs.vector(most))
     control += (operations + OTHER_REDUCTIONS) * reduction
     return state, adjoint, control
 

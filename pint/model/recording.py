@@ -55,7 +55,7 @@ class Recording:
         ``count[i]`` times ``operations[operation[i]]`` come before event ``place[i]``; work after
         the last event has the number of events as its place.
     last_steps : int
-        Steps of level 0 since the engine has last announced its last pass.
+        Steps of level 0 in the engine's last pass.
     """
 
     events: tuple[Event, ...]
@@ -130,7 +130,7 @@ def record(part: Part, how: Solve) -> Recording:
         solver.set_guess(steps, trajectory, how.guess)
     if how.lagged:
         tau = solver.allocate_tau()
-        weights = solver.c_points(solver.allocate()) if how.weighted else None
+        weights = solver.allocate() if how.weighted else None
         solver.lagged_solve(steps, trajectory, tau, how.cycles, weights=weights)
     else:
         solver.solve(steps, trajectory, Accuracy(how.cycles))
@@ -159,8 +159,10 @@ class _Notes:
             for place, work in enumerate(self.work)
             for operation, count in work.items()
         ]
-        columns = np.array(rows, dtype=int).reshape(-1, 3).T
-        return Recording(tuple(self.events), tuple(numbers), *columns, self.last_steps)
+        place, operation, count = np.array(rows, dtype=int).reshape(-1, 3).T
+        return Recording(
+            tuple(self.events), tuple(numbers), place, operation, count, self.last_steps
+        )
 
 
 class _Steps(Propagator):
@@ -175,8 +177,8 @@ class _Steps(Propagator):
     def march(self, level: int, steps: range, *blocks: Any) -> None:
         self._note(level, len(steps), 1)
 
-    def begin_last_pass(self) -> None:
-        self._is_last, self._notes.last_steps = True, 0
+    def begin_pass(self, last: bool) -> None:
+        self._is_last, self._notes.last_steps = last, 0
 
     def _note(self, level: int, calls: int, size: int) -> None:
         is_last = self._is_last and level == 0
@@ -216,10 +218,6 @@ class _Rows:
 
     __rmul__ = __mul__
 
-    def sum(self) -> float:
-        self._notes.did("norm", self._count)
-        return 0.0
-
 
 class _Space(StateSpace):
     """States of one byte, so that the engine's chunk in bytes is one in states."""
@@ -234,7 +232,11 @@ class _Space(StateSpace):
         return _Rows(self._notes, count)
 
     def squared_norm(self, block: _Rows) -> float:
-        return block.sum()
+        self._notes.did("norm", len(block))
+        return 0.0
+
+    def pair(self, a: _Rows, b: _Rows) -> float:
+        return self.squared_norm(a)
 
 
 class _Request:
