@@ -301,9 +301,8 @@ class Calls:
                     else vjp(s, y, blocks, theta, lam)
                 )
                 if into is not None:
-                    add_fields(
-                        dict(zip(to_names, places, strict=True)), du, "time-dependent", adjoint
-                    )
+                    views = dict(zip(to_names, places, strict=True))
+                    add_fields(views, du, "time-dependent", adjoint)
                     if dtheta:
                         add_fields(shared_views, dtheta, "shared", adjoint)
             if not in_place:

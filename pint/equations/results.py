@@ -55,6 +55,7 @@ def add(into: Views, du: Fields, dtheta: Fields, owner: object, scale: float = 1
 def add_fields(
     views: Mapping[str, Any], values: Fields, kind: str, owner: object, scale: float = 1.0
 ) -> None:
+    """Add derivatives, times `scale`, to views by field name, in place; check names and shapes."""
     for name, value in values.items():
         if name not in views:
             raise ValueError(
