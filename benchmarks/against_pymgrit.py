@@ -27,7 +27,11 @@ import numpy as np
 from measuring import NOT_INSTALLED, Row, installed, plot_bars
 
 import pint
-from pint.equations.sweeps import StateSweep
+from pint.equations import Calls
+from pint.equations.sweeps import Sweep
+
+Posed = tuple[pint.Problem, pint.TimeGrid, dict[str, Any]]
+"""A problem, its grid, and the values of its control by field name."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,17 @@ class Solved:
 
 @dataclass(frozen=True)
 class Ours:
-    """The side of `pint`: a function that makes problem and control, and a tolerance."""
+    """The side of `pint`: a function that makes problem, grid and control, and a tolerance."""
 
-    make: Callable[[], tuple[pint.Problem, pint.Control]]
+    make: Callable[[], Posed]
     tolerance: float
 
-    def start(self) -> tuple[pint.MGRIT, StateSweep, Any]:
-        problem, control = self.make()
-        sweep = StateSweep(problem, control)
-        solver = pint.MGRIT(problem.grid, pint.ArraySpace(problem.space.shape))
+    def start(self) -> tuple[pint.MGRIT, Sweep, Any]:
+        problem, grid, values = self.make()
+        controls = problem.control_space(grid)
+        control = controls.control(**values)
+        sweep = Sweep(Calls(problem, grid), control, controls.restrict(control))
+        solver = pint.MGRIT(grid, pint.ArraySpace(problem.space.shape))
         trajectory = solver.allocate()
         trajectory[0] = problem.stepper.initial(control.shared)
         solver.set_guess(sweep, trajectory, "nested")

@@ -15,6 +15,7 @@ from functools import partial
 from measuring import Row, medians, options_of, print_table, save
 
 import pint
+from pint.equations import Cycles
 from pint.mgrit.hierarchy import CHUNK_BYTES
 from problems.heat import Heat, zero_target
 
@@ -25,10 +26,10 @@ def cycle_of(points: int, steps: int, chunk_bytes: int | None) -> partial[None]:
     """Return a function that does a V-cycle of the state."""
     heat = Heat(points=points)
     grid = pint.TimeGrid.uniform(1.0, steps, 8, 3)
-    problem = heat.problem(grid, zero_target(heat))
-    functional = pint.ReducedFunctional(problem, chunk_bytes=chunk_bytes, guess="constant")
-    state, control = functional.new_state(), problem.controls.zeros()
-    return partial(functional.state_cycles, state, control, pint.Accuracy(1))
+    problem = heat.problem(zero_target(heat))
+    functional = pint.ReducedFunctional(problem, grid, chunk_bytes=chunk_bytes, guess="constant")
+    state, control = functional.state.new(), functional.control()
+    return partial(functional.state.solve, state, control, Cycles(pint.Accuracy(1)))
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:

@@ -6,9 +6,9 @@
 
 Compared on one thread, in float64, are
 
-- `pint`: ``ResidualLayers.step_into`` of a `problems.convolution.ConvolutionalNetwork`, and after
-  it ``ResidualLayersAdjoint.step_with_derivative`` with what the step has kept: what a sweep calls
-  for a layer;
+- `pint`: ``ResidualLayers.step`` of a `problems.convolution.ConvolutionalNetwork`, and after it
+  ``ResidualLayersAdjoint.vjp`` with what the step has kept, both in place: what a sweep calls for
+  a layer;
 - `torch`: PyTorch eager, ``conv2d`` without gradients, and with ``autograd``, with respect to y_0,
   K and b. Of its layouts (examples, channels, height, width) and channels last, the faster one.
 
@@ -89,12 +89,12 @@ class Framework:
         self.forward_only, self.keeping = dt, dt._replace(kept=kept)
 
     def forward(self) -> None:
-        self.stepper.step_into(self.out, self.forward_only, self.y, self.u, {})
+        self.stepper.step(self.forward_only, self.y, self.u, {}, out=self.out)
 
     def both(self) -> None:
-        self.stepper.step_into(self.out, self.keeping, self.y, self.u, {})
-        self.derivative, _ = self.adjoint.step_with_derivative(
-            self.transposed, self.keeping, self.y, self.u, {}, self.lam
+        self.stepper.step(self.keeping, self.y, self.u, {}, out=self.out)
+        _, self.derivative, _ = self.adjoint.vjp(
+            self.keeping, self.y, self.u, {}, self.lam, out=self.transposed
         )
 
     def results(self) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from against_pymgrit import Ours, Theirs, check, compare, plot
+from against_pymgrit import Ours, Posed, Theirs, check, compare, plot
 from measuring import Row, installed, options_of, print_table, save
 
 import pint
@@ -31,18 +31,15 @@ class Decay(pint.TimeStepper):
     batched = True
     initial_state = (1.0,)
 
-    def step(self, s: pint.Steps, y: Any, u: Any, theta: Any, *, guess: Any = None) -> Any:
+    def step(self, s: pint.Steps, y: Any, u: Any, theta: Any) -> Any:
         return y / (1.0 + s.dt)
 
 
 class DecayAdjoint(pint.Adjoint):
     """The transpose of `Decay`."""
 
-    def step(self, s: pint.Steps, y: Any, u: Any, theta: Any, lam: Any) -> Any:
-        return lam / (1.0 + s.dt)
-
-    def control_derivative(self, s: pint.Steps, y: Any, u: Any, theta: Any, lam: Any) -> Any:
-        return {}, {}
+    def vjp(self, s: pint.Steps, y: Any, u: Any, theta: Any, lam: Any) -> Any:
+        return lam / (1.0 + s.dt), {}, {}
 
 
 class FinalValue(pint.Objective):
@@ -52,11 +49,10 @@ class FinalValue(pint.Objective):
         return float(y[0])
 
 
-def ours(steps: int, levels: int) -> tuple[pint.Problem, pint.Control]:
+def ours(steps: int, levels: int) -> Posed:
     grid = pint.TimeGrid.uniform(FINAL_TIME, steps, coarsening=COARSENING, levels=levels)
-    controls = pint.ControlSpace(grid, unused=pint.SharedControl(1))
-    problem = pint.Problem(grid, Decay(), DecayAdjoint(), FinalValue(), controls)
-    return problem, controls.zeros()
+    controls = {"unused": pint.SharedControl(1)}
+    return pint.Problem(Decay(), DecayAdjoint(), FinalValue(), controls), grid, {}
 
 
 def theirs(steps: int, levels: int) -> list[Any]:

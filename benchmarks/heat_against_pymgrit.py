@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from against_pymgrit import Ours, Theirs, check, compare, plot
+from against_pymgrit import Ours, Posed, Theirs, check, compare, plot
 from measuring import Row, installed, options_of, print_table, save
 
 import pint
@@ -38,8 +38,8 @@ def source(x: np.ndarray, t: Any) -> np.ndarray:
     return -np.sin(np.pi * x) * (np.sin(t) - np.pi**2 * np.cos(t))
 
 
-def ours(points: int, times: int, levels: int) -> tuple[pint.Problem, pint.Control]:
-    """Return the problem and its control, the initial state; `points` count the boundary."""
+def ours(points: int, times: int, levels: int) -> Posed:
+    """Return problem, grid and control, the initial state; `points` count the boundary."""
     heat = Heat("initial", points=points - 2, nu=1.0)
     mode = first_state(heat.coordinates[0])
 
@@ -48,8 +48,7 @@ def ours(points: int, times: int, levels: int) -> tuple[pint.Problem, pint.Contr
 
     data = HeatData(mode, of_time, lambda t: 0.0 * t + mode)
     grid = pint.TimeGrid.uniform(FINAL_TIME, times - 1, coarsening=COARSENING, levels=levels)
-    problem = heat.problem(grid, data)
-    return problem, problem.controls.control(u=mode)
+    return heat.problem(data), grid, {"u": mode}
 
 
 def theirs(points: int, times: int, levels: int) -> list[Any]:

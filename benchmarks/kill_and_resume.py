@@ -27,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "examples")]
 
-from double_integrator import Cost, Euler, EulerAdjoint  # noqa: E402
+from double_integrator import problem  # noqa: E402
 
 import pint  # noqa: E402
 
@@ -41,12 +41,9 @@ def optimise(folder: Path, resume: bool) -> None:
     comm = pint.world()
     (folder / f"rank{comm.rank}").write_text(str(os.getpid()), encoding="utf-8")
     grid = pint.TimeGrid.uniform(1.0, 2000, coarsening=20, levels=2, comm=comm)
-    controls = pint.ControlSpace(grid, force=pint.TimeControl(1))
-    problem = pint.Problem(grid, Euler(), EulerAdjoint(), Cost(), controls)
-    result = pint.OneShot(pint.ReducedFunctional(problem), 2).solve(
-        controls.zeros(),
-        iterations=200,
-        gradient_tolerance=1e-9,
+    result = pint.minimize(
+        pint.ReducedFunctional(problem, grid),
+        method=pint.OneShot(cycles=2, iterations=200, gradient_tolerance=1e-9),
         checkpoint=pint.Checkpoint(folder / "run.npz", interval=0, resume=resume),
     )
     result.control.save(folder / "control.npz")

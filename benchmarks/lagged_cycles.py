@@ -10,7 +10,8 @@ rejected trials and doubled cycles included, and control updates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from measuring import Row, options_of, print_table, save
@@ -24,29 +25,28 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "van-der-pol": (64, {}),
     "fishing": (48, {}),
 }
-RULES: dict[str, dict[str, Any]] = {
-    "k = 1": {"cycles": 1, "lagged": False},
-    "k = 1, lagged": {"cycles": 1, "lagged": True},
-    "k = 2": {"cycles": 2, "lagged": False},
-    "k = 2, lagged": {"cycles": 2, "lagged": True},
-    "adaptive": {"cycles": "adaptive"},
+RULES: dict[str, Callable[..., Any]] = {
+    "k = 1": partial(pint.OneShot, cycles=1),
+    "k = 1, lagged": partial(pint.Lagged, cycles=1),
+    "k = 2": partial(pint.OneShot, cycles=2),
+    "k = 2, lagged": partial(pint.Lagged, cycles=2),
+    "adaptive": pint.Adaptive,
 }
 
 
-def spent(name: str, restrict: str, relaxation: str, rule: dict[str, Any]) -> str:
+def spent(name: str, restrict: str, relaxation: str, rule: Callable[..., Any]) -> str:
     """Return steps and updates of one run as a word."""
     steps, settings = CASES[name]
     definition = PROBLEMS[name](**settings)
     grid = pint.TimeGrid.uniform(definition.T, steps, 4, 2)
-    functional = pint.ReducedFunctional(
-        definition.problem(grid, restrict=restrict), relaxation=relaxation
-    )
-    start = definition.start(functional.problem.controls)
+    problem = definition.problem(restrict=restrict)
+    functional = pint.ReducedFunctional(problem, grid, relaxation=relaxation)
+    start = definition.start(functional.controls)
     tolerance = 1e-6 * start.space.norm(functional.gradient(start))
-    before = [s.steps_evaluated[0] for s in (functional.state_solver, functional.adjoint_solver)]
-    result = pint.OneShot(functional, **rule).solve(
-        start, gradient_tolerance=tolerance, iterations=500
-    )
+    equations = functional.state, functional.adjoint
+    before = [equation.solver.steps_evaluated[0] for equation in equations]
+    method = rule(gradient_tolerance=tolerance, iterations=500)
+    result = pint.minimize(functional, start, method)
     last = result.history[-1]
     if result.status is not pint.Status.CONVERGED:
         return result.status.name.lower().replace("_", " ")

@@ -25,9 +25,10 @@ from collections.abc import Callable
 import numpy as np
 
 import pint
+from pint.equations import Cycles
 from problems.heat import Heat, zero_target
 
-ONE_CYCLE = pint.Accuracy(cycles=1)
+ONE_CYCLE = Cycles(pint.Accuracy(cycles=1))
 
 
 class Cycle:
@@ -41,16 +42,16 @@ class Cycle:
         heat = Heat("neumann", points)
         self.levels = levels
         grid = pint.TimeGrid.uniform(1.0, steps, coarsening, levels)
-        self.functional = pint.ReducedFunctional(heat.problem(grid, zero_target(heat)))
-        self.control = self.functional.problem.controls.control(u=0.1)
-        self.of_state = self.functional.new_state()
-        self.of_adjoint = self.functional.new_adjoint()
+        self.functional = pint.ReducedFunctional(heat.problem(zero_target(heat)), grid)
+        self.control = self.functional.control(u=0.1)
+        self.of_state = self.functional.state.new()
+        self.of_adjoint = self.functional.adjoint.new()
 
     def state(self) -> None:
-        self.functional.state_cycles(self.of_state, self.control, ONE_CYCLE)
+        self.functional.state.solve(self.of_state, self.control, ONE_CYCLE)
 
     def adjoint(self) -> None:
-        self.functional.adjoint_cycles(self.of_adjoint, self.of_state, ONE_CYCLE)
+        self.functional.adjoint.solve(self.of_adjoint, self.of_state, ONE_CYCLE)
 
     def derivative(self) -> None:
         self.functional.derivative_of(self.of_state, self.of_adjoint)

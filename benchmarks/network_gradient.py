@@ -79,14 +79,14 @@ class Framework:
 
     def __init__(self, case: Case) -> None:
         grid = pint.TimeGrid.uniform(FINAL_TIME, case.layers)
-        self.controls = case.network.controls(grid, metric="euclidean")
-        problem = case.network.problem(self.controls, case.x, case.labels)
-        self.functional = pint.ReducedFunctional(problem)
-        first = case.network.random_control(self.controls, seed=1)
+        problem = case.network.problem(case.x, case.labels, metric="euclidean")
+        self.functional = pint.ReducedFunctional(problem, grid)
+        controls = self.functional.controls
+        first = case.network.random_control(controls, seed=1)
         noise = np.random.default_rng(2).standard_normal(first.vector.shape)
         # Layers that differ, and two controls: a functional that knows its control solves nothing.
         several = [first.vector + 1e-1 * noise, first.vector + 1.1e-1 * noise]
-        self.several = [pint.Control(self.controls, vector) for vector in several]
+        self.several = [pint.Control(controls, vector) for vector in several]
         self.turns: Iterator[pint.Control] = itertools.cycle(self.several)
 
     @property

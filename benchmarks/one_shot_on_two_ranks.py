@@ -37,6 +37,7 @@ RANKS = {"sequential": 1, "1 rank": 1, "2 ranks": 2}
 def run(name: str, seed: int, examples: int, layers: int, updates: int) -> None:
     """Print the seconds up to each update and the exact objectives there, as JSON."""
     import pint
+    from pint.equations import March
     from problems import peaks
     from problems.resnet import DenseNetwork, Regularisation
 
@@ -44,27 +45,23 @@ def run(name: str, seed: int, examples: int, layers: int, updates: int) -> None:
     levels = 1 if name == "sequential" else 2
     grid = pint.TimeGrid.uniform(FINAL_TIME, layers, COARSENING, levels, comm)
     network = DenseNetwork(2, WIDTH, 5)
-    controls = network.controls(grid)
     x, labels = peaks.generate(examples, seed=0)
-    weights = Regularisation(1e-5, 1e-5, 1e-5, 1e-5)
-    problem = network.problem(controls, x, labels, weights)
-    functional = pint.ReducedFunctional(problem, relaxation="F")
+    problem = network.problem(x, labels, Regularisation(1e-5, 1e-5, 1e-5, 1e-5))
+    functional = pint.ReducedFunctional(problem, grid, relaxation="F")
     seen: list[tuple[float, Any]] = []
 
     def note(iterate: pint.Iterate, control: pint.Control, state: Any) -> None:
         seen.append((time.perf_counter(), control))
 
-    options = {"iterations": updates, "gradient_tolerance": 0.0, "callback": note}
-    start = network.random_control(controls, seed)
+    options: dict[str, Any] = {"iterations": updates, "gradient_tolerance": 0.0}
+    method = pint.ReducedSpace(**options) if levels == 1 else pint.Lagged(cycles=1, **options)
+    start = network.random_control(functional.controls, seed)
     comm.Barrier()
     began = time.perf_counter()
-    if levels == 1:
-        pint.minimize(functional, start, **options)
-    else:
-        pint.OneShot(functional, cycles=1, lagged=True).solve(start, **options)
-    state, objectives = functional.new_state(), []
+    pint.minimize(functional, start, method, callback=note)
+    state, objectives = functional.state.new(), []
     for _, control in seen:
-        functional.propagate(state, control)
+        functional.state.solve(state, control, March())
         objectives.append(functional.objective(state).objective)
     if comm.rank == 0:
         print(json.dumps({"seconds": [t - began for t, _ in seen], "objectives": objectives}))

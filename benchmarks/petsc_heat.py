@@ -42,6 +42,7 @@ LAYOUTS = {"sequential": (1, 1), "1x1": (1, 1), "1x2": (1, 2), "2x1": (2, 1), "2
 def run(space_size: int, levels: int, points: int, steps: int, repeats: int) -> None:
     """Print the seconds of state solves and of gradients on the ranks of this run, as JSON."""
     import pint
+    from pint.equations import Cycles
     from problems.heat import Heat, zero_target
     from problems.heat_petsc import petsc_problem
 
@@ -49,26 +50,26 @@ def run(space_size: int, levels: int, points: int, steps: int, repeats: int) -> 
     in_time, in_space = pint.split(world, space_size)
     heat = Heat(points=points, dimension=2)
     grid = pint.TimeGrid.uniform(1.0, steps, coarsening=8, levels=levels, comm=in_time)
-    problem, _ = petsc_problem(heat, grid, in_space, partial(zero_target, heat))
-    functional = pint.ReducedFunctional(problem, relaxation="F")
-    accuracy = pint.Accuracy(30, relative=1e-8)
-    control = problem.controls.zeros()
+    problem, _ = petsc_problem(heat, in_space, partial(zero_target, heat))
+    functional = pint.ReducedFunctional(problem, grid, relaxation="F")
+    cycles_to_accuracy = Cycles(pint.Accuracy(30, relative=1e-8))
+    control = functional.control()
     seconds: dict[str, list[float]] = {"state": [], "gradient": []}
     cycles = 0
     for _ in range(repeats + 1):
-        state, adjoint = functional.new_state(), functional.new_adjoint()
+        state, adjoint = functional.state.new(), functional.adjoint.new()
         world.Barrier()
         start = time.perf_counter()
-        functional.state_cycles(state, control, accuracy)
+        functional.state.solve(state, control, cycles_to_accuracy)
         world.Barrier()
         middle = time.perf_counter()
-        functional.adjoint_cycles(adjoint, state, accuracy)
+        functional.adjoint.solve(adjoint, state, cycles_to_accuracy)
         derivative = functional.derivative_of(state, adjoint)
         world.Barrier()
         seconds["state"].append(middle - start)
         seconds["gradient"].append(time.perf_counter() - middle)
         cycles = len(state.convergence.residuals)
-    norm = problem.controls.inner(derivative, derivative) ** 0.5
+    norm = functional.controls.inner(derivative, derivative) ** 0.5
     if world.rank == 0:
         kept = {name: values[1:] for name, values in seconds.items()}  # the first makes the factors
         print(json.dumps(kept | {"cycles": cycles, "norm": norm}))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from measuring import Row, medians, options_of, print_table, save
 
 import pint
+from pint.equations import Cycles, Lagged
 from problems.heat import Heat, zero_target
 from problems.peaks import generate
 from problems.resnet import DenseNetwork
@@ -24,34 +25,28 @@ from problems.resnet import DenseNetwork
 def network(grid: pint.TimeGrid, quick: bool) -> tuple[pint.Problem, pint.Control]:
     """Return a network and random weights."""
     dense = DenseNetwork(features=2, width=8, classes=5)
-    controls = dense.controls(grid)
-    problem = dense.problem(controls, *generate(200 if quick else 2000, seed=1))
-    return problem, dense.random_control(controls, seed=0)
+    problem = dense.problem(*generate(200 if quick else 2000, seed=1))
+    return problem, dense.random_control(problem.control_space(grid), seed=0)
 
 
 def heat(grid: pint.TimeGrid, quick: bool) -> tuple[pint.Problem, pint.Control]:
     """Return a boundary control of the heat equation, and zero."""
     definition = Heat("neumann", points=255 if quick else 4095)
-    problem = definition.problem(grid, zero_target(definition))
-    return problem, problem.controls.zeros()
+    problem = definition.problem(zero_target(definition))
+    return problem, problem.control_space(grid).zeros()
 
 
 def update_of(
     functional: pint.ReducedFunctional, control: pint.Control, lagged: bool
 ) -> Callable[[], None]:
     """Return a function that does what a control update solves."""
-    state, adjoint = functional.new_state(), functional.new_adjoint()
+    state, adjoint = functional.state.new(), functional.adjoint.new()
+    how = Lagged() if lagged else Cycles(pint.Accuracy(1))
 
     def update() -> None:
-        if lagged:
-            functional.lagged_state_cycles(state, control)
-        else:
-            functional.state_cycles(state, control, pint.Accuracy(1))
+        functional.state.solve(state, control, how)
         functional.objective(state)
-        if lagged:
-            functional.lagged_adjoint_cycles(adjoint, state)
-        else:
-            functional.adjoint_cycles(adjoint, state, pint.Accuracy(1))
+        functional.adjoint.solve(adjoint, state, how)
         functional.derivative_of(state, adjoint)
 
     return update
@@ -59,7 +54,7 @@ def update_of(
 
 def steps_of(functional: pint.ReducedFunctional) -> int:
     """Return the steps of level 0 so far."""
-    solvers = functional.state_solver, functional.adjoint_solver
+    solvers = functional.state.solver, functional.adjoint.solver
     return sum(solver.steps_evaluated[0] for solver in solvers)
 
 
@@ -78,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
                 tracemalloc.start()
                 functional = pint.ReducedFunctional(
                     problem,
+                    grid,
                     storage=storage,  # type: ignore[arg-type]
                     relaxation="F" if lagged else "FCF",
                     guess="constant",

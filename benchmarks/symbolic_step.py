@@ -1,6 +1,6 @@
 """A generated step against a hand-written one: van der Pol, RK4, batched.
 
-For each batch size the step, the transposed step and the control derivative of a problem made by
+For each batch size the step, the transposed step and all transposes of a problem made by
 `SympyODE` and of one whose right-hand side and transpose are written by hand, in turn; medians of
 the repeats in microseconds and their ratio, generated over hand-written, which is to be at most
 1.5 for the step. The hand-written step is a whole RK4 step, without the stepper classes of `pint`.
@@ -61,7 +61,7 @@ class Step(pint.TimeStepper):
     batched = True
     initial_state = np.array([0.0, 1.0])
 
-    def step(self, s: Any, y: Any, u: Any, theta: Any, *, guess: Any = None) -> Any:
+    def step(self, s: Any, y: Any, u: Any, theta: Any) -> Any:
         dt, u = s.dt, u["u"]
         k1 = f(y, u)
         k2 = f(y + 0.5 * dt * k1, u)
@@ -101,9 +101,7 @@ def main(arguments: list[str] | None = None) -> dict[tuple[int, str], float]:
         pairs: dict[str, list[Callable[[], Any]]] = {
             "step": [partial(part.step, s, y, u, {}) for part in both],
             "adjoint.step": [partial(part.step, s, y, u, {}, lam) for part in transposes],
-            "control_derivative": [
-                partial(part.control_derivative, s, y, u, {}, lam) for part in transposes
-            ],
+            "adjoint.vjp": [partial(part.vjp, s, y, u, {}, lam) for part in transposes],
         }
         for name, functions in pairs.items():
             first, second = interleaved(functions, options.repeats)

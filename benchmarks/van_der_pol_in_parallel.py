@@ -27,6 +27,7 @@ import numpy as np
 from measuring import Row, medians, options_of, plot_lines, print_table, save
 
 import pint
+from pint.equations import Cycles
 from problems.ode import VanDerPol
 
 TARGET, ERROR = 10.0, 1e-9
@@ -42,14 +43,13 @@ def by_pint(steps: int, coarsening: tuple[int, ...] = ()) -> Callable[[], np.nda
     """Return a function that solves by MGRIT, or by stepping on one level, and gives all states."""
     kind = VanDerPol()
     grid = pint.TimeGrid.uniform(kind.T, steps, coarsening or 2, levels=len(coarsening) + 1)
-    problem = kind.problem(grid)
-    functional = pint.ReducedFunctional(problem, relaxation="F", guess="nested")
-    control = problem.controls.zeros()
+    functional = pint.ReducedFunctional(kind.problem(), grid, relaxation="F", guess="nested")
+    control = functional.control()
 
     def solve() -> np.ndarray:
-        state = functional.new_state()
-        functional.state_cycles(state, control, pint.Accuracy(cycles=1))
-        return state.trajectory
+        state = functional.state.new()
+        functional.state.solve(state, control, Cycles(pint.Accuracy(cycles=1)))
+        return state.points
 
     return solve
 
@@ -58,7 +58,7 @@ def loop_of_steps(steps: int) -> Callable[[], np.ndarray]:
     """Return a loop over the stepper of the problem."""
     kind = VanDerPol()
     grid = pint.TimeGrid.uniform(kind.T, steps)
-    stepper, u = kind.problem(grid).stepper, {"u": np.zeros((1, 1))}
+    stepper, u = kind.problem().stepper, {"u": np.zeros((1, 1))}
 
     def solve() -> np.ndarray:
         y = np.empty((steps + 1, 2))

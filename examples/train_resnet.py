@@ -34,7 +34,6 @@ from arguments import (
 )
 from saved_network import describe
 from training_data import load_data
-from training_history import HISTORY_COLUMNS as HISTORY_COLUMNS
 from training_history import Progress, load_history
 from training_options import GAMMAS, check_files, complete, parser
 

@@ -30,17 +30,16 @@ def set_up(steps, comm, t=None):
     else:
         grid = pint.TimeGrid(t, 4, 5, comm)
     heat = Heat("neumann", points=2)
-    base = heat.problem(grid, zero_target(heat))
-    controls = pint.ControlSpace(
-        grid,
+    base = heat.problem(zero_target(heat))
+    controls = dict(
         u=pint.TimeControl(1, lower=-1.0),
         mean=pint.TimeControl(1, restrict="mean"),
         pieces=pint.TimeControl(1, every=6),
         hats=pint.TimeControl(1, every=3, interpolate="linear"),
         shared=pint.SharedControl(3),
     )
-    problem = pint.Problem(grid, base.stepper, base.adjoint, base.objective, controls)
-    return pint.ReducedFunctional(problem)
+    problem = pint.Problem(base.stepper, base.adjoint, base.objective, controls)
+    return pint.ReducedFunctional(problem, grid)
 
 
 def peak_of(function, *arguments):

@@ -17,16 +17,13 @@ class Euler(pint.TimeStepper):
     batched = True  # step advances many steps at once: y has shape (batch, 2)
     initial_state = np.array([0.0, -1.0])
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return y + s.dt * (y @ A.T + u["force"] @ B.T)
 
 
 class EulerAdjoint(pint.Adjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam + s.dt * (lam @ A)
-
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"force": s.dt * (lam @ B)}, {}
+    def vjp(self, s, y, u, theta, lam):
+        return lam + s.dt * (lam @ A), {"force": s.dt * (lam @ B)}, {}
 
 
 class Cost(pint.Objective):
@@ -35,26 +32,30 @@ class Cost(pint.Objective):
         return s.dt[:, 0] * squares
 
     def step_cost_derivative(self, s, y0, y1, u, theta):
-        return 0.0 * y0, 2 * s.dt * y1, {"force": 2 * GAMMA * s.dt * u["force"]}, {}
+        return 0.0, 2 * s.dt * y1, {"force": 2 * GAMMA * s.dt * u["force"]}, {}
 
 
-def make_problem(levels, comm=None):
-    grid = pint.TimeGrid.uniform(1.0, 20, coarsening=4, levels=levels, comm=comm)
-    controls = pint.ControlSpace(grid, force=pint.TimeControl(1))
-    return pint.Problem(grid, Euler(), EulerAdjoint(), Cost(), controls)
+problem = pint.Problem(Euler(), EulerAdjoint(), Cost(), {"force": pint.TimeControl(1)})
 
 
-def solve(method, comm=None):
-    problem = make_problem(1 if method == "sequential" else 2, comm)
-    functional = pint.ReducedFunctional(problem)
-    start = problem.controls.zeros()
-    if method == "one-shot":
-        return pint.OneShot(functional, cycles=2).solve(start, gradient_tolerance=1e-9)
-    return pint.minimize(functional, start, gradient_tolerance=1e-9)
+METHODS = {
+    "sequential": (1, pint.ReducedSpace(gradient_tolerance=1e-9)),
+    "mgrit": (2, pint.ReducedSpace(gradient_tolerance=1e-9)),
+    "one-shot": (2, pint.OneShot(cycles=2, gradient_tolerance=1e-9)),
+}
+
+
+def make_grid(levels, comm=None):
+    return pint.TimeGrid.uniform(1.0, 20, coarsening=4, levels=levels, comm=comm)
+
+
+def solve(name, comm=None):
+    levels, method = METHODS[name]
+    return pint.minimize(pint.ReducedFunctional(problem, make_grid(levels, comm)), method=method)
 
 
 def check(comm=None):
-    report = pint.verify.check_problem(make_problem(2, comm))
+    report = pint.verify.check_problem(problem, make_grid(2, comm))
     report.require()  # raises pint.VerificationError with the whole report
     return report
 
@@ -63,10 +64,10 @@ def main():
     comm = pint.world()
     check(comm)
     optima = {}
-    for method in ("sequential", "mgrit", "one-shot"):
-        optima[method] = solve(method, comm).objective
+    for name in METHODS:
+        optima[name] = solve(name, comm).objective
         if comm.rank == 0:
-            print(f"{method:12s}J = {optima[method]:.10e}")
+            print(f"{name:12s}J = {optima[name]:.10e}")
     return optima
 
 

@@ -8,36 +8,28 @@ RATES = np.array([[0.0, 1.0], [-1.0, -0.5]])
 
 
 class Layer(pint.TimeStepper):  # y_{n+1} = y_n + dt tanh(A y_n + u_n)
-    batched = True
+    batched = in_place = True
     initial_state = np.array([1.0, 0.0])
     kept_shape = (2,)  # what one step keeps: the derivative of tanh
 
-    def step(self, s, y, u, theta, *, guess=None):
-        return y + s.dt * np.tanh(y @ RATES.T + u["force"])
-
-    def step_into(self, out, s, y, u, theta):
-        np.tanh(y @ RATES.T + u["force"], out=out)
+    def step(self, s, y, u, theta, out=None):
+        out = np.tanh(y @ RATES.T + u["force"], out=out)
         if s.kept is not None:
             s.kept[...] = 1 - out**2
         out *= s.dt
         out += y
+        return out
 
 
 class LayerAdjoint(pint.Adjoint):
-    def slope(self, s, y, u):
-        return 1 - np.tanh(y @ RATES.T + u["force"]) ** 2 if s.kept is None else s.kept
+    in_place = True
 
-    def step(self, s, y, u, theta, lam):
-        return lam + s.dt * (self.slope(s, y, u) * lam) @ RATES
-
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"force": s.dt * self.slope(s, y, u) * lam}, {}
-
-    def step_with_derivative(self, out, s, y, u, theta, lam):
-        weighted = s.dt * self.slope(s, y, u) * lam
-        np.matmul(weighted, RATES, out=out)
+    def vjp(self, s, y, u, theta, lam, out=None):
+        slope = 1 - np.tanh(y @ RATES.T + u["force"]) ** 2 if s.kept is None else s.kept
+        weighted = s.dt * slope * lam
+        out = np.matmul(weighted, RATES, out=out)
         out += lam
-        return {"force": weighted}, {}
+        return out, {"force": weighted}, {}
 
 
 class Distance(pint.Objective):
@@ -48,20 +40,18 @@ class Distance(pint.Objective):
         return y, {}
 
 
-def make_problem(levels):
-    grid = pint.TimeGrid.uniform(1.0, 16, coarsening=4, levels=levels)
-    controls = pint.ControlSpace(grid, force=pint.TimeControl(2))
-    regularisers = [pint.Tikhonov(0.1, ["force"])]
-    return pint.Problem(grid, Layer(), LayerAdjoint(), Distance(), controls, regularisers)
+effort = pint.Tikhonov(0.1, ["force"])
+controls = {"force": pint.TimeControl(2)}
+problem = pint.Problem(Layer(), LayerAdjoint(), Distance(), controls, [effort])
 
 
 def main():
-    pint.verify.check_problem(make_problem(2)).require()
-    problem = make_problem(2)
+    grid = pint.TimeGrid.uniform(1.0, 16, coarsening=4, levels=2)
+    pint.verify.check_problem(problem, grid).require()
     optima = []
     for kept_bytes in (0, 2**31):
-        functional = pint.ReducedFunctional(problem, kept_bytes=kept_bytes)
-        result = pint.minimize(functional, problem.controls.zeros(), gradient_tolerance=1e-8)
+        functional = pint.ReducedFunctional(problem, grid, kept_bytes=kept_bytes)
+        result = pint.minimize(functional, method=pint.ReducedSpace(gradient_tolerance=1e-8))
         optima.append(result.objective)
         print(f"kept_bytes={kept_bytes:<12d}J = {result.objective:.8f}")
     return optima

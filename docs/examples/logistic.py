@@ -35,10 +35,7 @@ class Profit(Lagrangian):  # L = u^2 / 2 - u y, psi = (y(T) - 1/2)^2 + (r - 2)^2
         return 2 * (y - 0.5), {"r": 2 * (theta["r"] - 2)}
 
 
-def make_problem(name, levels=1):
-    grid = pint.TimeGrid.uniform(2.0, 32, levels=levels)
-    controls = pint.ControlSpace(
-        grid, harvest=pint.TimeControl(1, lower=0), r=pint.SharedControl(1)
-    )
+def make_problem(name):
     stepper, adjoint = scheme(Growth(), name)
-    return pint.Problem(grid, stepper, adjoint, pint.RunningCost(Profit(), "trapezoid"), controls)
+    controls = {"harvest": pint.TimeControl(1, lower=0), "r": pint.SharedControl(1)}
+    return pint.Problem(stepper, adjoint, pint.RunningCost(Profit(), "trapezoid"), controls)

@@ -13,6 +13,8 @@ oscillator = SympyODE(
     running_cost=y1**2 + y2**2 + u**2,
     initial_state=[0, 1],
 )
-problem = oscillator.problem(pint.TimeGrid.uniform(10.0, 64), scheme="rk4")
-result = pint.minimize(pint.ReducedFunctional(problem), problem.controls.zeros())
+problem = oscillator.problem(scheme="rk4")
+
+functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(10.0, 64))
+result = pint.minimize(functional)
 print(f"J = {result.objective:.8f}")

@@ -38,27 +38,22 @@ def test_equal_accuracy(capsys):
 
 
 def test_accuracy_is_that_of_the_exact_gradient():
-    problem, start = one_shot_study.pose_ode(
-        one_shot_study.DoubleIntegrator(), pint.TimeGrid.uniform(1.0, 20, 4, 2)
-    )
-    goal = one_shot_study.small_gradient(problem, start, None)
-    exact, _ = one_shot_study.pose_ode(
-        one_shot_study.DoubleIntegrator(), pint.TimeGrid.uniform(1.0, 20)
-    )
-    functional = pint.ReducedFunctional(exact)
+    definition = one_shot_study.DoubleIntegrator()
+    posed = one_shot_study.pose_ode(definition, pint.TimeGrid.uniform(1.0, 20, 4, 2))
+    goal = one_shot_study.small_gradient(*posed)
+    exact, _ = one_shot_study.pose_ode(definition, pint.TimeGrid.uniform(1.0, 20))
     norms = []
     for u in (np.zeros((20, 1)), np.linspace(-1.0, 2.0, 20)[:, None]):
-        control = exact.controls.control(u=u)
-        norms.append(exact.controls.norm(functional.gradient(control)))
-    moved = problem.controls.control(u=u)
+        norms.append(exact.controls.norm(exact.gradient(exact.control(u=u))))
+    moved = posed[0].control(u=u)
     assert goal.measure(moved) == pytest.approx(norms[1] / norms[0], rel=1e-12)
 
 
 def test_goal_of_the_network_is_what_sequential_sweeps_reach(monkeypatch):
     monkeypatch.setattr(one_shot_study, "SEQUENTIAL_UPDATES", 3)
     row = run("--problems peaks --rules 2")["peaks"]["2"]
-    problem, start = one_shot_study.pose_peaks(pint.TimeGrid.uniform(5.0, 32))
-    result = pint.minimize(pint.ReducedFunctional(problem), start, iterations=3)
+    posed = one_shot_study.pose_peaks(pint.TimeGrid.uniform(5.0, 32))
+    result = pint.minimize(*posed, pint.ReducedSpace(iterations=3))
     assert row["status"] == "accurate"
     assert row["accuracy"] <= result.objective < row["history"][-2][1]
 

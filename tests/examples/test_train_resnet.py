@@ -12,6 +12,7 @@ import numpy as np
 import peaks_halton
 import pytest
 import train_resnet
+import training_history
 
 import pint
 
@@ -176,15 +177,12 @@ def test_images_in_an_archive_and_their_confusion_matrix(tmp_path):
 
 @pytest.mark.slow
 def test_one_shot_keeps_up_with_the_sequential_method():
-    """After 100 updates, N = 64, the median ratio of the objectives over three seeds is <= 1.1."""
-    ratios = []
-    for seed in ("0", "1", "2"):
-        options = ["--layers", "64", "--examples", "100", "--iterations", "100", "--seed", seed]
-        options += ["--gradient-tolerance", "0", "--quiet"]
-        sequential = train_resnet.main([*options, "--method", "sequential"])
-        one_shot = train_resnet.main([*options, "--method", "one-shot", "--cycles", "2"])
-        ratios.append(one_shot["objective"] / sequential["objective"])
-    assert np.median(ratios) <= 1.1
+    """After 50 updates, N = 64, its objective is at most 1.1 times that of sequential sweeps."""
+    options = "--layers 64 --examples 100 --iterations 50 --gradient-tolerance 0 --quiet".split()
+    sequential = train_resnet.main([*options, "--method", "sequential"])
+    for cycles in ("2", "adaptive"):
+        one_shot = train_resnet.main([*options, "--method", "one-shot", "--cycles", cycles])
+        assert one_shot["objective"] <= 1.1 * sequential["objective"]
 
 
 # Bad input: one line that names the argument, exit code 2
@@ -345,7 +343,7 @@ def test_a_full_disk_while_training_is_one_line_too(tmp_path, monkeypatch, capsy
     def full(path, write):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(train_resnet, "write_atomically", full)
+    monkeypatch.setattr(training_history, "write_atomically", full)
     with pytest.raises(SystemExit) as ended:
         train_resnet.main([*SMALL, "--history", str(tmp_path / "history.csv"), "--quiet"])
     assert ended.value.code == 1

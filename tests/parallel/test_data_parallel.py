@@ -5,6 +5,7 @@ import pytest
 from parallel.cases import assert_same_control, assert_same_run
 
 import pint
+from pint.equations import Cycles
 from problems.classification import accuracy
 from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
@@ -46,10 +47,9 @@ def network_functional(comms, levels, examples=21, name="trained", batch_size=No
     """Return a functional and a control to start from, on ranks in (time, space)."""
     grid = pint.TimeGrid.uniform(3.0, 18, coarsening=4, levels=levels, comm=comms[0])
     network, data = NETWORKS[name]
-    controls = network.controls(grid, comm=comms[1])
-    problem = network.problem(controls, *data(examples), ONE, batch_size)
-    functional = pint.ReducedFunctional(problem, **options)
-    return functional, network.random_control(controls, seed=1)
+    problem = network.problem(*data(examples), ONE, batch_size, comm=comms[1])
+    functional = pint.ReducedFunctional(problem, grid, **options)
+    return functional, network.random_control(functional.controls, seed=1)
 
 
 # Fewer examples than ranks: some have none
@@ -73,12 +73,12 @@ def test_value_gradient_and_accuracy(space_size, levels, name, examples, world):
         functional, control = network_functional(
             comms, levels, examples, name, accuracy=pint.Accuracy(3)
         )
-        state, grid = functional.new_state(), functional.problem.grid
-        functional.state_cycles(state, control, pint.Accuracy(3))
+        state, grid = functional.state.new(), functional.grid
+        functional.state.solve(state, control, Cycles(pint.Accuracy(3)))
         percentage = None
         if comms[0].rank == grid.last_rank:
             labels = functional.problem.objective.labels
-            features = NETWORKS[name][0].classified(state.trajectory[-1])
+            features = NETWORKS[name][0].readout.features(state.points[-1])
             percentage = accuracy(features, control.shared, labels, comms[1])
         percentage = comms[0].bcast(percentage, root=grid.last_rank)
         residuals = state.convergence.residuals
@@ -95,22 +95,12 @@ def test_value_gradient_and_accuracy(space_size, levels, name, examples, world):
     assert all(other == gathered[0] for other in gathered)
 
 
-def reduced(functional, control, **options):
-    return pint.minimize(functional, control, **options)
-
-
-def one_shot(cycles, **how):
-    return lambda functional, control, **options: pint.OneShot(functional, cycles, **how).solve(
-        control, **options
-    )
-
-
 METHODS = {
-    "sequential": (1, reduced),
-    "mgrit": (2, reduced),
-    "one-shot": (2, one_shot(2)),
-    "lagged": (3, one_shot(1, lagged=True)),
-    "adaptive": (2, one_shot("adaptive")),
+    "sequential": (1, pint.ReducedSpace(iterations=UPDATES)),
+    "mgrit": (2, pint.ReducedSpace(iterations=UPDATES)),
+    "one-shot": (2, pint.OneShot(cycles=2, iterations=UPDATES)),
+    "lagged": (3, pint.Lagged(cycles=1, iterations=UPDATES)),
+    "adaptive": (2, pint.Adaptive(iterations=UPDATES)),
 }
 
 
@@ -120,10 +110,10 @@ METHODS = {
 )
 @each_layout
 def test_twenty_updates(space_size, method, name, world):
-    levels, solve = METHODS[method]
+    levels, method = METHODS[method]
     options = {"name": name, "accuracy": pint.Accuracy(4)}
     serial, ours = (
-        solve(*network_functional(comms, levels, **options), iterations=UPDATES)
+        pint.minimize(*network_functional(comms, levels, **options), method)
         for comms in (SERIAL, pint.split(world, space_size))
     )
     assert ours.iterations == UPDATES
@@ -134,7 +124,7 @@ def test_twenty_updates(space_size, method, name, world):
 @each_layout
 def test_optimisers_of_other_packages_get_each_variable_once(space_size, world):
     serial, ours = (
-        pint.minimize(*network_functional(comms, 1), "scipy:L-BFGS-B", iterations=10)
+        pint.minimize(*network_functional(comms, 1), pint.External("scipy:L-BFGS-B", iterations=10))
         for comms in (SERIAL, pint.split(world, space_size))
     )
     np.testing.assert_allclose(
@@ -150,7 +140,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(space_size, world, tmp_path_fact
 
     def run(iterations, **options):
         functional, control = network_functional(pint.split(world, space_size), 2)
-        return pint.OneShot(functional, 2).solve(control, iterations=iterations, **options)
+        method = pint.OneShot(cycles=2, iterations=iterations)
+        return pint.minimize(functional, control, method, **options)
 
     whole = run(8)
     run(3, checkpoint=pint.Checkpoint(path))
@@ -179,8 +170,8 @@ def test_parts_and_whole_fields_in_one_control(world):
 
 def stochastic(comms, rule, levels, name):
     functional, control = network_functional(comms, levels, 33, name, batch_size=7)
-    method = pint.Stochastic(functional, rule, cycles=2)
-    return method.solve(control, epochs=4, learning_rate=0.05)
+    method = pint.Stochastic(rule, epochs=4, learning_rate=0.05, cycles=2)
+    return pint.minimize(functional, control, method)
 
 
 @pytest.mark.parametrize(

@@ -29,21 +29,21 @@ def petsc_functional(heat, comms, steps, levels):
     from problems.heat_petsc import petsc_problem
 
     grid = pint.TimeGrid.uniform(1.0, steps, 3, levels, comms[0])
-    problem, mesh = petsc_problem(heat, grid, comms[1], partial(manufactured, heat, 1.0))
-    functional = pint.ReducedFunctional(problem)
+    problem, mesh = petsc_problem(heat, comms[1], partial(manufactured, heat, 1.0))
+    functional = pint.ReducedFunctional(problem, grid)
     functional.mesh = mesh
     return functional
 
 
 def numpy_functional(heat, steps, levels):
     grid = pint.TimeGrid.uniform(1.0, steps, 3, levels)
-    return pint.ReducedFunctional(heat.problem(grid, manufactured(heat, 1.0)))
+    return pint.ReducedFunctional(heat.problem(manufactured(heat, 1.0)), grid)
 
 
 def random_blocks(functional, seed=0):
-    space = functional.problem.controls
+    space = functional.controls
     field = space.fields["u"]
-    steps = (functional.problem.grid.steps,) if "u" in space.time_fields else ()
+    steps = (functional.grid.steps,) if "u" in space.time_fields else ()
     return np.random.default_rng(seed).standard_normal((*steps, *field.shape))
 
 
@@ -65,25 +65,28 @@ def test_value_and_gradient(name, levels, space_size, world):
         petsc_functional(heat, comms, steps, levels),
     )
     blocks = random_blocks(serial)
-    expected = serial.problem.controls.control(u=blocks)
-    control = functional.problem.controls.control(u=in_petsc_order(functional, blocks))
+    expected = serial.controls.control(u=blocks)
+    control = functional.controls.control(u=in_petsc_order(functional, blocks))
     assert functional.value(control) == pytest.approx(serial.value(expected), rel=1e-12)
     gradient, expected = functional.gradient(control), serial.gradient(expected)
     np.testing.assert_allclose(
         gradient.gather()["u"], in_petsc_order(functional, expected["u"]), rtol=1e-10, atol=1e-12
     )
-    norm = functional.problem.controls.norm(gradient)
-    assert norm == pytest.approx(serial.problem.controls.norm(expected), rel=1e-12)
+    norm = functional.controls.norm(gradient)
+    assert norm == pytest.approx(serial.controls.norm(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize("space_size", space_sizes())
-@pytest.mark.parametrize("method", ["lbfgs", "scipy:L-BFGS-B", "tao:blmvm"])
+@pytest.mark.parametrize("method", ["own", "scipy:L-BFGS-B", "tao:blmvm"])
 def test_optimum_by_every_kind_of_optimiser(method, space_size, world):
     heat, comms = PROBLEMS["distributed"], split(world, space_size)
     options = {"gradient_tolerance": 1e-7, "iterations": 60}
     serial, functional = numpy_functional(heat, 8, 1), petsc_functional(heat, comms, 8, 1)
-    expected = pint.minimize(serial, serial.problem.controls.zeros(), **options)
-    result = pint.minimize(functional, functional.problem.controls.zeros(), method, **options)
+    own = pint.ReducedSpace(**options)
+    expected = pint.minimize(serial, method=own)
+    result = pint.minimize(
+        functional, method=own if method == "own" else pint.External(method, **options)
+    )
     assert result.status is pint.Status.CONVERGED
     assert result.objective == pytest.approx(expected.objective, rel=1e-11)
 
@@ -91,7 +94,7 @@ def test_optimum_by_every_kind_of_optimiser(method, space_size, world):
 @pytest.mark.parametrize("space_size", space_sizes())
 def test_saved_control_is_loaded_again(space_size, world, tmp_path_factory):
     functional = petsc_functional(PROBLEMS["distributed-2d"], split(world, space_size), 6, 1)
-    space = functional.problem.controls
+    space = functional.controls
     control = space.control(u=random_blocks(numpy_functional(PROBLEMS["distributed-2d"], 6, 1)))
     folder = world.bcast(tmp_path_factory.mktemp("saved") if world.rank == 0 else None, root=0)
     control.save(folder / "control.npz")
@@ -108,9 +111,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(levels, space_size, world, tmp_p
 
     def run(comms, iterations, **options):
         functional = petsc_functional(PROBLEMS["distributed-2d"], comms, 8, levels)
-        start = functional.problem.controls.zeros()
-        options = {"iterations": iterations, "gradient_tolerance": 0.0, **options}
-        return pint.minimize(functional, start, **options)
+        method = pint.ReducedSpace(iterations=iterations, gradient_tolerance=0.0)
+        return pint.minimize(functional, method=method, **options)
 
     comms = split(world, space_size)
     whole = run(comms, 8)
@@ -130,13 +132,13 @@ def test_memory_does_not_grow_over_a_thousand_solves(world):
     """Each gradient makes 6 KSP solves and lends 8 rows of 1.6 kB; leaked vectors would add up."""
     heat, comms = Heat(points=200 * world.size, nu=1e-6), split(world, world.size)
     functional = petsc_functional(heat, comms, 2, 1)
-    space, peaks = functional.problem.controls, []
+    space, peaks = functional.controls, []
     for number in range(250):
         functional.gradient(space.control(u=float(number)))
         if number in (49, 249):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert peaks[1] - peaks[0] < 1024  # kB
-    functional.problem.space.destroy()
+    functional.space.destroy()
 
 
 def test_wrong_results_of_petsc_methods_are_named(world):

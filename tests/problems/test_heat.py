@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pint
+from pint.equations import Cycles
 from problems.heat import Heat, HeatData, manufactured, zero_target
 
 EIGENVECTOR_OPTIMUM = 0.02095324126527738
@@ -11,9 +12,9 @@ EIGENVECTOR_OPTIMUM = 0.02095324126527738
 
 def solve(heat, data, steps, levels=1, **options):
     grid = pint.TimeGrid.uniform(1.0, steps, coarsening=4, levels=levels)
-    functional = pint.ReducedFunctional(heat.problem(grid, data))
+    functional = pint.ReducedFunctional(heat.problem(data), grid)
     options = {"gradient_tolerance": 1e-9, "iterations": 200} | options
-    return pint.minimize(functional, functional.problem.controls.zeros(), **options)
+    return pint.minimize(functional, method=pint.ReducedSpace(**options))
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -56,7 +57,7 @@ def test_manufactured_optimum_is_approached_with_second_order_in_h(control, sche
         middle = 0.5 * (grid.t[1:] + grid.t[:-1])[:, None]
         difference = result.control["u"] - data.exact_control(middle)
         weights = result.control.space.weights.reshape(difference.shape)
-        state = result.state.trajectory[1:] - data.exact_state(grid.t[1:, None])
+        state = result.states()[1:] - data.exact_state(grid.t[1:, None])
         errors.append(
             (
                 np.sqrt((weights * difference**2).sum()),
@@ -81,12 +82,12 @@ def residuals(points, levels, relaxation, cycle="V", coarsening=2, steps=128, cy
     """Residual history of the state from a random guess."""
     heat = Heat(points=points, nu=1.0)
     grid = pint.TimeGrid.uniform(1.0, steps, coarsening, levels)
-    problem = heat.problem(grid, zero_target(heat))
-    functional = pint.ReducedFunctional(problem, relaxation=relaxation, cycle=cycle, guess="zero")
-    state, control = functional.new_state(), problem.controls.zeros()
-    functional.state_cycles(state, control, pint.Accuracy(1))
-    state.trajectory[1:] = np.random.default_rng(1).standard_normal(state.trajectory[1:].shape)
-    functional.state_cycles(state, control, pint.Accuracy(cycles))
+    options = {"relaxation": relaxation, "cycle": cycle, "guess": "zero"}
+    functional = pint.ReducedFunctional(heat.problem(zero_target(heat)), grid, **options)
+    state, control = functional.state.new(), functional.control()
+    functional.state.solve(state, control, Cycles(pint.Accuracy(1)))
+    state.points[1:] = np.random.default_rng(1).standard_normal(state.points[1:].shape)
+    functional.state.solve(state, control, Cycles(pint.Accuracy(cycles)))
     return np.array(state.convergence.residuals)
 
 

@@ -8,7 +8,7 @@ from activation_formulas import SIGMA
 from scipy.special import log_softmax
 
 import pint
-from problems.activations import ACTIVATIONS
+from pint.equations import March
 from problems.classification import accuracy
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation
@@ -46,45 +46,55 @@ def plain_loop(network, control, x):
     return np.array(trajectories).swapaxes(0, 1)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias", ["vector", "scalar"])
-@pytest.mark.parametrize("opening", ["trained", "pad"])
+def functional_of(network, *arguments):
+    """Return the functional of fitting examples to labels."""
+    problem = network.problem(*arguments)
+    return pint.ReducedFunctional(problem, pint.TimeGrid.uniform(FINAL_TIME, LAYERS))
+
+
+@pytest.mark.parametrize(
+    ("activation", "bias", "opening"),
+    [
+        ("tanh", "vector", "trained"),
+        ("relu", "scalar", "trained"),
+        ("smoothrelu", "vector", "pad"),
+        ("tanh", "scalar", "pad"),
+        ("relu", "vector", "pad"),
+        ("smoothrelu", "scalar", "trained"),
+    ],
+)
 def test_network_equals_a_plain_loop(activation, bias, opening):
     network = DenseNetwork(2, 4, 5, activation=activation, bias=bias, opening=opening)
     x, labels = generate(9, seed=0)
-    controls = network.controls(pint.TimeGrid.uniform(FINAL_TIME, LAYERS))
-    control = random_control(controls)
+    functional = functional_of(network, x, labels)
+    control = random_control(functional.controls)
     assert control["bias"].shape == (LAYERS, 4 if bias == "vector" else 1)
-    functional = pint.ReducedFunctional(network.problem(controls, x, labels))
-    state = functional.new_state()
-    functional.propagate(state, control)
+    state = functional.state.new()
+    functional.state.solve(state, control, March())
 
     expected = plain_loop(network, control, x)
-    np.testing.assert_allclose(
-        state.trajectory.transpose(0, 2, 1), expected, rtol=1e-13, atol=1e-14
-    )
+    np.testing.assert_allclose(state.points.transpose(0, 2, 1), expected, rtol=1e-13, atol=1e-14)
     z = expected[-1] @ control["classification_weight"].T + control["classification_bias"]
     loss = -(labels * log_softmax(z, axis=1)).sum(axis=1).mean()
     assert functional.objective(state).cost == pytest.approx(loss, rel=1e-13)
     hits = sum(int(row.argmax() == label.argmax()) for row, label in zip(z, labels, strict=True))
-    assert accuracy(state.trajectory[-1], control.shared, labels.T) == pytest.approx(100 * hits / 9)
+    assert accuracy(state.points[-1], control.shared, labels.T) == pytest.approx(100 * hits / 9)
 
 
 def test_regularisers_are_those_of_the_definition():
     network = DenseNetwork(2, 3, 5)
     x, labels = generate(4, seed=0)
-    controls = network.controls(pint.TimeGrid.uniform(FINAL_TIME, LAYERS))
-    control, dt = random_control(controls), FINAL_TIME / LAYERS
+    control = random_control(functional_of(network, x, labels).controls)
+    dt = FINAL_TIME / LAYERS
     u = np.concatenate([control["weight"].reshape(LAYERS, -1), control["bias"]], axis=1)
     opening = (control["opening_weight"] ** 2).sum() + (control["opening_bias"] ** 2).sum()
     last = sum((control[f"classification_{name}"] ** 2).sum() for name in ("weight", "bias"))
     smooth = dt * (((u[1:] - u[:-1]) / dt) ** 2).sum()
 
     def terms(**weights):
-        problem = network.problem(controls, x, labels, Regularisation(**weights))
-        functional = pint.ReducedFunctional(problem)
-        state = functional.new_state()
-        functional.propagate(state, control)
+        functional = functional_of(network, x, labels, Regularisation(**weights))
+        state = functional.state.new()
+        functional.state.solve(state, control, March())
         return sum(functional.objective(state).regularisers)
 
     assert terms() == 0
@@ -107,9 +117,10 @@ def test_residuals_are_divided_by_the_number_of_examples():
 def test_gradient_equals_differences_of_the_plain_loop(bias, opening):
     network = DenseNetwork(2, 3, 5, bias=bias, opening=opening)
     x, labels = generate(6, seed=2)
-    controls = network.controls(pint.TimeGrid.uniform(FINAL_TIME, LAYERS))
+    functional = functional_of(network, x, labels)
+    controls = functional.controls
     control = random_control(controls)
-    derivative = pint.ReducedFunctional(network.problem(controls, x, labels)).derivative(control)
+    derivative = functional.derivative(control)
 
     def loss(control):
         y = plain_loop(network, control, x)[-1]
@@ -178,16 +189,14 @@ X, LABELS = np.zeros((3, 2)), np.eye(2)[[0, 1, 1]]
 )
 def test_problem_refuses_bad_examples(x, labels, message):
     network = DenseNetwork(2, 3, 2)
-    controls = network.controls(pint.TimeGrid.uniform(1.0, 2))
     with pytest.raises(ValueError, match=re.escape(message)):
-        network.problem(controls, x, labels)
+        network.problem(x, labels)
 
 
 def test_negative_weight_is_refused():
     network = DenseNetwork(2, 3, 2)
-    controls = network.controls(pint.TimeGrid.uniform(1.0, 2))
     with pytest.raises(ValueError, match="gamma"):
-        network.problem(controls, X, LABELS, Regularisation(tikhonov=-1.0))
+        network.problem(X, LABELS, Regularisation(tikhonov=-1.0))
 
 
 # Random start
