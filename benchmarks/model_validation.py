@@ -27,7 +27,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pint
-from pint.model import SEQUENTIAL, Configuration, Costs, measure, solve_time, update_time
+from pint.equations import Cycles
+from pint.model import SEQUENTIAL, Configuration, Costs, measure, predict, solve_time
 from problems.heat import Heat, zero_target
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation
@@ -35,37 +36,34 @@ from problems.resnet import DenseNetwork, Regularisation
 MEMORY = 3
 WARM_UP = 1
 
+Method = Callable[..., Any]
+"""Makes a method of `pint.minimize` from keyword options."""
 
-def network(
-    comm: Any, examples: int, layers: int, m: int, levels: int = 2
-) -> tuple[pint.Problem, pint.Control]:
-    """Return the network's problem and a random control."""
+
+def network(examples: int) -> tuple[DenseNetwork, pint.Problem]:
+    """Return the dense network and its problem."""
     x, labels = generate(examples, seed=0)
     dense = DenseNetwork(2, 8, 5)
-    grid = pint.TimeGrid.uniform(5.0, layers, m, levels, comm)
-    controls = dense.controls(grid)
     weights = Regularisation(tikhonov=1e-4, opening=1e-4, classification=1e-4, smooth=1e-4)
-    return dense.problem(controls, x, labels, weights), dense.random_control(controls, seed=0)
+    return dense, dense.problem(x, labels, weights)
 
 
-def heat(comm: Any, steps: int, m: int) -> pint.Problem:
-    """Return the heat equation with 1023 points in space."""
-    equation = Heat(points=1023)
-    grid = pint.TimeGrid.uniform(1.0, steps, m, 2, comm)
-    return equation.problem(grid, zero_target(equation))
+def random_control(dense: DenseNetwork, problem: pint.Problem, grid: pint.TimeGrid) -> pint.Control:
+    """Return a random control of the network on a grid."""
+    return dense.random_control(problem.control_space(grid), seed=0)
 
 
 def state_solve(
     functional: pint.ReducedFunctional, control: pint.Control, cycles: int
 ) -> Callable[[], list[float]]:
     """Return a function that does one state solve and returns its seconds in a list."""
-    state = functional.new_state()
-    functional.state_cycles(state, control, pint.Accuracy(1))
+    state = functional.state.new()
+    functional.state.solve(state, control, Cycles(pint.Accuracy(1)))
 
     def timed() -> list[float]:
         functional.comm.Barrier()
         start = time.perf_counter()
-        functional.state_cycles(state, control, pint.Accuracy(cycles))
+        functional.state.solve(state, control, Cycles(pint.Accuracy(cycles)))
         functional.comm.Barrier()
         return [time.perf_counter() - start]
 
@@ -73,12 +71,9 @@ def state_solve(
 
 
 def updates(
-    functional: pint.ReducedFunctional, control: pint.Control, count: int, options: dict[str, Any]
+    functional: pint.ReducedFunctional, control: pint.Control, count: int, method: Method
 ) -> Callable[[], list[float]]:
-    """Return a function that does updates and returns the seconds of each but the first ones.
-
-    Without `options` of `OneShot`, on a grid of one level, states and adjoints are sequential.
-    """
+    """Return a function that does updates and returns the seconds of each but the first ones."""
 
     def timed() -> list[float]:
         times: list[float] = []
@@ -87,12 +82,13 @@ def updates(
             "line_search": pint.fixed_step(),
             "hessian": pint.lbfgs(MEMORY),
             "step": 1e-3,
-            "callback": lambda *_: times.append(time.perf_counter()),
         }
-        if options:
-            pint.OneShot(functional, **options).solve(control, **settings)
-        else:
-            pint.minimize(functional, control, **settings)
+        pint.minimize(
+            functional,
+            control,
+            method(**settings),
+            callback=lambda *_: times.append(time.perf_counter()),
+        )
         return [b - a for a, b in pairwise(times)][WARM_UP:]
 
     return timed
@@ -121,13 +117,15 @@ def compare(
 
 
 def heat_cases(comm: Any, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Return predicted and measured seconds of the heat solves."""
+    """Return predicted and measured seconds of the heat solves, with 1023 points in space."""
     steps, m = options.heat_steps, 16
-    problem = heat(comm, steps, m)
-    control = problem.controls.zeros()
+    equation = Heat(points=1023)
+    problem = equation.problem(zero_target(equation))
+    grid = pint.TimeGrid.uniform(1.0, steps, m, 2, comm)
+    control = problem.control_space(grid).zeros()
     cases = {}
     for relaxation in ("F", "FCF"):
-        functional = pint.ReducedFunctional(problem, relaxation=relaxation, guess="coarse")
+        functional = pint.ReducedFunctional(problem, grid, relaxation=relaxation, guess="coarse")
         configuration = Configuration(2, m, relaxation, cycles=3)
         cases[f"heat, 3 cycles, {relaxation}"] = (
             state_solve(functional, control, 3),
@@ -144,28 +142,30 @@ def one_solve(steps: int, ranks: int, configuration: Configuration, costs: Costs
 
 def one_update(layers: int, ranks: int, configuration: Configuration, costs: Costs) -> float:
     """Return the predicted time of an update."""
-    return update_time(costs, layers, ranks, configuration, memory=MEMORY)
+    return predict(costs, layers, ranks, configuration, memory=MEMORY).seconds
 
 
 def network_cases(comm: Any, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Return predicted and measured seconds of the network's updates."""
     m, layers = 32, options.layers
-    problem, control = network(comm, options.examples, layers, m)
-    kinds: dict[str, dict[str, Any]] = {
-        "one-shot, k = 1": {"cycles": 1},
-        "one-shot, k = 2": {"cycles": 2},
-        "one-shot, lagged": {"cycles": 1, "lagged": True},
+    dense, problem = network(options.examples)
+    grids = [pint.TimeGrid.uniform(5.0, layers, m, levels, comm) for levels in (2, 1)]
+    functionals = [pint.ReducedFunctional(problem, grid, relaxation="F") for grid in grids]
+    parallel, alone = functionals
+    control, start = (random_control(dense, problem, grid) for grid in grids)
+    kinds: dict[str, tuple[Method, dict[str, Any]]] = {
+        "one-shot, k = 1": (partial(pint.OneShot, cycles=1), {"cycles": 1}),
+        "one-shot, k = 2": (partial(pint.OneShot, cycles=2), {"cycles": 2}),
+        "one-shot, lagged": (partial(pint.Lagged, cycles=1), {"cycles": 1, "lagged": True}),
     }
-    functional = pint.ReducedFunctional(problem, relaxation="F")
     cases = {}
-    for name, kind in kinds.items():
+    for name, (method, kind) in kinds.items():
         cases[name] = (
-            updates(functional, control, options.updates, kind),
+            updates(parallel, control, options.updates, method),
             partial(one_update, layers, comm.size, Configuration(2, m, "F", **kind)),
         )
-    alone, start = network(comm, options.examples, layers, m, levels=1)
     cases["sequential"] = (
-        updates(pint.ReducedFunctional(alone), start, options.updates, {}),
+        updates(alone, start, options.updates, pint.ReducedSpace),
         partial(one_update, layers, comm.size, SEQUENTIAL),
     )
     return compare(problem, control, cases, options.repeats, options.seconds)

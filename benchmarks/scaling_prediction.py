@@ -22,16 +22,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from model_validation import network
+from model_validation import network, random_control
 
 import pint
 from pint.model import (
+    SEQUENTIAL,
     CallCost,
     Configuration,
     Costs,
     Prediction,
     measure,
-    sequential_time,
+    predict,
     strong_scaling,
     suggest,
     weak_scaling,
@@ -59,7 +60,9 @@ def measured(options: argparse.Namespace) -> dict[int, Costs]:
     costs = {}
     for shares in RANKS:
         examples = max(1, options.examples // shares)
-        problem, control = network(pint.SerialComm(), examples, options.measured_layers, 8)
+        dense, problem = network(examples)
+        grid = pint.TimeGrid.uniform(5.0, options.measured_layers, 8, 2)
+        control = random_control(dense, problem, grid)
         costs[shares] = measure(problem, control, seconds=options.seconds)
     if path is not None:
         path.write_text(json.dumps({shares: asdict(value) for shares, value in costs.items()}))
@@ -103,7 +106,8 @@ def described(configuration: Configuration) -> str:
         return "sequential"
     factors = "x".join(str(factor) for factor in configuration.coarsening)
     kind = "lagged" if configuration.lagged else f"k={configuration.cycles}"
-    return f"m={factors} {configuration.relaxation} {kind}"
+    words = configuration.relaxation
+    return f"m={factors} {words if isinstance(words, str) else ','.join(words)} {kind}"
 
 
 def print_table(title: str, rows: list[tuple[str, list[Prediction]]]) -> None:
@@ -164,7 +168,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         for shares, value in measured(options).items()
     }
     whole, limits = costs[1], {"largest_stride": options.largest_stride}
-    sequential = sequential_time(whole, options.layers)
+    sequential = predict(whole, options.layers, 1, SEQUENTIAL).seconds
     print(f"sequential update: {1e3 * sequential:.1f} ms; state step {1e6 * whole.state[0](1):.0f}")
     print(f"us, adjoint step {1e6 * whole.adjoint[0](1):.0f} us")
 

@@ -123,13 +123,18 @@ def reduce(comm: Any, values: Any, operation: Literal["sum", "min", "max"] = "su
     send = np.atleast_1d(np.ascontiguousarray(array, dtype=np.result_type(array.dtype, float)))
     if comm.size == 1:
         return send
-    from mpi4py import MPI
-
     receive = np.empty_like(send)
-    operations = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
+    # A stand-in for several ranks brings its own: importing mpi4py starts MPI.
+    operations = getattr(comm, "operations", None) or _mpi_operations()
     with Reductions.clock:
         comm.Allreduce(send, receive, op=operations[operation])
     return receive
+
+
+def _mpi_operations() -> dict[str, Any]:
+    from mpi4py import MPI
+
+    return {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
 
 
 def on_root(comm: Any, function: Callable[[], T]) -> T:

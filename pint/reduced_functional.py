@@ -233,7 +233,7 @@ class ReducedFunctional:
 
         The other ranks get None.
         """
-        own = np.asarray(self.states(state)[0 if self.comm.rank == 0 else 1 :])
+        own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
         over_space = self.space.comm.gather(own, root=0)
         if over_space is None:
             return None

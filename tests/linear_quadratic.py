@@ -22,9 +22,9 @@ class LinearQuadratic:
     y0: np.ndarray
     right: bool
 
-    def problem(self, grid, **options):
-        controls = pint.ControlSpace(grid, u=pint.TimeControl(1, **options))
-        return pint.Problem(grid, Euler(self), EulerAdjoint(self), Cost(self), controls)
+    def problem(self, **options):
+        fields = {"u": pint.TimeControl(1, **options)}
+        return pint.Problem(Euler(self), EulerAdjoint(self), Cost(self), fields)
 
     def value(self, t, u):
         """Return J of the controls `u`, by a plain loop."""
@@ -53,7 +53,7 @@ class Euler(pint.TimeStepper):
         self.problem = problem
         self.initial_state = problem.y0
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return y + s.dt * (y @ self.problem.A.T + u["u"] * self.problem.B)
 
 
@@ -61,11 +61,9 @@ class EulerAdjoint(pint.Adjoint):
     def __init__(self, problem):
         self.problem = problem
 
-    def step(self, s, y, u, theta, lam):
-        return lam + s.dt * (lam @ self.problem.A)
-
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"u": s.dt * (lam @ self.problem.B)[:, None]}, {}
+    def vjp(self, s, y, u, theta, lam):
+        du = {"u": s.dt * (lam @ self.problem.B)[:, None]}
+        return lam + s.dt * (lam @ self.problem.A), du, {}
 
 
 class Cost(pint.Objective):
@@ -79,9 +77,8 @@ class Cost(pint.Objective):
 
     def step_cost_derivative(self, s, y0, y1, u, theta):
         y = y1 if self.problem.right else y0
-        dy, none = s.dt * (y @ self.problem.Q), np.zeros_like(y)
-        du = {"u": s.dt * self.problem.r * u["u"]}
-        return (none, dy, du, {}) if self.problem.right else (dy, none, du, {})
+        dy, du = s.dt * (y @ self.problem.Q), {"u": s.dt * self.problem.r * u["u"]}
+        return (0.0, dy, du, {}) if self.problem.right else (dy, 0.0, du, {})
 
     def terminal(self, y, theta):
         return 0.5 * self.problem.s * (y**2).sum()

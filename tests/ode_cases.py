@@ -87,8 +87,8 @@ def forced_symbolic():
     )
 
 
-def forced_problem(grid, name, quadrature="trapezoid"):
+def forced_problem(name, quadrature="trapezoid"):
     """Return the problem by hand, advanced by a scheme."""
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(2), theta=pint.SharedControl(2))
+    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
     objective = pint.RunningCost(ForcedCost(), quadrature)
-    return pint.Problem(grid, *scheme(Forced(), name), objective, controls)
+    return pint.Problem(*scheme(Forced(), name), objective, fields)

@@ -47,16 +47,17 @@ def ones(grid):
 
 
 class Recursion(Propagator):
-    """``y[k+1] = factor_l[k] y[k] + forcing_l[k]`` on each level; any number of components."""
+    """``y[k+1] = factor_l[k] y[k] + forcing_l[k]`` on each level, k in the sweep's direction."""
 
-    def __init__(self, factors, forcings=None):
+    def __init__(self, factors, forcings=None, reverse=False):
         self.factors = factors
         self.forcings = forcings or [np.zeros_like(factor) for factor in factors]
         self.calls = [0] * len(factors)
+        self.reverse = reverse
 
-    def apply(self, level, steps, states, out):
+    def apply(self, level, steps, states, out, guess=None):
         self.calls[level] += 1
-        k = list(steps)
+        k = list(reversed(steps) if self.reverse else steps)  # blocks ascend in time
         assert states.shape == out.shape == (len(k), 1)
         out[...] = self.factors[level][k, None] * states + self.forcings[level][k, None]
 

@@ -1,17 +1,17 @@
 """One registry of steppers, adjoints, objectives and problems: an implementation is one line.
 
-``PROBLEMS[name](grid)`` builds a small problem on a grid; contract tests run over all of them.
-The ODE helper classes below are independent of `problems/`.
+``PROBLEMS[name]()`` makes a small problem; contract tests run over all of them. The ODE helper
+classes below are independent of `problems/`.
 """
 
 from functools import partial
 
 import numpy as np
 from ode_cases import forced_problem, forced_symbolic
+from strict_space import PredatorsInPlace, predators
 
 import pint
 from pint.steppers import SCHEMES as READY_MADE
-from problems.activations import ACTIVATIONS
 from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation
@@ -49,7 +49,7 @@ class Dahlquist(pint.TimeStepper):
     def initial(self, theta):
         return theta["theta"] + 1.0
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         force = u["u"] @ self.B.T + theta["theta"] @ self.C.T
         return amplification(self.scheme, self.rates * s.dt) * y + s.dt * force
 
@@ -58,15 +58,16 @@ class DahlquistAdjoint(pint.Adjoint):
     def __init__(self, stepper):
         self.stepper = stepper
 
+    def vjp(self, s, y, u, theta, lam):
+        slope = s.dt * lam
+        du, dtheta = slope @ self.stepper.B, slope @ self.stepper.C
+        dy = self.step(s, y, u, theta, lam)
+        return dy, {"u": du}, {"theta": dtheta.reshape(-1, 2).sum(axis=0)}
+
     def step(self, s, y, u, theta, lam):
         return amplification(self.stepper.scheme, self.stepper.rates * s.dt) * lam
 
-    def control_derivative(self, s, y, u, theta, lam):
-        slope = s.dt * lam
-        du, dtheta = slope @ self.stepper.B, slope @ self.stepper.C
-        return {"u": du}, {"theta": dtheta.reshape(-1, 2).sum(axis=0)}
-
-    def initial_derivative(self, theta, lam0):
+    def initial_vjp(self, theta, lam0):
         return {"theta": lam0}
 
 
@@ -107,7 +108,7 @@ class Pendulum(pint.TimeStepper):
         """Return t0 and t1 without the axis of the state."""
         return (s.t0[:, 0], s.t1[:, 0]) if self.batched else (s.t0, s.t1)
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         (t0, t1), u, theta = self.times(s), u["u"], theta["theta"]
         k = self.f(t0, y, u, theta)
         return y + 0.5 * s.dt * (k + self.f(t1, y + s.dt * k, u, theta))
@@ -117,24 +118,55 @@ class PendulumAdjoint(pint.Adjoint):
     def __init__(self, stepper):
         self.stepper = stepper
 
-    def _transposed(self, s, y, u, theta, lam):
-        """Return the transposes with respect to y, u and theta, by step."""
+    def transposed(self, s, y, u, theta, lam):
+        """Return the transposes with respect to y, u and theta, by step; the first without lam."""
         (t0, t1), u, theta = self.stepper.times(s), u["u"], theta["theta"]
-        k = self.stepper.f(t0, y, u, theta)
+        k = self.slope(s, y, u, theta)
         half = 0.5 * s.dt * lam
         second = self.stepper.f_transposed(t1, y + s.dt * k, u, theta, half)
         first = self.stepper.f_transposed(t0, y, u, theta, half + s.dt * second[0])
         return tuple(a + b for a, b in zip(first, second, strict=True))
 
-    def step(self, s, y, u, theta, lam):
-        return lam + self._transposed(s, y, u, theta, lam)[0]
+    def slope(self, s, y, u, theta):
+        """Return f at the beginning of the step."""
+        return self.stepper.f(self.stepper.times(s)[0], y, u, theta)
 
-    def control_derivative(self, s, y, u, theta, lam):
-        _, du, dtheta = self._transposed(s, y, u, theta, lam)
-        return {"u": du}, {"theta": dtheta.reshape(-1, 2).sum(axis=0)}
+    def vjp(self, s, y, u, theta, lam):
+        dy, du, dtheta = self.transposed(s, y, u, theta, lam)
+        return lam + dy, {"u": du}, {"theta": dtheta.reshape(-1, 2).sum(axis=0)}
 
-    def initial_derivative(self, theta, lam0):
+    def initial_vjp(self, theta, lam0):
         return {"theta": np.array([0.0, 2 * theta["theta"][1] * lam0[0]])}
+
+
+class Swift(Pendulum):
+    """The pendulum's step, which writes in place and keeps the slope at its beginning."""
+
+    in_place = True
+    kept_shape = (2,)
+
+    def step(self, s, y, u, theta, out=None):
+        (t0, t1), u, theta = self.times(s), u["u"], theta["theta"]
+        k = self.f(t0, y, u, theta)
+        if s.kept is not None:
+            s.kept[...] = k
+        return np.add(y, 0.5 * s.dt * (k + self.f(t1, y + s.dt * k, u, theta)), out=out)
+
+
+class SwiftAdjoint(PendulumAdjoint):
+    """Writes in place, reads the slope, and defines `step` beside `vjp`."""
+
+    in_place = True
+
+    def slope(self, s, y, u, theta):
+        return super().slope(s, y, u, theta) if s.kept is None else s.kept
+
+    def vjp(self, s, y, u, theta, lam, out=None):
+        dy, du, dtheta = super().vjp(s, y, u, theta, lam)
+        return np.add(dy, 0.0, out=out), du, dtheta
+
+    def step(self, s, y, u, theta, lam, out=None):
+        return np.add(lam, self.transposed(s, y, u, theta, lam)[0], out=out)
 
 
 class TerminalCost(pint.Objective):
@@ -189,6 +221,39 @@ class RunningCost(pint.Objective):
         return 1 + 0.2 * value
 
 
+class Effort(pint.Objective):
+    """Costs that do not depend on states: 0.0 stands for their derivatives.
+
+    ``l = dt theta_0^2 |u|^2``, ``psi = theta . theta``.
+    """
+
+    def step_cost(self, s, y0, y1, u, theta):
+        dt = s.dt[:, 0] if np.ndim(s.dt) else s.dt
+        return dt * theta["theta"][0] ** 2 * (u["u"] ** 2).sum(axis=-1)
+
+    def step_cost_derivative(self, s, y0, y1, u, theta):
+        u, first = u["u"], theta["theta"][0]
+        dtheta = np.array([2 * first * (s.dt * u**2).sum(), 0.0])
+        return 0.0, 0.0, {"u": 2 * s.dt * first**2 * u}, {"theta": dtheta}
+
+    def terminal(self, y, theta):
+        return theta["theta"] @ theta["theta"]
+
+    def terminal_derivative(self, y, theta):
+        return 0.0, {"theta": 2 * theta["theta"]}
+
+
+class Arrival(pint.Objective):
+    """``l = dt |y1|^2 / 2``, ``psi`` zero by default: 0.0 stands for the derivative to y0."""
+
+    def step_cost(self, s, y0, y1, u, theta):
+        dt = s.dt[:, 0] if np.ndim(s.dt) else s.dt
+        return 0.5 * dt * (y1**2).sum(axis=-1)
+
+    def step_cost_derivative(self, s, y0, y1, u, theta):
+        return 0.0, s.dt * y1, {}, {}
+
+
 # Registry
 
 STEPPERS = {
@@ -201,37 +266,44 @@ STEPPERS = {
     },
     "pendulum": lambda: Pendulum(batched=True),
     "pendulum-loop": lambda: Pendulum(batched=False),
+    "swift": lambda: Swift(batched=True),
+    "swift-loop": lambda: Swift(batched=False),
 }
 
-ADJOINTS = {Dahlquist: DahlquistAdjoint, Pendulum: PendulumAdjoint}
+ADJOINTS = {Dahlquist: DahlquistAdjoint, Pendulum: PendulumAdjoint, Swift: SwiftAdjoint}
 
-OBJECTIVES = {"terminal": TerminalCost, "running": RunningCost}
+OBJECTIVES = {
+    "terminal": TerminalCost,
+    "running": RunningCost,
+    "effort": Effort,
+    "arrival": Arrival,
+}
 
 
-def small_problem(grid, stepper, objective, restrict="inject", regularised=True):
+def small_problem(stepper, objective, restrict="inject", regularised=True):
     """Return a problem with fields u (time, 2) and theta (shared, 2) from two registry names."""
     stepper = STEPPERS[stepper]()
-    controls = pint.ControlSpace(
-        grid, u=pint.TimeControl(2, restrict=restrict), theta=pint.SharedControl(2)
-    )
+    fields = {"u": pint.TimeControl(2, restrict=restrict), "theta": pint.SharedControl(2)}
     regularisers = [pint.Tikhonov(0.3, ["u", "theta"]), pint.Smoothness(0.02, ["u"])]
     return pint.Problem(
-        grid,
         stepper,
         ADJOINTS[type(stepper)](stepper),
         OBJECTIVES[objective](),
-        controls,
+        fields,
         regularisers if regularised else [],
     )
 
 
-PROBLEMS = {
-    f"{stepper}-{objective}": lambda grid, stepper=stepper, objective=objective: small_problem(
-        grid, stepper, objective
-    )
-    for stepper in STEPPERS
-    for objective in OBJECTIVES
-}
+# Not every objective with every stepper: each of them batched and one by one.
+PAIRS = [(stepper, objective) for stepper in STEPPERS for objective in ("terminal", "running")]
+PAIRS += [
+    ("pendulum", "effort"),
+    ("pendulum-loop", "arrival"),
+    ("swift", "arrival"),
+    ("swift-loop", "effort"),
+]
+
+PROBLEMS = {f"{pair[0]}-{pair[1]}": partial(small_problem, *pair) for pair in PAIRS}
 
 
 def random_control(controls, seed=0, deviation=0.5):
@@ -244,24 +316,29 @@ def random_control(controls, seed=0, deviation=0.5):
     return controls.control(**values)
 
 
-# Dense residual networks: every activation, bias and opening
+# Dense residual networks: every two of activation, bias and opening occur together
 
 
-def dense_network(grid, activation, bias, opening):
+def dense_network(activation, bias, opening):
     """Return a network of width 4 that classifies seven points of the peaks data."""
     network = DenseNetwork(2, 4, 5, activation=activation, bias=bias, opening=opening)
     x, labels = generate(7, seed=1)
     weights = Regularisation(tikhonov=1e-2, opening=2e-2, classification=3e-2, smooth=4e-2)
-    return network.problem(network.controls(grid), x, labels, weights)
+    return network.problem(x, labels, weights)
 
 
 NETWORKS = {
     f"dense-{activation}-{bias}-{opening}": partial(
         dense_network, activation=activation, bias=bias, opening=opening
     )
-    for activation in ACTIVATIONS
-    for bias in ("vector", "scalar")
-    for opening in ("trained", "pad")
+    for activation, bias, opening in (
+        ("tanh", "vector", "trained"),
+        ("tanh", "scalar", "pad"),
+        ("relu", "vector", "pad"),
+        ("relu", "scalar", "trained"),
+        ("smoothrelu", "vector", "trained"),
+        ("smoothrelu", "scalar", "pad"),
+    )
 }
 
 
@@ -269,14 +346,14 @@ NETWORKS = {
 
 
 def convolutional_network(
-    grid, channels, activation, bias, opening, pool, kernel=3, pixels=(2, 4), seed=23
+    channels, activation, bias, opening, pool, kernel=3, pixels=(2, 4), seed=23
 ):
     """Return a network that classifies two images with one or two channels."""
     image = (min(2, channels), *pixels)
     network = ConvolutionalNetwork(image, channels, 3, kernel, activation, bias, opening, pool)
     x, labels = np.random.default_rng(seed).standard_normal((2, *image)), np.eye(3)[[0, 2]]
     weights = Regularisation(tikhonov=1e-2, opening=2e-2, classification=3e-2, smooth=4e-2)
-    return network.problem(network.controls(grid), x, labels, weights)
+    return network.problem(x, labels, weights)
 
 
 NETWORKS.update(
@@ -327,7 +404,24 @@ PROBLEMS.update(
 )
 PROBLEMS.update(
     {
-        f"symbolic-{name}": lambda grid, name=name: forced_symbolic().problem(grid, name)
+        f"symbolic-{name}": lambda name=name: forced_symbolic().problem(name)
         for name in ("rk4", "midpoint")
     }
+)
+
+
+# States that are no numpy arrays, and the same problems with states that are
+
+PREDATORS = {
+    "predators": {},
+    "predators-loop": {"batched": False},
+    "predators-in-place": {"stepper": PredatorsInPlace},
+    "predators-in-place-loop": {"batched": False, "stepper": PredatorsInPlace},
+}
+
+STRICT = {f"strict-{name}": partial(predators, **options) for name, options in PREDATORS.items()}
+
+PROBLEMS.update(STRICT)
+PROBLEMS.update(
+    {name: partial(predators, **options, array=np.array) for name, options in PREDATORS.items()}
 )

@@ -5,7 +5,8 @@ import pytest
 import registry
 
 import pint
-from pint.verify import adjoint_dot_test, stepper_test, taylor_test
+from pint.equations import March
+from pint.verify import check_problem, taylor_test
 
 SEED = 1
 """For which no pre-activation of the ReLU networks lies near a kink, see the last test."""
@@ -18,43 +19,81 @@ def grid_of(levels):
     )
 
 
-@pytest.fixture(params=[1, 2, 3], ids=lambda levels: f"{levels}-levels")
-def grid(request):
-    return grid_of(request.param)
+def functional_of(name, levels, **options):
+    return pint.ReducedFunctional(registry.PROBLEMS[name](), grid_of(levels), **options)
 
 
-@pytest.mark.parametrize("name", registry.PROBLEMS)
-def test_methods_are_pure_finite_and_batched_like_a_loop(name, grid):
-    problem = registry.PROBLEMS[name](grid)
-    stepper_test(problem, registry.random_control(problem.controls)).require()
+def control_of(functional):
+    return registry.random_control(functional.controls, seed=SEED)
 
 
-@pytest.mark.parametrize("name", registry.PROBLEMS)
-def test_every_derivative_is_the_transpose_on_every_level(name, grid):
-    problem = registry.PROBLEMS[name](grid)
-    report = adjoint_dot_test(problem, registry.random_control(problem.controls))
+@pytest.mark.parametrize(
+    "name", [name for name in registry.PROBLEMS if name not in registry.STRICT]
+)
+def test_contracts_transposes_and_gradient(name):
+    """On three levels: the methods of a level do not depend on the number of levels."""
+    problem, grid = registry.PROBLEMS[name](), grid_of(levels=3)
+    control = registry.random_control(problem.control_space(grid), seed=SEED)
+    report = check_problem(problem, grid, control)
     report.require()
+    assert not report.not_run
     # The exact comparison, not the one by differences, served for all but the regularisers.
     exact = [check for check in report.checks if "value" not in check.claim]
     assert not any(check.by_differences for check in exact)
 
 
-@pytest.mark.parametrize("name", registry.PROBLEMS)
-def test_gradient_has_taylor_rate_two(name):
-    problem = registry.PROBLEMS[name](grid_of(levels=1))
-    control = registry.random_control(problem.controls, seed=SEED)
-    taylor_test(pint.ReducedFunctional(problem), control).require()
+# Pairwise: each of them with either number of levels and either relaxation.
+@pytest.mark.parametrize(
+    ("name", "levels", "relaxation"),
+    [
+        ("pendulum-running", 2, "F"),
+        ("pendulum-running", 3, "FCF"),
+        ("dense-tanh-vector-trained", 2, "FCF"),
+        ("dense-tanh-vector-trained", 3, "F"),
+        ("convolution-4-tanh-scalar-trained-1", 2, "F"),
+        ("convolution-4-tanh-scalar-trained-1", 3, "FCF"),
+        ("forced-midpoint", 3, "F"),
+    ],
+)
+def test_gradient_by_mgrit_has_taylor_rate_two(name, levels, relaxation):
+    functional = functional_of(name, levels, relaxation=relaxation)
+    taylor_test(functional, control_of(functional), exact=False).require()
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("name", registry.STRICT)
+def test_strict_states_give_the_numbers_of_numpy_arrays(name, levels):
+    results = []
+    for one in (name, name.removeprefix("strict-")):
+        functional = functional_of(one, levels)
+        control = control_of(functional)
+        results.append((functional.value(control), functional.derivative(control).vector))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-14)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(
-    "name", ["pendulum-running", "dense-tanh-vector-trained", "convolution-4-tanh-scalar-trained-1"]
+    ("name", "method"),
+    [
+        ("strict-predators", lambda: pint.ReducedSpace(iterations=3)),
+        ("strict-predators-loop", lambda: pint.OneShot(2, iterations=3)),
+        ("strict-predators-in-place", lambda: pint.Lagged(iterations=3)),
+        ("strict-predators-in-place-loop", lambda: pint.Adaptive(iterations=3)),
+    ],
 )
-@pytest.mark.parametrize("levels", [2, 3])
-@pytest.mark.parametrize("relaxation", ["F", "FCF"])
-def test_gradient_by_mgrit_has_taylor_rate_two(name, levels, relaxation):
-    problem = registry.PROBLEMS[name](grid_of(levels))
-    functional = pint.ReducedFunctional(problem, relaxation=relaxation)
-    taylor_test(functional, registry.random_control(problem.controls), exact=False).require()
+def test_strict_states_are_optimised(name, method):
+    functional = functional_of(name, levels=2)
+    result = pint.minimize(functional, control_of(functional), method())
+    assert result.iterations == 3
+    assert result.objective < result.history[0].objective
+
+
+@pytest.mark.parametrize("storage", ["all", "C"])
+def test_strict_states_with_c_points_alone(storage):
+    grid = pint.TimeGrid.uniform(1.0, 12, coarsening=3, levels=2)
+    for name in registry.STRICT:
+        functional = pint.ReducedFunctional(registry.PROBLEMS[name](), grid, storage=storage)
+        taylor_test(functional, control_of(functional), exact=False).require()
 
 
 @pytest.mark.parametrize("name", [name for name in registry.NETWORKS if "relu" in name])
@@ -62,12 +101,11 @@ def test_no_pre_activation_is_so_near_a_kink_that_the_taylor_test_crosses_it(nam
     # The rate is that of the five smallest h; a pre-activation moves by h times its derivative,
     # which is below 10.
     # SmoothReLU has no kinks, but its curvature jumps at +-0.1.
-    problem = registry.PROBLEMS[name](grid_of(levels=1))
-    control = registry.random_control(problem.controls, seed=SEED)
-    functional = pint.ReducedFunctional(problem)
-    state = functional.new_state()
-    functional.propagate(state, control)
-    z = problem.stepper.affine.apply(state.trajectory[:-1], control.time)
+    functional = functional_of(name, levels=1)
+    control = control_of(functional)
+    state = functional.state.new()
+    functional.state.solve(state, control, March())
+    z = functional.problem.stepper.affine.apply(state.points[:-1], control.time)
     kinks = (-0.1, 0.1) if "smooth" in name else (0.0,)
     report = taylor_test(functional, control)
     assert min(np.abs(z - kink).min() for kink in kinks) > 10 * report.h[-5]

@@ -75,7 +75,8 @@ class AdjointEquation:
             lin = adjoint.linearisation
             assert lin is not None
             stepping = self.calls.grid.levels == 1 or not isinstance(how, (Cycles, Lagged, Relax))
-            engine = self._engine(control, state, lin, self._gathers(adjoint, state, stepping))
+            gathers = self._gathers(adjoint, state, stepping)
+            engine = self._engine(control, state, lin, gathers, isinstance(how, Lagged))
             points, sources = adjoint.points, lin.sources
             if self.calls.grid.comm.rank == self.calls.grid.last_rank:
                 points[-1:] = lin.terminal
@@ -134,12 +135,21 @@ class AdjointEquation:
             self.solver.add_sums(self.tau_of(adjoint), lin.sums, sign)
 
     def _engine(
-        self, control: Control, state: State, lin: Linearisation, gathers: bool
+        self,
+        control: Control,
+        state: State,
+        lin: Linearisation,
+        gathers: bool,
+        lagged: bool = False,
     ) -> Sweep | AdjointIntervals:
         u = self.controls.restrict(control, reverse=True)
         explicit = lin.explicit if gathers else None
         if self.intervals is None:
-            return Sweep(self.calls, control, u, at=state, explicit=explicit)
+            # Lagged solves begin with the C-points. Where N is not divisible, the C-points of the
+            # state, at which its correction needs the adjoint, are F-points of the adjoint.
+            grid = self.calls.grid
+            ends = lagged and gathers and grid.steps % grid.coarsening[0] == 0
+            return Sweep(self.calls, control, u, at=state, explicit=explicit, ends_only=ends)
         spacing = self.intervals.factor
         sweep = Sweep(self.calls, control, u, at=state, explicit=explicit, spacing=spacing)
         return AdjointIntervals(sweep, self.intervals, lin.scale)

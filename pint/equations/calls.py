@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
@@ -69,6 +69,11 @@ class Calls:
             native(adjoint.step, (1, 4)) if type(adjoint).step is not Adjoint.step else None
             for adjoint in self.adjoints
         ]
+
+    @cached_property
+    def _two(self) -> Block:
+        """Two states between which steps go to and fro."""
+        return self.space.allocate(2)
 
     @property
     def own_step(self) -> bool:
@@ -132,19 +137,12 @@ class Calls:
     ) -> None:
         """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
         count = len(starts)
-        if len(out) == count:
-            news = self._rows(out)
-            before: Iterable[Any] = chain(self._rows(start), news)
-        else:
-            two = self.space.allocate(2)
-            two[:1] = start
-            news, before = _to_and_fro(self._rows(two), count)
+        news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
         usable = guessed and len(out) == count and self._usable(level, out) is not None
         singles = self._each(level, starts, _singly(kept), news if usable else repeat(None))
         sources = repeat(None) if rhs is None else self._rows(rhs)
+        before = chain(self._rows(start), news)
         self._step_each(level, singles, u, theta, before, news, sources)
-        if len(out) != count:
-            out[...] = two[count % 2 : count % 2 + 1]
 
     def _step_each(
         self,
@@ -239,13 +237,8 @@ class Calls:
         The rest is as in `vjp`.
         """
         count, guess = len(starts), self._usable(level, guess)
-        if len(out) == count:
-            news: Any = reversed(self._rows(out))
-            before: Iterable[Any] = chain(self._rows(start), reversed(self._rows(out)))
-        else:
-            two = self.space.allocate(2)
-            two[:1] = start
-            news, before = _to_and_fro(self._rows(two), count)
+        whole = len(out) == count
+        news = self._rows(out) if whole else self._to_and_fro(out, count)[::-1]
         singles = self._each(
             level,
             starts[::-1],
@@ -254,11 +247,10 @@ class Calls:
         )
         sources = repeat(None) if rhs is None else reversed(self._rows(rhs))
         states = reversed(self._rows(y))
+        before = chain(self._rows(start), reversed(news))
         self._transpose_each(
-            level, singles, u, theta, states, before, news, sources, into, backward=True
+            level, singles, u, theta, states, before, reversed(news), sources, into, backward=True
         )
-        if len(out) != count:
-            out[...] = two[count % 2 : count % 2 + 1]
 
     def _transpose_each(
         self,
@@ -421,6 +413,10 @@ class Calls:
         """Return the states of a block one by one, as batches of one if batched."""
         return self.space.singles(block) if self.batched else block
 
+    def _to_and_fro(self, out: Block, count: int) -> list[Any]:
+        """Return where results go if the last one alone is stored, in `out`."""
+        return [*islice(cycle(self._rows(self._two)), count - 1), *self._rows(out)]
+
     def _usable(self, level: int, guess: Block | None) -> Block | None:
         """Return a guess if the step reads it and it is finite, else None."""
         if guess is None or not self.steppers[level].uses_guess:
@@ -431,12 +427,6 @@ class Calls:
 def _singly(kept: Any) -> Any:
     """Return what steps keep, one by one, as blocks of one row."""
     return kept if kept is None or isinstance(kept, list) else kept[:, None]
-
-
-def _to_and_fro(two: Any, count: int) -> tuple[Iterable[Any], Iterable[Any]]:
-    """Return where results go, and come from, where steps go to and fro between two states."""
-    first, second = two
-    return islice(cycle((second, first)), count), islice(cycle((first, second)), count)
 
 
 def as_rows(rows: range) -> slice:

@@ -40,6 +40,9 @@ class Sweep(Propagator):
         contributes to the derivative with respect to the control. By default it does not.
     spacing : int
         Number of finest steps between two rows of the state's points.
+    ends_only : bool
+        The last pass stores of consecutive steps made one by one the last result alone: the
+        others stay in the cache, where nobody needs the F-points any more.
 
     Attributes
     ----------
@@ -60,11 +63,13 @@ class Sweep(Propagator):
         at: State | None = None,
         explicit: Control | None = None,
         spacing: int = 1,
+        ends_only: bool = False,
     ) -> None:
         self.calls, self.control, self.u, self.theta = calls, control, u, control.shared
         self.reverse = at is not None
         self.layouts: tuple[LevelLayout, ...] = calls.grid.layouts(self.reverse)
         self.memory, self.at, self.explicit, self.spacing = memory, at, explicit, spacing
+        self.ends_only = ends_only
         self.tape: Tape | None = None
         self.derivative: Control | None = None
         # The tape of a state is as good in each pass; a derivative takes another product a step.
@@ -123,6 +128,8 @@ class Sweep(Propagator):
             self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed)
             return
         y, guess, into = self.linearised_at(level, rows)
+        if level == 0 and self._last_pass and self.ends_only:
+            out = out[:1]
         self.calls.march_back(level, starts, u, self.theta, y, start, out, rhs, kept, guess, into)
 
     # What some steps of a level need; everything ascends in time

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from pint.mgrit.hierarchy import Level
-from pint.mgrit.relaxation import c_relaxation, f_relaxation
+from pint.mgrit.relaxation import c_relaxation, f_relaxation, relaxed_intervals
 from pint.states import Block
 
 
@@ -79,7 +79,11 @@ def cycle(
     fine, coarse = levels[0], levels[1]
     with fine.work:
         smoother.relax(fine, relaxed, last)
-        squared_residual, squared_norm, _ = _residual(fine, coarse)
+        squared_residual, _ = _residual(fine, coarse, fine.chunks(fine.c_rows))
+        _inject(fine, coarse)
+        after = coarse.place(range(1, coarse.layout.local_steps + 1))
+        finest = fine.layout.level == 0
+        squared_norm = fine.space.squared_norm(coarse.trajectory[after]) if finest else 0.0
     if not proceed(squared_residual, squared_norm):
         return
     with coarse.work:
@@ -126,12 +130,16 @@ def lagged_cycle(
     Returns
     -------
     tuple of float
-        This rank's parts of the squared norms of the residual and of the trajectory, and of the
-        product of the residual with `weights`, over the C-points.
+        This rank's parts of the squared norm of the residual, and of the product of the residual
+        with `weights`, over the C-points.
     """
     fine, coarse = levels[0], levels[1]
+    two = len(levels) == 2 and smoother.counts[0] == 0
     with coarse.work:
-        coarse.rhs[...] = tau
+        if two:
+            coarse.rhs, own = tau, coarse.rhs
+        else:
+            coarse.rhs[...] = tau
         if len(levels) == 2:
             coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
             march(coarse)
@@ -142,17 +150,17 @@ def lagged_cycle(
             f_relaxation(coarse)
         _correct(fine, coarse)
     with fine.work:
-        smoother.relax(fine, last=last)
-        numbers = _residual(fine, coarse, weights)
-    with coarse.work:
-        if len(levels) == 2 and smoother.counts[0] == 0:
+        if two:
+            coarse.rhs = own
+            fine.propagator.begin_pass(last)
             # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
-            after = coarse.place(range(1, coarse.layout.local_steps + 1))
-            tau[after] += coarse.rhs[after]
-            tau[after] -= coarse.trajectory[after]
-        else:
-            _coarse_right_hand_side(coarse)
-            tau[...] = coarse.rhs
+            return _residual(fine, coarse, relaxed_intervals(fine), tau, weights)
+        smoother.relax(fine, last=last)
+        numbers = _residual(fine, coarse, fine.chunks(fine.c_rows), None, weights)
+        _inject(fine, coarse)
+    with coarse.work:
+        _coarse_right_hand_side(coarse)
+        tau[...] = coarse.rhs
     return numbers
 
 
@@ -168,36 +176,43 @@ def _correct(fine: Level, coarse: Level) -> None:
     """Add the coarse correction to the fine C-points, in place: u_C += u^c - v, and v is u_C."""
     after = coarse.place(range(1, coarse.layout.local_steps + 1))
     fine.trajectory[fine.place(fine.c_rows)] = coarse.trajectory[after]
+    coarse.guessed = True
 
 
 def _residual(
-    fine: Level, coarse: Level, weights: Block | None = None
-) -> tuple[float, float, float]:
-    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs` and u_C into its trajectory.
+    fine: Level,
+    coarse: Level,
+    c_points: Iterable[range],
+    tau: Block | None = None,
+    weights: Block | None = None,
+) -> tuple[float, float]:
+    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs`, or add r_C to `tau`, in place.
 
-    Returns this rank's |r_C|^2, |u_C|^2 and product of r_C with `weights` on level 0, zeros on
-    the others.
+    `c_points` are the rows of all C-points, some at a time. Returns this rank's |r_C|^2 and product
+    of r_C with `weights` on level 0, zeros on the others.
     """
-    finest, space = fine.layout.level == 0, fine.space
-    squared_residual = squared_norm = product = 0.0
-    row = 1
-    for chunk in fine.chunks(fine.c_rows):
-        target = coarse.rhs[coarse.place(range(row, row + len(chunk)))]
-        row += len(chunk)
-        step_to_c_points(fine, chunk, target)
-        if finest:
-            points = fine.place(chunk)
-            difference = fine.scratch[: len(chunk)]
-            difference[...] = target
-            difference -= fine.trajectory[points]
-            squared_residual += space.squared_norm(difference)
-            if weights is not None:
-                product += space.pair(difference, weights[points])
-    _inject(fine, coarse)
-    if finest:
-        after = coarse.place(range(1, coarse.layout.local_steps + 1))
-        squared_norm = space.squared_norm(coarse.trajectory[after])
-    return squared_residual, squared_norm, product
+    finest, space, factor = fine.layout.level == 0, fine.space, fine.layout.coarsening_factor
+    squared_residual = product = 0.0
+    for rows in c_points:
+        if not rows:
+            continue
+        row = (rows.start - fine.first_c_row) // factor + 1
+        above, points = coarse.place(range(row, row + len(rows))), fine.place(rows)
+        difference = fine.scratch[: len(rows)]
+        if tau is None:
+            step_to_c_points(fine, rows, coarse.rhs[above])
+            if not finest:
+                continue
+            difference[...] = coarse.rhs[above]
+        else:
+            step_to_c_points(fine, rows, difference)
+        difference -= fine.trajectory[points]
+        squared_residual += space.squared_norm(difference)
+        if weights is not None:
+            product += space.pair(difference, weights[points])
+        if tau is not None:
+            tau[above] += difference
+    return squared_residual, product
 
 
 def step_to_c_points(level: Level, chunk: range, out: Block) -> None:

@@ -26,6 +26,17 @@ CHUNK_BYTES = cache_bytes()
 """States advanced together occupy about this much by default (``benchmarks/chunk_size.py``)."""
 
 
+FEWEST_TOGETHER = 4
+"""States of which fewer fit into a chunk are advanced one by one."""
+
+
+def chunk_size(space: StateSpace, chunk_bytes: int) -> int:
+    """Return the number of states that are advanced together."""
+    fitting = chunk_bytes // max(1, space.state_bytes)
+    # A few large states together would only take each other's place in the cache.
+    return fitting if fitting >= FEWEST_TOGETHER else 1
+
+
 class Propagator(ABC):
     """The one-step maps that the solver is given.
 
@@ -128,7 +139,7 @@ class Level:
     ) -> None:
         self.layout = layout
         self.reverse = reverse
-        self.chunk = max(1, chunk_bytes // max(1, space.state_bytes))
+        self.chunk = chunk_size(space, chunk_bytes)
         self.space = space
         self.scratch = space.allocate(self.chunk) if scratch is None else scratch
         self.comm = comm
@@ -210,21 +221,21 @@ class Level:
 
     def propagate(self, rows: range, out: Block) -> None:
         """Write Phi of the steps that begin at `rows` to `out`, and count them."""
+        self.propagator.apply(*self._arguments(rows, out))
+
+    def _arguments(self, rows: range, out: Block) -> tuple[int, range, Block, Block, Block | None]:
+        """Return the arguments of `Propagator.apply`, and count the steps."""
         self.steps_evaluated += len(rows) * self.layout.substeps
         first = self.layout.first
-        self.propagator.apply(
-            self.layout.level,
-            range(first + rows.start, first + rows.stop, rows.step),
-            self.trajectory[self.place(rows)],
-            out,
-            self.trajectory[self.place(rows, 1)] if self.guessed else None,
-        )
+        steps = range(first + rows.start, first + rows.stop, rows.step)
+        guess = self.trajectory[self.place(rows, 1)] if self.guessed else None
+        return self.layout.level, steps, self.trajectory[self.place(rows)], out, guess
 
     def step_rows(self, rows: range) -> None:
         """Replace the points after `rows`, at most a chunk, by ``Phi(y) + rhs``."""
         # Not written where they belong at once: numpy buffers operands whose rows interleave.
         new, after = self.scratch[: len(rows)], self.place(rows, 1)
-        self.propagate(rows, new)
+        self.propagator.apply(*self._arguments(rows, new))
         if self.rhs is not None:
             new += self.rhs[after]
         self.trajectory[after] = new

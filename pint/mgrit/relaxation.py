@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pint.mgrit.hierarchy import Level
 
 
@@ -15,9 +17,19 @@ def f_relaxation(level: Level) -> None:
     ----------
     .. [1] Falgout et al., SIAM J. Sci. Comput. 36 (2014), C635, doi:10.1137/130944230.
     """
+    for _ in relaxed_intervals(level):
+        pass
+
+
+def relaxed_intervals(level: Level) -> Iterator[range]:
+    """Do an F-relaxation, some intervals at a time, and yield the rows of the C-points after them.
+
+    Together these are all C-points of the rank. What is done with them at once finds the last
+    F-points in the cache.
+    """
+    factor, end = level.layout.coarsening_factor, level.layout.local_steps
     if not level.layout.active:
         return
-    factor, end = level.layout.coarsening_factor, level.layout.local_steps
     arrival, departure = level.receive_from_left(), None
     # The right-hand neighbour waits for the end of an interval that it shares: that comes first.
     open_interval = level.last_open_interval
@@ -35,18 +47,22 @@ def f_relaxation(level: Level) -> None:
         if len(chunk) == 1:
             level.advance(chunk.start, min(chunk.start + factor - 1, end))
             level.progress(departure)
-            continue
-        for offset in range(factor - 1):
-            stop = min(chunk[-1] + offset + 1, end)
-            if chunk.start + offset < stop:
-                level.step_rows(range(chunk.start + offset, stop, factor))
-                level.progress(departure)
+        else:
+            for offset in range(factor - 1):
+                stop = min(chunk[-1] + offset + 1, end)
+                if chunk.start + offset < stop:
+                    level.step_rows(range(chunk.start + offset, stop, factor))
+                    level.progress(departure)
+        yield range(chunk.start + factor, min(chunk[-1] + factor, end) + 1, factor)
     if not (waiting and chunks):
         level.wait(arrival)
     if not level.starts_at_c_point:
         level.advance(0, min(level.first_c_row - 1, end))
+        yield range(level.first_c_row, min(level.first_c_row, end) + 1)
     level.wait(departure if known_early else level.send_to_right())
     level.guessed = True
+    if factor == 1:  # there are no F-points, and no intervals to relax
+        yield from level.chunks(level.c_rows)
 
 
 def c_relaxation(level: Level, weight: float) -> None:

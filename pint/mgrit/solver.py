@@ -19,7 +19,7 @@ from pint.mgrit.cycle import (
     march,
     sum_right_hand_sides,
 )
-from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator
+from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator, chunk_size
 from pint.mgrit.relaxation import f_relaxation
 from pint.report.timing import Phases
 from pint.states import Block, StateSpace
@@ -102,9 +102,9 @@ class MGRIT:
         self.phases = Phases() if phases is None else phases
         self.cycles_done = 0
         layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
-        chunk = max(1, chunk_bytes // max(1, space.state_bytes))
         # Batches are one step of each interval, or all steps of level 1.
-        scratch = space.allocate(min(chunk, layouts[min(1, grid.levels - 1)].local_steps + 2))
+        most = layouts[min(1, grid.levels - 1)].local_steps + 2
+        scratch = space.allocate(min(chunk_size(space, chunk_bytes), most))
         self.levels = [
             Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch, reverse)
             for layout in layouts
@@ -267,7 +267,7 @@ class MGRIT:
         for index in range(cycles):
             last = index == cycles - 1
             numbers = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, last, weights)
-            squared_residual, _, product = self._sums(*numbers)
+            squared_residual, product = self._sums(*numbers)
             residuals.append(squared_residual**0.5)
             self.cycles_done += 1
         return Convergence(tuple(residuals), converged=False), product

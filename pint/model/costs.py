@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from pint.mgrit.hierarchy import CHUNK_BYTES
 
 @dataclass(frozen=True)
 class CallCost:
-    """Seconds of a call by the number of things it handles, piecewise linear.
+    """Seconds of a call by the number of things that it handles, piecewise linear.
 
-    The line goes through (0, 0) and the given points, and beyond the last one goes on as before.
+    The line goes through (0, 0) and the given points; it is extrapolated linearly.
 
     Parameters
     ----------
@@ -77,25 +78,28 @@ class Costs:
     Attributes
     ----------
     state, adjoint : sequence of CallCost
-        By level, a call that advances a batch of states (adjoints) by one step and stores them.
-        Levels beyond the last one given cost as much as that.
+        By level, a call that advances a batch of states (adjoints) by one step. Levels beyond the
+        last one given cost as much as the last one.
     derivative : CallCost
-        Forming the derivative with respect to the control for a number of steps.
+        What the derivative with respect to the control adds to a number of adjoint steps.
+    derivative_apart : CallCost or None
+        The derivative of a number of steps that the adjoint solve has not formed it for; None if
+        it costs as much as `derivative`.
     state_bytes : int
-        Storage of this rank's part of a state in bytes; it decides about the size of batches.
+        Storage of this rank's part of a state in bytes; it determines the size of batches.
     copy, norm : float
-        Copying a state from one block to another; its squared norm.
+        Copying a state from one block to another, or adding it there; its squared norm.
     objective, linearise : CallCost
         The step cost, and its derivatives, of a number of steps.
     terminal, terminal_derivative, initial, initial_derivative : float
         On the rank that owns the last point, or point 0.
     bind : CallCost
-        Handing a control over a number of steps to the levels, before each solve.
+        Handing a control over a number of steps to the levels, before each solve begins.
     vector : CallCost
         An inner product of controls over a number of steps, and adding a multiple of one, without
         the sum over the ranks.
     latency, bandwidth : float
-        Of a message between neighbours, in seconds and bytes/s.
+        Of messages between neighbours, in seconds and bytes/s.
     reduction_call, reduction_stage : float
         A sum over all ranks takes ``reduction_call + ceil(log2(ranks)) * reduction_stage``.
 
@@ -108,6 +112,7 @@ class Costs:
     state: Sequence[CallCost]
     adjoint: Sequence[CallCost]
     derivative: CallCost = FREE
+    derivative_apart: CallCost | None = None
     state_bytes: int = 8
     copy: float = 0.0
     norm: float = 0.0
@@ -133,17 +138,17 @@ class Costs:
             elif name in ("bandwidth", "state_bytes"):
                 if not value > 0:
                     raise ValueError(f"`Costs({name}=...)` must be positive, got {value}.")
-            elif not isinstance(value, CallCost) and not 0 <= value < math.inf:
+            elif not isinstance(value, (CallCost, NoneType)) and not 0 <= value < math.inf:
                 raise ValueError(f"`Costs({name}=...)` must be finite and >= 0, got {value}.")
 
     @property
     def batch(self) -> int:
-        """The largest number of states that the solver advances together."""
+        """The largest number of states that the engine advances together."""
         return max(1, CHUNK_BYTES // int(self.state_bytes))
 
     @property
     def message(self) -> float:
-        """Seconds from sending a state to a neighbour until it is there."""
+        """Seconds from sending a state to a neighbour until it arrives."""
         return self.latency + self.state_bytes / self.bandwidth
 
     def reduction(self, ranks: int) -> float:

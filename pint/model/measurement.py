@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, ends_all_ranks, reduce
-from pint.controls import Control, ControlSpace
-from pint.equations.sweeps import AdjointSweep, StateSweep, steps_from
-from pint.grid import TimeGrid, as_slice
+from pint.comm import ending_all_ranks, reduce
+from pint.controls import Control
+from pint.equations import March
+from pint.equations.calls import at_rows
+from pint.equations.sweeps import Sweep
+from pint.grid import TimeGrid
 from pint.interface import Problem
-from pint.mgrit import Accuracy
 from pint.mgrit.hierarchy import Level
 from pint.model.costs import FREE, CallCost, Costs
 from pint.reduced_functional import ReducedFunctional
+from pint.report.timing import Phases
+from pint.states import Block
 
 
 def measure(
@@ -30,22 +33,22 @@ def measure(
 ) -> Costs:
     """Measure the costs of a problem's own steps, derivatives and objective on this machine.
 
-    All ranks measure at the same time and the slowest one counts, so that what they take from
-    each other, memory bandwidth above all, is part of the costs: run it on as many ranks of a
-    machine as the run to be predicted has there. Collective.
+    All ranks measure at the same time and the slowest one counts. The costs therefore include what
+    ranks take from each other, memory bandwidth above all: run it on as many ranks of a machine
+    as the predicted run has there. Collective.
 
     Parameters
     ----------
     problem : Problem
-        Its levels are measured. It should be large enough not to fit the caches, if the one to
-        be predicted does not; two or three levels will do.
+        If the states of the predicted run do not fit the caches, those measured should not either.
     control : Control
-        Steps are made for this control; their cost should not depend on it.
+        Steps are made for this control; their cost should not depend on it. All levels of its grid
+        are measured; two or three will do.
     seconds : float
         To spend on each of about 20 operations.
     average : callable
-        Makes one number of the seconds of the same call again and again. The median leaves out
-        what a busy machine adds; `statistics.fmean` keeps it, as runs on that machine do.
+        Makes one number of the seconds of repeated calls. The median leaves out what a busy
+        machine adds; `statistics.fmean` keeps it, as runs on that machine do.
 
     Returns
     -------
@@ -60,53 +63,45 @@ def measure(
     """
     if not 0 < seconds < np.inf:
         raise ValueError(f"`measure(seconds=...)` must be positive, got {seconds}.")
-    return _Measurement(problem, control, seconds, average).costs()
+    # Its own functional: the user's counters, clocks and trajectories stay as they are.
+    functional = ReducedFunctional(problem, control.space.grid, relaxation="F", guess="coarse")
+    with ending_all_ranks(functional.ranks_to_end):
+        return _Measurement(functional, control, seconds, average).costs()
 
 
 class _Measurement:
-    """A problem with a state and an adjoint, on which operations are timed."""
+    """A functional with a solved state and adjoint, on which operations are timed."""
 
     def __init__(
         self,
-        problem: Problem,
+        functional: ReducedFunctional,
         control: Control,
         seconds: float,
         average: Callable[[list[float]], float],
     ) -> None:
-        self.control, self.seconds, self.average = control, seconds, average
-        # Its own functional: the user's counters and clocks stay as they are.
-        self.functional = ReducedFunctional(problem, relaxation="F", guess="coarse")
-        self.problem, self.comm = self.functional.problem, self.functional.comm
-        self.ranks_to_end = self.functional.ranks_to_end
-        self.state, self.adjoint = self.functional.new_state(), self.functional.new_adjoint()
+        self.functional, self.control = functional, control
+        self.calls, self.grid, self.space = functional.calls, functional.grid, functional.space
+        self.clock = _Clock(functional, seconds, average)
+        self.steps = int(self.clock.agreed(self.grid.local_steps, "max"))
+        # Exact solves: each step has kept what its transposes read.
+        self.state, self.adjoint = functional.state.new(), functional.adjoint.new()
+        functional.state.solve(self.state, control, March())
+        functional.adjoint.solve(self.adjoint, self.state, March())
 
-    @ends_all_ranks
     def costs(self) -> Costs:
-        functional, state, adjoint = self.functional, self.state, self.adjoint
-        functional.state_cycles(state, self.control, Accuracy(cycles=1))
-        functional.adjoint_cycles(adjoint, state, Accuracy(cycles=1))
-        functional.derivative_of(state, adjoint)
-        # The solver has been left with steps that form the derivative, too.
-        solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(state, adjoint)
-        solver.relax(sweep, adjoint.trajectory, adjoint.sources)
-        edges = self._edges()
-        by_steps = self._by_steps(edges)
+        clock, edges = self.clock, self._edges()
+        backward = self._backward()
+        by_steps = self._by_steps(edges, backward[0])
         latency, bandwidth = self._network()
-        stages = int(np.ceil(np.log2(self.comm.size)))
-        reduction = self._time(lambda: reduce(self.comm, [0.0, 0.0]))
-        call = self._time(lambda: reduce(SerialComm(), [0.0, 0.0]))
+        reduction, call = self._reduction()
+        stages = int(np.ceil(np.log2(clock.comm.size)))
         copy, norm = self._passes()
         return Costs(
-            state=[self._step(level) for level in functional.state_solver.levels],
-            adjoint=[self._step(level) for level in functional.adjoint_solver.levels],
-            derivative=by_steps["derivative"],
-            objective=by_steps["objective"],
-            linearise=by_steps["linearise"],
-            terminal=edges["terminal"],
-            terminal_derivative=edges["terminal_derivative"],
-            initial=edges["initial"],
-            initial_derivative=edges["initial_derivative"],
-            state_bytes=self.problem.space.state_bytes,
+            state=[self._step(level) for level in self._forward()],
+            adjoint=[self._step(level) for level in backward],
+            **by_steps,
+            **edges,
+            state_bytes=self.space.state_bytes,
             copy=copy,
             norm=norm,
             bind=self._bind(),
@@ -117,27 +112,44 @@ class _Measurement:
             reduction_stage=max(reduction - call, 0.0) / stages if stages else latency,
         )
 
-    def _time(self, operation: Callable[[], Any]) -> float:
-        """Return the average seconds of an operation, of the slowest rank. Collective."""
-        return self._time_in_turn(operation)[0]
+    # The engine's levels, each with a trajectory and with the equation's steps
 
-    def _time_in_turn(self, *operations: Callable[[], Any]) -> list[float]:
-        """Return the average seconds of operations that are done in turn. Collective.
+    def _forward(self) -> list[Level]:
+        sweep = self._sweep(reverse=False)
+        sweep.tape = self.state.tape  # these steps keep what the solve has kept
+        return self._levels(sweep, self.state.points)
 
-        All ranks do them equally often, so that they may be collective themselves.
-        """
-        first = reduce(self.comm, [_timed(operation) for operation in operations], "max")
-        repeats = int(min(max(self.seconds / max(first.max(), 1e-9), 3), MOST_REPEATS))
-        self.comm.Barrier()
-        rounds = [[_timed(operation) for operation in operations] for _ in range(repeats)]
-        own = [self.average(list(times)) for times in zip(*rounds, strict=True)]
-        return reduce(self.comm, own, "max").tolist()
+    def _backward(self) -> list[Level]:
+        levels = self._levels(self._sweep(reverse=True), self.adjoint.points)
+        assert self.adjoint.linearisation is not None
+        levels[0].rhs = self.adjoint.linearisation.sources
+        return levels
+
+    def _sweep(self, reverse: bool, explicit: Control | None = None) -> Sweep:
+        u = self.functional.controls.restrict(self.control, reverse=reverse)
+        at = self.state if reverse else None
+        return Sweep(self.calls, self.control, u, at=at, explicit=explicit)
+
+    def _levels(self, sweep: Sweep, points: Block) -> list[Level]:
+        grid, levels = self.grid, []
+        for layout in grid.layouts(sweep.reverse):
+            level = Level(layout, self.space, grid.comm, Phases(), reverse=sweep.reverse)
+            level.propagator, level.trajectory = sweep, points
+            if layout.level > 0:
+                level.trajectory = self.space.allocate(layout.local_steps + 1)
+                for row in range(layout.local_steps + 1):
+                    point = (layout.first + row) * layout.stride
+                    at = (grid.steps - point if sweep.reverse else point) - grid.first
+                    at = min(max(at, 0), grid.local_steps)  # a neighbour's point: one nearby
+                    level.trajectory[level.point(row)] = points[at : at + 1]
+            levels.append(level)
+        return levels
 
     # Steps
 
     def _step(self, level: Level) -> CallCost:
-        """Time the calls of a relaxation, walking through the trajectory as it does."""
-        largest = int(reduce(self.comm, _most_intervals(level), "min")[0])
+        """Time the calls of a relaxation, on a walk through the trajectory as it makes."""
+        largest = int(self.clock.agreed(_most_intervals(level), "min"))
         sizes, size = [], 1
         while size < largest:
             sizes.append(size)
@@ -146,151 +158,137 @@ class _Measurement:
         return CallCost(sizes, [self._calls(level, size) for size in sizes])
 
     def _calls(self, level: Level, size: int) -> float:
+        """Return the average seconds of calls for `size` steps."""
         walks = list(_walks(level, size))
-        own: list[float] = []
-        self.comm.Barrier()
-        end = time.perf_counter() + self.seconds
-        for walk in itertools.islice(itertools.cycle(walks), MOST_REPEATS):
-            start = time.perf_counter()
+
+        def walk(rows: list[range]) -> None:
             if size == 1:  # an interval after the other
-                level.advance(walk[0][0], walk[-1][0] + 1)
-            else:
-                for rows in walk:
-                    level.step_rows(rows)
-            now = time.perf_counter()
-            own.append((now - start) / len(walk))
-            if len(own) >= 3 and now > end:
-                break
-        return float(reduce(self.comm, self.average(own) if own else 0.0, "max")[0])
+                level.advance(rows[0][0], rows[-1][0] + 1)
+                return
+            for some in rows:
+                new = level.scratch[:size]
+                level.propagate(some, new)
+                if level.layout.level == 0 and level.rhs is not None:
+                    new += level.rhs[level.place(some, 1)]
+
+        turns = itertools.cycle(walks)
+        calls = len(walks[0]) if walks else 1
+        return self.clock.time(lambda: walk(next(turns)) if walks else None) / calls
 
     def _passes(self) -> tuple[float, float]:
         """Return the seconds of copying a state, and of its squared norm, in a walk over many."""
-        level = self.functional.state_solver.levels[0]
-        rows = as_slice(level.c_rows if level.layout.coarsening_factor else range(1))
-        source = level.trajectory[rows]
-        target = self.problem.space.allocate(max(len(source), 1))
-        if len(source) == 0:
-            source = target.copy()
+        level = self._forward()[0]
+        rows = level.c_rows if level.layout.coarsening_factor else range(1)
+        source = level.trajectory[level.place(rows)]
+        target = self.space.allocate(max(len(source), 1))
 
         def copy() -> None:
-            target[...] = source
+            if len(source):
+                target[...] = source
 
-        seconds = self._time(copy), self._time(lambda: self.problem.space.squared_norm(target))
-        most = float(reduce(self.comm, len(target), "max")[0])
+        seconds = (
+            self.clock.time(copy),
+            self.clock.time(lambda: self.space.squared_norm(target)),
+        )
+        most = self.clock.agreed(len(target), "max")
         return seconds[0] / most, seconds[1] / most
 
     # Derivatives and objective
 
-    def _edges(self) -> dict[str, float]:
+    def _edges(self) -> dict[str, Any]:
         """Time what only the ranks at the ends do."""
-        problem, theta, last = self.problem, self.control.shared, self.state.trajectory[-1]
+        calls, theta, points = self.calls, self.control.shared, self.state.points
+        spare = at_rows(self.functional.controls.zeros(), ...)
         parts: dict[str, Callable[[], Any]] = {
-            "terminal": lambda: problem.objective.terminal(last, theta),
-            "terminal_derivative": lambda: problem.objective.terminal_derivative(last, theta),
-            "initial": lambda: problem.stepper.initial(theta),
-            "initial_derivative": lambda: problem.adjoint.initial_derivative(
-                theta, self.adjoint.trajectory[-1]
-            ),
+            "terminal": lambda: calls.terminal(points[-1], theta),
+            "terminal_derivative": lambda: calls.terminal_derivative(points[-1], theta),
+            "initial": lambda: calls.initial(theta, points[0]),
+            "initial_derivative": lambda: calls.initial_vjp(theta, self.adjoint.points[0], spare),
         }
-        return {name: self._time(part) for name, part in parts.items()}
+        return {name: self.clock.time(part) for name, part in parts.items()}
 
-    def _by_steps(self, edges: dict[str, float]) -> dict[str, CallCost]:
-        """Time objective, linearised cost and derivative over this rank's steps, and over one."""
-        functional, state, adjoint = self.functional, self.state, self.adjoint
-        steps = int(reduce(self.comm, self.problem.grid.local_steps, "max")[0])
-        objective = self._time(lambda: functional.objective(state)) - edges["terminal"]
-        derivative = self._derivative()
-        linearise = self._in_gradient(lambda: functional.relax_adjoint(adjoint, state))
-        whole = {
-            "objective": objective,
-            "derivative": derivative,
-            "linearise": linearise - edges["terminal_derivative"],
-        }
-        one = self._one_step()
-        costs = {}
-        for name, total in whole.items():
-            total = max(total, 0.0)
-            # One step again and again stays in the cache, as it does not in a walk over all.
-            first = min(max(one[name], total / steps), total)
-            costs[name] = CallCost((1,), (total,))
-            if steps > 1:
-                costs[name] = CallCost((1, steps), (first, total))
-        return costs
+    def _by_steps(self, edges: dict[str, Any], level: Level) -> dict[str, Any]:
+        """Time objective, linearised cost and derivative over this rank's steps, and over one.
 
-    def _derivative(self) -> float:
-        """Return what the derivative adds to the adjoint steps of level 0.
-
-        It is the difference of two relaxations, which leave out the steps to C-points.
+        `level` is that of the adjoint on the finest grid.
         """
-        functional, adjoint = self.functional, self.adjoint
-        solver, sweep = functional.adjoint_solver, functional.adjoint_sweep(self.state, adjoint)
-        spare = sweep.with_derivative(self.problem.controls.zeros())
-        plain, both = self._time_in_turn(
-            lambda: solver.relax(sweep, adjoint.trajectory, adjoint.sources),
-            lambda: solver.relax(spare, adjoint.trajectory, adjoint.sources),
-        )
-        factor = solver.levels[0].layout.coarsening_factor
-        share = (factor - 1) / factor if factor else 1.0
-        return (both - plain) / share
-
-    def _in_gradient(self, operation: Callable[[], Any]) -> float:
-        """Return the average seconds that an operation spends in the phase of the gradient."""
-        clock, own = self.functional.phases.seconds, []
-        for _ in range(3):
-            self.comm.Barrier()
-            before = clock["gradient"]
-            operation()
-            own.append(clock["gradient"] - before)
-        return float(reduce(self.comm, self.average(own), "max")[0])
-
-    def _one_step(self) -> dict[str, float]:
-        """Time the user's functions for one step; zero on a rank that owns none."""
-        problem, grid, control = self.problem, self.problem.grid, self.control
-        objective, theta = problem.objective, control.shared
-        kept = self.functional.kept_of(self.state)
-        row: Any = slice(0, 1) if problem.stepper.batched else 0
-        after: Any = slice(1, 2) if problem.stepper.batched else 1
-        has_step = grid.local_steps > 0
-
-        def parts(step: Callable[..., Any], *states: Any) -> Callable[[], Any]:
-            if not has_step:
-                return lambda: None
-            _, _, s, u = next(steps_from(problem, control, range(1), kept))
-            return lambda: step(s, *states[:-1], u, theta, *states[-1])
-
-        y0 = self.state.trajectory[row]
-        y1 = self.state.trajectory[after] if has_step else y0
-        lam = self.adjoint.trajectory[row]
-        nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        cost = objective.step_cost if objective.has_step_cost else nothing
-        slope = objective.step_cost_derivative if objective.has_step_cost else nothing
+        functional, state, steps = self.functional, self.state, self.steps
+        old = self.adjoint.linearisation
+        objective = self.clock.time(lambda: functional.objective(state)) - edges["terminal"]
+        linearise = self.clock.time(lambda: functional.cost.linearise(state, old))
+        linearise -= edges["terminal_derivative"]
+        cost, slope = self._one_step()
+        along, apart = self._derivative(level)
         return {
-            "objective": self._time(parts(cost, y0, y1, ())),
-            "derivative": self._time(parts(problem.adjoint.control_derivative, y0, (lam,))),
-            "linearise": self._time(parts(slope, y0, y1, ())),
+            "objective": _over_steps(steps, cost, objective),
+            "linearise": _over_steps(steps, slope, linearise),
+            "derivative": _over_steps(steps, *along),
+            "derivative_apart": _over_steps(steps, *apart),
         }
+
+    def _derivative(self, level: Level) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return what the derivative adds to adjoint steps, and what it takes with them.
+
+        Both are those of one step, and of all of this rank's steps in large batches.
+        """
+        plain = level.propagator
+        gathering = self._sweep(reverse=True, explicit=self.functional.controls.zeros())
+        gathering.begin_pass(last=True)
+        count = self.grid.local_steps
+
+        def one_by_one(sweep: Any) -> None:
+            level.propagator = sweep
+            level.advance(0, count)
+
+        def in_batches(sweep: Any) -> None:
+            level.propagator = sweep
+            for rows in level.chunks(range(count)):
+                level.propagate(rows, level.scratch[: len(rows)])
+
+        without, single = self.clock.time_in_turn(
+            lambda: one_by_one(plain), lambda: one_by_one(gathering)
+        )
+        alone, batch = self.clock.time_in_turn(
+            lambda: in_batches(plain), lambda: in_batches(gathering)
+        )
+        level.propagator = plain
+        return ((single - without) / self.steps, batch - alone), (single / self.steps, batch)
+
+    def _one_step(self) -> tuple[float, float]:
+        """Time the step cost and its derivative for one step; zero on a rank that owns none."""
+        calls, objective, theta = self.calls, self.functional.problem.objective, self.control.shared
+        if not objective.has_step_cost:
+            return 0.0, 0.0
+        first = range(min(1, self.grid.local_steps))
+        visits = list(calls.visit(first, self.control, 1))
+        points = self.state.points
+
+        def each(method: Callable[..., Any]) -> None:
+            for here, _, s, u in visits:
+                y0 = points[here]
+                y1 = points[1:2] if isinstance(here, slice) else points[1]
+                method(s, y0, y1, u, theta)
+
+        cost = self.clock.time(lambda: each(calls.step_cost))
+        return cost, self.clock.time(lambda: each(calls.step_cost_derivative))
 
     # Controls
 
     def _bind(self) -> CallCost:
         """Time what each solve begins with: the control on all levels."""
-        steps = int(reduce(self.comm, self.problem.grid.local_steps, "max")[0])
-        trajectory = self.state.trajectory
-        forward = self._time(lambda: StateSweep(self.problem, self.control))
-        backward = self._time(lambda: AdjointSweep(self.problem, self.control, trajectory))
-        return CallCost((steps,), ((forward + backward) / 2,))
+        forward = self.clock.time(lambda: self._sweep(reverse=False))
+        backward = self.clock.time(lambda: self._sweep(reverse=True))
+        return CallCost((self.steps,), ((forward + backward) / 2,))
 
     def _vector(self) -> CallCost:
         """Time an inner product and a sum of controls on grids of their own."""
-        fields = self.problem.controls.fields
-        if not fields:
+        if not self.functional.problem.controls:
             return FREE
-        most = int(reduce(self.comm, self.problem.grid.local_steps, "max")[0])
-        sizes = sorted({min(8, most), most})
-        return CallCost(sizes, [self._product(size, fields) for size in sizes])
+        sizes = sorted({min(8, self.steps), self.steps})
+        return CallCost(sizes, [self._product(size) for size in sizes])
 
-    def _product(self, steps: int, fields: dict[str, Any]) -> float:
-        space = ControlSpace(TimeGrid.uniform(1.0, steps), **fields)
+    def _product(self, steps: int) -> float:
+        space = self.functional.problem.control_space(TimeGrid.uniform(1.0, steps))
         # Several of each, as L-BFGS has them: they are not all in a cache.
         controls = [Control(space, np.ones(space.size)) for _ in range(10)]
 
@@ -299,36 +297,77 @@ class _Measurement:
                 space.inner(a, b)
                 a + 0.5 * b
 
-        return self._time(products) / (len(controls) - 1)
+        return self.clock.time(products) / (len(controls) - 1)
 
     # Messages
 
+    def _reduction(self) -> tuple[float, float]:
+        """Return the seconds of a sum over all ranks, and of one within a state's ranks."""
+        comm, space_comm = self.clock.comm, self.space.comm
+        whole = self.clock.time(lambda: reduce(space_comm, reduce(comm, [0.0, 0.0])))
+        return whole, self.clock.time(lambda: reduce(space_comm, [0.0, 0.0]))
+
     def _network(self) -> tuple[float, float]:
         """Return latency and bandwidth between the first two ranks; defaults for one rank."""
-        if self.comm.size == 1:
+        if self.clock.comm.size == 1:
             return Costs.latency, Costs.bandwidth
-        large = max(self.problem.space.state_bytes // 8, 2**15)
+        large = max(self.space.state_bytes // 8, 2**15)
         latency, whole = self._ping_pong(1), self._ping_pong(large)
         return latency, 8 * large / max(whole - latency, 1e-12)
 
     def _ping_pong(self, length: int) -> float:
         """Return half the time in which a message goes there and back."""
-        rank, comm = self.comm.rank, self.comm
+        comm = self.clock.comm
         out, back = np.zeros(length), np.zeros(length)
 
         def there_and_back() -> None:
-            if rank == 0:
+            if comm.rank == 0:
                 comm.Isend(out, dest=1).Wait()
                 comm.Irecv(back, source=1).Wait()
-            elif rank == 1:
+            elif comm.rank == 1:
                 comm.Irecv(back, source=0).Wait()
                 comm.Isend(out, dest=0).Wait()
 
-        return self._time(there_and_back) / 2
+        return self.clock.time(there_and_back) / 2
 
 
 MOST_REPEATS = 1000
 """Of one timing."""
+
+
+class _Clock:
+    """Times operations that all ranks do equally often, so that they may be collective."""
+
+    def __init__(
+        self,
+        functional: ReducedFunctional,
+        seconds: float,
+        average: Callable[[list[float]], float],
+    ) -> None:
+        self.comm, self.seconds, self.average = functional.comm, seconds, average
+        # In time; those that share a state; those that share a control or the examples.
+        self._comms = functional.comm, functional.space.comm, functional.controls.space_comm
+
+    def agreed(self, value: Any, operation: Any) -> Any:
+        """Return a number, or an array, combined over all ranks in all directions."""
+        combined = value
+        for comm in self._comms:
+            combined = reduce(comm, combined, operation)
+        return combined if np.ndim(value) else float(combined[0])
+
+    def time(self, operation: Callable[[], Any]) -> float:
+        """Return the average seconds of an operation, of the slowest rank. Collective."""
+        return self.time_in_turn(operation)[0]
+
+    def time_in_turn(self, *operations: Callable[[], Any]) -> list[float]:
+        """Return the average seconds of operations that are done in turn. Collective."""
+        first = self.agreed([_timed(operation) for operation in operations], "max")
+        repeats = int(min(max(self.seconds / max(first.max(), 1e-9), 3), MOST_REPEATS))
+        self.comm.Barrier()
+        rounds = [[_timed(operation) for operation in operations] for _ in range(repeats)]
+        own = [self.average(list(times)) for times in zip(*rounds, strict=True)]
+        slowest: list[float] = self.agreed(own, "max").tolist()
+        return slowest
 
 
 def _timed(operation: Callable[[], Any]) -> float:
@@ -337,10 +376,18 @@ def _timed(operation: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def _over_steps(steps: int, one: float, total: float) -> CallCost:
+    """Return the cost of an operation on 1 to `steps` steps."""
+    total = max(total, 0.0)
+    if steps == 1:
+        return CallCost((1,), (total,))
+    # One step again and again stays in the cache, as it does not in a walk over all.
+    return CallCost((1, steps), (min(max(one, total / steps), total), total))
+
+
 def _most_intervals(level: Level) -> int:
     """Return the size of the largest batch that a relaxation of this rank has, 0 without steps."""
-    factor = level.layout.coarsening_factor or 1
-    whole = level.layout.local_steps // factor
+    whole = level.layout.local_steps // (level.layout.coarsening_factor or 1)
     return max([len(chunk) for chunk in level.chunks(range(whole))], default=0)
 
 

@@ -58,6 +58,10 @@ class StateSpace(ABC):
         """Return the states of a block one by one, as blocks of one state that share its memory."""
         return [block[row : row + 1] for row in range(len(block))]
 
+    def as_array(self, block: Block) -> np.ndarray:
+        """Return a block as an array of numpy, for files and reports."""
+        return np.asarray(block)
+
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         """Return a user's method as a function of states as blocks hold them.
 
@@ -125,7 +129,8 @@ class ArraySpace(StateSpace):
         return self.weight**2 * float(np.vdot(flat, flat).real)
 
     def pair(self, a: np.ndarray, b: np.ndarray) -> float:
-        return float((a * b).sum())
+        count = len(a)
+        return float(np.einsum("ij,ij->", a.reshape(count, -1), b.reshape(count, -1)))
 
     def singles(self, block: np.ndarray) -> np.ndarray:
         return block[:, None]

@@ -99,7 +99,7 @@ class SympyODE(ODE):
         self._names = names
         constant = not any(value.free_symbols for value in y0)
         self.initial_state = np.array(y0, dtype=float) if constant else np.zeros(len(y0))
-        self.cost = _SympyCost(
+        self.cost = SympyCost(
             names,
             names.expression("running_cost", running_cost),
             names.expression("terminal_cost", terminal_cost, ("states", "parameters")),
@@ -165,8 +165,8 @@ class SympyODE(ODE):
         unknown = [name for name in given if name not in {**names.controls, **names.parameters}]
         if unknown:
             raise ValueError(
-                f"`SympyODE.problem(controls=...)` names `{unknown[0]}`, which is no field; the fields "
-                f"are {[*names.controls, *names.parameters]}."
+                f"`SympyODE.problem(controls=...)` names `{unknown[0]}`, which is no field; it has "
+                f"the fields {[*names.controls, *names.parameters]}."
             )
         fields: dict[str, ControlField] = {
             **{n: _field(TimeControl, n, s, given.get(n)) for n, s in names.controls.items()},
@@ -175,7 +175,7 @@ class SympyODE(ODE):
         return Problem(stepper, adjoint, RunningCost(self.cost, quadrature), fields, regularisers)
 
 
-class _SympyCost(Lagrangian):
+class SympyCost(Lagrangian):
     """Running and terminal cost of a `SympyODE`."""
 
     def __init__(self, names: _Names, running: Any, terminal: Any) -> None:

@@ -178,8 +178,10 @@ class Theta(TimeStepper):
             size = _size(residual)
             scale = _size(base[rows]) + _size(slope) + (1 + reach)[:, None] * _size(z[rows])
             stagnates = (size <= _STAGNATION * scale) & (size > 0.25 * last)
-            remaining = ~((size <= _ROUNDOFF * scale) | stagnates).all(axis=1)
-            lost = remaining & ((iteration == ITERATIONS) | ~np.isfinite(size).all(axis=1))
+            # Where f is infinite, so is the scale, to which no residual is large.
+            finite = np.isfinite(scale).all(axis=1)
+            remaining = ~((size <= _ROUNDOFF * scale) | stagnates).all(axis=1) | ~finite
+            lost = remaining & ((iteration == ITERATIONS) | ~finite)
             if lost.any():
                 failed = np.concatenate([failed, rows[lost]])
                 remaining &= ~lost

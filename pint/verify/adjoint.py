@@ -7,22 +7,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, reduce
+from pint.comm import ending_all_ranks
 from pint.controls import Control, Regulariser
 from pint.equations import March, State
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.arguments import (
-    Method,
-    Pairs,
     Place,
     Sample,
     attempt,
     attempt_collectively,
-    cost_methods,
-    end_methods,
     end_sample,
-    inner_methods,
     label,
     mapped,
     pick,
@@ -31,10 +26,17 @@ from pint.verify.arguments import (
     require_control,
     require_testable,
     samples_by_level,
-    step_methods,
 )
 from pint.verify.blame import explained
 from pint.verify.diagnosis import diagnose
+from pint.verify.methods import (
+    Method,
+    Pairs,
+    cost_methods,
+    end_methods,
+    inner_methods,
+    step_methods,
+)
 from pint.verify.products import DIFFERENCE_STEP, norm, tangent
 from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
 
@@ -86,52 +88,33 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
         state = functional.state.new()
         functional.state.solve(state, control, March())
         functional.require_finite(functional.objective(state))
-        checks = agreed(dot_checks(problem, state, control, seed), comm)
+        checks = agreed(dot_checks(functional, state, control, seed), comm)
         return Report("adjoint_dot_test", explained(problem, checks))
 
 
 def dot_checks(
-    problem: Problem, state: State, control: Control, seed: int, broken: Broken | None = None
+    functional: ReducedFunctional,
+    state: State,
+    control: Control,
+    seed: int,
+    broken: Broken | None = None,
 ) -> Iterator[Check]:
     """Yield the dot tests at the given states. Collective.
 
     Methods in `broken`, by name and level, are not tested; the value says why.
     """
-    broken = broken or {}
-    grid = control.space.grid
+    problem, grid, broken = functional.problem, functional.grid, broken or {}
     for level, parts, samples in samples_by_level(problem, state, control, seed):
-        pairs = step_methods(*parts)
+        pairs = step_methods(problem.space, *parts)
         if level == 0:
-            pairs += inner_methods(problem) + cost_methods(problem.objective)
+            pairs += inner_methods(problem) + cost_methods(problem)
         yield from _transposes(problem, pairs, samples, level, grid.strides[level], broken)
     total = math.nan
     if not any(level in (0, None) for _, level in broken):
-        summed = attempt_collectively(grid.comm, lambda: _summed_cost(problem, state, control))
-        total = summed[0] or 0.0
+        total = attempt_collectively(grid.comm, lambda: functional.cost.summed(state))[0] or 0.0
     ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
     yield from _transposes(problem, end_methods(problem), [ends], None, 1, broken)
     yield from _regulariser_checks(problem, control, seed)
-
-
-def _summed_cost(problem: Problem, state: State, control: Control) -> float:
-    """Return ``sum_n l_n + psi``, the argument of `Objective.outer`. Collective."""
-    objective, grid, theta, local = problem.objective, control.space.grid, control.shared, 0.0
-    if not objective.has_outer:
-        return 1.0
-    for row in range(grid.local_steps if objective.has_step_cost else 0):
-        n, rows = grid.first + row, slice(row, row + 1)
-        y0, y1 = state.points[row], state.points[row + 1]
-        u, s = {name: values[row] for name, values in control.time.items()}, grid.single(0, n)
-        if problem.stepper.batched:
-            y0, y1, u = y0[None], y1[None], {n: values[rows] for n, values in control.time.items()}
-            s = grid.batch(0, range(n, n + 1), len(problem.space.shape))
-        ((step_cost, _),) = cost_methods(objective)
-        cost = step_cost({"s": s, "y0": y0, "y1": y1, "u": u, "theta": theta})["cost"]
-        local += float(np.sum(cost))
-    if grid.comm.rank == grid.last_rank:
-        terminal = end_methods(problem)[1][0]
-        local += float(terminal({"y": state.points[-1], "theta": theta})["cost"])
-    return float(reduce(grid.comm, local)[0])
 
 
 def _transposes(

@@ -1,4 +1,4 @@
-"""Where methods are tested: arguments of some steps of each level, and the methods by name."""
+"""The arguments that methods are tested with: those of some steps of each level."""
 
 from __future__ import annotations
 
@@ -14,15 +14,7 @@ import numpy as np
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
 from pint.grid import Steps
-from pint.interface import Adjoint, Objective, Problem, TimeStepper
-from pint.steppers import (
-    ODE,
-    RungeKutta,
-    RungeKuttaAdjoint,
-    RunningCost,
-    Theta,
-    ThetaAdjoint,
-)
+from pint.interface import Problem
 
 T = TypeVar("T")
 
@@ -124,7 +116,7 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
             at = {"y": state.points[row], "y0": state.points[row]}
             if layout.level == 0:
                 at["y1"] = state.points[row + 1]
-            at["u"] = {name: values[k - layout.first] for name, values in blocks.items()}
+            at["u"] = {name: values[layout.last - 1 - k] for name, values in blocks.items()}
             at = mapped(at, np.copy)
             along = mapped(at, partial(_random_like, random))
             at["lam"], along["lam"] = (random.standard_normal(at["y"].shape) for _ in range(2))
@@ -171,17 +163,20 @@ def _stack(singles: list[Sample], dimensions: int) -> Sample:
     )
 
 
-def batches_of_one(sample: Sample) -> Iterator[Sample]:
-    """Yield each step of a batch as a batch of one."""
+def batches_of_one(sample: Sample) -> list[Sample]:
+    """Return each step of a batch as a batch of one."""
 
     def row(arguments: Arguments, i: int) -> dict[str, Any]:
         whole = {key: value for key, value in arguments.items() if key not in ("theta", "s")}
         return {**mapped(whole, lambda value: value[i : i + 1]), "theta": arguments["theta"]}
 
-    s = sample.at["s"]
-    for i, index in enumerate(s.index):
-        one = Steps(np.array([index]), s.t0[i : i + 1], s.t1[i : i + 1], s.level)
-        yield Sample({**row(sample.at, i), "s": one}, row(sample.along, i))
+    def steps(s: Steps, i: int) -> Steps:
+        return Steps(s.index[i : i + 1], s.t0[i : i + 1], s.t1[i : i + 1], s.level)
+
+    return [
+        Sample({**row(sample.at, i), "s": steps(sample.at["s"], i)}, row(sample.along, i))
+        for i in range(len(sample.at["s"].index))
+    ]
 
 
 def moved(sample: Sample, distance: float) -> Sample:
@@ -214,60 +209,6 @@ def entry(sample: Sample, index: Sequence[int], rows: bool) -> str:
     return ", ".join(names)
 
 
-def user_of(part: Any) -> Any:
-    """Return the object that a user wrote: the ODE or the Lagrangian of a ready-made part."""
-    if isinstance(part, (RungeKutta, Theta, RungeKuttaAdjoint, ThetaAdjoint)):
-        return part.ode
-    return part.cost if isinstance(part, RunningCost) else part
-
-
-@dataclass(frozen=True)
-class Method:
-    """A user's method, called with arguments by name; its results by name.
-
-    Attributes
-    ----------
-    owner : object
-    name : str
-    takes, gives : tuple of str
-        Names of the arguments and of the results.
-    dual : str
-        The argument that the result is paired with in the dot test; "" for the number one.
-    """
-
-    owner: Any
-    name: str
-    takes: tuple[str, ...]
-    gives: tuple[str, ...]
-    dual: str = ""
-
-    def __str__(self) -> str:
-        return f"{type(self.owner).__name__}.{self.name}"
-
-    def __call__(self, arguments: Arguments, **options: Any) -> dict[str, Any]:
-        values = [arguments[name] for name in self.takes]
-        result = getattr(self.owner, self.name)(*values, **options)
-        if len(self.gives) == 1:
-            return {self.gives[0]: result}
-        return dict(zip(self.gives, result, strict=True))
-
-
-class Jacobian(Method):
-    """`ODE.jacobian`, called for its product with lam."""
-
-    def __call__(self, arguments: Arguments, **options: Any) -> dict[str, Any]:
-        t, y, u, theta, lam = (arguments[name] for name in self.takes)
-        matrix = np.asarray(self.owner.jacobian(t, y, u, theta))
-        shape = (*y.shape, y.shape[-1])
-        if matrix.shape != shape:
-            raise ValueError(f"must return an array of shape {shape}, got {matrix.shape}")
-        return {"y": np.einsum("bij,bi->bj", matrix, lam)}
-
-
-Pairs = list[tuple[Method, list[Method]]]
-"""Functions, each with the methods that return its transposes."""
-
-
 def attempt(function: Callable[[], T]) -> tuple[T | None, str]:
     """Call a function of the user: return its result and "", or None and what it raised.
 
@@ -284,60 +225,6 @@ def attempt(function: Callable[[], T]) -> tuple[T | None, str]:
 def attempt_collectively(comm: Any, function: Callable[[], T]) -> tuple[T | None, str]:
     """Call a collective function; see `attempt`. On several ranks errors end the run instead."""
     return attempt(function) if comm.size == 1 else (function(), "")
-
-
-def step_methods(stepper: TimeStepper, adjoint: Adjoint) -> Pairs:
-    """Return the methods of one level."""
-    arguments = ("s", "y", "u", "theta")
-    transposes = [Method(adjoint, "vjp", (*arguments, "lam"), ("y", "u", "theta"))]
-    if type(adjoint).step is not Adjoint.step:
-        transposes.append(Method(adjoint, "step", (*arguments, "lam"), ("y",)))
-    return [(Method(stepper, "step", arguments, ("y",), "lam"), transposes)]
-
-
-def inner_methods(problem: Problem) -> Pairs:
-    """Return what a user wrote for ready-made steppers and objectives."""
-    ode, cost, pairs = user_of(problem.stepper), user_of(problem.objective), []
-    arguments = ("t", "y", "u", "theta")
-    if ode is not problem.stepper:
-        transposes = [Method(ode, "f_vjp", (*arguments, "lam"), ("y", "u", "theta"))]
-        if type(ode).jacobian is not ODE.jacobian:
-            transposes.append(Jacobian(ode, "jacobian", (*arguments, "lam"), ("y",)))
-        pairs.append((Method(ode, "f", arguments, ("y",), "lam"), transposes))
-    if cost is not problem.objective and problem.stepper.batched:
-        gradient = Method(cost, "gradient", (*arguments, "weight"), ("y", "u", "theta"))
-        pairs.append((Method(cost, "value", arguments, ("cost",), "weight"), [gradient]))
-    return pairs
-
-
-def cost_methods(objective: Objective) -> Pairs:
-    """Return the methods of the step cost, which is evaluated on level 0 only."""
-    if not objective.has_step_cost:
-        return []
-    arguments = ("s", "y0", "y1", "u", "theta")
-    derivative = Method(objective, "step_cost_derivative", arguments, ("y0", "y1", "u", "theta"))
-    return [(Method(objective, "step_cost", arguments, ("cost",)), [derivative])]
-
-
-def end_methods(problem: Problem) -> Pairs:
-    """Return the methods at the ends of time."""
-    first, last, end = user_of(problem.stepper), user_of(problem.objective), ("y", "theta")
-    transposed = user_of(problem.adjoint)
-    objective = problem.objective
-    return [
-        (
-            Method(first, "initial", ("theta",), ("y",), "lam"),
-            [Method(transposed, "initial_vjp", ("theta", "lam"), ("theta",))],
-        ),
-        (
-            Method(last, "terminal", end, ("cost",)),
-            [Method(last, "terminal_derivative", end, ("y", "theta"))],
-        ),
-        (
-            Method(objective, "outer", ("sum",), ("cost",)),
-            [Method(objective, "outer_derivative", ("sum",), ("sum",))],
-        ),
-    ]
 
 
 def end_sample(problem: Problem, state: State, control: Control, seed: int, total: float) -> Sample:

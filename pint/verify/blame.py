@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 
 from pint.interface import Problem
-from pint.verify.arguments import user_of
+from pint.verify.methods import user_of
 from pint.verify.reports import Check
+from pint.verify.variants import ALONE
 
 
 def explained(problem: Problem, checks: tuple[Check, ...]) -> tuple[Check, ...]:
@@ -32,6 +33,25 @@ def _without_blame(checks: tuple[Check, ...], part: str, inner: str) -> tuple[Ch
     return tuple(
         replace(check, error=math.nan, note=note)
         if check.failed and check.method.startswith(f"{part}.")
+        else check
+        for check in checks
+    )
+
+
+def without_wrong_vjp(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """Return the checks; `Adjoint.step` need not be the first result of a `vjp` that is wrong."""
+    wrong = {
+        (check.method, check.level)
+        for check in checks
+        if check.failed and check.field == "y" and check.method.endswith(".vjp")
+    }
+
+    def vjp(check: Check) -> str:
+        return check.method.rpartition(".")[0] + ".vjp"
+
+    return tuple(
+        replace(check, error=math.nan, note=f"not run, because {vjp(check)} is wrong")
+        if check.failed and check.claim == ALONE and (vjp(check), check.level) in wrong
         else check
         for check in checks
     )

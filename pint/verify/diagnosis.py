@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pint.grid import Steps
-from pint.verify.arguments import Method, Place, Sample, entry, pick
+from pint.verify.arguments import Place, Sample, entry, pick
+from pint.verify.methods import Method
 from pint.verify.products import norm, tangent
 
 _COLUMNS = 128

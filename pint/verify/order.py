@@ -114,7 +114,7 @@ def stepper_order(
     theta: Mapping[str, Any] | None = None,
     steps: Sequence[int] = (32, 64, 128, 256),
 ) -> OrderReport:
-    """Measure the order of a stepper from the state at `final_time`. Not collective.
+    """Measure the order of a stepper by its states at `final_time`. Not collective.
 
     Parameters
     ----------

@@ -10,21 +10,31 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
-from pint.equations.trajectory import State
+from pint.equations import March, State
+from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.adjoint import Broken, dot_checks
 from pint.verify.arguments import (
     attempt_collectively,
     label,
-    name_of,
     places,
     random_direction,
-    require_whole_states,
+    require_control,
+    require_testable,
 )
-from pint.verify.claims import BATCH, FINITE, KNOWN, REPEATED, RUNS, SHAPE, UNCHANGED
+from pint.verify.blame import explained, without_wrong_vjp
+from pint.verify.claims import (
+    BATCH,
+    FINITE,
+    KNOWN,
+    REPEATED,
+    RUNS,
+    SHAPE,
+    UNCHANGED,
+)
+from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
-from pint.verify.shortcuts import BOTH, FILLED, KEPT, STEP, stepping_name
 from pint.verify.stepper import (
     contract_checks,
     fresh_copy,
@@ -32,25 +42,30 @@ from pint.verify.stepper import (
     replace_bad_states,
 )
 from pint.verify.taylor import inward, taylor_test
+from pint.verify.variants import FILLED, GUESS, KEPT, OUT, RETURNED
 
 TAYLOR = "derivative of the objective"
 
 
-def check_problem(problem: Problem, control: Control | None = None, seed: int = 0) -> Report:
+def check_problem(
+    problem: Problem, grid: TimeGrid, control: Control | None = None, seed: int = 0
+) -> Report:
     """Test everything that a problem defines, and say what is wrong and where. Collective.
 
     Together, on every level and for every field: `stepper_test`, that the states of all steps
-    are finite, `adjoint_dot_test`, and a `taylor_test` for each field. A failure does not keep the
-    other checks from being run; those that it leaves without a meaning say so. Where states
+    are finite, `adjoint_dot_test`, and a `taylor_test` for each field. Later checks still run
+    after a failure; those that depend on a failed one are reported as not run. Where states
     cannot be computed, the methods are tested at random ones.
 
     Parameters
     ----------
     problem : Problem
-        One that has not been used yet shows more, see `stepper_test`. More than one level, steps
-        of different sizes and a few steps on each rank show most; 10 to 20 steps suffice.
+        A problem that has not been used yet shows more, see `stepper_test`.
+    grid : TimeGrid
+        More than one level, steps of different sizes and a few steps on each rank show most; 10 to
+        20 steps suffice.
     control : Control, optional
-        Where to test; by default a random one within the bounds.
+        Where to test, on this grid; by default a random control within the bounds.
     seed : int
         Of all random numbers.
 
@@ -61,10 +76,13 @@ def check_problem(problem: Problem, control: Control | None = None, seed: int = 
         with the text, which makes a test of its own::
 
             def test_my_problem():
-                pint.verify.check_problem(my_problem()).require()
+                grid = pint.TimeGrid.uniform(1.0, 12, coarsening=3, levels=2)
+                pint.verify.check_problem(my_problem(), grid).require()
 
     Raises
     ------
+    TypeError
+        If `grid` is no TimeGrid, or the states are neither numpy arrays nor PETSc vectors.
     ValueError
         If states or controls are distributed over ranks in space: the products are formed on
         one rank.
@@ -74,26 +92,36 @@ def check_problem(problem: Problem, control: Control | None = None, seed: int = 
     On one process a method that raises an error is reported with the others. On several, an
     error in a sweep ends the run.
     """
-    comm = problem.grid.comm
-    require_whole_states(problem, "check_problem")
-    with ending_all_ranks(comm):
-        if control is None:
-            control = random_control(problem.controls, seed)
-        control = Control(control.space, control.vector.copy())
-        fresh = fresh_copy(problem)
-        functional, raised = attempt_collectively(comm, lambda: ReducedFunctional(problem))
-        if functional is None:
-            check = _raised(f"{name_of(problem.stepper)}.initial", raised)
-            return Report("check_problem", (check, *_nothing_else(problem, check)))
-        checks = agreed(_set_up_checks(functional, control), comm)
-        state, states = _states(functional, control, seed)
-        checks += agreed(states, comm)
-        checks += agreed(contract_checks(functional.problem, state, control, seed, fresh), comm)
-        broken = _broken(checks, _USELESS)
-        mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
-        checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
-        checks += tuple(_taylor_checks(functional, control, seed, broken))
-        return Report("check_problem", _distinct(checks))
+    if not isinstance(grid, TimeGrid):
+        raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
+    space = problem.control_space(grid)
+    require_testable(problem, space, "check_problem")
+    if control is None:
+        control = random_control(space, seed)
+    require_control(control, "check_problem")
+    with ending_all_ranks(grid.comm):
+        checks = _all_checks(problem, Control(control.space, control.vector.copy()), seed)
+        return Report("check_problem", _distinct(explained(problem, checks)))
+
+
+def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
+    """Return all checks of a problem. Collective."""
+    comm, fresh = control.space.comm, fresh_copy(problem)
+    functional, raised = attempt_collectively(
+        comm, lambda: ReducedFunctional(problem, control.space.grid)
+    )
+    if functional is None:
+        check = _raised(str(end_methods(problem)[0][0]), raised)
+        return (check, *_nothing_else(problem, check))
+    checks = agreed(_set_up_checks(problem, control), comm)
+    state, states = _states(functional, control, seed)
+    checks += agreed(states, comm)
+    checks += agreed(contract_checks(problem, state, control, seed, fresh), comm)
+    broken = _broken(checks, _USELESS)
+    mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
+    checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
+    checks += tuple(_taylor_checks(functional, control, seed, broken))
+    return without_wrong_vjp(checks)
 
 
 def random_control(space: ControlSpace, seed: int) -> Control:
@@ -121,37 +149,36 @@ def _raised(method: str, what: str, level: int | None = None) -> Check:
 
 
 def _nothing_else(problem: Problem, cause: Check) -> Iterator[Check]:
-    """Yield what cannot be run without an initial state."""
+    """Yield the checks that cannot be run without an initial state."""
     for part in (problem.stepper, problem.adjoint, problem.objective):
         note = f"not run, because {cause.method} gives no initial state"
-        yield Check(name_of(part), None, "", "all methods", math.nan, note=note)
+        yield Check(type(part).__name__, None, "", "all methods", math.nan, note=note)
 
 
-def _set_up_checks(functional: ReducedFunctional, control: Control) -> list[Check]:
+def _set_up_checks(problem: Problem, control: Control) -> list[Check]:
     """Return checks of the shapes of y_0 and of the first step."""
     spare = Control(control.space, control.vector.copy())
-    found, raised = attempt_collectively(
-        functional.comm, lambda: initial_shapes(functional.problem, spare)
-    )
-    stepper = name_of(functional.problem.stepper)
-    return [_raised(f"{stepper}.step", raised, 0)] if found is None else found
+    found, raised = attempt_collectively(control.space.comm, lambda: initial_shapes(problem, spare))
+    step = f"{type(problem.stepper).__name__}.step"
+    return [_raised(step, raised, 0)] if found is None else found
 
 
 def _states(
     functional: ReducedFunctional, control: Control, seed: int
 ) -> tuple[State, list[Check]]:
     """Return the states of the control, random where there are none, and checks. Collective."""
-    problem, grid = functional.problem, functional.problem.grid
-    stepper, state = name_of(problem.stepper), functional.new_state()
-    spare = Control(control.space, control.vector.copy())
-    _, raised = attempt_collectively(grid.comm, lambda: functional.propagate(state, spare))
-    method, where, note = f"{stepper}.{stepping_name(problem.stepper)}", "", ""
+    grid, state = functional.grid, functional.state.new()
+    method = f"{type(functional.problem.stepper).__name__}.step"
+    spare, where, note = Control(control.space, control.vector.copy()), "", ""
+    _, raised = attempt_collectively(
+        grid.comm, lambda: functional.state.solve(state, spare, March())
+    )
     level: int | None = 0
-    found = [] if raised else np.argwhere(~np.isfinite(state.trajectory)).tolist()
+    found = [] if raised else np.argwhere(~np.isfinite(state.points)).tolist()
     bad = [(grid.first + row, entry) for row, *entry in found]
     first = min(grid.comm.allgather(min(bad) if bad else (grid.steps + 1, [])))
     if first[0] <= grid.steps:
-        method = method if first[0] else f"{stepper}.initial"
+        method = method if first[0] else str(end_methods(functional.problem)[0][0])
         level = 0 if first[0] else None
         where = f"step {first[0] - 1}, entry {first[1]}" if first[0] else f"entry {first[1]}"
         note = "the first that is not finite; the steps after it follow from it"
@@ -160,8 +187,7 @@ def _states(
         Check(method, level, "y", "all states are finite", math.inf if note else 0.0,
               entry=where, note=note),
     ]  # fmt: skip
-    replace_bad_states(problem, state, seed, every=bool(raised))
-    state.control = control
+    replace_bad_states(functional, state, seed, every=bool(raised))
     return state, checks
 
 
@@ -172,8 +198,9 @@ _USELESS = {
     KNOWN: "returns unknown fields",
     UNCHANGED: "changes its arguments",
     REPEATED: "does not return the same when called again",
-    STEP: "does not write what `step` returns",
-    BOTH: "does not give what `step` and `control_derivative` return",
+    OUT: "does not write its result to `out`",
+    RETURNED: "does not return `out`",
+    GUESS: "changes with `s.guess`",
     FILLED: "does not fill `s.kept`",
     KEPT: "gives something else with `s.kept`",
 }
@@ -192,7 +219,7 @@ def _taylor_checks(
     functional: ReducedFunctional, control: Control, seed: int, broken: Broken
 ) -> Iterator[Check]:
     """Yield a Taylor test for each field. Collective."""
-    space, normal = functional.problem.controls, random_direction(control, seed)
+    space, normal = control.space, random_direction(control, seed)
     why = next((reason for (_, level), reason in broken.items() if level in (0, None)), "")
     for place in places(functional.problem):
         direction = space.zeros()
@@ -210,7 +237,7 @@ def _taylor_checks(
 
 
 def _taylor_note(report: TaylorReport) -> str:
-    """Return the order that was found, and the relative error of the slope if it is wrong."""
+    """Return the order that was found, and the relative error of the slope; "" if all is well."""
     if report.passed:
         return ""
     h, remainder = min(zip(report.h, report.remainders, strict=True), key=lambda one: one[1])

@@ -12,19 +12,15 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
-from pint.equations.sweeps import coarsened
-from pint.equations.trajectory import State
+from pint.equations import March, State
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.arguments import (
-    Method,
-    Pairs,
     Place,
     Sample,
     attempt,
     batches_of_one,
-    cost_methods,
-    end_methods,
+    by_level,
     end_sample,
     entry,
     label,
@@ -32,63 +28,86 @@ from pint.verify.arguments import (
     moved,
     pick,
     places,
+    require_control,
+    require_testable,
     samples_by_level,
-    step_methods,
 )
+from pint.verify.blame import explained
 from pint.verify.claims import (
     BATCH,
     FINITE,
     KNOWN,
+    READ_ONLY,
     REPEATED,
     RUNS,
     SHAPE,
     UNCHANGED,
     Outcomes,
     difference,
+    finding_of,
     known_fields,
 )
+from pint.verify.methods import (
+    Method,
+    Pairs,
+    cost_methods,
+    end_methods,
+    inner_methods,
+    step_methods,
+)
 from pint.verify.reports import Check, Finding, Report, agreed, worst
-from pint.verify.shortcuts import shortcut_checks
+from pint.verify.variants import variant_checks
 
 BATCH_TOLERANCE = 1e-14
 
 
 def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
-    """Test what the solver relies on, on every level. Collective.
+    """Test the contracts that the solver relies on, on every level. Collective.
 
     The methods of stepper, adjoint and objective return finite arrays of the right shapes, leave
-    their arguments as they are, and return bitwise the same when called again, whatever they
-    were called with before (also with other step sizes: an object that has just been made gives
-    the same, where stepper and adjoint can be copied). A batch is the same as a loop over batches
-    of one step, to 1e-14.
+    their arguments as they are, accept read-only ones, and return bitwise the same when called
+    again, whatever they were called with before (also with other step sizes: an object that has
+    just been made gives the same, where stepper and adjoint can be copied). A batch is the same as
+    a loop over batches of one step, to 1e-14.
 
-    Where the classes define `step_into`, it writes what `step` returns, to 1e-14, and
-    `step_with_derivative` gives what `step` and `control_derivative` give, to 1e-12, whatever the
-    places held that they write to. With a `kept_shape` the step fills all of ``s.kept`` and returns
-    the same, and the transposes read it, leave it as it is, and are the same to 1e-12.
+    `Adjoint.step`, if it is defined, is the first result of `Adjoint.vjp`, to 1e-12. With
+    `in_place` the methods write the same to ``out``, and return it, to 1e-14. With a `kept_shape`
+    the step fills all of ``s.kept`` and returns the same, and the transposes read it, leave it as
+    it is, and are the same to 1e-12. With `uses_guess`, ``s.guess`` changes no result by more than
+    1e-10 of its largest entry.
 
     Parameters
     ----------
     problem : Problem
-        One that has not been used yet shows more: what it keeps from its first calls is then
+        A problem that has not been used yet shows more: what it keeps from its first calls is then
         compared with what it keeps from others.
     control : Control
+        On the grid to test.
     seed : int
         Of the adjoints, and of other states in between.
+
+    Raises
+    ------
+    TypeError
+        If the states are neither numpy arrays nor PETSc vectors.
+    ValueError
+        If states or controls are distributed over ranks in space.
     """
-    comm = problem.grid.comm
+    require_control(control, "stepper_test")
+    require_testable(problem, control.space, "stepper_test")
+    comm = control.space.comm
     with ending_all_ranks(comm):
         fresh = fresh_copy(problem)
         spare = Control(control.space, control.vector.copy())  # a bad step may change it
-        functional = ReducedFunctional(problem)
-        state = functional.new_state()
+        functional = ReducedFunctional(problem, control.space.grid)
+        state = functional.state.new()
         checks = list(agreed(initial_shapes(problem, spare), comm))
         if any(not check.passed for check in checks):
-            return Report("stepper_test", tuple(checks))
-        functional.propagate(state, spare)
-        replace_bad_states(problem, state, seed)
-        checks += contract_checks(functional.problem, state, control, seed, fresh)
-        return Report("stepper_test", agreed(checks, comm))
+            return Report("stepper_test", explained(problem, tuple(checks)))
+        functional.state.solve(state, spare, March())
+        replace_bad_states(functional, state, seed)
+        checks += contract_checks(problem, state, control, seed, fresh)
+        return Report("stepper_test", explained(problem, agreed(checks, comm)))
 
 
 def contract_checks(
@@ -101,24 +120,27 @@ def contract_checks(
     for level, parts, samples in samples_by_level(problem, state, control, seed):
         fresh_pairs = None
         if fresh is not None:
-            stepper, adjoint = copy.deepcopy(fresh)
-            fresh_pairs = step_methods(
-                coarsened(stepper, level + 1)[level], coarsened(adjoint, level + 1)[level]
-            )
-        yield from _contracts(problem, step_methods(*parts), fresh_pairs, samples, level)
-        yield from shortcut_checks(problem, *parts, samples, level)
+            fresh_parts = (by_level(part, level + 1)[level] for part in copy.deepcopy(fresh))
+            fresh_pairs = step_methods(problem.space, *fresh_parts)
+        yield from _contracts(
+            problem, step_methods(problem.space, *parts), fresh_pairs, samples, level
+        )
+        yield from variant_checks(problem, *parts, samples, level)
         if level == 0:
-            yield from _contracts(problem, cost_methods(problem.objective), None, samples, 0)
+            others = inner_methods(problem) + cost_methods(problem)
+            yield from _contracts(problem, others, None, samples, 0)
     ends = end_sample(problem, state, control, seed, total=1.0)
     yield from _contracts(problem, end_methods(problem)[:2], None, [ends], None)
 
 
-def replace_bad_states(problem: Problem, state: State, seed: int, every: bool = False) -> None:
+def replace_bad_states(
+    functional: ReducedFunctional, state: State, seed: int, every: bool = False
+) -> None:
     """Replace states that are not finite, or every one, by random ones, in place."""
-    for row in range(len(state.trajectory)):
-        if every or not np.isfinite(state.trajectory[row]).all():
-            random = np.random.default_rng([seed, problem.grid.first + row])
-            state.trajectory[row] = random.standard_normal(problem.space.shape)
+    for row in range(len(state.points)):
+        if every or not np.isfinite(state.points[row]).all():
+            random = np.random.default_rng([seed, functional.grid.first + row])
+            state.points[row] = random.standard_normal(functional.space.shape)
 
 
 def fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
@@ -128,22 +150,25 @@ def fresh_copy(problem: Problem) -> tuple[Any, Any] | None:
 
 def initial_shapes(problem: Problem, control: Control) -> list[Check]:
     """Return checks of the shapes of y_0 and of one step; without them there is no trajectory."""
-    grid, space, theta = problem.grid, problem.space, control.shared
-    initial, name = problem.stepper.initial(theta), type(problem.stepper).__name__
-    fits = np.shape(initial) == space.shape
+    grid, space, theta = control.space.grid, problem.space, control.shared
+    initial = end_methods(problem)[0][0]
+    ((step, _),) = step_methods(space, problem.stepper, problem.adjoint)
+    start = initial({"theta": theta})["y"]
+    fits = np.shape(start) == space.shape
     wrong_step = False
     if fits and grid.local_steps:
         y = space.allocate(1)
-        y[0] = initial
+        y[0] = start
         u = {name: values[:1].copy() for name, values in control.time.items()}
         if problem.stepper.batched:
             s = grid.batch(0, range(grid.first, grid.first + 1), len(space.shape))
         else:
             s, y, u = grid.single(0, grid.first), y[0], {name: u[name][0] for name in u}
-        wrong_step = np.shape(problem.stepper.step(s, y, u, theta)) != np.shape(y)
+        new = step({"s": s, "y": y, "u": u, "theta": theta})["y"]
+        wrong_step = np.shape(new) != np.shape(y)
     return [
-        Check(f"{name}.initial", None, "y", SHAPE, 0.0 if fits else math.inf),
-        Check(f"{name}.step", 0, "y", SHAPE, math.inf if wrong_step else 0.0),
+        Check(str(initial), None, "y", SHAPE, 0.0 if fits else math.inf),
+        Check(str(step), 0, "y", SHAPE, math.inf if wrong_step else 0.0),
     ]
 
 
@@ -158,7 +183,7 @@ def _contracts(
     methods = _flat(pairs)
     fresh: Iterable[Method | None] = _flat(fresh_pairs) if fresh_pairs else [None] * len(methods)
     batched = problem.stepper.batched and level is not None
-    known = places(problem, "y", "y0", "y1", "lam", "cost")
+    known = places(problem, "t", "y", "y0", "y1", "lam", "weight", "cost")
     for method, fresh_method in zip(methods, fresh, strict=True):
         arguments = [place for place in known if place[0] in method.takes]
         results = [place for place in known if place[0] in method.gives]
@@ -166,26 +191,19 @@ def _contracts(
             _examine(method, fresh_method, methods, sample, batched, arguments, results)
             for sample in samples
         ]
-        claims = [("call", RUNS)]
+        claims = [("call", RUNS), ("call", READ_ONLY)]
         claims += [(label(place), UNCHANGED) for place in arguments]
         claims += [(key, KNOWN) for key in ("u", "theta") if key in method.gives]
         wanted = (SHAPE, FINITE, REPEATED, BATCH) if batched else (SHAPE, FINITE, REPEATED)
         claims += [(label(place), claim) for place in results for claim in wanted]
         for field, claim in claims:
-            found = [_of(outcome, field, claim, method) for outcome in outcomes]
+            found = [finding_of(outcome, field, claim, method) for outcome in outcomes]
             worse = worst(found or [Finding()])
             tolerance = BATCH_TOLERANCE if claim == BATCH else 0.0
             yield Check(
                 str(method), level, field, claim, worse.error, tolerance, False,
                 worse.entry, worse.note,
             )  # fmt: skip
-
-
-def _of(outcome: Outcomes, field: str, claim: str, method: Method) -> Finding:
-    """Return what was found about a claim; not run if the method raised an error."""
-    if outcome["call", RUNS].error and claim != RUNS:
-        return Finding(math.nan, note=f"not run, because {method} raises an error")
-    return outcome.get((field, claim), Finding())
 
 
 def _flat(pairs: Pairs) -> list[Method]:
@@ -201,7 +219,7 @@ def _examine(
     arguments: list[Place],
     results: list[Place],
 ) -> Outcomes:
-    """Return what is found about each claim about one method."""
+    """Return the findings about each claim about one method."""
     found: Outcomes = {}
     at = mapped(sample.at, np.copy)
     first, raised = attempt(lambda: mapped(known_fields(method(at), results, found), np.copy))
@@ -213,6 +231,11 @@ def _examine(
         found[label(place), UNCHANGED] = difference(
             pick(at, place), pick(sample.at, place), sample, rows
         )
+
+    changed = any(found[label(place), UNCHANGED].error for place in arguments)
+    if not changed:
+        _, raised = attempt(lambda: method(mapped(sample.at, _read_only)))
+        found["call", READ_ONLY] = Finding(math.inf if raised else 0.0, note=raised)
 
     elsewhere = moved(sample, 0.01).at
     for other in others:
@@ -228,7 +251,7 @@ def _examine(
         if value is None and place[1] is not None:
             continue  # a field that is left out
         rows = batched and place[0] != "theta"
-        found[field, SHAPE] = _shape_of(value, sample, place, batched)
+        found[field, SHAPE] = _shape_of(method, value, sample, place, batched)
         if found[field, SHAPE].error:
             continue
         found[field, FINITE] = _finiteness(value, sample, rows)
@@ -248,9 +271,16 @@ def _examine(
     return found
 
 
-def _shape_of(value: Any, sample: Sample, place: Place, batched: bool) -> Finding:
+def _read_only(value: Any) -> Any:
+    """Return a copy that cannot be written to."""
+    copied = np.copy(value)
+    copied.flags.writeable = False
+    return copied
+
+
+def _shape_of(method: Method, value: Any, sample: Sample, place: Place, batched: bool) -> Finding:
     """Return an infinite error unless a result has one of the allowed shapes."""
-    shapes, shape = _shapes(sample, place, batched), np.shape(value)
+    shapes, shape = _shapes(method, sample, place, batched), np.shape(value)
     if not np.issubdtype(np.asarray(value).dtype, np.number):
         return Finding(math.inf, note=f"must have shape {shapes[0]}, is no array of numbers")
     note = "" if shape in shapes else f"must have shape {shapes[0]}, got {shape}"
@@ -265,12 +295,13 @@ def _finiteness(value: Any, sample: Sample, rows: bool) -> Finding:
     return Finding(float(len(bad)), entry(sample, bad[0], rows), f"is {value[tuple(bad[0])]}")
 
 
-def _shapes(sample: Sample, place: Place, batched: bool) -> list[tuple[int, ...]]:
+def _shapes(method: Method, sample: Sample, place: Place, batched: bool) -> list[tuple[int, ...]]:
     """Return the allowed shapes of a result."""
     if place[0] == "cost":
         return [np.shape(sample.at["y"])[:1] if batched else ()]
     shape = np.shape(pick(sample.at, place))
-    return [shape, ()] if place[0] in ("y0", "y1") else [shape]
+    may_be_zero = method.name in ("step_cost_derivative", "terminal_derivative")
+    return [shape, ()] if may_be_zero and place[1] is None else [shape]
 
 
 def _batch_error(place: Place, value: Any, parts: list[Any], sample: Sample) -> Finding:

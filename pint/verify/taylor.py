@@ -9,8 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pint.controls import Control
-from pint.equations.trajectory import State
-from pint.mgrit import Accuracy
+from pint.equations import Cycles, March, State
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.arguments import random_direction
 from pint.verify.reports import TaylorReport
@@ -27,15 +26,15 @@ def taylor_test(
 ) -> TaylorReport:
     """Test the gradient: ``|J(c + h v) - J(c) - h dJ(v)|`` must be O(h^2). Collective.
 
-    h falls from 0.1 by factors of 4 until the remainder is rounding; where it is so from the
-    start, larger h are tried.
+    h falls from 0.1 by factors of 4 until the remainder is rounding; if the first remainders are
+    rounding already, larger h are tried.
 
     Parameters
     ----------
     functional : ReducedFunctional
     control : Control
-        c; not a minimum, where any small derivative passes. J need not be smooth everywhere,
-        but a kink between c and c + h v spoils the rate.
+        c; not a minimum, where any small derivative passes. J need not be smooth everywhere, but
+        a kink between c and c + h v spoils the rate.
     direction : Control, optional
         v; by default normal numbers, each field scaled like its values in `control` and turned
         away from the bounds. It does not depend on the number of ranks.
@@ -53,24 +52,26 @@ def taylor_test(
     NotFiniteError
         If J(c) is NaN or infinite.
     """
-    space = functional.problem.controls
-    accuracy = None if exact else functional.accuracy
+    space = functional.controls
+    how = March() if exact else Cycles(functional.accuracy)
     relative_noise = noise if noise is not None else (1e-12 if exact else 1e-9)
     if direction is None:
         direction = inward(control, random_direction(control, seed), h=0.1)
 
-    state = _solve_state(functional, control, accuracy)
+    def solved(at: Control) -> State:
+        state = functional.state.new()  # so that MGRIT begins with the first guess each time
+        functional.state.solve(state, at, how)
+        return state
+
+    state = solved(control)
     value = functional.objective(state)
     functional.require_finite(value)
-    J, adjoint = value.objective, functional.new_adjoint()
-    if accuracy is None:
-        functional.propagate_adjoint(adjoint, state)
-    else:
-        functional.adjoint_cycles(adjoint, state, accuracy)
+    J, adjoint = value.objective, functional.adjoint.new()
+    functional.adjoint.solve(adjoint, state, how)
     slope = space.pair(functional.derivative_of(state, adjoint), direction)
 
     def remainder(h: float) -> float:
-        trial = _solve_state(functional, control + h * direction, accuracy)
+        trial = solved(control + h * direction)
         return abs(functional.objective(trial).objective - J - h * slope)
 
     floor = relative_noise * (abs(J) + 0.1 * abs(slope))
@@ -87,18 +88,6 @@ def taylor_test(
         rates = [math.nan]
     steps, remainders = zip(*points, strict=True)
     return TaylorReport(steps, remainders, floor, tuple(rates), J, slope)
-
-
-def _solve_state(
-    functional: ReducedFunctional, control: Control, accuracy: Accuracy | None
-) -> State:
-    """Return the state of a control: exact without an `accuracy`. Collective."""
-    state = functional.new_state()
-    if accuracy is None:
-        functional.propagate(state, control)
-    else:
-        functional.state_cycles(state, control, accuracy)
-    return state
 
 
 def _remainders(remainder: Callable[[float], float], floor: float) -> list[tuple[float, float]]:

@@ -25,11 +25,10 @@ ORDERS = {
     "rk2": 2,
     "rk4": 4,
     "implicit-euler": 1,
-    "backward-euler": 1,
     "midpoint": 2,
-    "implicit-midpoint": 2,
     "crank-nicolson": 2,
 }
+IMPLICIT = ("implicit-euler", "midpoint", "crank-nicolson")
 U, THETA, T = np.array([0.8, -0.3]), {"theta": np.array([1.3, 0.4])}, 2.0
 
 KUTTA_3 = Tableau([[0, 0, 0], [0.5, 0, 0], [-1, 2, 0]], [1 / 6, 2 / 3, 1 / 6], [0, 0.5, 1])
@@ -95,10 +94,16 @@ def slope(stepper, exact, steps):
     return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", ORDERS)
 def test_order(name, exact):
-    steps = {1: (400, 800, 1600), 2: (40, 80, 160), 4: (40, 80, 160)}[ORDERS[name]]
+    steps = (100, 200, 400) if ORDERS[name] == 1 else (40, 80, 160)
     assert slope(scheme(Forced(), name)[0], exact, steps) == pytest.approx(ORDERS[name], abs=0.1)
+
+
+def test_names_with_the_same_meaning():
+    assert set(SCHEMES) == {*ORDERS, "backward-euler", "implicit-midpoint"}
+    for name, other in (("backward-euler", "implicit-euler"), ("implicit-midpoint", "midpoint")):
+        assert scheme(Forced(), name)[0].scheme == scheme(Forced(), other)[0].scheme == other
 
 
 def test_order_of_a_tableau_of_the_user(exact):
@@ -132,7 +137,7 @@ def test_amplification(name, rational):
     np.testing.assert_allclose(step, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", ["implicit-euler", "midpoint", "crank-nicolson"])
+@pytest.mark.parametrize("name", IMPLICIT)
 def test_linear_equations_take_one_newton_iteration(name):
     ode = Linear()
     scheme(ode, name)[0].step(*one_step(ode, rows=7))
@@ -140,16 +145,134 @@ def test_linear_equations_take_one_newton_iteration(name):
     assert ode.calls == (3 if name == "crank-nicolson" else 2)
 
 
-@pytest.mark.parametrize("name", ["implicit-euler", "midpoint", "crank-nicolson"])
-def test_guess_saves_iterations_and_does_not_change_the_result(name):
-    ode = Linear()
-    stepper = Theta(ode, name)
-    arguments = one_step(ode)
-    result = stepper.step(*arguments)
+# Guesses
+
+
+def forced_step(name, rows=6, dt=0.4):
+    """Return a stepper, its adjoint, arguments of a step of a nonlinear ODE, and an adjoint."""
+    ode = CountingForced()
+    s, y, u, _ = one_step(ode, dt, rows)
+    lam = np.random.default_rng(5).standard_normal(y.shape)
+    return ode, *scheme(ode, name), (s, y, u, THETA), lam
+
+
+class CountingForced(Forced):
+    """Counts the evaluations of f and the Newton iterations."""
+
+    def __init__(self):
+        self.calls = self.iterations = 0
+
+    def f(self, *arguments):
+        self.calls += 1
+        return super().f(*arguments)
+
+    def jacobian(self, *arguments):
+        self.iterations += 1
+        return super().jacobian(*arguments)
+
+
+def assert_near(one, other, tolerance=1e-13):
+    """Compare results, and tuples and mappings of them, relative to the largest entry."""
+    if isinstance(other, tuple):
+        for x, y in zip(one, other, strict=True):
+            assert_near(x, y, tolerance)
+    elif isinstance(other, dict):
+        assert one.keys() == other.keys()
+        for name in other:
+            assert_near(one[name], other[name], tolerance)
+    else:
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
+@pytest.mark.parametrize("name", IMPLICIT)
+def test_a_good_guess_saves_iterations_and_changes_the_result_by_rounding_only(name):
+    ode, stepper, adjoint, (s, *arguments), lam = forced_step(name)
+    result, transposes = stepper.step(s, *arguments), adjoint.vjp(s, *arguments, lam)
+    alone = adjoint.step(s, *arguments, lam)
+    assert ode.iterations > 6
+    ode.iterations = 0
+    guessed = s._replace(guess=result.copy())
+    assert_near(stepper.step(guessed, *arguments), result)
+    assert ode.iterations <= 1  # the result itself is accurate to rounding
+    assert_near(adjoint.vjp(guessed, *arguments, lam), transposes)
+    assert_near(adjoint.step(guessed, *arguments, lam), alone)
+    assert ode.iterations <= 5  # with the matrices of the two transposes
+    np.testing.assert_array_equal(guessed.guess, result)
+
+
+@pytest.mark.parametrize("distance", [1e-8, 1e-3, 0.3])
+@pytest.mark.parametrize("name", IMPLICIT)
+def test_the_result_does_not_depend_on_the_guess(name, distance):
+    _, stepper, adjoint, (s, *arguments), lam = forced_step(name)
+    result = stepper.step(s, *arguments)
+    noise = distance * np.random.default_rng(1).standard_normal(result.shape)
+    guessed = s._replace(guess=result + noise)
+    assert_near(stepper.step(guessed, *arguments), result)
+    assert_near(adjoint.vjp(guessed, *arguments, lam), adjoint.vjp(s, *arguments, lam))
+
+
+def test_newton_starts_again_from_the_state_where_a_guess_is_poor():
+    """y' = -1/y: from 0 the first iterate is infinite, from the state it converges."""
+
+    class CountingRoot(Root):
+        rows = 0
+
+        def jacobian(self, t, y, u, theta):
+            self.rows += len(y)
+            return super().jacobian(t, y, u, theta)
+
+    ode = CountingRoot()
+    stepper, adjoint = scheme(ode, "implicit-euler")
+    s = pint.TimeGrid.uniform(0.3, 3).batch(0, range(3), 1)
+    y, lam = np.array([[3.0], [2.0], [1.0]]), np.ones((3, 1))
+    result = stepper.step(s, y, {}, {})
+    ode.rows = 0
+    np.testing.assert_array_equal(stepper.step(s._replace(guess=result), y, {}, {}), result)
+    assert ode.rows == 0
+    poor = s._replace(guess=np.where([[False], [True], [False]], 0.0, result))
+    np.testing.assert_array_equal(stepper.step(poor, y, {}, {}), result)
+    # One row only, as often as without a guess: from 0 it is given up before an iteration.
+    again, ode.rows = ode.rows, 0
+    stepper.step(pint.Steps(s.index[1:2], s.t0[1:2], s.t1[1:2]), y[1:2], {}, {})
+    assert again == ode.rows
+    assert_near(adjoint.vjp(poor, y, {}, {}, lam)[0], adjoint.vjp(s, y, {}, {}, lam)[0])
+
+
+def test_a_step_that_fails_from_guess_and_state_is_reported_once():
+    stepper = Theta(Root(), "implicit-euler")
+    s = pint.TimeGrid.uniform(2.0, 2).batch(0, range(2), 1)
+    guess = np.array([[0.0], [0.0]])
+    with pytest.warns(RuntimeWarning, match="1 of 2 steps") as warned:
+        step = stepper.step(s._replace(guess=guess), np.array([[3.0], [1.0]]), {}, {})
+    assert len(warned) == 1
+    np.testing.assert_allclose(step, [[(3 + np.sqrt(5)) / 2], [np.nan]], rtol=1e-14)
+
+
+# What steps keep, and results written in place
+
+
+@pytest.mark.parametrize("name", ["rk2", "rk4", *IMPLICIT])
+def test_kept_stages_save_evaluations_of_f(name):
+    ode, stepper, adjoint, (s, *arguments), lam = forced_step(name)
+    result, transposes = stepper.step(s, *arguments), adjoint.vjp(s, *arguments, lam)
+    kept = s._replace(kept=np.full((len(s.index), *stepper.kept_shape), np.nan))
+    np.testing.assert_array_equal(stepper.step(kept, *arguments), result)
     ode.calls = 0
-    again = stepper.step(*arguments, guess=result)
-    assert ode.calls <= 2
-    np.testing.assert_allclose(again, result, rtol=1e-12)
+    assert_near(adjoint.vjp(kept, *arguments, lam), transposes)
+    assert ode.calls == 0
+
+
+@pytest.mark.parametrize("name", ["forward-euler", "rk4"])
+def test_explicit_steps_write_in_place(name):
+    _, stepper, adjoint, arguments, lam = forced_step(name)
+    out = np.full_like(lam, np.nan)
+    assert stepper.step(*arguments, out=out) is out
+    np.testing.assert_array_equal(out, stepper.step(*arguments))
+    assert adjoint.vjp(*arguments, lam, out=out)[0] is out
+    np.testing.assert_array_equal(out, adjoint.vjp(*arguments, lam)[0])
+
+
+# Failures of Newton's method
 
 
 def test_a_row_does_not_depend_on_the_others():
@@ -180,11 +303,12 @@ def test_newton_failure_of_a_whole_solve_is_an_error():
         def terminal_derivative(self, y, theta):
             return np.ones_like(y), {}
 
-    grid = pint.TimeGrid.uniform(2.0, 2)
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(1))
-    problem = pint.Problem(grid, *scheme(Root(), "implicit-euler"), Final(), controls)
+    problem = pint.Problem(
+        *scheme(Root(), "implicit-euler"), Final(), controls={"u": pint.TimeControl(1)}
+    )
+    functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(2.0, 2))
     with pytest.raises(pint.NotFiniteError), pytest.warns(RuntimeWarning, match="Newton"):
-        pint.ReducedFunctional(problem).value(controls.zeros())
+        functional.value(functional.control())
 
 
 def test_singular_matrices_count_as_failures():
@@ -213,7 +337,7 @@ def test_one_transpose_evaluation_a_stage():
     ode.transposes = 0
     stepper = RungeKutta(ode)
     s, y, u, theta = one_step(ode)
-    RungeKuttaAdjoint(stepper).control_derivative(s, y, u, theta, y)
+    RungeKuttaAdjoint(stepper).vjp(s, y, u, theta, y)
     assert (ode.transposes, ode.calls) == (4, 3)
 
 
@@ -230,13 +354,21 @@ def test_quadrature(quadrature):
     np.testing.assert_allclose(value, (t1 - t0) * mean[quadrature], rtol=1e-13)
 
 
+def test_a_quadrature_rule_does_not_differentiate_where_it_has_no_node():
+    s, y0, u, _ = one_step(Forced(), rows=4)
+    for quadrature, zero in (("left", 1), ("right", 0)):
+        objective = pint.RunningCost(ForcedCost(), quadrature)
+        slopes = objective.step_cost_derivative(s, y0, y0 + 1, u, THETA)
+        assert slopes[zero] == 0.0 and np.shape(slopes[1 - zero]) == y0.shape
+
+
 def test_terminal_cost_is_zero_by_default():
     class Zero(Lagrangian):
         value = gradient = ForcedCost.value
 
     objective, y = pint.RunningCost(Zero()), np.ones(2)
     assert objective.terminal(y, THETA) == 0
-    np.testing.assert_array_equal(objective.terminal_derivative(y, THETA)[0], 0 * y)
+    assert objective.terminal_derivative(y, THETA) == (0.0, {})
 
 
 EULER = ([[0]], [1], [0])
@@ -308,11 +440,10 @@ def test_adjoint_of_a_state_with_two_axes():
         def terminal_derivative(self, y, theta):
             return 3 * y**2, {}
 
-    grid = pint.TimeGrid.uniform(1.0, 6, levels=2)
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(1))
-    problem = pint.Problem(grid, *scheme(Field(), "rk4"), Final(), controls)
-    pint.verify.stepper_test(problem, controls.zeros()).require()
-    pint.verify.adjoint_dot_test(problem, controls.zeros()).require()
+    problem = pint.Problem(*scheme(Field(), "rk4"), Final(), controls={"u": pint.TimeControl(1)})
+    control = problem.control_space(pint.TimeGrid.uniform(1.0, 6, levels=2)).zeros()
+    pint.verify.stepper_test(problem, control).require()
+    pint.verify.adjoint_dot_test(problem, control).require()
 
 
 @pytest.mark.parametrize("name", ["rk4", "crank-nicolson"])
@@ -321,11 +452,12 @@ def test_example_of_the_documentation(name):
     spec = importlib.util.spec_from_file_location("logistic", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    problem = module.make_problem(name, levels=2)
-    control = problem.controls.control(harvest=0.3 + 0.1 * np.arange(32.0)[:, None] / 32, r=1.5)
+    problem = module.make_problem(name)
+    functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(2.0, 32, levels=2))
+    control = functional.control(harvest=0.3 + 0.1 * np.arange(32.0)[:, None] / 32, r=1.5)
     pint.verify.stepper_test(problem, control).require()
     pint.verify.adjoint_dot_test(problem, control).require()
-    result = pint.minimize(pint.ReducedFunctional(problem), control, gradient_tolerance=1e-7)
+    result = pint.minimize(functional, control, pint.ReducedSpace(gradient_tolerance=1e-7))
     assert result.status is pint.Status.CONVERGED
     # By scipy's SLSQP.
     expected = {"rk4": -0.239619467372749, "crank-nicolson": -0.239568874087732}

@@ -1,5 +1,7 @@
 """The checks of pint.verify pass on right problems, and name the place of every planted error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import registry
@@ -9,26 +11,36 @@ import pint
 from pint.verify import adjoint_dot_test, stepper_test, taylor_test
 
 
-def problem(levels=2, stepper=None, adjoint=None, objective=None, batched=True, controls=None):
-    grid = pint.TimeGrid(np.linspace(0, 1, 10) ** 1.2, coarsening=2, levels=levels)
+def grid_of(levels=2):
+    return pint.TimeGrid(np.linspace(0, 1, 10) ** 1.2, coarsening=2, levels=levels)
+
+
+def problem(stepper=None, adjoint=None, objective=None, batched=True, controls=None):
     stepper = stepper or Pendulum(batched)
-    controls = controls or {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
     return pint.Problem(
-        grid,
         stepper,
         (adjoint or PendulumAdjoint)(stepper),
         (objective or RunningCost)(),
-        pint.ControlSpace(grid, **controls),
+        controls or {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)},
         [pint.Tikhonov(0.3, ["u", "theta"])],
     )
 
 
-def control_of(problem):
-    return registry.random_control(problem.controls, seed=3)
+def control_of(problem, grid=None):
+    return registry.random_control(problem.control_space(grid or grid_of()), seed=3)
 
 
-def taylor(problem, **options):
-    return taylor_test(pint.ReducedFunctional(problem), control_of(problem), **options)
+def contracts(problem, grid=None):
+    return stepper_test(problem, control_of(problem, grid))
+
+
+def dots(problem, grid=None):
+    return adjoint_dot_test(problem, control_of(problem, grid))
+
+
+def taylor(problem, grid=None, **options):
+    functional = pint.ReducedFunctional(problem, grid or grid_of())
+    return taylor_test(functional, registry.random_control(functional.controls, seed=3), **options)
 
 
 def failing_places(report):
@@ -44,26 +56,26 @@ def failing_places(report):
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_right_problem_passes_and_reports_what_was_checked(batched):
-    right = problem(levels=3, batched=batched)
-    for report in (
-        stepper_test(right, control_of(right)),
-        adjoint_dot_test(right, control_of(right)),
-        taylor(right),
-        taylor(right, exact=False),
-    ):
+    right, grid = problem(batched=batched), grid_of(levels=3)
+    reports = (
+        contracts(right, grid),
+        dots(right, grid),
+        taylor(right, grid),
+        taylor(right, grid, exact=False),
+    )
+    for report in reports:
         report.require()
         assert report.passed
         assert "passed" in str(report)
-    dots = adjoint_dot_test(right, control_of(right)).checks
-    places = {(check.method, check.level, check.field) for check in dots}
+    places = {(check.method, check.level, check.field) for check in reports[1].checks}
     for level in range(3):
-        assert ("PendulumAdjoint.step", level, "y") in places
-        assert ("PendulumAdjoint.control_derivative", level, "u['u']") in places
-        assert ("PendulumAdjoint.control_derivative", level, "theta['theta']") in places
-    assert ("PendulumAdjoint.initial_derivative", None, "theta['theta']") in places
+        for field in ("y", "u['u']", "theta['theta']"):
+            assert ("PendulumAdjoint.vjp", level, field) in places
+    assert ("PendulumAdjoint.initial_vjp", None, "theta['theta']") in places
     assert ("RunningCost.step_cost_derivative", 0, "y1") in places
     assert ("RunningCost.terminal_derivative", None, "y") in places
-    assert not any(check.by_differences for check in dots if "Adjoint" in check.method)
+    exact = [check for check in reports[1].checks if "Adjoint" in check.method]
+    assert not any(check.by_differences for check in exact)
 
 
 class CannotBeCopied(Pendulum):
@@ -72,8 +84,7 @@ class CannotBeCopied(Pendulum):
 
 
 def test_a_stepper_that_cannot_be_copied_is_tested_without_a_copy():
-    right = problem(stepper=CannotBeCopied(True))
-    assert stepper_test(right, control_of(right)).passed
+    assert contracts(problem(stepper=CannotBeCopied(True))).passed
 
 
 def test_reports_are_the_same_for_the_same_seed_and_differ_for_another():
@@ -89,17 +100,17 @@ def test_checks_leave_the_control_as_it_is():
     before = control.vector.copy()
     adjoint_dot_test(right, control)
     stepper_test(right, control)
-    taylor_test(pint.ReducedFunctional(right), control)
+    taylor_test(pint.ReducedFunctional(right, grid_of()), control)
     np.testing.assert_array_equal(control.vector, before)
 
 
 def test_taylor_direction_is_used_as_given():
-    right = problem()
-    direction = right.controls.control(u=[1.0, 0.0])
-    report = taylor(right, direction=direction)
-    functional = pint.ReducedFunctional(right, accuracy=pint.Accuracy(20))
-    derivative = functional.derivative(control_of(right))
-    assert report.derivative == pytest.approx(right.controls.pair(derivative, direction), rel=1e-12)
+    functional = pint.ReducedFunctional(problem(), grid_of(), accuracy=pint.Accuracy(20))
+    direction = functional.control(u=[1.0, 0.0])
+    control = registry.random_control(functional.controls, seed=3)
+    report = taylor_test(functional, control, direction)
+    slope = functional.controls.pair(functional.derivative(control), direction)
+    assert report.derivative == pytest.approx(slope, rel=1e-12)
     report.require()
 
 
@@ -112,7 +123,7 @@ class Drift(pint.TimeStepper):
     batched = True
     initial_state = np.ones(2)
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return y + s.dt * u["u"]
 
 
@@ -122,11 +133,8 @@ class DriftAdjoint(pint.Adjoint):
     def __init__(self, stepper):
         pass
 
-    def step(self, s, y, u, theta, lam):
-        return lam.copy()
-
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"u": self.factor * s.dt * lam}, {}
+    def vjp(self, s, y, u, theta, lam):
+        return lam.copy(), {"u": self.factor * s.dt * lam}, {}
 
 
 class WrongDriftAdjoint(DriftAdjoint):
@@ -144,61 +152,65 @@ def power(exponent):
     return Power
 
 
-def drift_problem(objective, adjoint=DriftAdjoint):
-    grid = pint.TimeGrid.uniform(1.0, 8)
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(2))
+def drifting(objective, adjoint=DriftAdjoint):
     stepper = Drift()
-    return pint.Problem(grid, stepper, adjoint(stepper), objective(), controls)
+    fields = {"u": pint.TimeControl(2)}
+    drift = pint.Problem(stepper, adjoint(stepper), objective(), fields)
+    return pint.ReducedFunctional(drift, pint.TimeGrid.uniform(1.0, 8))
+
+
+def drift_report(objective, adjoint=DriftAdjoint):
+    functional = drifting(objective, adjoint)
+    return taylor_test(functional, registry.random_control(functional.controls, seed=3))
 
 
 def test_taylor_test_of_a_linear_functional_passes_on_rounding_alone():
-    report = taylor(drift_problem(power(1)))
+    report = drift_report(power(1))
     assert report.passed
     assert report.rates == ()
     assert "linear" in str(report)
 
 
 def test_taylor_test_finds_a_wrong_derivative_of_a_linear_functional():
-    report = taylor(drift_problem(power(1), WrongDriftAdjoint))
+    report = drift_report(power(1), WrongDriftAdjoint)
     assert not report.passed
     assert report.rate == pytest.approx(1.0, abs=0.01)
 
 
 def test_taylor_rate_of_a_quadratic_functional_is_two_at_every_h():
-    report = taylor(drift_problem(power(2)))
+    report = drift_report(power(2))
     assert report.passed
     # the smallest remainders are 1e-12 of J, rounding at 1e-16: half a per cent of a rate
     np.testing.assert_allclose(report.rates, 2.0, atol=0.01)
 
 
 def test_taylor_test_of_a_constant_functional_passes():
-    assert taylor(drift_problem(power(0))).passed
+    assert drift_report(power(0)).passed
 
 
 def test_taylor_test_finds_a_relative_error_of_1e_4():
     class Slightly(DriftAdjoint):
         factor = 1.0001
 
-    assert not taylor(drift_problem(power(3), Slightly)).passed
+    assert not drift_report(power(3), Slightly).passed
 
 
 def test_taylor_test_turns_the_direction_away_from_the_bounds():
-    grid = pint.TimeGrid.uniform(1.0, 8)
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(2, lower=0.0))
-
     class RootDrift(Drift):
         """y' = sqrt(1 + 10 u), which is NaN below -0.1."""
 
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             return y + s.dt * np.sqrt(1 + 10 * u["u"])
 
     class RootDriftAdjoint(DriftAdjoint):
-        def control_derivative(self, s, y, u, theta, lam):
-            return {"u": 5 * s.dt * lam / np.sqrt(1 + 10 * u["u"])}, {}
+        def vjp(self, s, y, u, theta, lam):
+            return lam.copy(), {"u": 5 * s.dt * lam / np.sqrt(1 + 10 * u["u"])}, {}
 
-    stepper = RootDrift()
-    bounded = pint.Problem(grid, stepper, RootDriftAdjoint(stepper), power(1)(), controls)
-    report = taylor_test(pint.ReducedFunctional(bounded), controls.zeros())
+    step = RootDrift()
+    fields = {"u": pint.TimeControl(2, lower=0.0)}
+    bounded = pint.Problem(step, RootDriftAdjoint(step), power(1)(), fields)
+    functional = pint.ReducedFunctional(bounded, pint.TimeGrid.uniform(1.0, 8))
+    report = taylor_test(functional, functional.control())
     report.require()
     assert len(report.h) > 5
 
@@ -212,9 +224,8 @@ def test_taylor_test_skips_steps_to_where_the_objective_is_not_finite():
         def terminal_derivative(self, y, theta):
             return 1 / (y - 0.99), {}
 
-    narrow = drift_problem(Narrow)
-    down = narrow.controls.control(u=-0.5)
-    report = taylor_test(pint.ReducedFunctional(narrow), narrow.controls.zeros(), down)
+    functional = drifting(Narrow)
+    report = taylor_test(functional, functional.control(), functional.control(u=-0.5))
     assert report.h[0] < 0.1
     report.require()
 
@@ -223,86 +234,90 @@ def test_taylor_test_skips_steps_to_where_the_objective_is_not_finite():
 
 
 class WrongSign(PendulumAdjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam - self._transposed(s, y, u, theta, lam)[0]
+    def vjp(self, s, y, u, theta, lam):
+        dy, *rest = super().vjp(s, y, u, theta, lam)
+        return 2 * lam - dy, *rest
 
 
 class WrongSignOnLevelOne(PendulumAdjoint):
-    def step(self, s, y, u, theta, lam):
-        sign = -1 if s.level == 1 else 1
-        return lam + sign * self._transposed(s, y, u, theta, lam)[0]
+    def vjp(self, s, y, u, theta, lam):
+        dy, *rest = super().vjp(s, y, u, theta, lam)
+        return (2 * lam - dy if s.level == 1 else dy), *rest
 
 
 class WrongTimeStep(PendulumAdjoint):
     """Divides by the stride: the finest step size on every level."""
 
-    def step(self, s, y, u, theta, lam):
+    def vjp(self, s, y, u, theta, lam):
         fine = pint.Steps(s.index, s.t0, s.t0 + s.dt / 2**s.level, s.level)
-        return lam + self._transposed(fine, y, u, theta, lam)[0]
+        dy = super().vjp(fine, y, u, theta, lam)[0]
+        return dy, *super().vjp(s, y, u, theta, lam)[1:]
 
 
 class NoControlTerm(PendulumAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        return {}, super().control_derivative(s, y, u, theta, lam)[1]
+    def vjp(self, s, y, u, theta, lam):
+        dy, _, dtheta = super().vjp(s, y, u, theta, lam)
+        return dy, {}, dtheta
 
 
 class SharedForgotten(PendulumAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        return super().control_derivative(s, y, u, theta, lam)[0], {}
+    def vjp(self, s, y, u, theta, lam):
+        dy, du, _ = super().vjp(s, y, u, theta, lam)
+        return dy, du, {}
 
 
 class InitialForgotten(PendulumAdjoint):
-    def initial_derivative(self, theta, lam0):
+    def initial_vjp(self, theta, lam0):
         return {}
 
 
 class TransposedJacobian(PendulumAdjoint):
     """Swaps the two off-diagonal blocks of the Jacobian."""
 
-    def step(self, s, y, u, theta, lam):
-        swapped = lam[..., ::-1]
-        return lam + self._transposed(s, y, u, theta, swapped)[0][..., ::-1]
+    def vjp(self, s, y, u, theta, lam):
+        swapped = self.transposed(s, y, u, theta, lam[..., ::-1])[0][..., ::-1]
+        return lam + swapped, *super().vjp(s, y, u, theta, lam)[1:]
 
 
 class ReversedBatch(PendulumAdjoint):
-    def step(self, s, y, u, theta, lam):
-        return super().step(s, y, u, theta, lam[::-1])[::-1]
+    def vjp(self, s, y, u, theta, lam):
+        reversed_dy = super().vjp(s, y, u, theta, lam[::-1])[0][::-1]
+        return reversed_dy, *super().vjp(s, y, u, theta, lam)[1:]
 
 
 class NaNControlTerm(PendulumAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        du, dtheta = super().control_derivative(s, y, u, theta, lam)
+    def vjp(self, s, y, u, theta, lam):
+        dy, du, dtheta = super().vjp(s, y, u, theta, lam)
         du["u"][-1, 0] = np.nan
-        return du, dtheta
+        return dy, du, dtheta
 
 
 class WrongShape(PendulumAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        du, dtheta = super().control_derivative(s, y, u, theta, lam)
-        return du, {"theta": np.append(dtheta["theta"], 0.0)}
+    def vjp(self, s, y, u, theta, lam):
+        dy, du, dtheta = super().vjp(s, y, u, theta, lam)
+        return dy, du, {"theta": np.append(dtheta["theta"], 0.0)}
 
 
-STEP = "PendulumAdjoint.step".replace("PendulumAdjoint", "{}")
-CONTROL = STEP.replace("step", "control_derivative")
+U, SHARED = "u['u']", "theta['theta']"
 DOT_ERRORS = [
-    (WrongSign, {(STEP, 0, "y"), (STEP, 1, "y")}),
-    (WrongSignOnLevelOne, {(STEP, 1, "y")}),
-    (WrongTimeStep, {(STEP, 1, "y")}),
-    (NoControlTerm, {(CONTROL, 0, "u['u']"), (CONTROL, 1, "u['u']")}),
-    (SharedForgotten, {(CONTROL, 0, "theta['theta']"), (CONTROL, 1, "theta['theta']")}),
-    (InitialForgotten, {("{}.initial_derivative", None, "theta['theta']")}),
-    (TransposedJacobian, {(STEP, 0, "y"), (STEP, 1, "y")}),
-    (ReversedBatch, {(STEP, 0, "y"), (STEP, 1, "y")}),
-    (NaNControlTerm, {(CONTROL, 0, "u['u']"), (CONTROL, 1, "u['u']")}),
-    (WrongShape, {(CONTROL, 0, "theta['theta']"), (CONTROL, 1, "theta['theta']")}),
+    (WrongSign, [(0, "y"), (1, "y")]),
+    (WrongSignOnLevelOne, [(1, "y")]),
+    (WrongTimeStep, [(1, "y")]),
+    (NoControlTerm, [(0, U), (1, U)]),
+    (SharedForgotten, [(0, SHARED), (1, SHARED)]),
+    (InitialForgotten, [(None, SHARED)]),
+    (TransposedJacobian, [(0, "y"), (1, "y")]),
+    (ReversedBatch, [(0, "y"), (1, "y")]),
+    (NaNControlTerm, [(0, U), (1, U)]),
+    (WrongShape, [(0, SHARED), (1, SHARED)]),
 ]
 
 
 @pytest.mark.parametrize(("adjoint", "places"), DOT_ERRORS)
 def test_dot_test_names_the_place_of_a_wrong_adjoint(adjoint, places):
-    wrong = problem(adjoint=adjoint)
-    named = {(method.format(adjoint.__name__), *rest) for method, *rest in places}
-    assert failing_places(adjoint_dot_test(wrong, control_of(wrong))) == named
+    method = "initial_vjp" if adjoint is InitialForgotten else "vjp"
+    named = {(f"{adjoint.__name__}.{method}", *place) for place in places}
+    assert failing_places(dots(problem(adjoint=adjoint))) == named
 
 
 # Coarse levels do not enter an exact gradient, stepping makes batches of one step only, and a
@@ -316,7 +331,7 @@ def test_dot_test_names_the_place_of_a_wrong_adjoint(adjoint, places):
     ],
 )
 def test_taylor_test_finds_a_wrong_adjoint(adjoint):
-    report = taylor(problem(levels=1, adjoint=adjoint))
+    report = taylor(problem(adjoint=adjoint), grid_of(levels=1))
     assert not report.passed
     with pytest.raises(pint.VerificationError, match="not the derivative of J"):
         report.require()
@@ -358,7 +373,29 @@ class WrongOuter(RunningCost):
 @pytest.mark.parametrize("batched", [True, False])
 def test_both_tests_find_a_wrong_cost_derivative(objective, place, batched):
     wrong = problem(objective=objective, batched=batched)
-    assert failing_places(adjoint_dot_test(wrong, control_of(wrong))) == {place}
+    assert failing_places(dots(wrong)) == {place}
+    assert not taylor(wrong).passed
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("place", ["y0", "y1", "y"])
+def test_zero_stands_for_a_derivative_only_where_it_is_zero(place, batched):
+    """All costs of `RunningCost` depend on the states."""
+
+    class Zero(RunningCost):
+        def step_cost_derivative(self, *arguments):
+            dy0, dy1, *rest = super().step_cost_derivative(*arguments)
+            return (0.0 if place == "y0" else dy0), (0.0 if place == "y1" else dy1), *rest
+
+        def terminal_derivative(self, *arguments):
+            dy, dtheta = super().terminal_derivative(*arguments)
+            return (0.0 if place == "y" else dy), dtheta
+
+    wrong = problem(objective=Zero, batched=batched)
+    method = "terminal_derivative" if place == "y" else "step_cost_derivative"
+    assert contracts(wrong).passed
+    named = {(f"Zero.{method}", None if place == "y" else 0, place)}
+    assert failing_places(dots(wrong)) == named
     assert not taylor(wrong).passed
 
 
@@ -370,11 +407,8 @@ def test_dot_test_finds_a_wrong_regulariser():
         def derivative(self, control):
             return control.space.dual(control)
 
-    right = problem()
-    wrong = pint.Problem(
-        right.grid, right.stepper, right.adjoint, right.objective, right.controls, [Wrong()]
-    )
-    assert failing_places(adjoint_dot_test(wrong, control_of(wrong))) == {
+    wrong = replace(problem(), regularisers=[Wrong()])
+    assert failing_places(dots(wrong)) == {
         ("Wrong.derivative", None, "u['u']"),
         ("Wrong.derivative", None, "theta['theta']"),
     }
@@ -384,20 +418,20 @@ def test_dot_test_finds_a_wrong_regulariser():
 
 
 class ChangesState(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         y += super().step(s, y, u, theta) - y
         return y.copy()
 
 
 class ChangesControl(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         new = super().step(s, y, u, theta)
         u["u"][...] = 0.0
         return new
 
 
 class ChangesShared(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         new = super().step(s, y, u, theta)
         theta["theta"][0] += 1e-3
         return new
@@ -406,7 +440,7 @@ class ChangesShared(Pendulum):
 class FromTheStepBefore(Pendulum):
     """Mixes up the batch axis: the forces of the neighbouring step."""
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return super().step(s, y, {"u": np.roll(u["u"], 1, axis=0)}, theta)
 
 
@@ -415,45 +449,55 @@ class KeepsFirstStepSize(Pendulum):
 
     kept = None
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         if self.kept is None:
             self.kept = s.dt.flat[0]
         return super().step(pint.Steps(s.index, s.t0, s.t0 + self.kept, s.level), y, u, theta)
 
 
 class NaNLate(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return np.where(s.t1 > 0.9, np.nan, super().step(s, y, u, theta))
 
 
 class WrongStepShape(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return super().step(s, y, u, theta)[:, :1]
 
 
 class ChangesLambda(PendulumAdjoint):
-    def step(self, s, y, u, theta, lam):
-        lam += self._transposed(s, y, u, theta, lam)[0]
-        return lam.copy()
+    def vjp(self, s, y, u, theta, lam):
+        dy, *rest = super().vjp(s, y, u, theta, lam)
+        lam[...] = dy
+        return dy, *rest
+
+
+class ChangesForAWhile(PendulumAdjoint):
+    """Puts back what it changes, which no comparison shows."""
+
+    def vjp(self, s, y, u, theta, lam):
+        lam *= 2.0
+        lam *= 0.5
+        return super().vjp(s, y, u, theta, lam)
 
 
 class UsesLastLinearisation(PendulumAdjoint):
     """A stale cache: linearises where the stepper was last called."""
 
-    def step(self, s, y, u, theta, lam):
-        return super().step(s, self.stepper.last, u, theta, lam)
+    def vjp(self, s, y, u, theta, lam):
+        return super().vjp(s, self.stepper.last, u, theta, lam)
 
 
 class Remembering(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         self.last = y.copy()
         return super().step(s, y, u, theta)
 
 
 class UnknownField(PendulumAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        du, dtheta = super().control_derivative(s, y, u, theta, lam)
-        return {**du, "force": du["u"]}, dtheta
+    def vjp(self, s, y, u, theta, lam):
+        dy, du, dtheta = super().vjp(s, y, u, theta, lam)
+        return dy, {**du, "force": du["u"]}, dtheta
 
 
 def test_stepper_test_names_changed_arguments():
@@ -462,8 +506,7 @@ def test_stepper_test_names_changed_arguments():
         (ChangesControl, "u['u']"),
         (ChangesShared, "theta['theta']"),
     ):
-        wrong = problem(stepper=stepper())
-        report = stepper_test(wrong, control_of(wrong))
+        report = contracts(problem(stepper=stepper()))
         expected = {(f"{stepper.__name__}.step", level, field) for level in (0, 1)}
         assert expected <= failing_places(report)
         claims = {check.claim for check in report.failures if check.field == field}
@@ -471,9 +514,17 @@ def test_stepper_test_names_changed_arguments():
 
 
 def test_stepper_test_names_a_changed_adjoint():
-    wrong = problem(adjoint=ChangesLambda)
-    places = failing_places(stepper_test(wrong, control_of(wrong)))
-    assert places == {("ChangesLambda.step", 0, "lam"), ("ChangesLambda.step", 1, "lam")}
+    places = failing_places(contracts(problem(adjoint=ChangesLambda)))
+    assert places == {("ChangesLambda.vjp", 0, "lam"), ("ChangesLambda.vjp", 1, "lam")}
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_stepper_test_hands_out_read_only_arguments(batched):
+    report = contracts(problem(adjoint=ChangesForAWhile, batched=batched))
+    places = {("ChangesForAWhile.vjp", level, "call") for level in (0, 1)}
+    assert failing_places(report) == places
+    assert {check.claim for check in report.failures} == {"accepts read-only arguments"}
+    assert "read-only" in report.failures[0].note
 
 
 @pytest.mark.parametrize(
@@ -488,7 +539,7 @@ def test_stepper_test_names_a_changed_adjoint():
         (
             Pendulum,
             ReversedBatch,
-            {("ReversedBatch.step", 0, "y"), ("ReversedBatch.step", 1, "y")},
+            {("ReversedBatch.vjp", 0, "y"), ("ReversedBatch.vjp", 1, "y")},
             "batch",
         ),
         (
@@ -507,36 +558,34 @@ def test_stepper_test_names_a_changed_adjoint():
         (
             lambda: Remembering(batched=False),
             UsesLastLinearisation,
-            {("UsesLastLinearisation.step", 0, "y"), ("UsesLastLinearisation.step", 1, "y")},
+            {("UsesLastLinearisation.vjp", level, "y") for level in (0, 1)},
             "called again",
         ),
         (
             Pendulum,
             UnknownField,
-            {("UnknownField.control_derivative", level, "u") for level in (0, 1)},
+            {("UnknownField.vjp", level, "u") for level in (0, 1)},
             "names of fields",
         ),
         (
             Pendulum,
             WrongShape,
-            {("WrongShape.control_derivative", level, "theta['theta']") for level in (0, 1)},
+            {("WrongShape.vjp", level, "theta['theta']") for level in (0, 1)},
             "shape",
         ),
     ],
 )
 def test_stepper_test_names_a_broken_contract(stepper, adjoint, places, claim):
-    wrong = problem(stepper=stepper(), adjoint=adjoint)
-    report = stepper_test(wrong, control_of(wrong))
+    report = contracts(problem(stepper=stepper(), adjoint=adjoint))
     assert places <= failing_places(report)
     assert any(claim in check.claim for check in report.failures)
 
 
 def test_states_that_are_not_finite_are_refused_by_taylor_and_dot_test():
-    wrong = problem(levels=1, stepper=NaNLate())
-    with pytest.raises(pint.NotFiniteError, match="states of level 0"):
-        taylor(wrong)
-    with pytest.raises(pint.NotFiniteError, match="states of level 0"):
-        adjoint_dot_test(wrong, control_of(wrong))
+    wrong, grid = problem(stepper=NaNLate()), grid_of(levels=1)
+    for check in (taylor, dots):
+        with pytest.raises(pint.NotFiniteError, match="states of level 0"):
+            check(wrong, grid)
 
 
 # Where the complex step does not work
@@ -545,7 +594,7 @@ def test_states_that_are_not_finite_are_refused_by_taylor_and_dot_test():
 class RealOnly(Pendulum):
     """Writes into a real array, which refuses complex numbers."""
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         new = np.empty(y.shape)
         new[...] = super().step(s, y, u, theta)
         return new
@@ -554,19 +603,37 @@ class RealOnly(Pendulum):
 class Quietly(Pendulum):
     """Drops imaginary parts without an error; not analytic."""
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return super().step(s, y.real, {"u": u["u"].real}, {"theta": theta["theta"].real})
 
 
 @pytest.mark.parametrize("stepper", [RealOnly, Quietly])
 def test_differences_take_over_where_the_complex_step_does_not_work(stepper):
-    right = problem(stepper=stepper())
-    report = adjoint_dot_test(right, control_of(right))
+    report = dots(problem(stepper=stepper()))
     report.require()
-    steps = [check for check in report.checks if check.method.startswith("PendulumAdjoint.step")]
+    steps = [check for check in report.checks if check.method.startswith("PendulumAdjoint.vjp")]
     assert steps
     assert all(check.by_differences for check in steps)
     assert max(check.error for check in steps) < 1e-9
-    wrong = problem(stepper=stepper(), adjoint=WrongSign)
-    assert ("WrongSign.step", 1, "y") in failing_places(adjoint_dot_test(wrong, control_of(wrong)))
-    assert "by differences" in str(adjoint_dot_test(wrong, control_of(wrong)))
+    report = dots(problem(stepper=stepper(), adjoint=WrongSign))
+    assert ("WrongSign.vjp", 1, "y") in failing_places(report)
+    assert "by differences" in str(report)
+
+
+# Misuse
+
+
+@pytest.mark.parametrize("test", [stepper_test, adjoint_dot_test])
+def test_a_grid_in_place_of_a_control(test):
+    with pytest.raises(
+        TypeError, match=r"\(control=\.\.\.\)` must be a pint\.Control, got TimeGrid"
+    ):
+        test(problem(), grid_of())
+
+
+@pytest.mark.parametrize("test", [stepper_test, adjoint_dot_test])
+def test_states_that_are_no_arrays_are_refused(test):
+    strict = registry.PROBLEMS["strict-predators"]()
+    message = rf"{test.__name__}.*numpy arrays or PETSc vectors; `StrictSpace` stores StrictBlock"
+    with pytest.raises(TypeError, match=message):
+        test(strict, registry.random_control(strict.control_space(grid_of())))

@@ -1,0 +1,202 @@
+"""Which configuration is best, and how the best one scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pint.model.costs import Costs
+from pint.model.prediction import SEQUENTIAL, Configuration, Prediction, check_count, predict
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The configuration with the least predicted time, and all others that were considered.
+
+    Attributes
+    ----------
+    best : Prediction
+    considered : tuple of Prediction
+        Best first. Sequential stepping on one rank is one of them; its ``ranks`` is 1.
+    updates : callable
+        Returns the factor of the number of updates that was assumed for a configuration.
+    """
+
+    best: Prediction
+    considered: tuple[Prediction, ...]
+    updates: Callable[[Configuration], float]
+
+    def __str__(self) -> str:
+        best, chosen = self.best, self.best.configuration
+        if chosen.levels == 1:
+            return (
+                f"N = {best.steps}: sequential time stepping on one rank, {best.seconds:.3g} s an "
+                "update; no configuration parallel in time is faster."
+            )
+        kind = "lagged cycles" if chosen.lagged else f"{chosen.cycles} cycles"
+        return (
+            f"N = {best.steps}, {best.ranks} ranks: {chosen.levels} levels, coarsening "
+            f"{chosen.coarsening}, relaxation {chosen.relaxation}, {kind}; {best.seconds:.3g} s "
+            f"an update, gain {best.gain:.3g} over sequential stepping. Assumes {ASSUMPTION}."
+        )
+
+
+ASSUMPTION = (
+    "that every configuration needs the same number of updates, unless `updates` says otherwise; "
+    "that the coarse steps are stable and accurate enough at every stride considered; "
+    "and that each rank computes as fast as where the costs were measured"
+)
+
+
+def equally_many(configuration: Configuration) -> float:
+    """Return 1: every configuration needs the same number of updates."""
+    return 1.0
+
+
+def suggest(
+    costs: Costs,
+    steps: int,
+    ranks: int,
+    *,
+    cycles: int | None = None,
+    relaxations: Sequence[str] = ("F", "FCF"),
+    most_levels: int = 5,
+    largest_stride: int | None = None,
+    updates: Callable[[Configuration], float] = equally_many,
+    trials: float = 1.0,
+    memory: int = 20,
+) -> Suggestion:
+    """Choose levels, coarsening factors and relaxation for `steps` on `ranks` ranks.
+
+    The candidates have all powers of two up to `largest_stride`, and ceil(N / P), on level 0,
+    combined with each power of two up to 16 on all further levels. Sequential stepping on one
+    rank is a candidate, too. Not collective; a search takes some seconds.
+
+    The model knows what a configuration costs, not how fast it converges. By default all
+    candidates need the same number of updates, which favours large strides and F-relaxation.
+    Pass measured numbers as `updates`.
+
+    Parameters
+    ----------
+    costs : Costs
+    steps, ranks : int
+    cycles : int, optional
+        Of each solve; None for one lagged cycle.
+    relaxations : sequence of str
+        To try on all levels. With lagged cycles level 0 has F-relaxation, and these are those of
+        the levels between it and the coarsest.
+    most_levels : int
+        >= 2.
+    largest_stride : int, optional
+        Most fine steps that a step of the coarsest level may cover, N // 2 by default. Only you
+        know where coarse steps become unstable or useless.
+    updates : callable
+        Receives a `Configuration`, which may be `SEQUENTIAL`, and returns a factor > 0: how many
+        updates it needs. The best configuration has the least product of it with the time of an
+        update.
+    trials, memory
+        Of `predict`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    check_count("steps", steps)
+    check_count("ranks", ranks)
+    check_count("most_levels", most_levels)
+    largest = max(steps // 2, 1) if largest_stride is None else largest_stride
+    check_count("largest_stride", largest)
+    found = [predict(costs, steps, 1, SEQUENTIAL, trials=trials, memory=memory)]
+    for factors in _coarsenings(steps, ranks, most_levels, min(largest, max(steps // 2, 1))):
+        for relaxation in _relaxations(relaxations, len(factors), lagged=cycles is None):
+            configuration = Configuration(
+                len(factors) + 1,
+                factors,
+                relaxation,
+                cycles=1 if cycles is None else cycles,
+                lagged=cycles is None,
+            )
+            found.append(predict(costs, steps, ranks, configuration, trials=trials, memory=memory))
+    weights = [updates(prediction.configuration) for prediction in found]
+    if not all(0 < weight < np.inf for weight in weights):
+        raise ValueError(f"`suggest(updates=...)` must return positive numbers, got {weights}.")
+    order = np.argsort([w * p.seconds for w, p in zip(weights, found, strict=True)], kind="stable")
+    considered = tuple(found[index] for index in order)
+    return Suggestion(considered[0], considered, updates)
+
+
+def _coarsenings(steps: int, ranks: int, most_levels: int, largest: int) -> list[tuple[int, ...]]:
+    """Return the factors to try: each first one, and those that repeat a second one after it."""
+    firsts = {2**power for power in range(1, largest.bit_length())}
+    if 2 <= -(-steps // ranks) <= largest:
+        firsts.add(-(-steps // ranks))
+    found: list[tuple[int, ...]] = []
+    for first in sorted(firsts):
+        found.append((first,))
+        for more in range(1, most_levels - 1):
+            found += [
+                (first, *(factor,) * more)
+                for factor in (2, 4, 8, 16)
+                if first * factor**more <= largest
+            ]
+    return found if most_levels > 1 else []
+
+
+def _relaxations(
+    words: Sequence[str], relaxed_levels: int, lagged: bool
+) -> list[str | tuple[str, ...]]:
+    """Return the relaxations to try: with lagged cycles level 0 is relaxed once, by F alone."""
+    if not lagged:
+        return list(words)
+    below = [("F", *(word,) * (relaxed_levels - 1)) for word in words]
+    return ["F" if set(each) == {"F"} else each for each in dict.fromkeys(below)]
+
+
+def strong_scaling(
+    costs: Costs,
+    steps: int,
+    ranks: Iterable[int],
+    configuration: Configuration | None = None,
+    **options: Any,
+) -> list[Prediction]:
+    """Return predictions for the same `steps` on each number of ranks.
+
+    Parameters
+    ----------
+    costs : Costs
+    steps : int
+    ranks : iterable of int
+    configuration : Configuration, optional
+        By default the best one for each number of ranks, see `suggest`.
+    **options
+        Keywords of `predict` (of `suggest` without a configuration).
+    """
+    return [_best_or(costs, steps, size, configuration, options) for size in ranks]
+
+
+def weak_scaling(
+    costs: Costs,
+    steps_per_rank: int,
+    ranks: Iterable[int],
+    configuration: Configuration | None = None,
+    **options: Any,
+) -> list[Prediction]:
+    """Return predictions for `steps_per_rank` steps a rank; otherwise like `strong_scaling`."""
+    check_count("steps_per_rank", steps_per_rank)
+    return [_best_or(costs, steps_per_rank * size, size, configuration, options) for size in ranks]
+
+
+def _best_or(
+    costs: Costs,
+    steps: int,
+    ranks: int,
+    configuration: Configuration | None,
+    options: dict[str, Any],
+) -> Prediction:
+    if configuration is None:
+        return suggest(costs, steps, ranks, **options).best
+    return predict(costs, steps, ranks, configuration, **options)

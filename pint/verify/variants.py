@@ -1,0 +1,214 @@
+"""Ways to call a method that must not change its result: in place, with kept values, a guess."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pint.interface import Problem
+from pint.states import StateSpace
+from pint.verify.arguments import (
+    Place,
+    Sample,
+    attempt,
+    batches_of_one,
+    entry,
+    label,
+    mapped,
+    moved,
+    pick,
+    places,
+)
+from pint.verify.claims import (
+    KNOWN,
+    RUNS,
+    UNCHANGED,
+    Outcomes,
+    difference,
+    finding_of,
+    known_fields,
+)
+from pint.verify.methods import Method, step_methods
+from pint.verify.reports import Check, Finding, worst
+
+WRITE_TOLERANCE = 1e-14
+TRANSPOSE_TOLERANCE = 1e-12
+"""Transposes may be formed in another way: dy alone, or from what the step kept."""
+GUESS_TOLERANCE = 1e-10
+"""An iteration that starts elsewhere ends at the solution to rounding times its condition."""
+
+OUT = "is the same with `out=`"
+RETURNED = "is returned"
+ALONE = "is the first result of `vjp`"
+KEPT = "is the same with `s.kept` as without"
+FILLED = "is filled with finite numbers"
+GUESS = "changes with `s.guess` by rounding only"
+
+_NEAR = 1e-3
+"""Relative distance of a guess from the result."""
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A method, the plain call that it is compared with, and the way it is called.
+
+    Attributes
+    ----------
+    method, plain : Method
+        The second is called without kept values, guess or place.
+    out : bool
+        Whether it is given a place for its result.
+    step : Method or None
+        The step that fills ``s.kept``, or finds the result that the guess is near to.
+    kept, guess : bool
+        Whether ``s.kept``, or ``s.guess``, is given.
+    """
+
+    method: Method
+    plain: Method
+    claim: str
+    tolerance: float
+    out: bool = False
+    step: Method | None = None
+    kept: bool = False
+    guess: bool = False
+
+    @property
+    def fills(self) -> bool:
+        """Whether the method itself fills ``s.kept``."""
+        return self.kept and self.method is self.step
+
+
+def variant_checks(
+    problem: Problem, stepper: Any, adjoint: Any, samples: list[Sample], level: int
+) -> Iterator[Check]:
+    """Yield checks of a level's methods, called in each way that their classes offer.
+
+    Places to write to hold NaN before, and are rows of a block that is not contiguous.
+    """
+    known = places(problem, "y", "lam")
+    if problem.stepper.batched:
+        samples = [*samples, *(one for sample in samples for one in batches_of_one(sample)[:1])]
+    for variant in _variants(problem.space, stepper, adjoint, level):
+        method = variant.method
+        arguments = [place for place in known if place[0] in method.takes]
+        results = [place for place in known if place[0] in method.gives]
+        claims = [("call", RUNS, 0.0)]
+        claims += [(label(place), UNCHANGED, 0.0) for place in arguments]
+        claims += [(key, KNOWN, 0.0) for key in ("u", "theta") if key in method.gives]
+        claims += [(label(place), variant.claim, variant.tolerance) for place in results]
+        claims += [("out", RETURNED, 0.0)] if variant.out else []
+        claims += [("s.kept", FILLED if variant.fills else UNCHANGED, 0.0)] if variant.kept else []
+        claims += [("s.guess", UNCHANGED, 0.0)] if variant.guess else []
+        outcomes = [_examine(variant, problem, one, arguments, results) for one in samples]
+        for field, claim, tolerance in claims:
+            found = worst(
+                [finding_of(one, field, claim, method) for one in outcomes] or [Finding()]
+            )
+            yield Check(
+                str(method), level, field, claim, found.error, tolerance, False,
+                found.entry, found.note,
+            )  # fmt: skip
+
+
+def _variants(space: StateSpace, stepper: Any, adjoint: Any, level: int) -> Iterator[_Variant]:
+    """Yield the variants that the classes offer; none where they only have `step` and `vjp`."""
+    ((step, transposes),) = step_methods(space, stepper, adjoint)
+    methods = [(step, stepper.in_place, WRITE_TOLERANCE)]
+    methods += [(transpose, adjoint.in_place, TRANSPOSE_TOLERANCE) for transpose in transposes]
+    for method, in_place, tolerance in methods:
+        if in_place:
+            yield _Variant(method, method, OUT, WRITE_TOLERANCE, out=True)
+        if level == 0 and stepper.kept_shape is not None:
+            yield _Variant(method, method, KEPT, tolerance, in_place, step, kept=True)
+        if stepper.uses_guess:
+            yield _Variant(method, method, GUESS, GUESS_TOLERANCE, in_place, step, guess=True)
+    for alone in transposes[1:]:
+        yield _Variant(alone, transposes[0], ALONE, TRANSPOSE_TOLERANCE)
+
+
+def _examine(
+    variant: _Variant,
+    problem: Problem,
+    sample: Sample,
+    arguments: list[Place],
+    results: list[Place],
+) -> Outcomes:
+    """Return the findings about each claim about one method."""
+    batched, method = problem.stepper.batched, variant.method
+    found: Outcomes = {("call", RUNS): Finding()}
+    expected, raised = attempt(lambda: mapped(variant.plain(mapped(sample.at, np.copy)), np.copy))
+    if expected is None:
+        note = f"not run, because {variant.plain} raises an error"
+        return {("call", RUNS): Finding(math.nan, note=note)}
+    at, raised = attempt(lambda: _arguments(variant, sample, batched))
+    if at is None:
+        note = f"not run, because {variant.step} raises an error"
+        return {("call", RUNS): Finding(math.nan, note=note)}
+    before = {key: np.copy(getattr(at["s"], key)) for key in ("kept", "guess")}
+    options = {"out": _nans(np.shape(sample.at["y"]), batched)} if variant.out else {}
+    result, raised = attempt(lambda: known_fields(method(at, **options), results, found))
+    if result is None:
+        return {("call", RUNS): Finding(math.inf, note=raised)}
+    if variant.out and not np.may_share_memory(result["y"], options["out"]):
+        found["out", RETURNED] = Finding(math.inf, note="another object is returned")
+        result = {**result, "y": options["out"]}
+    for place in arguments:
+        found[label(place), UNCHANGED] = difference(
+            pick(at, place), pick(sample.at, place), sample, batched and place[0] != "theta"
+        )
+    for key in ("kept", "guess"):
+        value = getattr(at["s"], key)
+        if variant.fills and key == "kept":
+            bad = np.argwhere(~np.isfinite(value))
+            where = entry(sample, bad[0], batched) if len(bad) else ""
+            found["s.kept", FILLED] = Finding(float(len(bad)), where)
+        elif value is not None:
+            found[f"s.{key}", UNCHANGED] = difference(value, before[key], sample, batched)
+    for place in results:
+        found[label(place), variant.claim] = _relative(
+            pick(result, place), pick(expected, place), sample, batched and place[0] != "theta"
+        )
+    return found
+
+
+def _arguments(variant: _Variant, sample: Sample, batched: bool) -> dict[str, Any]:
+    """Return copies of the arguments, with kept values or a guess if the variant has them."""
+    at, elsewhere = (mapped(one.at, np.copy) for one in (sample, moved(sample, 0.01)))
+    if variant.step is None:
+        return at
+    if variant.guess:
+        result = np.nan_to_num(variant.step(mapped(sample.at, np.copy))["y"])
+        at["s"] = at["s"]._replace(guess=result + _NEAR * sample.along["y"])
+        return at
+    for arguments in (at, elsewhere):  # the last step elsewhere: only `s.kept` tells of the first
+        s, shape = arguments["s"], variant.step.owner.kept_shape
+        arguments["s"] = s._replace(kept=_nans((*np.shape(s.index), *shape), batched))
+        if not variant.fills:
+            variant.step(mapped(arguments, np.copy))
+    return at
+
+
+def _nans(shape: tuple[int, ...], batched: bool) -> np.ndarray:
+    """Return NaN, for a batch in every second row of a block."""
+    if not batched:
+        return np.full(shape, np.nan)
+    return np.full((2 * shape[0], *shape[1:]), np.nan)[::2]
+
+
+def _relative(value: Any, expected: Any, sample: Sample, rows: bool) -> Finding:
+    """Return the difference relative to the largest entry; a field left out is zero."""
+    if value is None or expected is None:
+        value, expected = (
+            np.zeros(np.shape(other)) if one is None else one
+            for one, other in ((value, expected), (expected, value))
+        )
+        if value is None:
+            return Finding()
+    found = difference(value, expected, sample, rows)
+    size = float(np.max(np.abs(expected), initial=0.0))
+    return replace(found, error=found.error / (size if 0 < size < math.inf else 1.0))
