@@ -24,7 +24,7 @@ import numpy as np
 from measuring import Row, options_of, print_table, save, timings
 
 import pint
-from pint.optimise.point import Point
+from pint.equations import Cycles, March
 from pint.optimise.stochastic import Moments
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation
@@ -36,36 +36,57 @@ STARTS = ("coarse", "nested", "last batch", "own last state")
 
 def functional_of(layers: int, levels: int, guess: str = "nested") -> pint.ReducedFunctional:
     """Return the network's functional on the first batch."""
-    controls = NETWORK.controls(pint.TimeGrid.uniform(FINAL_TIME, layers, 4, levels))
-    weights = Regularisation(1e-5, 1e-5, 1e-5)
-    problem = NETWORK.problem(controls, *generate(EXAMPLES, 0), weights, BATCH)
-    return pint.ReducedFunctional(problem, guess=guess)
+    problem = NETWORK.problem(*generate(EXAMPLES, 0), Regularisation(1e-5, 1e-5, 1e-5), BATCH)
+    grid = pint.TimeGrid.uniform(FINAL_TIME, layers, 4, levels)
+    return pint.ReducedFunctional(problem, grid, guess=guess)
+
+
+class Trajectories:
+    """A state and an adjoint; each solve starts from where the last one ended."""
+
+    def __init__(self, functional: pint.ReducedFunctional) -> None:
+        self.functional = functional
+        self.state = functional.state.new()
+        self.adjoint = functional.adjoint.new(all_points=False)
+
+    def forget(self) -> None:
+        """Let the next solves begin with the first guess, in place."""
+        self.state.forget()
+        self.adjoint.forget()
+
+    def gradient(self, control: pint.Control, how: Cycles | March) -> pint.Control:
+        """Solve and return the gradient, in place; the objective is evaluated, as updates do."""
+        functional = self.functional
+        functional.state.solve(self.state, control, how)
+        functional.objective(self.state)
+        functional.adjoint.solve(self.adjoint, self.state, how)
+        return functional.controls.riesz(functional.derivative_of(self.state, self.adjoint))
 
 
 def train(layers: int, levels: int, start: str, cycles: int, epochs: int) -> Row:
     """Return the error of the gradient in the last epoch, and the objective of all examples."""
     anew = start in ("coarse", "nested")
     functional = functional_of(layers, levels, start if anew else "nested")
-    control = NETWORK.random_control(functional.problem.controls, 0)
-    rule, accuracy, space = pint.adam(), pint.Accuracy(cycles), control.space
+    control = NETWORK.random_control(functional.controls, 0)
+    rule, how, space = pint.adam(), Cycles(pint.Accuracy(cycles)), control.space
     moments = Moments(np.zeros(space.size), np.zeros(space.size))
-    batches, exact = np.arange(EXAMPLES).reshape(-1, BATCH), Point(functional)
-    points = [Point(functional)] * len(batches)
+    batches, marched = np.arange(EXAMPLES).reshape(-1, BATCH), Trajectories(functional)
+    several = [Trajectories(functional)] * len(batches)
     if start == "own last state":
-        points = [Point(functional) for _ in batches]
+        several = [Trajectories(functional) for _ in batches]
     for _ in range(epochs):
         errors = []
-        for point, batch in zip(points, batches, strict=True):
+        for trajectories, batch in zip(several, batches, strict=True):
             functional.select(batch)
             if anew:
-                point.forget()
-            point.solve_state(control, accuracy)
-            point.solve_adjoint(accuracy)
-            exact.solve_exactly(control)
-            errors.append(space.norm(point.gradient - exact.gradient) / exact.gradient_norm)
-            direction, moments = rule.direction(point.gradient, moments)
+                trajectories.forget()
+            gradient = trajectories.gradient(control, how)
+            exact = marched.gradient(control, March())
+            errors.append(space.norm(gradient - exact) / space.norm(exact))
+            direction, moments = rule.direction(gradient, moments)
             control = control - RATE * direction
-    result = pint.Stochastic(functional, rule).solve(control, epochs=0, learning_rate=RATE)
+    method = pint.Stochastic(rule, epochs=0, learning_rate=RATE)
+    result = pint.minimize(functional, control, method)
     return {
         "levels": levels,
         "cycles": cycles,
@@ -78,20 +99,20 @@ def train(layers: int, levels: int, start: str, cycles: int, epochs: int) -> Row
 def milliseconds(layers: int, levels: int, cycles: int, repeats: int) -> Row:
     """Return the medians of an update and of a gradient."""
     functional = functional_of(layers, levels)
-    control = NETWORK.random_control(functional.problem.controls, 0)
-    method, point = pint.Stochastic(functional, pint.adam(), cycles), Point(functional)
-    accuracy, updates = pint.Accuracy(cycles), EXAMPLES // BATCH
+    control = NETWORK.random_control(functional.controls, 0)
+    method = pint.Stochastic(pint.adam(), epochs=2, learning_rate=RATE, cycles=cycles)
+    trajectories, how = Trajectories(functional), Cycles(pint.Accuracy(cycles))
+    updates = EXAMPLES // BATCH
     of_updates: list[float] = []
 
     def epoch() -> None:
-        rows = method.solve(control, epochs=2, learning_rate=RATE).history
+        rows = pint.minimize(functional, control, method).history
         of_updates.append((rows[-1].seconds - rows[updates - 1].seconds) / updates)
 
     def gradients() -> None:
         for _ in range(updates):
-            point.forget()
-            point.solve_state(control, accuracy)
-            point.solve_adjoint(accuracy)
+            trajectories.forget()
+            trajectories.gradient(control, how)
 
     seconds = timings({"update": epoch, "gradient": gradients}, repeats)
     return {

@@ -8,6 +8,7 @@ from pint.comm import SerialComm, split, world
 from pint.controls import (
     Control,
     ControlSpace,
+    Regulariser,
     SharedControl,
     Smoothness,
     Tikhonov,
@@ -16,12 +17,17 @@ from pint.controls import (
 )
 from pint.errors import CheckpointError, NotFiniteError, NumericalError, VerificationError
 from pint.grid import Steps, TimeGrid
-from pint.interface import Adjoint, Examples, Objective, Problem, Regulariser, TimeStepper
+from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
+    Adaptive,
     Checkpoint,
+    External,
+    Lagged,
+    Nested,
     OneShot,
-    Options,
+    Progress,
+    ReducedSpace,
     Result,
     Status,
     Stochastic,
@@ -32,10 +38,8 @@ from pint.optimise import (
     identity,
     lbfgs,
     minimize,
-    minimize_nested,
     sgd,
 )
-from pint.optimise.progress import Progress
 from pint.reduced_functional import ReducedFunctional
 from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
@@ -63,6 +67,7 @@ __all__ = [
     "MGRIT",
     "ODE",
     "Accuracy",
+    "Adaptive",
     "Adjoint",
     "ArraySpace",
     "Checkpoint",
@@ -71,15 +76,18 @@ __all__ = [
     "ControlSpace",
     "Convergence",
     "Examples",
+    "External",
+    "Lagged",
+    "Nested",
     "NotFiniteError",
     "NumericalError",
     "Objective",
     "OneShot",
-    "Options",
     "Phases",
     "Problem",
     "Progress",
     "ReducedFunctional",
+    "ReducedSpace",
     "Regulariser",
     "Result",
     "RungeKutta",
@@ -105,7 +113,6 @@ __all__ = [
     "identity",
     "lbfgs",
     "minimize",
-    "minimize_nested",
     "model",
     "prolong",
     "sgd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -218,8 +219,9 @@ class DifferenceAdjoint(Adjoint):
 
     Each entry of the state, of the control block and of the shared fields costs a step for each
     `vjp`: by a complex step of 1e-30, exact to rounding, where the step accepts complex numbers;
-    else by central differences, with errors of about 1e-9. Write the transposes, or let SymPy
-    derive them (`pint.steppers.SympyODE`), once the problem works.
+    else by central differences, with errors of about 1e-9. The first call finds out which, for
+    the state and for each field. Write the transposes, or let SymPy derive them
+    (`pint.steppers.SympyODE`), once the problem works.
 
     Parameters
     ----------
@@ -229,78 +231,101 @@ class DifferenceAdjoint(Adjoint):
 
     def __init__(self, stepper: TimeStepper) -> None:
         self.stepper = stepper
-        self._complex = True
+        self._is_analytic: dict[tuple[str, ...], bool] = {}
 
     def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Any, Fields, Fields]:
-        batched, s = self.stepper.batched, s._replace(kept=None)
-        axes = tuple(range(1 if batched else 0, np.ndim(lam)))
-
-        def pairing(derivative: Any) -> Any:
-            """Return ``<lam, derivative>`` of each step."""
-            return (lam * derivative).sum(axis=axes)
-
-        def by_entry(value: Any, lead: int, make: Any) -> np.ndarray:
-            """Return the products for each entry of `value`, whose first `lead` axes are steps."""
-            result = np.empty(np.shape(value))
-            for place in np.ndindex(np.shape(value)[lead:]):
-                direction = np.zeros(np.shape(value))
-                direction[(..., *place)] = 1.0
-                products = pairing(self._derivative(s, make, value, direction))
-                result[(..., *place)] = products if lead else np.sum(products)
-            return result
-
-        steps = 1 if batched else 0
-        dy = by_entry(y, steps, lambda value: (value, u, theta))
-        du = {
-            name: by_entry(block, steps, lambda value, name=name: (y, {**u, name: value}, theta))
-            for name, block in u.items()
+        s, lead = s._replace(kept=None), 1 if self.stepper.batched else 0
+        at = {
+            ("y",): y,
+            **{("u", name): block for name, block in u.items()},
+            **{("theta", name): block for name, block in theta.items()},
         }
-        dtheta = {
-            name: by_entry(block, 0, lambda value, name=name: (y, u, {**theta, name: value}))
-            for name, block in theta.items()
-        }
-        return dy, du, dtheta
+
+        def step(at: Mapping[tuple[str, ...], Any]) -> Any:
+            blocks = {name: at["u", name] for name in u}
+            return self.stepper.step(
+                s, at["y",], blocks, {name: at["theta", name] for name in theta}
+            )
+
+        return (
+            self._products(step, at, ("y",), lam, lead),
+            {name: self._products(step, at, ("u", name), lam, lead) for name in u},
+            {name: self._products(step, at, ("theta", name), lam) for name in theta},
+        )
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
-        products = {}
-        for name, block in theta.items():
-            products[name] = np.empty(np.shape(block))
-            for place in np.ndindex(np.shape(block)):
-                direction = np.zeros(np.shape(block))
-                direction[place] = 1.0
+        at = {("initial", name): block for name, block in theta.items()}
 
-                def initial(value: Any, name: str = name) -> Any:
-                    return self.stepper.initial({**theta, name: value})
+        def initial(at: Mapping[tuple[str, ...], Any]) -> Any:
+            return self.stepper.initial({name: at["initial", name] for name in theta})
 
-                slope = self._differentiated(initial, np.asarray(block, dtype=float), direction)
-                products[name][place] = (lam0 * slope).sum()
-        return products
+        return {name: self._products(initial, at, ("initial", name), lam0) for name in theta}
 
     def coarsen(self, level: int) -> Adjoint:
         return DifferenceAdjoint(self.stepper.coarsen(level))
 
-    def _derivative(self, s: Steps, make: Any, value: Any, direction: Any) -> Any:
-        return self._differentiated(lambda v: self.stepper.step(s, *make(v)), value, direction)
+    def _products(
+        self, function: Any, at: Mapping[tuple[str, ...], Any], key: Any, lam: Any, lead: int = 0
+    ) -> np.ndarray:
+        """Return ``<lam, derivative>`` for each entry of an argument.
 
-    def _differentiated(self, function: Any, value: Any, direction: Any) -> Any:
-        """Return the derivative of `function` at `value` in a direction."""
-        if self._complex:
-            try:
-                result = function(value + 1e-30j * direction)
-                if np.iscomplexobj(result):
-                    return result.imag / 1e-30
-                # Real: it does not depend on the value, or the imaginary part was dropped.
-                if np.array_equal(function(value + direction), function(value)):
-                    return 0.0 * result
-            except (TypeError, ValueError, RuntimeError):
-                pass
-            self._complex = False
-        size = 6e-6 * max(1.0, float(np.abs(value).max(initial=0.0)))
-        return (function(value + size * direction) - function(value - size * direction)) / (
-            2 * size
-        )
+        Its first `lead` axes, 0 or 1, are the steps of a batch, which do not depend on each other.
+        """
+        if key not in self._is_analytic:
+            self._is_analytic[key] = _is_analytic(function, at, key)
+        result = np.empty(np.shape(at[key]))
+        for place in np.ndindex(result.shape[lead:]):
+            direction = np.zeros(result.shape)
+            direction[(..., *place)] = 1.0
+            slope = None
+            if self._is_analytic[key]:
+                slope = _complex_slope(function, at, key, direction)
+            if slope is None:
+                slope = _central_slope(function, at, key, direction)
+            result[(..., *place)] = (lam * slope).sum(axis=tuple(range(lead, np.ndim(lam))))
+        return result
+
+
+def _is_analytic(function: Any, at: Mapping[Any, Any], key: Any) -> bool:
+    """Return whether the complex step along a direction gives what differences give."""
+    # All entries change: an imaginary part that gets lost in one of them shows.
+    direction = np.random.default_rng(0).standard_normal(np.shape(at[key]))
+    slope = _complex_slope(function, at, key, direction)
+    if slope is None:
+        return False
+    differences = _central_slope(function, at, key, direction)
+    size = np.linalg.norm(np.ravel(slope)) + np.linalg.norm(np.ravel(differences))
+    rounding = 1e-9 * np.linalg.norm(np.ravel(function(at)))
+    return bool(np.linalg.norm(np.ravel(slope - differences)) <= 1e-7 * size + rounding)
+
+
+def _complex_slope(function: Any, at: Mapping[Any, Any], key: Any, direction: Any) -> Any:
+    """Return the derivative by a complex step; None if the function refuses complex numbers."""
+    # All arguments are complex, so that the function may write to an array like any of them.
+    moved = {name: np.asarray(value) + 0j for name, value in at.items()}
+    moved[key] += 1e-30j * direction
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", _ComplexWarning)
+            return np.imag(function(moved)) / 1e-30
+    except (TypeError, ValueError, ArithmeticError, AttributeError, _ComplexWarning):
+        return None
+
+
+def _central_slope(function: Any, at: Mapping[Any, Any], key: Any, direction: Any) -> Any:
+    """Return the derivative by central differences."""
+    size = 6e-6 * max(1.0, float(np.abs(at[key]).max(initial=0.0)))
+    ahead, behind = (
+        # A copy: the function may return the same array each time.
+        np.array(function({**at, key: at[key] + distance * direction}), dtype=float)
+        for distance in (size, -size)
+    )
+    return (ahead - behind) / (2 * size)
+
+
+_ComplexWarning: Any = getattr(np, "exceptions", np).ComplexWarning  # its place before numpy 1.25
 
 
 def _frozen(controls: Any) -> Mapping[str, ControlField]:

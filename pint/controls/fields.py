@@ -10,7 +10,7 @@ import numpy as np
 
 from pint.comm import SerialComm
 
-Restriction = Callable[[np.ndarray, np.ndarray], Any]
+BlockRestriction = Callable[[np.ndarray, np.ndarray], Any]
 """Gives the block of a coarse step from those of the fine steps and their sizes."""
 
 
@@ -106,7 +106,7 @@ class TimeControl(ControlField):
         lower: Any = None,
         upper: Any = None,
         metric: Literal["time", "euclidean"] = "time",
-        restrict: Literal["inject", "mean"] | Restriction = "inject",
+        restrict: Literal["inject", "mean"] | BlockRestriction = "inject",
         weight: float = 1.0,
         comm: Any = None,
         every: int = 1,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from pint.controls.space import Control, ControlSpace
+from pint.controls.space import Control, ControlSpace, described
 from pint.grid.timegrid import TimeGrid
 
 
@@ -72,7 +72,7 @@ def prolong(
 
 
 def _check_fields(old: ControlSpace, new: ControlSpace) -> None:
-    described = [space.described() for space in (old, new)]
+    described = [described(space) for space in (old, new)]
     for name in sorted(described[0].keys() | described[1].keys()):
         if described[0].get(name) != described[1].get(name):
             raise ValueError(

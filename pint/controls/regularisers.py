@@ -92,7 +92,8 @@ class Smoothness(Regulariser):
         """
         grid = control.space.grid
         _check_fields("Smoothness", self.fields, control.space.time_fields, "time-dependent ")
-        first, blocks = control.space.with_neighbours(control[name])
+        halo = control.space.neighbours
+        blocks, first = halo.extend(control[name]), control.space.grid.first - len(halo.before)
         jumps = np.diff(blocks, axis=0)
         t = grid.t[first : first + len(blocks) + 1]
         h = np.diff(0.5 * (t[1:] + t[:-1]))

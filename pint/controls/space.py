@@ -12,8 +12,9 @@ import numpy as np
 
 from pint.comm import SerialComm, on_root, reduce
 from pint.controls.fields import ControlField, SharedControl, TimeControl
-from pint.controls.halo import coarse_halo, neighbour_halo
+from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
+from pint.controls.restriction import Restriction
 from pint.grid.timegrid import TimeGrid
 from pint.report.files import load_arrays, write_atomically
 
@@ -109,6 +110,8 @@ class ControlSpace:
         The ranks that contribute parts: `comm`, one rank without it.
     meshes : dict
         The `pint.controls.mesh.ControlMesh` of each field on a coarser time mesh.
+    neighbours : pint.controls.halo.Halo
+        The exchange of the blocks beside this rank's own.
     parts : list of (slice, (bool, bool))
         The parts of a vector, and whether each is distributed over the ranks in time and over
         those in space.
@@ -172,11 +175,8 @@ class ControlSpace:
             for name, field in self.time_fields.items()
             if field.every > 1
         }
-        whole = any(field.restrict != "inject" for field in self.time_fields.values())
-        self._coarse_halos = {
-            reverse: coarse_halo(grid, whole, reverse) for reverse in (False, True)
-        }
-        self._neighbour_halo = neighbour_halo(grid)
+        self._restriction = Restriction(grid, self.time_fields)
+        self.neighbours = neighbour_halo(grid)
 
     def _place(self, name: str, shape: tuple[int, ...]) -> None:
         stop = self.size + int(np.prod(shape, dtype=int))
@@ -375,39 +375,33 @@ class ControlSpace:
         if not isinstance(control, Control):
             raise TypeError(
                 f"a control must be a `pint.Control`, got {type(control).__name__}; make one with "
-                "`problem.controls.control(...)`."
+                "`functional.control(...)`."
             )
         other = control.space
         if other is self:
             return
-        if other.described() != self.described():
+        if described(other) != described(self):
             raise ValueError(
-                f"the control has the fields {other.described()}, those of the problem are "
-                f"{self.described()}; make it with `problem.controls.control(...)`."
+                f"the control has the fields {described(other)}, those of the problem are "
+                f"{described(self)}; make it with `functional.control(...)`."
             )
         if other.grid.steps != self.grid.steps:
             raise ValueError(
                 f"the control has {other.grid.steps} time steps, the problem {self.grid.steps}; "
-                "use `pint.prolong(control, problem.controls)`."
+                "use `pint.prolong(control, functional.controls)`."
             )
         if other.comm.size != self.comm.size:
             raise ValueError(
                 f"the control is divided among {other.comm.size} ranks in time, the problem among "
-                f"{self.comm.size}; use `pint.prolong(control, problem.controls)`."
+                f"{self.comm.size}; use `pint.prolong(control, functional.controls)`."
             )
         # It may have more levels: they are not looked at.
         if other.grid.coarsening[: len(self.grid.coarsening)] != self.grid.coarsening:
             raise ValueError(
                 f"the control's grid has the coarsening factors {list(other.grid.coarsening)}, the "
                 f"problem's {list(self.grid.coarsening)}; use "
-                "`pint.prolong(control, problem.controls)`."
+                "`pint.prolong(control, functional.controls)`."
             )
-
-    def described(self) -> dict[str, str]:
-        """Return kind and shape of each field's blocks, on all ranks in space together."""
-        return {
-            name: f"{field.kind}({self.block_shape(name)})" for name, field in self.fields.items()
-        }
 
     def project(self, control: Control) -> Control:
         """Return the nearest control within the bounds; `control` itself without bounds."""
@@ -423,55 +417,7 @@ class ControlSpace:
         With `reverse` the coarse steps are those that are counted from the end. Level 0 is a view
         of `control`.
         """
-        finest = dict(control.time)
-        if self.grid.levels == 1:
-            return [finest]
-        halo = self._coarse_halos[reverse]
-        available = {name: halo.extend(values) for name, values in control.time.items()}
-        levels = [finest]
-        for layout in self.grid.layouts(reverse)[1:]:
-            starts = np.arange(layout.first, layout.last) * layout.stride
-            if reverse:
-                starts = (self.grid.steps - starts - layout.stride)[::-1]
-            rows = halo.rows(starts)
-            levels.append(
-                {
-                    name: self._restricted(name, blocks, rows, starts, layout.stride)
-                    for name, blocks in available.items()
-                }
-            )
-        return levels
-
-    def with_neighbours(self, values: np.ndarray) -> tuple[int, np.ndarray]:
-        """Return a field's blocks with the one before and the one after this rank's steps.
-
-        Also returns the number of the step that the first block belongs to. Collective.
-        """
-        halo = self._neighbour_halo
-        return self.grid.first - len(halo.before), halo.extend(values)
-
-    def _restricted(
-        self, name: str, blocks: np.ndarray, rows: np.ndarray, starts: np.ndarray, stride: int
-    ) -> np.ndarray:
-        """Return a field's blocks of the coarse steps that cover `stride` blocks from `rows`."""
-        restrict = self.time_fields[name].restrict
-        if restrict == "inject":
-            return blocks[rows]
-        covered = np.arange(stride)
-        dt = np.diff(self.grid.t[starts[:, None] + np.arange(stride + 1)])
-        fine = blocks[rows[:, None] + covered]
-        if restrict == "mean":
-            return np.einsum("ij,ij...->i...", dt / dt.sum(axis=1, keepdims=True), fine)
-        coarse = np.empty((len(rows), *blocks.shape[1:]))
-        for row, (some, sizes) in enumerate(zip(fine, dt, strict=True)):
-            block = restrict(some, sizes)
-            if np.shape(block) != coarse.shape[1:]:
-                raise ValueError(
-                    f"`TimeControl(restrict=...)` of `{name}` must return a block of shape "
-                    f"{coarse.shape[1:]}, got {np.shape(block)}."
-                )
-            coarse[row] = block
-        return coarse
+        return self._restriction.levels(control.time, reverse)
 
 
 def _real(name: str, value: Any) -> np.ndarray:
@@ -479,3 +425,10 @@ def _real(name: str, value: Any) -> np.ndarray:
     if array.dtype.kind not in "biufO":
         raise ValueError(f"the control's `{name}` must hold real numbers, got {array.dtype}.")
     return array.astype(float)
+
+
+def described(space: ControlSpace) -> dict[str, str]:
+    """Return kind and shape of each field's blocks, on all ranks in space together."""
+    return {
+        name: f"{field.kind}({space.block_shape(name)})" for name, field in space.fields.items()
+    }

@@ -6,9 +6,10 @@ from typing import Any
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
-from pint.equations.calls import Calls, as_rows, at_rows, rows_after
+from pint.equations.calls import Calls
 from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
+from pint.equations.results import as_rows, at_rows, rows_after
 from pint.equations.sweeps import Sweep
 from pint.equations.trajectory import AdjointState, Cycles, How, Lagged, Linearisation, Relax, State
 from pint.mgrit import MGRIT, Guess

@@ -14,12 +14,18 @@ from itertools import chain, cycle, islice, repeat
 from typing import Any
 
 from pint.controls import Control
+from pint.equations.results import (
+    Views,
+    add,
+    add_fields,
+    as_rows,
+    checked,
+    checked_slope,
+    shifted,
+)
 from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Problem
 from pint.states import Block
-
-Views = tuple[Mapping[str, Any], Mapping[str, Any]]
-"""Views of a derivative by field name: the rows of some steps, and the shared fields."""
 
 STEPS_AT_ONCE = 1024
 """The times of so many steps, made one by one, are looked up together."""
@@ -295,9 +301,10 @@ class Calls:
                     else vjp(s, y, blocks, theta, lam)
                 )
                 if into is not None:
-                    _add(dict(zip(to_names, places, strict=True)), du, "time-dependent", adjoint)
+                    views = dict(zip(to_names, places, strict=True))
+                    add_fields(views, du, "time-dependent", adjoint)
                     if dtheta:
-                        _add(shared_views, dtheta, "shared", adjoint)
+                        add_fields(shared_views, dtheta, "shared", adjoint)
             if not in_place:
                 if getattr(dy, "shape", None) != new.shape:
                     checked(dy, new, adjoint, "vjp" if own is None or into else "step")
@@ -427,63 +434,3 @@ class Calls:
 def _singly(kept: Any) -> Any:
     """Return what steps keep, one by one, as blocks of one row."""
     return kept if kept is None or isinstance(kept, list) else kept[:, None]
-
-
-def as_rows(rows: range) -> slice:
-    """Return an ascending range as a slice."""
-    return slice(rows.start, rows.stop, rows.step)
-
-
-def shifted(rows: range, by: int) -> range:
-    """Return the range of ``rows + by``."""
-    return range(rows.start + by, rows.stop + by, rows.step)
-
-
-def rows_after(rows: Any) -> Any:
-    """Return the rows one after some rows, or one row."""
-    return slice(rows.start + 1, rows.stop + 1, rows.step) if isinstance(rows, slice) else rows + 1
-
-
-def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
-    """Return a user's result if it has the shape of `expected`, or raise ValueError."""
-    if getattr(result, "shape", ()) != expected.shape:
-        raise ValueError(
-            f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
-            f"got {getattr(result, 'shape', type(result).__name__)}."
-        )
-    return result
-
-
-def checked_slope(result: Any, expected: Any, owner: object, method: str) -> Any:
-    """Do as `checked`, but let the number 0.0 pass."""
-    if isinstance(result, (int, float)) and result == 0.0:
-        return 0.0
-    return checked(result, expected, owner, method)
-
-
-def add(into: Views, du: Fields, dtheta: Fields, owner: object, scale: float = 1.0) -> None:
-    """Add a user's derivatives, times `scale`, to views of a control, in place."""
-    if du:
-        _add(into[0], du, "time-dependent", owner, scale)
-    if dtheta:
-        _add(into[1], dtheta, "shared", owner, scale)
-
-
-def _add(
-    views: Mapping[str, Any], values: Fields, kind: str, owner: object, scale: float = 1.0
-) -> None:
-    for name, value in values.items():
-        if name not in views:
-            raise ValueError(
-                f"`{type(owner).__name__}` returned a derivative for `{name}`, which is no {kind} "
-                f"field; these are {list(views)}."
-            )
-        place = views[name]
-        if getattr(value, "shape", None) != place.shape:
-            checked(value, place, owner, f"derivative[{name!r}]")
-        place += value if scale == 1.0 else scale * value
-
-
-def at_rows(control: Control, rows: Any) -> Views:
-    """Return the views of a control at the steps of some rows, and of its shared fields."""
-    return {name: values[rows] for name, values in control.time.items()}, control.shared

@@ -7,8 +7,9 @@ from typing import Any
 
 from pint.comm import reduce
 from pint.controls import ControlSpace
-from pint.equations.calls import Calls, add, at_rows, rows_after
+from pint.equations.calls import Calls
 from pint.equations.intervals import Intervals
+from pint.equations.results import add, at_rows, rows_after
 from pint.equations.trajectory import Linearisation, State
 from pint.grid import Steps
 from pint.interface import Fields

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pint.controls import Control
-from pint.equations.calls import Calls, as_rows, at_rows
+from pint.equations.calls import Calls
+from pint.equations.results import as_rows, at_rows
 from pint.equations.sweeps import Sweep
 from pint.grid import Steps
 from pint.interface import Fields

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pint.controls import Control
-from pint.equations.calls import Calls, at_rows
+from pint.equations.calls import Calls
+from pint.equations.results import at_rows
 from pint.equations.trajectory import State, Tape, TapeMemory
 from pint.grid import LevelLayout
 from pint.mgrit import Propagator

@@ -92,6 +92,46 @@ class LevelLayout:
         """Whether this rank owns a point of this level."""
         return self.owns_initial or self.local_steps > 0
 
+    # C- and F-points, by row: row r is point ``first + r``
+
+    @property
+    def starts_at_c_point(self) -> bool:
+        """Whether the point before the rank's first step, row 0, is a C-point."""
+        return self.first % self.coarsening_factor == 0
+
+    @property
+    def first_c_row(self) -> int:
+        """Row of the first C-point after row 0."""
+        factor = self.coarsening_factor
+        return factor - self.first % factor
+
+    @property
+    def c_rows(self) -> range:
+        """Rows of the C-points that this rank owns, point 0 left out."""
+        return range(self.first_c_row, self.local_steps + 1, self.coarsening_factor)
+
+    @property
+    def last_row_is_c_point(self) -> bool:
+        """Whether the rank's last point is a C-point."""
+        return self.last % self.coarsening_factor == 0
+
+    @property
+    def last_open_interval(self) -> int | None:
+        """Row where an interval begins here that ends on the next rank; None without one."""
+        if self.right is None or self.last_row_is_c_point:
+            return None
+        factor = self.coarsening_factor
+        start = self.last // factor * factor - self.first
+        return start if start > 0 or (start == 0 and self.owns_initial) else None
+
+    def intervals(self, without: int | None = None) -> range:
+        """Return the rows at which intervals with F-points begin, except the row `without`."""
+        start = 0 if self.starts_at_c_point else self.first_c_row
+        stop = self.local_steps if without is None else without
+        # There are none where all points are C-points.
+        stop = start if self.coarsening_factor == 1 else stop
+        return range(start, stop, self.coarsening_factor)
+
 
 class TimeGrid:
     """Time points t_0 < ... < t_N, their coarser levels, and their distribution over ranks.

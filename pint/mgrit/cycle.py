@@ -79,7 +79,7 @@ def cycle(
     fine, coarse = levels[0], levels[1]
     with fine.work:
         smoother.relax(fine, relaxed, last)
-        squared_residual, _ = _residual(fine, coarse, fine.chunks(fine.c_rows))
+        squared_residual, _ = _residual(fine, coarse, fine.chunks(fine.layout.c_rows))
         _inject(fine, coarse)
         after = coarse.place(range(1, coarse.layout.local_steps + 1))
         finest = fine.layout.level == 0
@@ -156,7 +156,7 @@ def lagged_cycle(
             # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
             return _residual(fine, coarse, relaxed_intervals(fine), tau, weights)
         smoother.relax(fine, last=last)
-        numbers = _residual(fine, coarse, fine.chunks(fine.c_rows), None, weights)
+        numbers = _residual(fine, coarse, fine.chunks(fine.layout.c_rows), None, weights)
         _inject(fine, coarse)
     with coarse.work:
         _coarse_right_hand_side(coarse)
@@ -168,14 +168,14 @@ def _inject(fine: Level, coarse: Level) -> None:
     """Set the coarse trajectory to the fine one's C-points, in place."""
     coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
     after = coarse.place(range(1, coarse.layout.local_steps + 1))
-    coarse.trajectory[after] = fine.trajectory[fine.place(fine.c_rows)]
+    coarse.trajectory[after] = fine.trajectory[fine.place(fine.layout.c_rows)]
     coarse.guessed = True
 
 
 def _correct(fine: Level, coarse: Level) -> None:
     """Add the coarse correction to the fine C-points, in place: u_C += u^c - v, and v is u_C."""
     after = coarse.place(range(1, coarse.layout.local_steps + 1))
-    fine.trajectory[fine.place(fine.c_rows)] = coarse.trajectory[after]
+    fine.trajectory[fine.place(fine.layout.c_rows)] = coarse.trajectory[after]
     coarse.guessed = True
 
 
@@ -196,7 +196,7 @@ def _residual(
     for rows in c_points:
         if not rows:
             continue
-        row = (rows.start - fine.first_c_row) // factor + 1
+        row = (rows.start - fine.layout.first_c_row) // factor + 1
         above, points = coarse.place(range(row, row + len(rows))), fine.place(rows)
         difference = fine.scratch[: len(rows)]
         if tau is None:
@@ -224,7 +224,7 @@ def step_to_c_points(level: Level, chunk: range, out: Block) -> None:
 
 def c_point_residuals(level: Level) -> Iterator[tuple[slice, Block]]:
     """Yield where C-points lie, some at a time, and ``Phi(u_{C-1}) + f_C - u_C``."""
-    for chunk in level.chunks(level.c_rows):
+    for chunk in level.chunks(level.layout.c_rows):
         residual, points = level.space.allocate(len(chunk)), level.place(chunk)
         step_to_c_points(level, chunk, residual)
         residual -= level.trajectory[points]
@@ -288,17 +288,17 @@ def sum_right_hand_sides(fine: Level, coarse: Level) -> None:
         return
     end = coarse.layout.local_steps
     for back in range(fine.layout.coarsening_factor):
-        skipped = 1 if fine.c_rows and fine.c_rows[0] <= back else 0
+        skipped = 1 if fine.layout.c_rows and fine.layout.c_rows[0] <= back else 0
         sums = coarse.place(range(1 + skipped, end + 1))
-        coarse.rhs[sums] += fine.rhs[fine.place(fine.c_rows[skipped:], -back)]
+        coarse.rhs[sums] += fine.rhs[fine.place(fine.layout.c_rows[skipped:], -back)]
     # What lies before the first C-point here, and after the last one, belongs to coarse steps
     # that other ranks share.
     carry = fine.space.allocate(1)
     fine.wait(fine.receive_from_left(carry))
-    if fine.c_rows:
+    if fine.layout.c_rows:
         coarse.rhs[coarse.place(range(1, 2))] += carry
         carry = fine.space.allocate(1)
-    after_last_c_point = fine.c_rows[-1] + 1 if fine.c_rows else 1
+    after_last_c_point = fine.layout.c_rows[-1] + 1 if fine.layout.c_rows else 1
     for row in range(after_last_c_point, fine.layout.local_steps + 1):
         carry += fine.rhs[fine.place(range(row, row + 1))]
     fine.wait(fine.send_to_right(carry))

@@ -172,46 +172,6 @@ class Level:
         place = min(place, len(self.trajectory) - 1)  # where one state alone is stored
         return slice(place, place + 1)
 
-    # C- and F-points
-
-    @property
-    def starts_at_c_point(self) -> bool:
-        """Whether row 0 is a C-point."""
-        return self.layout.first % self.layout.coarsening_factor == 0
-
-    @property
-    def first_c_row(self) -> int:
-        """Row of the first C-point after row 0."""
-        factor = self.layout.coarsening_factor
-        return factor - self.layout.first % factor
-
-    @property
-    def c_rows(self) -> range:
-        """Rows of the C-points that this rank owns, point 0 left out."""
-        return range(self.first_c_row, self.layout.local_steps + 1, self.layout.coarsening_factor)
-
-    @property
-    def last_row_is_c_point(self) -> bool:
-        """Whether the rank's last point is a C-point."""
-        return self.layout.last % self.layout.coarsening_factor == 0
-
-    @property
-    def last_open_interval(self) -> int | None:
-        """Row where an interval begins here that ends on the next rank; None without one."""
-        if self.layout.right is None or self.last_row_is_c_point:
-            return None
-        factor = self.layout.coarsening_factor
-        start = self.layout.last // factor * factor - self.layout.first
-        return start if start > 0 or (start == 0 and self.layout.owns_initial) else None
-
-    def intervals(self, without: int | None = None) -> range:
-        """Return the rows at which intervals with F-points begin, except the row `without`."""
-        start = 0 if self.starts_at_c_point else self.first_c_row
-        stop = self.layout.local_steps if without is None else without
-        # There are none where all points are C-points.
-        stop = start if self.layout.coarsening_factor == 1 else stop
-        return range(start, stop, self.layout.coarsening_factor)
-
     def chunks(self, rows: range) -> Iterator[range]:
         """Split `rows` into pieces whose states fit the cache together."""
         for start in range(0, len(rows), self.chunk):

@@ -32,15 +32,15 @@ def relaxed_intervals(level: Level) -> Iterator[range]:
         return
     arrival, departure = level.receive_from_left(), None
     # The right-hand neighbour waits for the end of an interval that it shares: that comes first.
-    open_interval = level.last_open_interval
+    open_interval = level.layout.last_open_interval
     if open_interval is not None:
         level.advance(open_interval, end)
-    known_early = open_interval is not None or level.last_row_is_c_point
+    known_early = open_interval is not None or level.layout.last_row_is_c_point
     if known_early:
         departure = level.send_to_right()
-    chunks = list(level.chunks(level.intervals(without=open_interval)))
+    chunks = list(level.chunks(level.layout.intervals(without=open_interval)))
     # If an interval begins at the left neighbour's point, its chunk waits for the message.
-    waiting = 1 if arrival is not None and level.starts_at_c_point else 0
+    waiting = 1 if arrival is not None and level.layout.starts_at_c_point else 0
     for number, chunk in enumerate([*chunks[waiting:], *chunks[:waiting]]):
         if waiting and number == len(chunks) - 1:
             level.wait(arrival)
@@ -56,13 +56,13 @@ def relaxed_intervals(level: Level) -> Iterator[range]:
         yield range(chunk.start + factor, min(chunk[-1] + factor, end) + 1, factor)
     if not (waiting and chunks):
         level.wait(arrival)
-    if not level.starts_at_c_point:
-        level.advance(0, min(level.first_c_row - 1, end))
-        yield range(level.first_c_row, min(level.first_c_row, end) + 1)
+    if not level.layout.starts_at_c_point:
+        level.advance(0, min(level.layout.first_c_row - 1, end))
+        yield range(level.layout.first_c_row, min(level.layout.first_c_row, end) + 1)
     level.wait(departure if known_early else level.send_to_right())
     level.guessed = True
     if factor == 1:  # there are no F-points, and no intervals to relax
-        yield from level.chunks(level.c_rows)
+        yield from level.chunks(level.layout.c_rows)
 
 
 def c_relaxation(level: Level, weight: float) -> None:
@@ -72,7 +72,7 @@ def c_relaxation(level: Level, weight: float) -> None:
     after F-relaxation.
     """
     # From the last to the first: where all points are C-points, no step may begin at a new one.
-    for chunk in reversed(list(level.chunks(level.c_rows))):
+    for chunk in reversed(list(level.chunks(level.layout.c_rows))):
         before, rows = range(chunk.start - 1, chunk.stop - 1, chunk.step), level.place(chunk)
         if weight == 1.0:
             level.step_rows(before)

@@ -125,7 +125,7 @@ class MGRIT:
 
     def c_points(self, trajectory: Block) -> Block:
         """Return a view of this rank's C-points of a trajectory; at least two levels."""
-        return trajectory[self.levels[0].place(self.levels[0].c_rows)]
+        return trajectory[self.levels[0].place(self.levels[0].layout.c_rows)]
 
     def copy_guess(self, source: Block, target: Block) -> None:
         """Copy what a warm start needs, the C-points, from one trajectory to another."""

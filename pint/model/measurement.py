@@ -13,7 +13,7 @@ import numpy as np
 from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control
 from pint.equations import March
-from pint.equations.calls import at_rows
+from pint.equations.results import at_rows
 from pint.equations.sweeps import Sweep
 from pint.grid import TimeGrid
 from pint.interface import Problem

@@ -1,22 +1,34 @@
-"""Optimisation of a reduced functional: reduced space and one-shot."""
+"""Optimisation of a reduced functional: one verb, `minimize`, and the methods that it takes."""
 
+from pint.optimise.adaptive import Adaptive
 from pint.optimise.checkpoint import Checkpoint
-from pint.optimise.descent import Options
+from pint.optimise.external import External
+from pint.optimise.front_door import minimize
+from pint.optimise.lagged import Lagged
 from pint.optimise.lbfgs import InverseHessian, bfgs, identity, lbfgs
 from pint.optimise.line_search import LineSearch, armijo, fixed_step
-from pint.optimise.nested import minimize_nested
+from pint.optimise.method import Method
+from pint.optimise.nested import Nested
 from pint.optimise.one_shot import OneShot
-from pint.optimise.reduced import minimize
+from pint.optimise.progress import Progress
+from pint.optimise.reduced_space import ReducedSpace
 from pint.optimise.result import Iterate, Result, Status
-from pint.optimise.stochastic import Stochastic, adam, sgd
+from pint.optimise.stochastic import Stochastic
+from pint.optimise.stochastic_rules import adam, sgd
 
 __all__ = [
+    "Adaptive",
     "Checkpoint",
+    "External",
     "InverseHessian",
     "Iterate",
+    "Lagged",
     "LineSearch",
+    "Method",
+    "Nested",
     "OneShot",
-    "Options",
+    "Progress",
+    "ReducedSpace",
     "Result",
     "Status",
     "Stochastic",
@@ -27,6 +39,5 @@ __all__ = [
     "identity",
     "lbfgs",
     "minimize",
-    "minimize_nested",
     "sgd",
 ]

@@ -1,73 +1,118 @@
-"""What optimisers of other packages need: one vector, one function, on one rank.
-
-Rank 0 runs the optimiser on the vector of all ranks' values and tells the others what to evaluate.
-"""
+"""Optimisers of other packages: rank 0 runs one and tells the others what to evaluate."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pint.comm import ending_all_ranks
-from pint.controls import Control, ControlSpace
-from pint.optimise.descent import Callback, Options, evaluated, measures
+from pint.controls import Control
+from pint.grid import TimeGrid
+from pint.interface import Problem
+from pint.optimise import scipy_adaptor, tao_adaptor
+from pint.optimise.checkpoint import Checkpoint
+from pint.optimise.method import Callback, Method
+from pint.optimise.options import check_kind, check_number, integer
 from pint.optimise.point import Point
+from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
+from pint.optimise.scaled_layout import Optimiser, ScaledLayout
 from pint.reduced_functional import ReducedFunctional
-from pint.report.memory import peak_memory_of_ranks
 
-Bounds = tuple[np.ndarray, np.ndarray]
-Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
-Record = Callable[[np.ndarray], bool]
-Optimiser = Callable[[Evaluate, Record, np.ndarray, Bounds | None], None]
-"""Runs an optimiser from a start and within bounds, on rank 0 only.
-
-`evaluate` returns objective and derivative, infinity and zeros where the objective is not finite;
-`record` is told each iterate and returns whether to stop.
-"""
+PACKAGES: dict[str, Any] = {"scipy": scipy_adaptor, "tao": tao_adaptor}
 
 
-def minimize_externally(
-    functional: ReducedFunctional,
-    control: Control,
-    optimiser: Optimiser,
-    options: Options,
-    callback: Callback | None = None,
-) -> Result:
-    """Minimise by an optimiser of another package. Collective.
+@dataclass(frozen=True)
+class External(Method):
+    """A gradient-based method of scipy, or of PETSc's TAO.
 
-    The variables are the control's values times the square root of the metric's weights, so that
-    the optimiser's Euclidean products are those of the metric.
+    States and adjoints are solved to ``functional.accuracy``. The variables are the control's
+    values times the square root of the metric's weights, so that the optimiser's Euclidean
+    products are those of the metric. The package has its own line searches.
 
     Parameters
     ----------
-    functional : ReducedFunctional
-    control : Control
-        Where to start; projected to the bounds.
-    optimiser : Optimiser
-    options : Options
-        `iterations` and `gradient_tolerance` count.
-    callback : callable, optional
-        Receives each `Iterate`, its control and its state; it must not change them.
+    method : str
+        A method of `scipy.optimize.minimize` that takes the gradient: ``"scipy:L-BFGS-B"``,
+        ``"scipy:TNC"``, ``"scipy:SLSQP"``, ``"scipy:trust-constr"``; without bounds also
+        ``"scipy:BFGS"``, ``"scipy:CG"``, ``"scipy:Newton-CG"``. Or one of TAO: ``"tao:blmvm"``,
+        ``"tao:bqnls"``, ``"tao:bncg"``; without bounds also ``"tao:lmvm"``, ``"tao:cg"``.
+    iterations : int
+        Largest number of iterations of the optimiser.
+    gradient_tolerance : float
+        Stop at this gradient norm, in the control's metric.
+    options : mapping, optional
+        The dictionary ``options`` of `scipy.optimize.minimize`, for example ``{"maxcor": 50}``.
 
     Raises
     ------
-    NotFiniteError
-        If the objective at the first control is NaN or infinite.
+    TypeError, ValueError
+        If an option is unknown or out of range.
     """
-    with ending_all_ranks(functional.ranks_to_end):
-        run = _Run(functional, control, options, callback)
-        run.start()
-        if not run.stopped:
-            _drive(run, optimiser)
-        return run.result()
+
+    method: str
+    iterations: int = 100
+    gradient_tolerance: float = 1e-8
+    options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("External", "method", self.method, str, 'a name such as "scipy:L-BFGS-B"')
+        object.__setattr__(
+            self, "iterations", integer("External", "iterations", self.iterations, 0)
+        )
+        check_number("External", "gradient_tolerance", self.gradient_tolerance)
+        package, _, name = self.method.partition(":")
+        if package not in PACKAGES:
+            raise ValueError(
+                "`External(method=...)` is 'scipy:' and a method of scipy, or 'tao:' and a method "
+                f"of TAO, got {self.method!r}."
+            )
+        adaptor = PACKAGES[package]
+        known = (*adaptor.WITH_BOUNDS, *adaptor.WITHOUT_BOUNDS)
+        if name not in known:
+            raise ValueError(
+                f"`External(method={self.method!r})`: the methods of {package} that use the "
+                f"gradient, and nothing but the gradient, are {', '.join(known)}."
+            )
+        if self.options is not None:
+            check_kind("External", "options", self.options, Mapping, "a dictionary for scipy")
+            if package != "scipy":
+                raise ValueError("`External(options=...)` needs a method of scipy.")
+
+    def check(self, problem: Problem, grid: TimeGrid) -> None:
+        package, _, name = self.method.partition(":")
+        bounded = any(field.bounded for field in problem.controls.values())
+        with_bounds = PACKAGES[package].WITH_BOUNDS
+        if bounded and name not in with_bounds:
+            raise ValueError(
+                f"`External(method={self.method!r})`: the method takes no bounds, but the control "
+                f"has some; use {', '.join(with_bounds)}."
+            )
+        PACKAGES[package].require()
+
+    def run(
+        self,
+        functional: ReducedFunctional,
+        start: Control,
+        callback: Callback | None,
+        checkpoint: Checkpoint | None,
+    ) -> Result:
+        package, _, name = self.method.partition(":")
+        optimiser = partial(PACKAGES[package].optimise, name, self.options or {})
+        with ending_all_ranks(functional.ranks_to_end):
+            run = ExternalRun(functional, self, callback)
+            run.begin(functional.controls.project(start))
+            if not run.stopped:
+                _drive(run, optimiser)
+            return run.result()
 
 
-def _drive(run: _Run, optimiser: Optimiser) -> None:
+def _drive(run: ExternalRun, optimiser: Optimiser) -> None:
     """Run the optimiser on rank 0; the other ranks evaluate what it asks for. Collective."""
     layout = run.layout
     bounds, start = layout.bounds(), layout.gather(run.control.vector)
@@ -91,107 +136,37 @@ def _drive(run: _Run, optimiser: Optimiser) -> None:
     layout.broadcast(None)
 
 
-class _Layout:
-    """The vector of the optimiser: the scaled values of all ranks, each value once.
+class ExternalRun:
+    """One run of an optimiser: what has been evaluated, the history, and why it stopped.
 
     Parameters
     ----------
-    space : ControlSpace
+    functional : ReducedFunctional
+    method : External
+    callback : callable or None
     """
 
-    def __init__(self, space: ControlSpace) -> None:
-        self.space = space
-        self.in_time, self.in_space = space.comm, space.space_comm
-        self.roots = np.sqrt(space.weights)
-        self.numbers = self._numbers()
-
-    @property
-    def is_root(self) -> bool:
-        """Whether this rank runs the optimiser."""
-        return bool(self.in_time.rank == 0 and self.in_space.rank == 0)
-
-    def broadcast(self, value: Any) -> Any:
-        """Give every rank the value of the root. Collective."""
-        return self.in_space.bcast(self.in_time.bcast(value, root=0), root=0)
-
-    def _numbers(self) -> np.ndarray:
-        """Return the places of this rank's values in the optimiser's vector. Collective."""
-        numbers, start = [], 0
-        for part, (over_time, over_space) in self.space.parts:
-            size = part.stop - part.start
-            sizes = np.array(self.in_space.allgather(self.in_time.allgather(size)))
-            column = self.in_time.rank if over_time else 0
-            row = self.in_space.rank if over_space else 0
-            sizes = sizes[: None if over_space else 1, : None if over_time else 1]
-            before = sizes.ravel()[: row * sizes.shape[1] + column].sum()
-            numbers.append(start + int(before) + np.arange(size))
-            start += int(sizes.sum())
-        self.total = start
-        return np.concatenate(numbers)
-
-    def gather(self, vector: np.ndarray) -> np.ndarray:
-        """Return the scaled values of all ranks, from this rank's values. Collective."""
-        return self._gathered(vector * self.roots)
-
-    def gather_dual(self, vector: np.ndarray) -> np.ndarray:
-        """Return the derivative with respect to the scaled values. Collective."""
-        return self._gathered(vector / self.roots)
-
-    def _gathered(self, vector: np.ndarray) -> np.ndarray:
-        whole = np.empty(self.total)
-        for column in self.in_space.allgather(self.in_time.allgather((self.numbers, vector))):
-            for numbers, values in column:
-                whole[numbers] = values
-        return whole
-
-    def control(self, x: np.ndarray) -> Control:
-        """Return this rank's part of the optimiser's vector as a control within the bounds."""
-        # Scaling there and back may leave a bound by the last digit.
-        return self.space.project(Control(self.space, x[self.numbers] / self.roots))
-
-    def bounds(self) -> Bounds | None:
-        """Return the scaled bounds of all values, None without any. Collective."""
-        if not self.space.bounded:
-            return None
-        return self.gather(self.space.lower), self.gather(self.space.upper)
-
-
-class _Run:
-    """One optimisation: what has been evaluated, the history, and why it stopped."""
-
     def __init__(
-        self,
-        functional: ReducedFunctional,
-        control: Control,
-        options: Options,
-        callback: Callback | None,
+        self, functional: ReducedFunctional, method: External, callback: Callback | None
     ) -> None:
-        self.started = time.perf_counter()
-        self.functional, self.options, self.callback = functional, options, callback
-        self.layout = _Layout(control.space)
+        self.functional, self.method = functional, method
+        self.layout = ScaledLayout(functional.controls)
         self.point = Point(functional)
         self.history: list[Iterate] = []
+        self.recorder = Recorder(functional, callback, self.history)
         self.evaluations = 0
         self.stopped, self.finite = False, True
-        self.control = control.space.project(control)
-        self.at = self.recorded = np.empty(
-            0
-        )  # the optimiser's variables of the point, and of the last row
+        self.control: Control
+        # The optimiser's variables of the point, and of the last row
+        self.at = self.recorded = np.empty(0)
 
-    def start(self) -> None:
-        """Evaluate the first control, row 0 of the history. Collective."""
-        self.at = self.layout.gather(self.control.vector)
-        self._solve(self.control)
+    def begin(self, control: Control) -> None:
+        """Evaluate the first control, row 0 of the history, in place. Collective."""
+        self.control = control
+        self.at = self.layout.gather(control.vector)
+        self._solve(control)
         self.functional.require_finite(self.point.value)
         self.record(self.at)
-
-    def _solve(self, control: Control) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.point.solve_state(control, self.functional.accuracy)
-            self.finite = math.isfinite(self.point.value.objective)
-            if self.finite:
-                self.point.solve_adjoint(self.functional.accuracy)
-        self.evaluations += 1
 
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J and its derivative at the optimiser's variables. Collective."""
@@ -210,48 +185,31 @@ class _Run:
         if not np.array_equal(x, self.at):
             self.evaluate(x)
         self.recorded, self.control = x, self.point.control
-        iterate = Iterate(
-            iteration=len(self.history),
-            **measures(self.point),
-            objective_error=math.nan,
-            gradient_error=math.nan,
-            step=math.nan,
-            line_search_trials=max(self.evaluations - 1, 0),
-            seconds=time.perf_counter() - self.started,
-            **evaluated(self.functional),
-        )
+        row = self.recorder.add(self.point, math.nan, max(self.evaluations - 1, 0))
         self.evaluations = 0
-        self.history.append(iterate)
-        if self.callback is not None:
-            self.callback(iterate, self.point.control, self.point.state)
-        if iterate.gradient_norm <= self.options.gradient_tolerance:
+        if row.gradient_norm <= self.method.gradient_tolerance:
             self.point.solve_exactly()
-            self.stopped = self.point.gradient_norm <= self.options.gradient_tolerance
-        self.stopped = self.stopped or iterate.iteration == self.options.iterations
+            self.stopped = self.point.gradient_norm() <= self.method.gradient_tolerance
+        self.stopped = self.stopped or row.iteration == self.method.iterations
 
     def result(self) -> Result:
         """Return the last iterate, its state and adjoint solved exactly. Collective."""
         finite = self.finite
-        if self.point.control is not self.control:
-            self.functional.propagate(self.point.state, self.control)
-        self.point.solve_exactly()
+        self.point.solve_exactly(self.control)
         last = self.history[-1].iteration
-        if self.point.gradient_norm <= self.options.gradient_tolerance:
+        if self.point.gradient_norm() <= self.method.gradient_tolerance:
             status = Status.CONVERGED
-        elif last == self.options.iterations:
+        elif last == self.method.iterations:
             status = Status.ITERATION_LIMIT
         else:
             status = Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
-        return Result(
-            control=self.point.control,
-            objective=self.point.value.objective,
-            cost=self.point.value.cost,
-            gradient_norm=self.point.gradient_norm,
-            status=status,
-            iterations=last,
-            history=tuple(self.history),
-            state=self.point.state,
-            peak_memory=peak_memory_of_ranks(
-                self.functional.comm, self.functional.problem.space.comm
-            ),
-        )
+        return self.recorder.result(self.point, status, last)
+
+    def _solve(self, control: Control) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.point.solve_state(control, self.functional.accuracy)
+            self.finite = math.isfinite(self.point.value.objective)
+            if self.finite:
+                self.point.solve_adjoint(self.functional.accuracy)
+        self.point.objective_error = self.point.gradient_error = math.nan
+        self.evaluations += 1

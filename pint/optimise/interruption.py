@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to stop after the update at hand."""
+"""SIGTERM and SIGINT as a request to stop after the current update."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Calla
     """Catch SIGTERM and SIGINT within a `with` statement.
 
     Yields a collective function that tells whether any rank has received one. A second signal
-    acts as it did before, unless it follows within a second: launchers and batch systems send the
-    same request several times. Nothing is caught if not `active`, or outside the main thread, where
-    Python cannot.
+    has its default effect, unless it arrives within one second of the first: launchers and batch
+    systems send the same request several times. Nothing is caught if not `active`, nor outside the
+    main thread, where Python cannot catch signals.
     """
     active = active and threading.current_thread() is threading.main_thread()
     before: dict[signal.Signals, Any] = {}
@@ -43,7 +43,7 @@ def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Calla
 
     def interrupted() -> bool:
         in_time = reduce(functional.comm, received is not None, "max")
-        return bool(reduce(functional.problem.space.comm, in_time, "max")[0])
+        return bool(reduce(functional.space.comm, in_time, "max")[0])
 
     if active:
         for number in SIGNALS:  # None: a handler that is not Python's

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -13,8 +12,6 @@ class Trial:
 
     Attributes
     ----------
-    step : float
-        Factor of the search direction, dimensionless.
     objective : float
         Objective at the trial control.
     predicted : float
@@ -25,7 +22,6 @@ class Trial:
         Estimated error of `objective`; a trial is accepted that may be good enough.
     """
 
-    step: float
     objective: float
     predicted: float
     refinable: bool = False
@@ -56,34 +52,71 @@ class LineSearch:
     reduction: float = 0.5
     rejections: int = 20
 
-    def search(
-        self, evaluate: Callable[[float], Trial], objective: float, step: float
-    ) -> tuple[Trial | None, int]:
-        """Return the accepted trial, None if there is none, and the number of rejected ones.
+    def begin(self, objective: float, step: float) -> Search:
+        """Return the search that compares trials with `objective`, from a first `step`."""
+        return Search(self, objective, step)
 
-        `evaluate` makes the trial with a given step; the accepted one is its last call. The
-        search ends early when the objective's excess does not shrink with the square of the
-        step, although the direction is one of descent: then it is the error of inexact solves,
-        if these can be refined. Collective if `evaluate` is.
-        """
-        last_excess = math.inf
-        for rejected in range(self.rejections + 1):
-            trial = evaluate(step)
-            finite = math.isfinite(trial.objective)
-            if finite and self._accepts(trial, objective):
-                return trial, rejected
-            excess = trial.objective - objective
-            stalled = finite and rejected >= 4 and excess > 0.4 * last_excess
-            if self.decrease is None or (stalled and trial.refinable):
-                return None, rejected + 1
-            last_excess = excess if finite else math.inf
-            step *= self.reduction if finite else self.reduction / 5
-        return None, self.rejections + 1
-
-    def _accepts(self, trial: Trial, objective: float) -> bool:
+    def accepts(self, trial: Trial, objective: float) -> bool:
+        """Return whether a trial is finite and decreases the objective enough."""
+        if not math.isfinite(trial.objective):
+            return False
         if self.decrease is None:
             return True
         return trial.objective - trial.error <= objective + self.decrease * trial.predicted
+
+
+@dataclass(frozen=True)
+class Search:
+    """A line search between two trials: it proposes a step length, and judges the trial with it.
+
+    It never changes: `judged` returns the next one.
+
+    Attributes
+    ----------
+    rule : LineSearch
+    objective : float
+        What trials are compared with.
+    step : float
+        Factor of the search direction for the next trial, dimensionless; of the last trial once
+        the search has ended.
+    rejected : int
+        Number of rejected trials.
+    excess : float
+        By how much the last trial's objective was too large.
+    is_open : bool
+        Whether another trial is to be made.
+    accepted : bool
+        Whether the last trial was accepted.
+    """
+
+    rule: LineSearch
+    objective: float
+    step: float
+    rejected: int = 0
+    excess: float = math.inf
+    is_open: bool = True
+    accepted: bool = False
+
+    def judged(self, trial: Trial) -> Search:
+        """Return the search after a trial with its `step`.
+
+        It ends early where the excess of the objective does not shrink with the square of the
+        step, although the direction is one of descent: the excess is then the error of inexact
+        solves, if these can be refined.
+        """
+        rule = self.rule
+        if rule.accepts(trial, self.objective):
+            return replace(self, accepted=True, is_open=False)
+        finite = math.isfinite(trial.objective)
+        excess = trial.objective - self.objective
+        stalled = finite and self.rejected >= 4 and excess > 0.4 * self.excess
+        rejected = replace(self, rejected=self.rejected + 1, excess=excess if finite else math.inf)
+        hopeless = rule.decrease is None or (stalled and trial.refinable)
+        if hopeless or rejected.rejected > rule.rejections:
+            return replace(rejected, is_open=False)
+        return replace(
+            rejected, step=self.step * (rule.reduction if finite else rule.reduction / 5)
+        )
 
 
 def armijo(decrease: float = 1e-4) -> LineSearch:

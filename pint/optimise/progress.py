@@ -6,7 +6,8 @@ import sys
 from typing import Any, TextIO
 
 from pint.controls import Control
-from pint.equations.trajectory import State
+from pint.equations import State
+from pint.optimise.options import integer
 from pint.optimise.result import Iterate
 
 
@@ -37,19 +38,16 @@ class Progress:
     so at the end of the with statement::
 
         with pint.Progress(iterations=100) as progress:
-            result = pint.minimize(functional, control, iterations=100, callback=progress)
+            method = pint.OneShot(iterations=100)
+            result = pint.minimize(functional, method=method, callback=progress)
     """
 
     def __init__(
         self, iterations: int, *, interval: float = 10.0, stream: TextIO | None = None
     ) -> None:
-        if not isinstance(iterations, int) or iterations < 0:
-            raise ValueError(
-                f"`Progress(iterations=...)` must be an integer >= 0, got {iterations}."
-            )
         if not interval >= 0:
             raise ValueError(f"`Progress(interval=...)` must be >= 0 seconds, got {interval}.")
-        self.iterations = iterations
+        self.iterations = integer("Progress", "iterations", iterations, 0)
         self.interval = interval
         self.stream = stream
         self._display: _Bar | _Lines | None = None

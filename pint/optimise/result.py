@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+import numpy as np
+
 from pint.controls import Control
-from pint.equations.trajectory import State
+from pint.equations import State
+from pint.reduced_functional import ReducedFunctional
 
 
 class Status(Enum):
     """How an optimisation ended; the value is a sentence that says what to do."""
 
     CONVERGED = "The gradient norm is below the tolerance."
-    ITERATION_LIMIT = "The iteration limit was reached: raise it to go on."
+    ITERATION_LIMIT = "Iteration limit reached; increase `iterations` to continue."
     LINE_SEARCH_FAILED = (
         "No step along the search direction decreases the objective: use more cycles or a "
         "smaller tolerance of the solves, or check the gradient with `pint.verify.taylor_test`."
@@ -97,8 +100,12 @@ class Result:
     state : State
         The exact state at `control`.
     peak_memory : tuple of int
-        The largest resident memory so far of each rank's process, bytes; 0 where the system does
-        not tell. See `pint.report.memory`.
+        The largest resident memory so far of each rank's process, bytes; 0 if the operating
+        system does not report it. See `pint.report.memory`.
+    functional : ReducedFunctional
+        What was minimised.
+    stages : tuple of Result
+        The results on the coarse grids of `Nested`, in order; empty for other methods.
     """
 
     control: Control
@@ -110,3 +117,12 @@ class Result:
     history: tuple[Iterate, ...]
     state: State
     peak_memory: tuple[int, ...]
+    functional: ReducedFunctional = field(repr=False)
+    stages: tuple[Result, ...] = ()
+
+    def states(self) -> np.ndarray | None:
+        """Return the states at all N + 1 points on the first rank, None on the others. Collective.
+
+        The array has shape (N + 1, ...); ranks in space are gathered, too.
+        """
+        return self.functional.gather_states(self.state)

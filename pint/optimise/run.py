@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from pint.optimise.lbfgs import InverseHessian
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate
-from pint.optimise.solves import Solves
+from pint.optimise.strategy import Strategy
 
 
 @dataclass
@@ -17,7 +18,7 @@ class Run:
     Attributes
     ----------
     point : Point
-    solves : Solves
+    strategy : Strategy
     hessian : InverseHessian
     step : float
         Of the last update.
@@ -27,8 +28,23 @@ class Run:
     """
 
     point: Point
-    solves: Solves
+    strategy: Strategy
     hessian: InverseHessian
     step: float
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes from update to update, apart from arrays and the history."""
+        return {
+            "step": self.step,
+            "rejected": self.rejected,
+            "strategy": self.strategy.state_dict(),
+            "point": self.point.state_dict(),
+        }
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, in place; KeyError or TypeError if damaged."""
+        self.step, self.rejected = float(values["step"]), int(values["rejected"])
+        self.strategy.load_state_dict(values["strategy"])
+        self.point.load_state_dict(values["point"])

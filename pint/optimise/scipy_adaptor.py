@@ -1,4 +1,4 @@
-"""`scipy.optimize.minimize` for a reduced functional, in variables scaled by the metric."""
+"""The methods of `scipy.optimize.minimize` that use the gradient."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
-from pint.controls import Control, ControlSpace
-from pint.optimise.descent import Callback, Options
-from pint.optimise.external import Bounds, Evaluate, Record, minimize_externally
-from pint.optimise.result import Result
-from pint.reduced_functional import ReducedFunctional
+from pint.optimise.scaled_layout import Bounds, Evaluate, Record
 
 WITH_BOUNDS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
 WITHOUT_BOUNDS = ("BFGS", "CG", "Newton-CG")
@@ -40,93 +36,60 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def scipy_minimize(
-    functional: ReducedFunctional,
-    control: Control,
-    method: str,
-    options: Options,
-    callback: Callback | None = None,
-    scipy_options: Mapping[str, Any] | None = None,
-) -> Result:
-    """Minimise by a gradient-based method of `scipy.optimize.minimize`. Collective.
+def require() -> None:
+    """Do nothing: scipy is always installed."""
 
-    The variables are the control's values times the square root of the metric's weights, so that
-    scipy's Euclidean products are those of the metric. Rank 0 runs scipy on the vector of all
-    time steps and tells the others what to evaluate.
+
+def optimise(
+    name: str,
+    options: Mapping[str, Any],
+    evaluate: Evaluate,
+    record: Record,
+    start: np.ndarray,
+    bounds: Bounds | None,
+) -> None:
+    """Run a method of `scipy.optimize.minimize` in this process. Not collective.
 
     Parameters
     ----------
-    functional : ReducedFunctional
-    control : Control
-        Where to start; projected to the bounds.
-    method : str
-        Of scipy: L-BFGS-B, TNC, SLSQP, trust-constr; without bounds also BFGS, CG, Newton-CG.
-    options : Options
-        `iterations` and `gradient_tolerance` count; scipy has its own line searches.
-    callback : callable, optional
-        Receives each `Iterate`, its control and its state; it must not change them.
-    scipy_options : mapping, optional
-        The dictionary ``options`` of `scipy.optimize.minimize`, for example ``{"maxcor": 50}``.
-
-    Raises
-    ------
-    ValueError
-        If the method is unknown, takes no gradient, or takes no bounds where there are some.
-    NotFiniteError
-        If the objective at the first control is NaN or infinite.
+    name : str
+        One of `WITH_BOUNDS`, or without bounds of `WITHOUT_BOUNDS`.
+    options : mapping
+        The dictionary ``options`` of `scipy.optimize.minimize`.
+    evaluate, record, start, bounds
+        As for `pint.optimise.scaled_layout.Optimiser`.
     """
-    _check_method(method, control.space)
-    settings = {**_OPTIONS[method], **(scipy_options or {})}
 
-    def optimise(
-        evaluate: Evaluate, record: Record, start: np.ndarray, bounds: Bounds | None
-    ) -> None:
-        def finite(x: np.ndarray) -> tuple[float, np.ndarray]:
-            value, derivative = evaluate(x)
-            if not math.isfinite(value):
-                raise _Stop
-            return value, derivative
+    def finite(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, derivative = evaluate(x)
+        if not math.isfinite(value):
+            raise _Stop
+        return value, derivative
 
-        latest = start
+    latest = start
 
-        def progress(x: np.ndarray, *unused: Any) -> None:
-            nonlocal latest
-            latest = np.array(x)
-            if record(x):
-                raise _Stop
+    def progress(x: np.ndarray, *unused: Any) -> None:
+        nonlocal latest
+        latest = np.array(x)
+        if record(x):
+            raise _Stop
 
-        # Near an optimum a line search ends by the rounding of J. Without its pairs the method
-        # often goes on from there, until it does not move any more.
-        moved = True
-        with contextlib.suppress(_Stop):
-            while moved:
-                begin = latest
-                scipy.optimize.minimize(
-                    finite,
-                    begin,
-                    jac=True,
-                    method=method,
-                    bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
-                    callback=progress,
-                    options=settings,
-                )
-                moved = not np.array_equal(latest, begin)
-
-    return minimize_externally(functional, control, optimise, options, callback)
-
-
-def _check_method(method: str, space: ControlSpace) -> None:
-    known = (*WITH_BOUNDS, *WITHOUT_BOUNDS)
-    if method not in known:
-        raise ValueError(
-            f"`minimize(method='scipy:{method}')`: the methods of scipy that use the gradient, "
-            f"and nothing but the gradient, are {', '.join(known)}."
-        )
-    if space.bounded and method not in WITH_BOUNDS:
-        raise ValueError(
-            f"`minimize(method='scipy:{method}')`: the method takes no bounds, but the control has "
-            f"some; use {', '.join(WITH_BOUNDS)}."
-        )
+    # Near an optimum a line search ends by the rounding of J. Without its pairs the method
+    # often goes on from there, until it does not move any more.
+    moved = True
+    with contextlib.suppress(_Stop):
+        while moved:
+            begin = latest
+            scipy.optimize.minimize(
+                finite,
+                begin,
+                jac=True,
+                method=name,
+                bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
+                callback=progress,
+                options={**_OPTIONS[name], **options},
+            )
+            moved = not np.array_equal(latest, begin)
 
 
 class _Stop(Exception):  # noqa: N818  (no error: it leaves scipy's loop)

@@ -1,64 +1,76 @@
-"""PETSc's TAO for a reduced functional, in variables scaled by the metric."""
+"""The gradient-based methods of PETSc's TAO; imports petsc4py, once it is used."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from typing import Any
 
-from pint.controls import Control
-from pint.optimise.descent import Callback, Options
-from pint.optimise.external import minimize_externally
-from pint.optimise.result import Result
-from pint.reduced_functional import ReducedFunctional
+import numpy as np
+
+from pint.optimise.scaled_layout import Bounds, Evaluate, Record
 
 WITH_BOUNDS = ("blmvm", "bqnls", "bncg")
 WITHOUT_BOUNDS = ("lmvm", "cg")
 
 
-def tao_minimize(
-    functional: ReducedFunctional,
-    control: Control,
-    method: str,
-    options: Options,
-    callback: Callback | None = None,
-) -> Result:
-    """Minimise by a gradient-based method of TAO, run on rank 0. Collective.
+def require() -> None:
+    """Raise ImportError unless petsc4py is installed."""
+    try:
+        import petsc4py.PETSc  # noqa: F401  (optional)
+    except ImportError as error:
+        raise ImportError(
+            "`External(method='tao:...')` needs petsc4py: install pint-control[petsc]."
+        ) from error
+
+
+def optimise(
+    name: str,
+    options: Mapping[str, Any],
+    evaluate: Evaluate,
+    record: Record,
+    start: np.ndarray,
+    bounds: Bounds | None,
+) -> None:
+    """Run a method of TAO in this process. Not collective.
+
+    TAO's own stopping tests are switched off; options of PETSc with the prefix ``pint_`` set the
+    rest.
 
     Parameters
     ----------
-    functional : ReducedFunctional
-    control : Control
-        Where to start; projected to the bounds.
-    method : str
-        blmvm, bqnls or bncg; without bounds also lmvm and cg, which ignore them.
-    options : Options
-        `iterations` and `gradient_tolerance` count; TAO has its own line searches.
-    callback : callable, optional
-        Receives each `Iterate`, its control and its state; it must not change them.
-
-    Raises
-    ------
-    ValueError
-        If the method is unknown, or takes no bounds where there are some.
-    ImportError
-        If petsc4py is not installed.
-    NotFiniteError
-        If the objective at the first control is NaN or infinite.
+    name : str
+        One of `WITH_BOUNDS`, or without bounds of `WITHOUT_BOUNDS`.
+    options : mapping
+        Empty: TAO has no such dictionary.
+    evaluate, record, start, bounds
+        As for `pint.optimise.scaled_layout.Optimiser`.
     """
-    if method not in (*WITH_BOUNDS, *WITHOUT_BOUNDS):
-        raise ValueError(
-            f"`minimize(method='tao:{method}')`: the methods are "
-            f"{', '.join((*WITH_BOUNDS, *WITHOUT_BOUNDS))}."
-        )
-    if control.space.bounded and method not in WITH_BOUNDS:
-        raise ValueError(
-            f"`minimize(method='tao:{method}')`: the method ignores bounds, but the control has "
-            f"some; use {', '.join(WITH_BOUNDS)}."
-        )
-    try:
-        from pint import petsc  # petsc4py is optional
-    except ImportError as error:
-        raise ImportError(
-            f"`minimize(method='tao:{method}')` needs petsc4py: install pint-control[petsc]."
-        ) from error
-    optimise = partial(petsc.tao_minimize, method)
-    return minimize_externally(functional, control, optimise, options, callback)
+    from petsc4py import PETSc
+
+    x = PETSc.Vec().createWithArray(start.copy(), comm=PETSc.COMM_SELF)
+    vectors = [x.duplicate() for _ in range(3)]
+    tao = PETSc.TAO().create(PETSc.COMM_SELF)
+    tao.setType(name)
+
+    def objective_gradient(tao: Any, x: Any, gradient: Any) -> float:
+        value, derivative = evaluate(x.array_r)
+        gradient.array[:] = derivative
+        return float(value)
+
+    def stopping_test(tao: Any) -> None:
+        if record(tao.getSolution().array_r):
+            tao.setConvergedReason(PETSc.TAO.Reason.CONVERGED_USER)
+
+    tao.setObjectiveGradient(objective_gradient, vectors[0])
+    tao.setConvergenceTest(stopping_test)
+    tao.setMaximumIterations(10**9)
+    tao.setMaximumFunctionEvaluations(10**9)
+    if bounds is not None:
+        for vector, bound in zip(vectors[1:], bounds, strict=True):
+            vector.array[:] = np.clip(bound, PETSc.NINFINITY, PETSc.INFINITY)
+        tao.setVariableBounds(vectors[1], vectors[2])
+    tao.setOptionsPrefix("pint_")
+    tao.setFromOptions()
+    tao.solve(x)
+    for thing in (tao, x, *vectors):
+        thing.destroy()

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pint.grid import Steps
 from pint.interface import Problem
 from pint.states import StateSpace
 from pint.verify.arguments import (
+    Arguments,
     Place,
     Sample,
     attempt,
@@ -59,7 +61,7 @@ class _Variant:
     Attributes
     ----------
     method, plain : Method
-        The second is called without kept values, guess or place.
+        The second is called without kept values or guess.
     out : bool
         Whether it is given a place for its result.
     step : Method or None
@@ -141,39 +143,71 @@ def _examine(
     """Return the findings about each claim about one method."""
     batched, method = problem.stepper.batched, variant.method
     found: Outcomes = {("call", RUNS): Finding()}
-    expected, raised = attempt(lambda: mapped(variant.plain(mapped(sample.at, np.copy)), np.copy))
+    expected, _ = attempt(lambda: _plain(variant, sample, batched))
     if expected is None:
         note = f"not run, because {variant.plain} raises an error"
         return {("call", RUNS): Finding(math.nan, note=note)}
-    at, raised = attempt(lambda: _arguments(variant, sample, batched))
+    at, _ = attempt(lambda: _arguments(variant, sample, batched))
     if at is None:
         note = f"not run, because {variant.step} raises an error"
         return {("call", RUNS): Finding(math.nan, note=note)}
-    before = {key: np.copy(getattr(at["s"], key)) for key in ("kept", "guess")}
-    options = {"out": _nans(np.shape(sample.at["y"]), batched)} if variant.out else {}
-    result, raised = attempt(lambda: known_fields(method(at, **options), results, found))
-    if result is None:
+    before = mapped({"kept": at["s"].kept, "guess": at["s"].guess}, np.copy)
+    called, raised = attempt(lambda: _called(method, at, batched, variant.out))
+    if called is None:
         return {("call", RUNS): Finding(math.inf, note=raised)}
-    if variant.out and not np.may_share_memory(result["y"], options["out"]):
-        found["out", RETURNED] = Finding(math.inf, note="another object is returned")
-        result = {**result, "y": options["out"]}
+    result, returned = known_fields(called[0], results, found), called[1]
+    found["out", RETURNED] = Finding(
+        0.0 if returned else math.inf, note="" if returned else "another object is returned"
+    )
     for place in arguments:
         found[label(place), UNCHANGED] = difference(
             pick(at, place), pick(sample.at, place), sample, batched and place[0] != "theta"
         )
-    for key in ("kept", "guess"):
-        value = getattr(at["s"], key)
-        if variant.fills and key == "kept":
-            bad = np.argwhere(~np.isfinite(value))
-            where = entry(sample, bad[0], batched) if len(bad) else ""
-            found["s.kept", FILLED] = Finding(float(len(bad)), where)
-        elif value is not None:
-            found[f"s.{key}", UNCHANGED] = difference(value, before[key], sample, batched)
+    found |= _extra_findings(variant, at["s"], before, sample, batched)
     for place in results:
         found[label(place), variant.claim] = _relative(
             pick(result, place), pick(expected, place), sample, batched and place[0] != "theta"
         )
     return found
+
+
+def _plain(variant: _Variant, sample: Sample, batched: bool) -> dict[str, Any]:
+    """Return the results of the plain call.
+
+    Kept values and guesses are compared in place, so that not each of them shows a wrong result
+    in place.
+    """
+    out = variant.out and variant.claim != OUT
+    results, _ = _called(variant.plain, mapped(sample.at, np.copy), batched, out)
+    return mapped(results, np.copy)
+
+
+def _extra_findings(
+    variant: _Variant, s: Steps, before: Arguments, sample: Sample, batched: bool
+) -> Outcomes:
+    """Return the findings about ``s.kept`` and ``s.guess``."""
+    found: Outcomes = {}
+    if variant.guess:
+        found["s.guess", UNCHANGED] = difference(s.guess, before["guess"], sample, batched)
+    if variant.fills:
+        bad = np.argwhere(~np.isfinite(s.kept))
+        where = entry(sample, bad[0], batched) if len(bad) else ""
+        found["s.kept", FILLED] = Finding(float(len(bad)), where)
+    elif variant.kept:
+        found["s.kept", UNCHANGED] = difference(s.kept, before["kept"], sample, batched)
+    return found
+
+
+def _called(
+    method: Method, at: dict[str, Any], batched: bool, out: bool
+) -> tuple[dict[str, Any], bool]:
+    """Return the results of a method, y as written to its place; and whether it returns that."""
+    if not out:
+        return method(at), True
+    place = _nans(np.shape(at["y"]), batched)
+    result = method(at, out=place)
+    # PETSc vectors return an array of their own over the same memory.
+    return {**result, "y": place}, bool(np.may_share_memory(result["y"], place))
 
 
 def _arguments(variant: _Variant, sample: Sample, batched: bool) -> dict[str, Any]:

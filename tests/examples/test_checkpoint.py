@@ -161,7 +161,7 @@ def test_history_and_progress(program, optimiser, capsys):
         ("--checkpoint run.npz", "--checkpoint"),
         ("--checkpoint truncated.npz --resume", "--checkpoint"),
         ("--checkpoint arrays.npz --resume", "--checkpoint"),
-        ("--method one-shot --checkpoint run.npz --resume", "cycles"),
+        ("--method one-shot --checkpoint run.npz --resume", "same method"),
         ("--method sequential --checkpoint run.npz --resume", "--checkpoint"),
         ("--checkpoint new.npz --checkpoint-interval -1", "--checkpoint-interval"),
         ("--history no/such/folder/history.csv", "--history"),

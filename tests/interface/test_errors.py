@@ -12,19 +12,17 @@ GRID = pint.TimeGrid.uniform(1.0, 12, coarsening=3, levels=2)
 def parts(batched=True, **changes):
     stepper = Pendulum(batched)
     return {
-        "grid": GRID,
         "stepper": stepper,
         "adjoint": PendulumAdjoint(stepper),
         "objective": RunningCost(),
-        "controls": pint.ControlSpace(GRID, u=pint.TimeControl(2), theta=pint.SharedControl(2)),
+        "controls": {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)},
         **changes,
     }
 
 
 def derivative(**changes):
-    problem = pint.Problem(**parts(**changes))
-    control = random_control(problem.controls)
-    return pint.ReducedFunctional(problem).derivative(control)
+    functional = pint.ReducedFunctional(pint.Problem(**parts(**changes)), GRID)
+    return functional.derivative(random_control(functional.controls))
 
 
 def test_the_parts_as_they_are_make_a_problem():
@@ -38,11 +36,10 @@ def test_the_parts_as_they_are_make_a_problem():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("grid", "TimeGrid"),
         ("stepper", "TimeStepper"),
         ("adjoint", "Adjoint"),
         ("objective", "Objective"),
-        ("controls", "ControlSpace"),
+        ("examples", "Examples"),
     ],
 )
 def test_parts_of_a_wrong_type(name, kind):
@@ -55,11 +52,31 @@ def test_regularisers_of_a_wrong_type():
         pint.Problem(**parts(regularisers=[0.1]))
 
 
-def test_controls_of_another_grid():
-    other = pint.TimeGrid.uniform(1.0, 12, coarsening=3, levels=2)
-    controls = pint.ControlSpace(other, u=pint.TimeControl(2), theta=pint.SharedControl(2))
-    with pytest.raises(ValueError, match=r"Problem\(controls=.*another grid"):
-        pint.Problem(**parts(controls=controls))
+def test_a_grid_where_the_stepper_belongs():
+    with pytest.raises(TypeError, match=r"got TimeGrid: a problem has no grid; give it to"):
+        pint.Problem(GRID, *list(parts().values())[1:])
+
+
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        (lambda: pint.ControlSpace(GRID, u=pint.TimeControl(1)), "must map names.*ControlSpace"),
+        (lambda: [pint.TimeControl(1)], "must map names.*got list"),
+        (lambda: {"u": 2}, "`u` must be a TimeControl or a SharedControl, got int"),
+    ],
+)
+def test_controls_of_a_wrong_type(controls, message):
+    with pytest.raises(TypeError, match=rf"Problem\(controls=.*{message}"):
+        pint.Problem(**parts(controls=controls()))
+
+
+def test_the_fields_of_a_problem_cannot_be_replaced():
+    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
+    problem = pint.Problem(**parts(controls=fields))
+    with pytest.raises(TypeError):
+        problem.controls["u"] = pint.TimeControl(3)
+    fields["u"] = pint.TimeControl(3)
+    assert problem.controls["u"].shape == (2,)
 
 
 def test_a_space_of_a_wrong_type():
@@ -70,15 +87,15 @@ def test_a_space_of_a_wrong_type():
         pint.Problem(**parts(stepper=NoSpace()))
 
 
-@pytest.mark.parametrize("kind", [pint.TimeStepper, pint.Adjoint])
-def test_interfaces_without_their_methods_cannot_be_made(kind):
-    with pytest.raises(TypeError, match="step"):
+@pytest.mark.parametrize(("kind", "method"), [(pint.TimeStepper, "step"), (pint.Adjoint, "vjp")])
+def test_interfaces_without_their_methods_cannot_be_made(kind, method):
+    with pytest.raises(TypeError, match=method):
         kind()
 
 
 def test_error_names_an_unknown_guess():
     with pytest.raises(ValueError, match=r"guess=.*'best'"):
-        pint.ReducedFunctional(pint.Problem(**parts()), guess="best")
+        pint.ReducedFunctional(pint.Problem(**parts()), GRID, guess="best")
 
 
 # What a user's methods return
@@ -96,13 +113,20 @@ def test_a_step_of_a_wrong_shape(batched, shorten):
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_an_adjoint_step_of_a_wrong_shape(batched):
+@pytest.mark.parametrize("name", ["vjp", "step"])
+def test_a_transpose_of_a_wrong_shape(batched, name):
     class Short(PendulumAdjoint):
-        def step(self, *arguments):
-            return super().step(*arguments)[..., :1]
+        def vjp(self, *arguments):
+            dy, *rest = super().vjp(*arguments)
+            return dy[..., :1], *rest
 
-    with pytest.raises(ValueError, match=r"Short\.step.*shape \(.*2,?\)"):
-        derivative(adjoint=Short(Pendulum(batched)), batched=batched)
+    class ShortAlone(PendulumAdjoint):
+        def step(self, *arguments):
+            return self.vjp(*arguments)[0][..., :1]
+
+    wrong = {"vjp": Short, "step": ShortAlone}[name]
+    with pytest.raises(ValueError, match=rf"{wrong.__name__}\.{name}.*shape \(.*2,?\)"):
+        derivative(adjoint=wrong(Pendulum(batched)), batched=batched)
 
 
 def test_an_initial_state_of_a_wrong_shape():
@@ -119,12 +143,12 @@ def test_a_fixed_initial_state_is_array_like(value):
     class Fixed(pint.TimeStepper):
         initial_state = value
 
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             return y
 
     problem = pint.Problem(**parts(stepper=Fixed(), objective=TerminalCost()))
-    functional = pint.ReducedFunctional(problem)
-    assert functional.value(problem.controls.zeros()) == pytest.approx(0.5)
+    functional = pint.ReducedFunctional(problem, GRID)
+    assert functional.value(functional.control()) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("batched", [True, False])
@@ -141,8 +165,9 @@ def test_a_fixed_initial_state_is_array_like(value):
 )
 def test_derivatives_of_unknown_fields_and_wrong_shapes(batched, changes, message):
     class Wrong(PendulumAdjoint):
-        def control_derivative(self, *arguments):
-            return changes(*super().control_derivative(*arguments))
+        def vjp(self, *arguments):
+            dy, *fields = super().vjp(*arguments)
+            return dy, *changes(*fields)
 
     class WrongCost(RunningCost):
         def step_cost_derivative(self, *arguments):
@@ -157,7 +182,7 @@ def test_derivatives_of_unknown_fields_and_wrong_shapes(batched, changes, messag
 
 def test_a_derivative_of_the_initial_state_by_an_unknown_field():
     class Wrong(PendulumAdjoint):
-        def initial_derivative(self, theta, lam0):
+        def initial_vjp(self, theta, lam0):
             return {"u": lam0}
 
     with pytest.raises(ValueError, match=r"Wrong.*`u`.*shared"):
@@ -187,6 +212,31 @@ def test_step_cost_derivatives_of_a_wrong_shape(batched):
             derivative(objective=Wrong(), batched=batched)
 
 
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("zero", [0.0, 0])
+def test_zero_stands_for_the_derivatives_of_costs_that_do_not_depend_on_states(batched, zero):
+    class Effort(pint.Objective):
+        def step_cost(self, s, y0, y1, u, theta):
+            return (s.dt * u["u"] ** 2).sum(axis=-1)
+
+        def step_cost_derivative(self, s, y0, y1, u, theta):
+            return zero, zero, {"u": 2 * s.dt * u["u"]}, {}
+
+        def terminal(self, y, theta):
+            return (theta["theta"] ** 2).sum()
+
+        def terminal_derivative(self, y, theta):
+            return zero, {"theta": 2 * theta["theta"]}
+
+    problem = pint.Problem(**parts(batched=batched, objective=Effort()))
+    for grid in (GRID, pint.TimeGrid.uniform(1.0, 12)):
+        functional = pint.ReducedFunctional(problem, grid)
+        control = random_control(functional.controls)
+        slopes = functional.derivative(control)
+        np.testing.assert_allclose(slopes["u"], 2 * control["u"] / 12, rtol=1e-13)
+        np.testing.assert_allclose(slopes["theta"], 2 * control["theta"], rtol=1e-13)
+
+
 @pytest.mark.parametrize("wrong", [lambda costs: costs.sum(), lambda costs: costs[:, None]])
 def test_a_step_cost_must_be_one_number_a_step(wrong):
     class Wrong(RunningCost):
@@ -212,7 +262,7 @@ def test_a_step_cost_without_its_derivative():
 @pytest.mark.parametrize("batched", [True, False])
 def test_nan_of_a_step_names_the_level(batched):
     class NotANumber(Pendulum):
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             return super().step(s, y, u, theta) + (np.nan if s.level == 1 else 0.0)
 
     with pytest.raises(pint.NotFiniteError, match=r"level 1 \(step size 0\.25\)"):

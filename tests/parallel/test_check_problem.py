@@ -2,32 +2,44 @@
 
 import numpy as np
 import pytest
-from registry import Pendulum, PendulumAdjoint, RunningCost
+from registry import Pendulum, PendulumAdjoint, RunningCost, Swift, SwiftAdjoint
 
 import pint
 
 
 class WrongSign(PendulumAdjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam - self._transposed(s, y, u, theta, lam)[0]
+    def vjp(self, s, y, u, theta, lam):
+        dy, *rest = super().vjp(s, y, u, theta, lam)
+        return 2 * lam - dy, *rest
+
+
+class WrongAlone(SwiftAdjoint):
+    def step(self, s, y, u, theta, lam, out=None):
+        return np.add(super().step(s, y, u, theta, lam), 1e-9 * lam, out=out)
 
 
 class NaNLate(Pendulum):
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return np.where(s.t1 > 0.9, np.nan, super().step(s, y, u, theta))
 
 
 @pytest.mark.parametrize(
     ("stepper", "adjoint"),
-    [(Pendulum, PendulumAdjoint), (Pendulum, WrongSign), (NaNLate, PendulumAdjoint)],
+    [
+        (Pendulum, PendulumAdjoint),
+        (Pendulum, WrongSign),
+        (NaNLate, PendulumAdjoint),
+        (Swift, SwiftAdjoint),
+        (Swift, WrongAlone),
+    ],
 )
 def test_report_is_the_same_on_all_ranks_and_names_the_same_places(world, stepper, adjoint):
     def report(comm):
         grid = pint.TimeGrid(np.linspace(0, 1, 10) ** 1.2, coarsening=2, levels=2, comm=comm)
         step = stepper()
-        controls = pint.ControlSpace(grid, u=pint.TimeControl(2), theta=pint.SharedControl(2))
-        problem = pint.Problem(grid, step, adjoint(step), RunningCost(), controls)
-        return pint.verify.check_problem(problem)
+        fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
+        problem = pint.Problem(step, adjoint(step), RunningCost(), fields)
+        return pint.verify.check_problem(problem, grid)
 
     def places(report):
         return {(check.method, check.level, check.field, check.claim) for check in report.failures}

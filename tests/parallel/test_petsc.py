@@ -153,3 +153,24 @@ def test_wrong_results_of_petsc_methods_are_named(world):
         PetscSpace(vector, weight=0.0)
     with pytest.raises(ValueError, match="space_size"):
         split(world, world.size + 1)
+
+
+@pytest.mark.parametrize("space_size", space_sizes())
+def test_conjugate_gradients_start_from_the_guess(space_size, world):
+    """From the solution they stop at once, from nearby they stop earlier, at the same solution."""
+    heat, comms = PROBLEMS["distributed-2d"], split(world, space_size)
+    stepper = petsc_functional(heat, comms, 10, 1).problem.stepper
+    right, guess, expected, result = (stepper.mesh.da.createGlobalVec() for _ in range(4))
+    right.array[:] = np.cos(3.0 * stepper.mesh.natural)
+    stepper.solve(0.1, right, expected)
+    (solver,) = stepper._solvers.values()
+    from_zero = solver.getIterationNumber()
+    for factor, most in ((1.0, 1), (1 + 1e-8, from_zero - 1)):
+        expected.copy(guess)
+        guess.scale(factor)
+        stepper.solve(0.1, right, result, guess)
+        if space_size > 1:
+            assert solver.getIterationNumber() <= most
+        np.testing.assert_allclose(result.array_r, expected.array_r, rtol=0, atol=1e-14)
+    stepper.solve(0.1, right, result)
+    np.testing.assert_array_equal(result.array_r, expected.array_r)

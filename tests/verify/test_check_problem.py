@@ -1,14 +1,17 @@
 """check_problem finds each planted error, names the place, and runs what still has a meaning."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import registry
 import test_parts as planted
+from ode_cases import Forced, ForcedCost
 from registry import Pendulum, PendulumAdjoint, RunningCost
 
 import pint
+from pint.steppers import scheme
 from pint.verify import check_problem, convergence_order, stepper_order
 
 
@@ -26,32 +29,28 @@ def check_at(report, method, level, field):
     )
 
 
-# Right problems
+def report_of(**options):
+    return check_problem(planted.problem(**options), planted.grid_of())
 
 
-@pytest.mark.parametrize("name", registry.PROBLEMS)
-def test_every_problem_of_the_registry_passes(name):
-    grid = pint.TimeGrid(np.linspace(0, 1, 10) ** 1.2, coarsening=2, levels=2)
-    report = check_problem(registry.PROBLEMS[name](grid))
-    report.require()
-    assert "passed" in str(report)
-    assert not report.not_run
+# Right problems; those of the registry are in test_contracts.py
 
 
 def test_the_control_is_left_alone_and_the_report_repeats():
-    problem = planted.problem()
-    control = planted.control_of(problem)
+    problem, grid = planted.problem(), planted.grid_of()
+    control = planted.control_of(problem, grid)
     before = control.vector.copy()
-    first = check_problem(problem, control)
+    first = check_problem(problem, grid, control)
     np.testing.assert_array_equal(control.vector, before)
-    assert str(first) == str(check_problem(problem, control))
+    assert first.passed and "passed" in str(first)
+    assert str(first) == str(check_problem(problem, grid, control))
 
 
 def test_the_default_control_lies_within_the_bounds():
     seen = []
 
     class Watching(Pendulum):
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             seen.append((u["u"].copy(), theta["theta"].copy()))
             return super().step(s, y, u, theta)
 
@@ -59,7 +58,7 @@ def test_the_default_control_lies_within_the_bounds():
         "u": pint.TimeControl(2, lower=[2.0, -np.inf], upper=[3.0, -5.0]),
         "theta": pint.SharedControl(2, lower=0.5),
     }
-    check_problem(planted.problem(stepper=Watching(), controls=controls)).require()
+    report_of(stepper=Watching(), controls=controls).require()
     u, theta = seen[0]
     assert (u[..., 0] > 2).all() and (u[..., 0] < 3).all()
     assert (u[..., 1] < -5).all()
@@ -77,16 +76,13 @@ class Linear(pint.TimeStepper):
     A = np.array([[0.0, 1.0], [-2.0, -0.3]])
     B = np.array([[0.0], [1.5]])
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return y + s.dt * (y @ self.A.T + u["force"] @ self.B.T)
 
 
 class LinearAdjoint(pint.Adjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam + s.dt * (lam @ Linear.A)
-
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"force": s.dt * (lam @ Linear.B)}, {}
+    def vjp(self, s, y, u, theta, lam):
+        return lam + s.dt * (lam @ Linear.A), {"force": s.dt * (lam @ Linear.B)}, {}
 
 
 class Energy(pint.Objective):
@@ -94,41 +90,42 @@ class Energy(pint.Objective):
         return 0.5 * s.dt[:, 0] * ((y1**2).sum(axis=1) + (u["force"] ** 2).sum(axis=1))
 
     def step_cost_derivative(self, s, y0, y1, u, theta):
-        return 0.0 * y0, s.dt * y1, {"force": s.dt * u["force"]}, {}
+        return 0.0, s.dt * y1, {"force": s.dt * u["force"]}, {}
 
 
 class LinearWrongSign(LinearAdjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam - s.dt * (lam @ Linear.A)
+    def vjp(self, s, y, u, theta, lam):
+        return lam - s.dt * (lam @ Linear.A), *super().vjp(s, y, u, theta, lam)[1:]
 
 
 class LinearTransposed(LinearAdjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam + s.dt * (lam @ Linear.A.T)
+    def vjp(self, s, y, u, theta, lam):
+        return lam + s.dt * (lam @ Linear.A.T), *super().vjp(s, y, u, theta, lam)[1:]
 
 
 class LinearFineStep(LinearAdjoint):
-    def step(self, s, y, u, theta, lam):
-        return lam + s.dt / 2**s.level * (lam @ Linear.A)
+    def vjp(self, s, y, u, theta, lam):
+        dy = lam + s.dt / 2**s.level * (lam @ Linear.A)
+        return dy, *super().vjp(s, y, u, theta, lam)[1:]
 
 
 class LinearWrongControlSign(LinearAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"force": -s.dt * (lam @ Linear.B)}, {}
+    def vjp(self, s, y, u, theta, lam):
+        return super().vjp(s, y, u, theta, lam)[0], {"force": -s.dt * (lam @ Linear.B)}, {}
 
 
 class LinearOneEntry(LinearAdjoint):
     """Wrong in the second entry of step 4 only."""
 
-    def step(self, s, y, u, theta, lam):
-        new = super().step(s, y, u, theta, lam)
-        new[s.index == 4, 1] *= 1 + 1e-6
-        return new
+    def vjp(self, s, y, u, theta, lam):
+        dy, *rest = super().vjp(s, y, u, theta, lam)
+        dy[s.index == 4, 1] *= 1 + 1e-6
+        return dy, *rest
 
 
 class LinearNoControl(LinearAdjoint):
-    def control_derivative(self, s, y, u, theta, lam):
-        return {}, {}
+    def vjp(self, s, y, u, theta, lam):
+        return super().vjp(s, y, u, theta, lam)[0], {}, {}
 
 
 class HalfEnergy(Energy):
@@ -137,10 +134,14 @@ class HalfEnergy(Energy):
         return dy0, 0.5 * dy1, du, dtheta
 
 
-def linear_problem(adjoint=LinearAdjoint, objective=Energy, stepper=Linear):
-    grid = pint.TimeGrid.uniform(1.0, 9, coarsening=2, levels=2)
-    controls = pint.ControlSpace(grid, force=pint.TimeControl(1))
-    return pint.Problem(grid, stepper(), adjoint(), objective(), controls)
+def linear_report(adjoint=LinearAdjoint, objective=Energy, stepper=Linear):
+    fields = {"force": pint.TimeControl(1)}
+    linear = pint.Problem(stepper(), adjoint(), objective(), fields)
+    return check_problem(linear, pint.TimeGrid.uniform(1.0, 9, coarsening=2, levels=2))
+
+
+def test_a_linear_problem_passes():
+    linear_report().require()
 
 
 @pytest.mark.parametrize(
@@ -148,30 +149,27 @@ def linear_problem(adjoint=LinearAdjoint, objective=Energy, stepper=Linear):
     [
         (
             dict(adjoint=LinearWrongSign),
-            {("LinearWrongSign.step", level, "y") for level in (0, 1)},
+            {("LinearWrongSign.vjp", level, "y") for level in (0, 1)},
             "the part beyond lam has the wrong sign",
         ),
         (
             dict(adjoint=LinearWrongControlSign),
-            {
-                ("LinearWrongControlSign.control_derivative", level, "u['force']")
-                for level in (0, 1)
-            },
+            {("LinearWrongControlSign.vjp", level, "u['force']") for level in (0, 1)},
             "has the wrong sign",
         ),
         (
             dict(adjoint=LinearTransposed),
-            {("LinearTransposed.step", level, "y") for level in (0, 1)},
+            {("LinearTransposed.vjp", level, "y") for level in (0, 1)},
             "the Jacobian is not transposed",
         ),
         (
             dict(adjoint=LinearFineStep),
-            {("LinearFineStep.step", 1, "y")},
+            {("LinearFineStep.vjp", 1, "y")},
             "right for the step size of level 0",
         ),
         (
             dict(adjoint=LinearNoControl),
-            {("LinearNoControl.control_derivative", level, "u['force']") for level in (0, 1)},
+            {("LinearNoControl.vjp", level, "u['force']") for level in (0, 1)},
             "is zero or left out",
         ),
         (
@@ -182,7 +180,7 @@ def linear_problem(adjoint=LinearAdjoint, objective=Energy, stepper=Linear):
     ],
 )
 def test_usual_mistakes_are_recognised(options, places, note):
-    report = check_problem(linear_problem(**options))
+    report = linear_report(**options)
     assert failures(report) == places
     for place in places:
         assert note in check_at(report, *place).note
@@ -192,39 +190,33 @@ def test_usual_mistakes_are_recognised(options, places, note):
 
 
 def test_the_entry_that_is_wrong_is_named():
-    report = check_problem(linear_problem(LinearOneEntry))
-    place = ("LinearOneEntry.step", 0, "y")
+    report = linear_report(LinearOneEntry)
+    place = ("LinearOneEntry.vjp", 0, "y")
     assert place in failures(report)
     check = check_at(report, *place)
     assert check.entry == "step 4, entry [1]"
     assert 1e-9 < check.error < 1e-5
-    assert f"LinearOneEntry.step, level 0, y, {check.entry}: transpose of Linear.step" in str(
-        report
-    )
+    assert f"LinearOneEntry.vjp, level 0, y, {check.entry}: transpose of Linear.step" in str(report)
 
 
 def test_the_entry_is_found_in_large_states():
     class Large(pint.TimeStepper):
         initial_state = np.linspace(1, 2, 1000)
 
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             return y + s.dt * (u["u"] * y - y**2)
 
     class LargeAdjoint(pint.Adjoint):
-        def step(self, s, y, u, theta, lam):
+        def vjp(self, s, y, u, theta, lam):
             new = lam + s.dt * (u["u"] - 2 * y) * lam
             new[417] *= 1.01
-            return new
+            return new, {"u": np.atleast_1d(s.dt * (y @ lam))}, {}
 
-        def control_derivative(self, s, y, u, theta, lam):
-            return {"u": np.atleast_1d(s.dt * (y @ lam))}, {}
-
-    grid = pint.TimeGrid.uniform(1.0, 8)
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(1))
-    problem = pint.Problem(grid, Large(), LargeAdjoint(), planted.power(2)(), controls)
-    report = check_problem(problem)
-    assert failures(report) == {("LargeAdjoint.step", 0, "y")}
-    assert check_at(report, "LargeAdjoint.step", 0, "y").entry.endswith("entry [417]")
+    fields = {"u": pint.TimeControl(1)}
+    problem = pint.Problem(Large(), LargeAdjoint(), planted.power(2)(), fields)
+    report = check_problem(problem, pint.TimeGrid.uniform(1.0, 8))
+    assert failures(report) == {("LargeAdjoint.vjp", 0, "y")}
+    assert check_at(report, "LargeAdjoint.vjp", 0, "y").entry.endswith("entry [417]")
 
 
 @pytest.mark.parametrize(
@@ -232,12 +224,12 @@ def test_the_entry_is_found_in_large_states():
     [
         (
             dict(adjoint=planted.SharedForgotten),
-            ("SharedForgotten.control_derivative", 0, "theta['theta']"),
+            ("SharedForgotten.vjp", 0, "theta['theta']"),
             "transpose",
         ),
         (
             dict(adjoint=planted.InitialForgotten),
-            ("InitialForgotten.initial_derivative", None, "theta['theta']"),
+            ("InitialForgotten.initial_vjp", None, "theta['theta']"),
             "transpose",
         ),
         (dict(stepper=planted.ChangesState()), ("ChangesState.step", 0, "y"), "left as it is"),
@@ -251,13 +243,13 @@ def test_the_entry_is_found_in_large_states():
             ("ChangesShared.step", 1, "theta['theta']"),
             "left as it is",
         ),
-        (dict(adjoint=planted.ChangesLambda), ("ChangesLambda.step", 0, "lam"), "left as it is"),
+        (dict(adjoint=planted.ChangesLambda), ("ChangesLambda.vjp", 0, "lam"), "left as it is"),
         (
             dict(stepper=planted.FromTheStepBefore()),
             ("FromTheStepBefore.step", 0, "y"),
             "batch",
         ),
-        (dict(adjoint=planted.ReversedBatch), ("ReversedBatch.step", 1, "y"), "batch"),
+        (dict(adjoint=planted.ReversedBatch), ("ReversedBatch.vjp", 1, "y"), "batch"),
         (
             dict(stepper=planted.KeepsFirstStepSize()),
             ("KeepsFirstStepSize.step", 0, "y"),
@@ -269,24 +261,24 @@ def test_the_entry_is_found_in_large_states():
                 adjoint=planted.UsesLastLinearisation,
                 batched=False,
             ),
-            ("UsesLastLinearisation.step", 0, "y"),
+            ("UsesLastLinearisation.vjp", 0, "y"),
             "called again",
         ),
         (dict(stepper=planted.NaNLate()), ("NaNLate.step", 0, "y"), "finite"),
         (
             dict(adjoint=planted.NaNControlTerm),
-            ("NaNControlTerm.control_derivative", 0, "u['u']"),
+            ("NaNControlTerm.vjp", 0, "u['u']"),
             "finite",
         ),
         (dict(stepper=planted.WrongStepShape()), ("WrongStepShape.step", 0, "y"), "shape"),
         (
             dict(adjoint=planted.WrongShape),
-            ("WrongShape.control_derivative", 0, "theta['theta']"),
+            ("WrongShape.vjp", 0, "theta['theta']"),
             "shape",
         ),
         (
             dict(adjoint=planted.UnknownField),
-            ("UnknownField.control_derivative", 0, "u"),
+            ("UnknownField.vjp", 0, "u"),
             "names of fields",
         ),
         (
@@ -307,7 +299,7 @@ def test_the_entry_is_found_in_large_states():
     ],
 )
 def test_planted_error_is_found_and_nothing_else_is_blamed(options, place, claim):
-    report = check_problem(planted.problem(**options))
+    report = report_of(**options)
     places = failures(report)
     assert place in places
     assert {method for method, _, _ in places} == {place[0]}
@@ -319,11 +311,11 @@ def test_the_first_step_that_is_not_finite_is_named():
     class NaNInOneStep(Pendulum):
         """Between the steps that are sampled."""
 
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             wrong = np.array([False, True]) & np.reshape((s.index == 5) & (s.level == 0), (-1, 1))
             return np.where(wrong, np.nan, super().step(s, y, u, theta))
 
-    report = check_problem(planted.problem(stepper=NaNInOneStep()))
+    report = report_of(stepper=NaNInOneStep())
     check = check_at(report, "NaNInOneStep.step", 0, "y")
     assert (check.claim, check.entry) == ("all states are finite", "step 5, entry [1]")
 
@@ -333,49 +325,47 @@ def test_the_first_step_that_is_not_finite_is_named():
 
 def test_a_step_that_raises_leaves_the_rest_to_be_checked():
     class Raising(Pendulum):
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             raise ZeroDivisionError("no mass")
 
     class WrongSquare(RunningCost):
         def terminal_derivative(self, y, theta):
             return y, {}
 
-    report = check_problem(planted.problem(stepper=Raising(), objective=WrongSquare))
+    report = report_of(stepper=Raising(), objective=WrongSquare)
     assert ("Raising.step", 0, "call") in failures(report)
     assert ("WrongSquare.terminal_derivative", None, "y") in failures(report)
     text = str(report)
     assert "ZeroDivisionError: no mass (test_check_problem.py, line" in text
     assert "not run, because Raising.step raises an error" in text
-    assert {"PendulumAdjoint.step", "taylor_test"} <= {c.method for c in report.not_run}
+    assert {"PendulumAdjoint.vjp", "taylor_test"} <= {c.method for c in report.not_run}
 
 
 def test_two_errors_are_both_found():
     class SharedAndSign(planted.WrongSign, planted.SharedForgotten):
         pass
 
-    assert failures(check_problem(planted.problem(adjoint=SharedAndSign))) == {
-        ("SharedAndSign.step", level, "y") for level in (0, 1)
-    } | {("SharedAndSign.control_derivative", level, "theta['theta']") for level in (0, 1)}
+    assert failures(report_of(adjoint=SharedAndSign)) == {
+        ("SharedAndSign.vjp", level, "y") for level in (0, 1)
+    } | {("SharedAndSign.vjp", level, "theta['theta']") for level in (0, 1)}
 
 
 def test_an_adjoint_that_raises_is_reported():
     class Raising(PendulumAdjoint):
-        def control_derivative(self, s, y, u, theta, lam):
+        def vjp(self, s, y, u, theta, lam):
             raise KeyError("force")
 
-    report = check_problem(planted.problem(adjoint=Raising))
-    assert failures(report) == {("Raising.control_derivative", level, "call") for level in (0, 1)}
+    report = report_of(adjoint=Raising)
+    assert failures(report) == {("Raising.vjp", level, "call") for level in (0, 1)}
     assert "KeyError: 'force'" in str(report)
 
 
 def test_a_step_that_returns_nothing_is_reported():
     class Forgetful(Pendulum):
-        def step(self, s, y, u, theta, *, guess=None):
+        def step(self, s, y, u, theta):
             super().step(s, y, u, theta)
 
-    assert ("Forgetful.step", 0, "y") in failures(
-        check_problem(planted.problem(stepper=Forgetful()))
-    )
+    assert ("Forgetful.step", 0, "y") in failures(report_of(stepper=Forgetful()))
 
 
 def test_a_wrong_initial_state_is_reported():
@@ -383,7 +373,7 @@ def test_a_wrong_initial_state_is_reported():
         def initial(self, theta):
             return np.zeros(3)
 
-    report = check_problem(planted.problem(stepper=WrongInitial()))
+    report = report_of(stepper=WrongInitial())
     assert failures(report) == {("WrongInitial.initial", None, "call")}
     assert "(2,), got (3,)" in str(report)
     assert "gives no initial state" in str(report)
@@ -397,11 +387,7 @@ def test_a_regulariser_that_raises_is_reported():
         def derivative(self, control):
             return control
 
-    right = planted.problem()
-    wrong = pint.Problem(
-        right.grid, right.stepper, right.adjoint, right.objective, right.controls, [Raising()]
-    )
-    report = check_problem(wrong)
+    report = check_problem(replace(planted.problem(), regularisers=[Raising()]), planted.grid_of())
     assert failures(report) == {
         ("Raising.derivative", None, f) for f in ("u['u']", "theta['theta']")
     }
@@ -414,7 +400,104 @@ def test_states_distributed_in_space_are_refused():
 
     Distributed.space.comm = SimpleNamespace(size=2)
     with pytest.raises(ValueError, match=r"problem=.*space communicator of one rank"):
-        check_problem(planted.problem(stepper=Distributed()))
+        report_of(stepper=Distributed())
+
+
+# The user's part behind a ready-made stepper or objective
+
+
+class WrongTranspose(Forced):
+    def f_vjp(self, t, y, u, theta, lam):
+        dy, du, dtheta = super().f_vjp(t, y, u, theta, lam)
+        return dy, {"u": -du["u"]}, dtheta
+
+
+class WrongJacobian(Forced):
+    def jacobian(self, t, y, u, theta):
+        return super().jacobian(t, y, u, theta).swapaxes(1, 2)
+
+
+class JacobianOfAnotherShape(Forced):
+    def jacobian(self, t, y, u, theta):
+        return super().jacobian(t, y, u, theta)[0]
+
+
+class WrongStart(Forced):
+    def initial_vjp(self, theta, lam0):
+        return {}
+
+
+class ChangesStateInside(Forced):
+    def f(self, t, y, u, theta):
+        slope = super().f(t, y, u, theta)
+        y *= 1.0 + 1e-15
+        return slope
+
+
+class WrongGradient(ForcedCost):
+    def gradient(self, *arguments):
+        dy, du, dtheta = super().gradient(*arguments)
+        return 2 * dy, du, dtheta
+
+
+class WrongTerminal(ForcedCost):
+    def terminal_derivative(self, y, theta):
+        return 0.0, super().terminal_derivative(y, theta)[1]
+
+
+@pytest.mark.parametrize(
+    ("ode", "cost", "name", "place"),
+    [
+        (WrongTranspose, ForcedCost, "rk4", ("WrongTranspose.f_vjp", 0, "u['u']")),
+        (WrongTranspose, ForcedCost, "midpoint", ("WrongTranspose.f_vjp", 0, "u['u']")),
+        (WrongJacobian, ForcedCost, "crank-nicolson", ("WrongJacobian.jacobian", 0, "y")),
+        (WrongStart, ForcedCost, "rk2", ("WrongStart.initial_vjp", None, "theta['theta']")),
+        (ChangesStateInside, ForcedCost, "rk2", ("ChangesStateInside.f", 0, "y")),
+        (Forced, WrongGradient, "midpoint", ("WrongGradient.gradient", 0, "y")),
+        (Forced, WrongTerminal, "rk2", ("WrongTerminal.terminal_derivative", None, "y")),
+        (
+            JacobianOfAnotherShape,
+            ForcedCost,
+            "midpoint",
+            ("JacobianOfAnotherShape.jacobian", 0, "call"),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Newton's method")
+def test_the_users_part_is_named_behind_a_ready_made_one(ode, cost, name, place):
+    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
+    wrong = pint.Problem(*scheme(ode(), name), pint.RunningCost(cost()), fields)
+    report = check_problem(wrong, planted.grid_of())
+    places = failures(report)
+    assert place in places
+    assert {method for method, _, _ in places} == {place[0]}
+
+
+# Misuse
+
+
+def test_a_control_in_place_of_the_grid():
+    problem = planted.problem()
+    with pytest.raises(TypeError, match=r"`check_problem\(grid=.*must be a TimeGrid, got Control"):
+        check_problem(problem, planted.control_of(problem))
+
+
+def test_a_control_that_is_none():
+    with pytest.raises(TypeError, match=r"`check_problem\(control=.*pint.Control, got ndarray"):
+        check_problem(planted.problem(), planted.grid_of(), np.zeros(20))
+
+
+def test_states_that_are_no_arrays_are_refused():
+    strict = registry.PROBLEMS["strict-predators"]()
+    with pytest.raises(TypeError, match=r"problem=.*numpy arrays or PETSc vectors.*StrictBlock"):
+        check_problem(strict, planted.grid_of())
+
+
+def test_differences_in_place_of_an_adjoint_pass():
+    right = planted.problem()
+    report = check_problem(replace(right, adjoint=None), planted.grid_of())
+    report.require()
+    assert "DifferenceAdjoint.vjp" in {check.method for check in report.checks}
 
 
 # Order of convergence

@@ -1,0 +1,284 @@
+"""One-shot with as many cycles as the estimated errors of objective and gradient ask for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from pint.controls import Control
+from pint.equations import Cycles, Relax, State
+from pint.grid import TimeGrid
+from pint.interface import Problem
+from pint.mgrit import Accuracy
+from pint.optimise.descent import Descent
+from pint.optimise.fixed_cycles import FixedCycles
+from pint.optimise.point import Candidate, Point
+from pint.optimise.strategy import Strategy
+from pint.reduced_functional import ReducedFunctional
+
+
+@dataclass(frozen=True)
+class Adaptive(Descent):
+    """As many cycles of state and adjoint as the errors of objective and gradient ask for.
+
+    Each solve starts where the last one ended, so that the trajectories converge along with the
+    control; `ControlledErrors` has the rules. The result is evaluated with exact state and adjoint.
+    On a grid of one level it does the same as `ReducedSpace`.
+
+    Parameters
+    ----------
+    iterations, gradient_tolerance, hessian, line_search, step
+        As for `ReducedSpace`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or out of range.
+    """
+
+    def __post_init__(self) -> None:
+        self.check_common_options()
+
+    def check(self, problem: Problem, grid: TimeGrid) -> None:
+        """Accept every problem and grid."""
+
+    def strategy(self, functional: ReducedFunctional) -> Strategy:
+        if functional.grid.levels == 1:
+            return FixedCycles(functional.accuracy)
+        return ControlledErrors()
+
+
+@dataclass
+class Extrapolation:
+    """Error of a sequence that converges linearly, from its differences.
+
+    ``error = ratio / (1 - ratio) |q_j - q_{j-1}|``, the ratio of the last two differences clipped
+    to [0.02, 0.9]. Until a sequence has two differences, the ratio that was observed last is used.
+    """
+
+    ratio: float = 0.3
+    last: float | None = None
+
+    def restart(self) -> None:
+        """Begin a new sequence, in place."""
+        self.last = None
+
+    def add(self, difference: float) -> float:
+        """Return the error after one more difference; note the difference, in place."""
+        if self.last is not None and self.last > 0 and math.isfinite(difference):
+            self.ratio = min(max(difference / self.last, 0.02), 0.9)
+        self.last = difference
+        return self.ratio / (1 - self.ratio) * difference
+
+
+TARGET = 0.3
+"""Largest eta, dimensionless."""
+
+ETA_OBJECTIVE = 0.05
+"""Error of an objective relative to the change that is expected of it, over eta; dimensionless."""
+
+MOST_CYCLES = 20
+"""Of one solve."""
+
+MOST_FAILURES = 3
+"""Line searches that may fail in one update."""
+
+MOST_GROWTH = 5
+"""Cycles in a row with a larger residual each: a solve that diverges."""
+
+FIRST = Cycles(Accuracy(cycles=1))
+NEXT = Cycles(Accuracy(cycles=1), relaxed=True)
+
+
+@dataclass
+class ControlledErrors(Strategy):
+    """As many cycles as the estimated errors of objective and gradient ask for.
+
+    - Objectives are corrected by the adjoint (`StateEquation.correction`). A candidate is solved
+      until its error cannot change the outcome of the Armijo test any more, or is at most
+      ``ETA_OBJECTIVE eta |(g, c_t - c)|``.
+    - A gradient is solved until its error is at most ``eta |g|``, in equal shares by the adjoint
+      (extrapolated from the gradients after two cycles) and by the state (its residual, times
+      the ratio of the changes of gradient and residual in the last update). The state comes first.
+    - `eta` is divided by 4 where the gradient changes by no more than its error in an update, so
+      that the change cannot serve L-BFGS, or a line search fails; it recovers by factors of 2.
+
+    All attributes evolve, and a restart restores all of them.
+
+    Attributes
+    ----------
+    eta : float
+        The current one.
+    sensitivity : float
+        Change of the gradient for that of the state's residual.
+    first_residual, state_error : float
+        Of the last state solve: the residual of its first cycle, the estimated last one.
+    of_objective, of_gradient, of_state : Extrapolation
+        Of the objectives, gradients and residuals of a solve.
+    failures : int
+        Line searches that failed since a candidate was accepted.
+    growth : int
+        Cycles, the last ones of the last state solve, that each met a larger residual.
+    """
+
+    eta: float = TARGET
+    sensitivity: float = 0.0
+    first_residual: float = 0.0
+    state_error: float = 0.0
+    of_objective: Extrapolation = field(default_factory=Extrapolation)
+    of_gradient: Extrapolation = field(default_factory=Extrapolation)
+    of_state: Extrapolation = field(default_factory=Extrapolation)
+    failures: int = 0
+    growth: int = 0
+
+    def begin(self, point: Point, control: Control) -> None:
+        functional = point.functional
+        self.of_objective.restart()
+        functional.state.solve(point.state, control, FIRST)
+        point.evaluate()
+        self._note_residual(point.state, first=True)
+        for _ in range(1, MOST_CYCLES):
+            before = point.value.objective
+            self._state_cycle(point)
+            point.evaluate()
+            point.objective_error = self.of_objective.add(abs(point.value.objective - before))
+            small = ETA_OBJECTIVE * abs(point.value.objective)
+            if self.diverges or not point.objective_error > small:
+                break
+        functional.require_finite(point.value)
+        self._solve_gradient(point, moved=False)
+
+    def solve_candidate(
+        self, candidate: Candidate, point: Point, control: Control, decrease: float | None
+    ) -> None:
+        equation, objective = candidate.functional.state, point.value.objective
+        slope = control.space.inner(point.gradient, control - point.control)
+        small = ETA_OBJECTIVE * self.eta * abs(slope)
+        equation.copy_guess(point.state, candidate.state)
+        equation.solve(candidate.state, control, Relax())
+        self._evaluate(candidate, point)
+        self.of_objective.restart()
+        for cycle in range(MOST_CYCLES):
+            before = candidate.value.objective
+            equation.solve(candidate.state, control, NEXT)
+            self._note_residual(candidate.state, first=cycle == 0)
+            self._evaluate(candidate, point)
+            if self.diverges:
+                candidate.value = candidate.value.corrected(math.inf)
+            new = candidate.value.objective
+            if not math.isfinite(new):
+                break
+            error = candidate.objective_error = self.of_objective.add(abs(new - before))
+            if error <= small:
+                break
+            if decrease is not None:
+                excess = new - objective - decrease * slope
+                # A rejection wastes the trial, so it does not rely on the ratio of earlier solves.
+                doubt = abs(new - before) if excess > 0 and cycle == 0 else error
+                if abs(excess) > doubt + point.objective_error:
+                    break
+        candidate.refinable = self.failures < MOST_FAILURES
+
+    def accept(self, point: Point, candidate: Candidate) -> bool:
+        old, error = point.gradient, point.gradient_error
+        self.failures = self.growth = 0
+        point.accept(candidate)
+        self._solve_gradient(point, moved=True)
+        with point.functional.phases("update"):
+            change = old.space.norm(point.gradient - old)
+        is_reliable = change > error + point.gradient_error
+        self.eta = min(TARGET, 2 * self.eta) if is_reliable else self.eta / 4
+        return is_reliable
+
+    def tighten(self, point: Point) -> None:
+        self.failures += 1
+        self.eta /= 4
+        self._state_cycle(point)
+        self._solve_gradient(point, moved=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        for name in (each.name for each in fields(self)):
+            value = values[name]
+            evolves = isinstance(getattr(self, name), Extrapolation)
+            setattr(self, name, Extrapolation(**value) if evolves else value)
+
+    @property
+    def diverges(self) -> bool:
+        """Whether the residuals of the last state solve grew from cycle to cycle."""
+        return self.growth >= MOST_GROWTH
+
+    def _solve_gradient(self, point: Point, moved: bool) -> None:
+        """Solve adjoint and state until the gradient's error is small, in place. Collective.
+
+        `moved` says that the point has moved since its gradient was formed.
+        """
+        adjoint, state, equation = point.adjoint, point.state, point.functional.adjoint
+        known = adjoint.is_known
+        old = point.gradient if known else None
+        if known:
+            self._improve_state(point)
+            equation.solve(adjoint, state, Relax())
+            point.form_gradient()
+        self.of_gradient.restart()
+        relaxed = known
+        for cycle in range(MOST_CYCLES):
+            previous = point.gradient if known or cycle > 0 else None
+            equation.solve(adjoint, state, NEXT if relaxed else FIRST)
+            point.form_gradient()
+            relaxed = True
+            if previous is None:
+                continue
+            is_accurate = self._estimate(point, previous, old if moved else None)
+            if is_accurate or cycle == MOST_CYCLES - 1:  # the gradient stays that of the state
+                break
+            relaxed = not self._improve_state(point)
+        self._evaluate(point, point)
+        point.diverges = self.diverges
+
+    def _estimate(self, point: Point, previous: Control, old: Control | None) -> bool:
+        """Estimate the gradient's error, in place; return whether it is small. Collective.
+
+        `previous` is the gradient one adjoint cycle before, `old` that of the last iterate.
+        """
+        norm = previous.space.norm
+        by_adjoint = self.of_gradient.add(norm(point.gradient - previous))
+        if old is not None and self.first_residual > 0:
+            self.sensitivity = norm(point.gradient - old) / self.first_residual
+        by_state = self.sensitivity * self.state_error
+        point.gradient_error = by_adjoint + by_state
+        share = 0.5 * self.eta * point.gradient_norm()
+        return not by_adjoint > share and not by_state > share
+
+    def _improve_state(self, point: Point) -> bool:
+        """Do state cycles until they add little to the gradient's error; return if any."""
+        share = 0.5 * self.eta * point.gradient_norm()
+        for cycle in range(MOST_CYCLES):
+            if self.diverges or not self.sensitivity * self.state_error > share:
+                return cycle > 0
+            self._state_cycle(point)
+        return True
+
+    def _state_cycle(self, point: Point) -> None:
+        point.functional.state.solve(point.state, point.control, NEXT)
+        self._note_residual(point.state, first=False)
+
+    def _note_residual(self, state: State, first: bool) -> None:
+        """Estimate the residual that the last cycle has left from the one that it met."""
+        residual = state.convergence.residual if state.convergence else 0.0
+        if first:
+            self.first_residual = residual
+            self.of_state.restart()
+        grown = self.of_state.last is not None and not residual <= self.of_state.last
+        self.growth = self.growth + 1 if grown else 0
+        self.state_error = self.of_state.add(residual)
+
+    @staticmethod
+    def _evaluate(target: Point | Candidate, point: Point) -> None:
+        """Evaluate the objective of `target`, corrected by the adjoint of `point`, in place."""
+        equation = point.functional.state
+        target.state.correction = equation.correction(target.state, point.adjoint)
+        target.evaluate()

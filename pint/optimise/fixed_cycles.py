@@ -1,0 +1,75 @@
+"""The same number of cycles for every solve, or a tolerance: reduced space and one-shot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pint.controls import Control
+from pint.equations import Cycles
+from pint.mgrit import Accuracy
+from pint.optimise.point import Candidate, Point
+from pint.optimise.strategy import MOST_EFFORT, Strategy
+
+
+@dataclass
+class FixedCycles(Strategy):
+    """The same accuracy for every solve.
+
+    After a failed line search the current update is done with twice the cycles, again and again
+    up to `MOST_EFFORT` times as many.
+
+    Attributes
+    ----------
+    accuracy : Accuracy
+    effort : int
+        Times as many cycles.
+    """
+
+    accuracy: Accuracy
+    effort: int = 1
+
+    def __post_init__(self) -> None:
+        self.tolerance = self.accuracy.relative or 0.0
+
+    def begin(self, point: Point, control: Control) -> None:
+        point.functional.state.solve(point.state, control, self._cycles())
+        point.evaluate()
+        point.functional.require_finite(point.value)
+        self._solve_adjoint(point)
+        point.note_exactness()
+
+    def solve_candidate(
+        self, candidate: Candidate, point: Point, control: Control, decrease: float | None
+    ) -> None:
+        equation = candidate.functional.state
+        equation.copy_guess(point.state, candidate.state)
+        equation.solve(candidate.state, control, self._cycles())
+        candidate.evaluate()
+        candidate.note_exactness(refinable=self.effort < MOST_EFFORT)
+
+    def accept(self, point: Point, candidate: Candidate) -> bool:
+        self.effort = 1
+        point.accept(candidate)
+        self._solve_adjoint(point)
+        point.note_exactness()
+        return True
+
+    def tighten(self, point: Point) -> None:
+        self.effort *= 2
+        point.functional.state.solve(point.state, point.control, self._cycles())
+        point.evaluate()
+        self._solve_adjoint(point)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"effort": self.effort}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        self.effort = int(values["effort"])
+
+    def _cycles(self) -> Cycles:
+        return Cycles(replace(self.accuracy, cycles=self.effort * self.accuracy.cycles))
+
+    def _solve_adjoint(self, point: Point) -> None:
+        point.functional.adjoint.solve(point.adjoint, point.state, self._cycles())
+        point.form_gradient()

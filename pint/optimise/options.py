@@ -1,0 +1,40 @@
+"""Checks of options: each mistake ends in one line that names the option."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_names(owner: str, known: Sequence[str], given: Iterable[str]) -> None:
+    """Raise TypeError if an option that is given is not among those that `owner` has."""
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean `{close[0]}`? It has" if close else "it has"
+            options = ", ".join(f"`{option}`" for option in known)
+            raise TypeError(f"`{owner}` has no option `{name}`; {hint} {options}.")
+
+
+def integer(owner: str, name: str, value: Any, least: int) -> int:
+    """Return an option as a Python integer; ValueError unless it is one of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"`{owner}({name}=...)` must be an integer >= {least}, got {value!r}.")
+    return int(value)
+
+
+def check_number(owner: str, name: str, value: Any, *, positive: bool = False) -> None:
+    """Raise ValueError unless an option is a finite number, positive or not negative."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value < 0 or (positive and value == 0):
+        kind = "positive and finite" if positive else "finite and >= 0"
+        raise ValueError(f"`{owner}({name}=...)` must be {kind}, got {value!r}.")
+
+
+def check_kind(owner: str, name: str, value: Any, kind: type, example: str) -> None:
+    """Raise TypeError, which shows an `example`, unless an option is of a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"`{owner}({name}=...)` must be {example}, got {value!r}.")

@@ -1,0 +1,170 @@
+"""Rows of the history and the result of an optimisation, for all methods."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pint.comm import reduce
+from pint.controls import Control
+from pint.equations import AdjointState, State, Value
+from pint.optimise.method import Callback
+from pint.optimise.point import Point
+from pint.optimise.result import Iterate, Result, Status
+from pint.reduced_functional import ReducedFunctional
+from pint.report.memory import peak_memory_of_ranks
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Keeps the history of one optimisation, and builds its result. Methods are collective.
+
+    Parameters
+    ----------
+    functional : ReducedFunctional
+    callback : callable or None
+        Receives each row, its control and its state, both protected against changes.
+    history : list of Iterate
+        The rows so far, to which new ones are added in place. Counts continue from the last row.
+    """
+
+    def __init__(
+        self, functional: ReducedFunctional, callback: Callback | None, history: list[Iterate]
+    ) -> None:
+        self.functional, self.callback, self.history = functional, callback, history
+        self._started = time.perf_counter()
+        self._offset: dict[str, Any] = {}
+        if history:
+            last, done = history[-1], {**_counts(functional), "seconds": 0.0}
+            self._offset = {name: _sum(getattr(last, name), done[name], -1) for name in done}
+
+    def add(self, point: Point, step: float, rejected: int = 0) -> Iterate:
+        """Add the row of a point, reached by a step of length `step` after rejected trials."""
+        counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
+        counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
+        with np.errstate(over="ignore", invalid="ignore"):
+            gradient_norm = point.gradient_norm()
+        row = Iterate(
+            iteration=len(self.history),
+            objective=point.value.objective,
+            cost=point.value.cost,
+            regularisers=point.value.regularisers,
+            gradient_norm=gradient_norm,
+            objective_error=point.objective_error,
+            gradient_error=point.gradient_error,
+            state_residual=_residual(point.state),
+            adjoint_residual=_residual(point.adjoint),
+            step=step,
+            line_search_trials=rejected,
+            **counts,
+        )
+        self.history.append(row)
+        logger.debug(
+            "update %d: objective %.10g, gradient norm %.3e, %d + %d cycles so far",
+            row.iteration,
+            row.objective,
+            row.gradient_norm,
+            row.state_cycles,
+            row.adjoint_cycles,
+        )
+        if self.callback is not None:
+            self.callback(
+                replace(row, phases=dict(row.phases)),
+                read_only(point.control),
+                _read_only_state(point.state),
+            )
+        return row
+
+    def result(self, point: Point, status: Status, iterations: int) -> Result:
+        """Return the result at a point where state and adjoint are exact."""
+        norm = point.gradient_norm()
+        return self.result_at(point.control, point.value, norm, point.state, status, iterations)
+
+    def result_at(
+        self,
+        control: Control,
+        value: Value,
+        gradient_norm: float,
+        state: State,
+        status: Status,
+        iterations: int,
+    ) -> Result:
+        """Return the result with exact values of a control.
+
+        Raises
+        ------
+        NotFiniteError
+            If the objective is NaN or infinite.
+        """
+        functional = self.functional
+        functional.require_finite(value)
+        logger.info("%s after %d updates", status.name, iterations)
+        return Result(
+            control=control,
+            objective=value.objective,
+            cost=value.cost,
+            gradient_norm=gradient_norm,
+            status=status,
+            iterations=iterations,
+            history=tuple(self.history),
+            state=state,
+            peak_memory=peak_memory_of_ranks(functional.comm, functional.space.comm),
+            functional=functional,
+        )
+
+
+def is_finite(point: Point) -> bool:
+    """Return whether objective and gradient of a point are finite. Collective."""
+    return math.isfinite(point.value.objective + point.gradient_norm())
+
+
+def read_only(control: Control) -> Control:
+    """Return the same control, whose values cannot be changed through it."""
+    vector = control.vector.view()
+    vector.flags.writeable = False
+    return Control(control.space, vector)
+
+
+def _read_only_state(state: State) -> State:
+    """Return a state that shares the points, which cannot be changed through it."""
+    shared = copy.copy(state)
+    shared.control = read_only(state.solved_control)
+    if isinstance(state.points, np.ndarray):  # other blocks have no such views
+        shared.points = state.points.view()
+        shared.points.flags.writeable = False
+    return shared
+
+
+def _residual(solved: State | AdjointState) -> float:
+    return solved.convergence.residual if solved.convergence else 0.0
+
+
+def _counts(functional: ReducedFunctional) -> dict[str, Any]:
+    """Return cycles and steps so far; steps of the rank that evaluated most. Collective."""
+    state, adjoint = functional.state.solver, functional.adjoint.solver
+    both = [a + b for a, b in zip(state.steps_evaluated, adjoint.steps_evaluated, strict=True)]
+    finest = [state.steps_evaluated[0], adjoint.steps_evaluated[0]]
+    most = [int(steps) for steps in reduce(functional.comm, [*finest, *both], "max")]
+    return {
+        "state_cycles": state.cycles_done,
+        "adjoint_cycles": adjoint.cycles_done,
+        "state_steps": most[0],
+        "adjoint_steps": most[1],
+        "steps_by_level": tuple(most[2:]),
+        "phases": functional.phases.maxima(functional.comm),
+    }
+
+
+def _sum(a: Any, b: Any, sign: int = 1) -> Any:
+    if isinstance(b, dict):
+        return {name: a[name] + sign * value for name, value in b.items()}
+    if isinstance(b, tuple):
+        return tuple(x + sign * y for x, y in zip(a, b, strict=True))
+    return a + sign * b

@@ -1,0 +1,93 @@
+"""The vector of optimisers of other packages: the scaled values of all ranks, on one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pint.controls import Control, ControlSpace
+
+Bounds = tuple[np.ndarray, np.ndarray]
+Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+Record = Callable[[np.ndarray], bool]
+Optimiser = Callable[[Evaluate, Record, np.ndarray, Bounds | None], None]
+"""Runs an optimiser from a start and within bounds, on rank 0 only.
+
+`evaluate` returns objective and derivative, infinity and zeros where the objective is not finite;
+`record` is told each iterate and returns whether to stop.
+"""
+
+
+class ScaledLayout:
+    """The vector of the optimiser: each value of all ranks once, in Euclidean coordinates.
+
+    A value of the vector is a value of the control times the square root of its weight in the
+    metric, so that the optimiser's Euclidean products are those of the metric.
+
+    Parameters
+    ----------
+    space : ControlSpace
+    """
+
+    def __init__(self, space: ControlSpace) -> None:
+        self.space = space
+        self.in_time, self.in_space = space.comm, space.space_comm
+        self.roots = np.sqrt(space.weights)
+        self.total = 0
+        self._numbers: np.ndarray | None = None
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this rank runs the optimiser."""
+        return bool(self.in_time.rank == 0 and self.in_space.rank == 0)
+
+    def broadcast(self, value: Any) -> Any:
+        """Give every rank the value of the root. Collective."""
+        return self.in_space.bcast(self.in_time.bcast(value, root=0), root=0)
+
+    def numbers(self) -> np.ndarray:
+        """Return the places of this rank's values in the vector. Collective the first time."""
+        if self._numbers is not None:
+            return self._numbers
+        numbers, start = [], 0
+        for part, (over_time, over_space) in self.space.parts:
+            size = part.stop - part.start
+            sizes = np.array(self.in_space.allgather(self.in_time.allgather(size)))
+            column = self.in_time.rank if over_time else 0
+            row = self.in_space.rank if over_space else 0
+            sizes = sizes[: None if over_space else 1, : None if over_time else 1]
+            before = sizes.ravel()[: row * sizes.shape[1] + column].sum()
+            numbers.append(start + int(before) + np.arange(size))
+            start += int(sizes.sum())
+        self.total = start
+        self._numbers = np.concatenate(numbers)
+        return self._numbers
+
+    def gather(self, vector: np.ndarray) -> np.ndarray:
+        """Return the scaled values of all ranks, from this rank's values. Collective."""
+        return self._gathered(vector * self.roots)
+
+    def gather_dual(self, vector: np.ndarray) -> np.ndarray:
+        """Return the derivative with respect to the scaled values. Collective."""
+        return self._gathered(vector / self.roots)
+
+    def control(self, x: np.ndarray) -> Control:
+        """Return this rank's part of the optimiser's vector as a control within the bounds."""
+        # Scaling there and back may leave a bound by the last digit.
+        return self.space.project(Control(self.space, x[self.numbers()] / self.roots))
+
+    def bounds(self) -> Bounds | None:
+        """Return the scaled bounds of all values, None without any. Collective."""
+        if not self.space.bounded:
+            return None
+        return self.gather(self.space.lower), self.gather(self.space.upper)
+
+    def _gathered(self, vector: np.ndarray) -> np.ndarray:
+        numbers = self.numbers()
+        whole = np.empty(self.total)
+        for column in self.in_space.allgather(self.in_time.allgather((numbers, vector))):
+            for places, values in column:
+                whole[places] = values
+        return whole
