@@ -53,6 +53,7 @@ METHODS = {
     "adaptive": (2, pint.Adaptive),
 }
 
+
 def solve(problem, method, comm=None, checkpoint=None, **options):
     """Return the result and the controls of all updates seen by the callback, gathered."""
     levels, kind = METHODS[method]

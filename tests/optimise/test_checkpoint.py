@@ -419,7 +419,11 @@ HEAVIER = linear_quadratic.LinearQuadratic(
         (on_grid(T, **BOUNDS, metric="euclidean"), pint.OneShot(), "fields"),
         (on_grid(T, **BOUNDS, every=2), pint.OneShot(), "fields"),
         (pendulum, pint.OneShot(), "fields"),
-        (on_grid(T, problem=HEAVIER, **BOUNDS), pint.OneShot(), "another problem: its objective is"),
+        (
+            on_grid(T, problem=HEAVIER, **BOUNDS),
+            pint.OneShot(),
+            "another problem: its objective is",
+        ),
         (bounded, pint.Adaptive(), "`solves` is 'FixedCycles', here it is 'Controll"),
         (bounded, pint.OneShot(hessian=pint.lbfgs(3)), "`hessian` is 'memory 20"),
         (bounded, pint.OneShot(hessian=pint.bfgs()), "`hessian` is 'memory 20"),

@@ -235,9 +235,7 @@ def test_bounded_optimum_is_that_of_an_active_set_method(method, hessian):
     ).x
     value = 0.5 * expected @ H @ expected + g @ expected + J0
 
-    result = reduced(
-        functional, control, hessian=hessian, gradient_tolerance=1e-9, iterations=200
-    )
+    result = reduced(functional, control, hessian=hessian, gradient_tolerance=1e-9, iterations=200)
     assert result.status is pint.Status.CONVERGED
     u = result.control["u"][:, 0]
     for bound in (0.5, 3.0):
