@@ -12,7 +12,6 @@ from pint.optimise.reduced_space import ReducedSpace
 from pint.optimise.result import Result
 from pint.reduced_functional import ReducedFunctional
 
-
 VALUES = {
     "lbfgs": "pint.ReducedSpace()",
     "reduced": "pint.ReducedSpace()",
