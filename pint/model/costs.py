@@ -143,7 +143,7 @@ class Costs:
 
     @property
     def batch(self) -> int:
-        """The largest number of states that the engine advances together."""
+        """The number of states that fit together into a chunk of the engine."""
         return max(1, CHUNK_BYTES // int(self.state_bytes))
 
     @property

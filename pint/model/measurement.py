@@ -178,7 +178,7 @@ class _Measurement:
     def _passes(self) -> tuple[float, float]:
         """Return the seconds of copying a state, and of its squared norm, in a walk over many."""
         level = self._forward()[0]
-        rows = level.c_rows if level.layout.coarsening_factor else range(1)
+        rows = level.layout.c_rows if level.layout.coarsening_factor else range(1)
         source = level.trajectory[level.place(rows)]
         target = self.space.allocate(max(len(source), 1))
 

@@ -76,10 +76,19 @@ class Recording:
 
 @dataclass(frozen=True)
 class Solve:
-    """How the engine is called; `batch` is the number of states that it advances together.
+    """How the engine is called.
 
-    `lagged` and `guess` are `MGRIT.lagged_solve`, with weights or without, and the guess of a
-    first solve.
+    Attributes
+    ----------
+    relaxation, cycle
+        Of `MGRIT`.
+    cycles : int
+    lagged, weighted : bool
+        Whether `MGRIT.lagged_solve` is called instead of `MGRIT.solve`, and with weights.
+    guess : Guess or None
+        The first guess of a first solve; None if the solve starts from an earlier one.
+    batch : int
+        Number of states that fit into a chunk.
     """
 
     relaxation: tuple[str, ...]
