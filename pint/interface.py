@@ -231,26 +231,29 @@ class DifferenceAdjoint(Adjoint):
 
     def __init__(self, stepper: TimeStepper) -> None:
         self.stepper = stepper
-        self._is_analytic: dict[tuple[str, ...], bool] = {}
+        self._is_analytic: dict[tuple[str, str], bool] = {}
 
     def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Any, Fields, Fields]:
+        if not isinstance(y, (np.ndarray, np.generic, float)):
+            raise TypeError(
+                f"`Problem(adjoint=None)` needs states that are numpy arrays, got "
+                f"{type(y).__name__}: write an Adjoint for them."
+            )
         s, lead = s._replace(kept=None), 1 if self.stepper.batched else 0
-        at = {
-            ("y",): y,
-            **{("u", name): block for name, block in u.items()},
-            **{("theta", name): block for name, block in theta.items()},
-        }
+        at: dict[tuple[str, str], Any] = {("y", ""): y}
+        at |= {("u", name): block for name, block in u.items()}
+        at |= {("theta", name): block for name, block in theta.items()}
 
-        def step(at: Mapping[tuple[str, ...], Any]) -> Any:
+        def step(at: Mapping[tuple[str, str], Any]) -> Any:
             blocks = {name: at["u", name] for name in u}
             return self.stepper.step(
-                s, at["y",], blocks, {name: at["theta", name] for name in theta}
+                s, at["y", ""], blocks, {name: at["theta", name] for name in theta}
             )
 
         return (
-            self._products(step, at, ("y",), lam, lead),
+            self._products(step, at, ("y", ""), lam, lead),
             {name: self._products(step, at, ("u", name), lam, lead) for name in u},
             {name: self._products(step, at, ("theta", name), lam) for name in theta},
         )
@@ -258,7 +261,7 @@ class DifferenceAdjoint(Adjoint):
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         at = {("initial", name): block for name, block in theta.items()}
 
-        def initial(at: Mapping[tuple[str, ...], Any]) -> Any:
+        def initial(at: Mapping[tuple[str, str], Any]) -> Any:
             return self.stepper.initial({name: at["initial", name] for name in theta})
 
         return {name: self._products(initial, at, ("initial", name), lam0) for name in theta}
@@ -267,7 +270,7 @@ class DifferenceAdjoint(Adjoint):
         return DifferenceAdjoint(self.stepper.coarsen(level))
 
     def _products(
-        self, function: Any, at: Mapping[tuple[str, ...], Any], key: Any, lam: Any, lead: int = 0
+        self, function: Any, at: Mapping[tuple[str, str], Any], key: Any, lam: Any, lead: int = 0
     ) -> np.ndarray:
         """Return ``<lam, derivative>`` for each entry of an argument.
 

@@ -141,7 +141,7 @@ class ReducedFunctional:
         common = (intervals, self.ranks_to_end)
         self.state = StateEquation(self.calls, self.controls, forward, guess, memory, *common)
         self.adjoint = AdjointEquation(
-            self.calls, self.controls, backward, guess, self.cost, *common
+            self.calls, self.controls, backward, guess, self.cost, self.state, *common
         )
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
@@ -202,6 +202,7 @@ class ReducedFunctional:
 
         No step is evaluated if all points are stored, or the objective has no step cost.
         """
+        self.state.require_own(state)
         control = state.solved_control
         with ending_all_ranks(self.ranks_to_end):
             terms = tuple(float(term.value(control)) for term in self.problem.regularisers)

@@ -17,17 +17,18 @@ def grid(levels, comm=None, steps=STEPS, final_time=1.0, coarsening=2):
 
 
 def bounded(levels, comm=None):
-    problem = linear_quadratic.DOUBLE_INTEGRATOR.problem(grid(levels, comm), lower=-1.0, upper=2.0)
-    return pint.ReducedFunctional(problem), problem.controls.zeros()
+    problem = linear_quadratic.DOUBLE_INTEGRATOR.problem(lower=-1.0, upper=2.0)
+    functional = pint.ReducedFunctional(problem, grid(levels, comm))
+    return functional, functional.controls.zeros()
 
 
 def pendulum(levels, comm=None, **field):
-    stepper, time = registry.Pendulum(), grid(levels, comm)
-    controls = pint.ControlSpace(time, u=pint.TimeControl(2, **field), theta=pint.SharedControl(2))
-    regularisers = [pint.Tikhonov(0.3, ["u", "theta"])]
+    stepper = registry.Pendulum()
+    fields = {"u": pint.TimeControl(2, **field), "theta": pint.SharedControl(2)}
     parts = (stepper, registry.PendulumAdjoint(stepper), registry.RunningCost())
-    functional = pint.ReducedFunctional(pint.Problem(time, *parts, controls, regularisers))
-    return functional, controls.control(u=0.5, theta=0.5)
+    problem = pint.Problem(*parts, fields, [pint.Tikhonov(0.3, ["u", "theta"])])
+    functional = pint.ReducedFunctional(problem, grid(levels, comm))
+    return functional, functional.control(u=0.5, theta=0.5)
 
 
 def hats(levels, comm=None):
@@ -36,41 +37,36 @@ def hats(levels, comm=None):
 
 def network(levels, comm=None):
     dense = DenseNetwork(features=2, width=4, classes=5)
-    controls = dense.controls(grid(levels, comm, final_time=5.0))
-    weights = Regularisation(1e-3, 1e-3, 1e-3, 1e-3)
-    problem = dense.problem(controls, *generate(20, seed=0), weights)
-    return pint.ReducedFunctional(problem), dense.random_control(controls, seed=1)
+    problem = dense.problem(*generate(20, seed=0), Regularisation(1e-3, 1e-3, 1e-3, 1e-3))
+    functional = pint.ReducedFunctional(problem, grid(levels, comm, final_time=5.0))
+    return functional, dense.random_control(functional.controls, seed=1)
 
 
 PROBLEMS = {"bounded": bounded, "pendulum": pendulum, "hats": hats, "network": network}
 
 METHODS = {
-    "sequential": (1, pint.minimize),
-    "mgrit": (2, pint.minimize),
-    "three-levels": (3, pint.minimize),
-    "one-shot": (2, lambda functional, *args, **o: pint.OneShot(functional, 2).solve(*args, **o)),
-    "lagged": (
-        2,
-        lambda functional, *args, **o: pint.OneShot(functional, 1, lagged=True).solve(*args, **o),
-    ),
-    "adaptive": (
-        2,
-        lambda functional, *args, **o: pint.OneShot(functional, "adaptive").solve(*args, **o),
-    ),
+    "sequential": (1, pint.ReducedSpace),
+    "mgrit": (2, pint.ReducedSpace),
+    "three-levels": (3, pint.ReducedSpace),
+    "one-shot": (2, pint.OneShot),
+    "lagged": (2, pint.Lagged),
+    "adaptive": (2, pint.Adaptive),
 }
 
 
-def solve(problem, method, comm=None, **options):
+def solve(problem, method, comm=None, checkpoint=None, **options):
     """Return the result and the controls of all updates seen by the callback, gathered."""
-    levels, minimise = METHODS[method]
+    levels, kind = METHODS[method]
     functional, start = PROBLEMS[problem](levels, comm)
     controls = {}
 
     def record(iterate, control, state):
         controls[iterate.iteration] = control.gather()
 
-    options = {"gradient_tolerance": 0.0, "callback": record, **options}
-    return minimise(functional, start, **options), controls
+    callback = options.pop("callback", record)
+    value = kind(**{"gradient_tolerance": 0.0, **options})
+    result = pint.minimize(functional, start, value, callback=callback, checkpoint=checkpoint)
+    return result, controls
 
 
 def ending(result):

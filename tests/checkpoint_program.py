@@ -36,9 +36,8 @@ def callback(iterate, control, state):
 (folder / f"rank{comm.rank}.part").write_text(str(os.getpid()), encoding="utf-8")
 (folder / f"rank{comm.rank}.part").rename(folder / f"rank{comm.rank}")
 checkpoint = pint.Checkpoint(path, interval=0, resume="resume" in modes)
-result = pint.OneShot(functional, 2).solve(
-    start, iterations=200, gradient_tolerance=1e-10, callback=callback, checkpoint=checkpoint
-)
+method = pint.OneShot(iterations=200, gradient_tolerance=1e-10)
+result = pint.minimize(functional, start, method, callback=callback, checkpoint=checkpoint)
 status, updates, numbers = ending(result)
 # At once, so that the lines of several ranks do not mix.
 os.write(1, f"rank {comm.rank}: {status} after {updates}: {numbers}\n".encode())

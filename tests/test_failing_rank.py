@@ -27,24 +27,25 @@ class Stepper(registry.Pendulum):
 
 stepper = Stepper()
 grid = pint.TimeGrid.uniform(1.0, 16, coarsening=2, levels=3, comm=comm)
-controls = pint.ControlSpace(grid, u=pint.TimeControl(2), theta=pint.SharedControl(2))
+controls = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
 adjoint, objective = registry.PendulumAdjoint(stepper), registry.RunningCost()
 if where == "adjoint":
-    adjoint.step = mistake
+    adjoint.vjp = mistake
 if where == "objective":
     objective.terminal = mistake
-problem = pint.Problem(grid, stepper, adjoint, objective, controls)
-functional = pint.ReducedFunctional(problem)
+problem = pint.Problem(stepper, adjoint, objective, controls)
+functional = pint.ReducedFunctional(problem, grid)
 callback = mistake if where == "callback" else None
-start = controls.control(theta=0.5)
-if where == "optimise":
-    pint.minimize_nested([functional], start, mistake)
-pint.minimize(functional, start, iterations=3, callback=callback)
+start, method = functional.control(theta=0.5), pint.ReducedSpace(iterations=3)
+if where == "grid":
+    functional.on = mistake
+    method = pint.Nested([grid], method)
+pint.minimize(functional, start, method, callback=callback)
 print("came to an end")
 """
 
 
-@pytest.mark.parametrize("where", ["step", "adjoint", "objective", "callback", "optimise"])
+@pytest.mark.parametrize("where", ["step", "adjoint", "objective", "callback", "grid"])
 def test_a_mistake_in_the_users_code(where):
     status, output = run(*launcher(), sys.executable, "-c", PROGRAM, where)
     assert status != 0, output

@@ -41,18 +41,33 @@ class Control:
         return self.vector[where].reshape(shape)
 
     def __add__(self, other: Control) -> Control:
-        return Control(self.space, self.vector + other.vector)
+        return Control(self.space, self.vector + self._like(other).vector)
 
     def __sub__(self, other: Control) -> Control:
-        return Control(self.space, self.vector - other.vector)
+        return Control(self.space, self.vector - self._like(other).vector)
 
     def __mul__(self, factor: float) -> Control:
+        if isinstance(factor, Control) or np.ndim(factor) > 0:
+            raise TypeError(
+                f"a control can be multiplied by a number, not by a {type(factor).__name__}; for "
+                "the product of two controls see `ControlSpace.inner`."
+            )
         return Control(self.space, factor * self.vector)
 
     __rmul__ = __mul__
 
     def __neg__(self) -> Control:
         return Control(self.space, -self.vector)
+
+    def _like(self, other: Control) -> Control:
+        """Return `other` if it can be added, or raise an error."""
+        if not isinstance(other, Control):
+            raise TypeError(
+                f"a control can be added to a control, not to a {type(other).__name__}."
+            )
+        if other.space is not self.space:
+            self.space.require_fitting(other)
+        return other
 
     @cached_property
     def time(self) -> dict[str, np.ndarray]:

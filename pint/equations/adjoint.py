@@ -10,8 +10,18 @@ from pint.equations.calls import Calls
 from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
 from pint.equations.results import as_rows, at_rows, rows_after
+from pint.equations.state import StateEquation
 from pint.equations.sweeps import Sweep
-from pint.equations.trajectory import AdjointState, Cycles, How, Lagged, Linearisation, Relax, State
+from pint.equations.trajectory import (
+    AdjointState,
+    Cycles,
+    How,
+    Lagged,
+    Linearisation,
+    Relax,
+    State,
+    check_how,
+)
 from pint.mgrit import MGRIT, Guess
 from pint.states import Block
 
@@ -31,6 +41,8 @@ class AdjointEquation:
     guess : Guess
         The first guess of a trajectory.
     cost : Cost
+    state : StateEquation
+        The equation of the states that it is solved at.
     intervals : Intervals or None
         Where trajectories hold C-points alone.
     ranks_to_end : communicator
@@ -44,11 +56,13 @@ class AdjointEquation:
         solver: MGRIT,
         guess: Guess,
         cost: Cost,
+        state: StateEquation,
         intervals: Intervals | None,
         ranks_to_end: Any,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
-        self.cost, self.intervals, self.ranks_to_end = cost, intervals, ranks_to_end
+        self.cost, self.state = cost, state
+        self.intervals, self.ranks_to_end = intervals, ranks_to_end
 
     def new(self, all_points: bool = True) -> AdjointState:
         """Return an empty trajectory; the first solve begins with the first guess.
@@ -63,8 +77,9 @@ class AdjointEquation:
     def solve(self, adjoint: AdjointState, state: State, how: How) -> None:
         """Solve at a solved state, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
-            self._require_own(adjoint)
+            self._require_own(adjoint, state)
             control, solver, known = state.solved_control, self.solver, adjoint.is_known
+            check_how(how, self.calls.grid.levels, known)
             relaxed = isinstance(how, Cycles) and how.relaxed
             if relaxed:
                 adjoint.require_solved_at(state)
@@ -109,7 +124,7 @@ class AdjointEquation:
         The passes of `solve` have formed most of it. The steps that they left out follow here.
         """
         with ending_all_ranks(self.ranks_to_end), self.solver.phases("gradient"):
-            self._require_own(adjoint)
+            self._require_own(adjoint, state)
             adjoint.require_solved_at(state)
             if adjoint.missing:
                 self._finish(adjoint, state)
@@ -210,7 +225,21 @@ class AdjointEquation:
         assert state.tape is not None
         return state.tape.rows(rows) if self.calls.batched else state.tape.each(rows)
 
-    def _require_own(self, adjoint: AdjointState) -> None:
+    def _require_own(self, adjoint: AdjointState, state: State) -> None:
+        for value, kind, make in (
+            (adjoint, AdjointState, "adjoint"),
+            (state, State, "state"),
+        ):
+            if not isinstance(value, kind):
+                raise TypeError(
+                    f"the {make} must come from `functional.{make}.new()`, "
+                    f"got {type(value).__name__}."
+                )
+        if state.equation is not self.state:
+            raise ValueError(
+                "the state belongs to another functional than the adjoint: make both with the "
+                "same one, by `functional.state.new()` and `functional.adjoint.new()`."
+            )
         if adjoint.equation is not self:
             raise ValueError(
                 "the adjoint belongs to another functional: make one with "

@@ -21,6 +21,7 @@ from pint.equations.results import (
     as_rows,
     checked,
     checked_slope,
+    one_by_one,
     shifted,
 )
 from pint.grid import Steps, TimeGrid
@@ -413,7 +414,7 @@ class Calls:
         """Return the tuples of the fields' blocks, one by one."""
         if not fields:
             return repeat(())
-        rows = [values[:, None] if self.batched else values for values in fields.values()]
+        rows = [one_by_one(values) if self.batched else values for values in fields.values()]
         return zip(*(map(reversed, rows) if backward else rows), strict=True)
 
     def _rows(self, block: Block) -> Any:
@@ -433,4 +434,4 @@ class Calls:
 
 def _singly(kept: Any) -> Any:
     """Return what steps keep, one by one, as blocks of one row."""
-    return kept if kept is None or isinstance(kept, list) else kept[:, None]
+    return kept if kept is None or isinstance(kept, list) else one_by_one(kept)

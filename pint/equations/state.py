@@ -9,7 +9,16 @@ from pint.controls import Control, ControlSpace
 from pint.equations.calls import Calls
 from pint.equations.intervals import Intervals, StateIntervals
 from pint.equations.sweeps import Sweep
-from pint.equations.trajectory import Cycles, How, Lagged, Relax, State, TapeMemory
+from pint.equations.trajectory import (
+    AdjointState,
+    Cycles,
+    How,
+    Lagged,
+    Relax,
+    State,
+    TapeMemory,
+    check_how,
+)
 from pint.mgrit import MGRIT, Guess
 from pint.states import Block
 
@@ -57,7 +66,9 @@ class StateEquation:
     def solve(self, state: State, control: Control, how: How) -> None:
         """Solve for `control`, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
-            self._require_own(state)
+            self.require_own(state)
+            self.controls.require_fitting(control)
+            check_how(how, self.calls.grid.levels, state.control is not None)
             solver, known, guessed = self.solver, state.control is not None, state.guessed
             sweep, points = self._sweep(control), state.points
             engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
@@ -86,7 +97,7 @@ class StateEquation:
             state.control, state.solution, state.guessed = control, object(), True
             state.epoch = self.epoch
 
-    def correction(self, state: State, adjoint: Any) -> float:
+    def correction(self, state: State, adjoint: AdjointState) -> float:
         """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state. Collective.
 
         Added to the objective it removes the first-order effect of the state's error: what
@@ -125,6 +136,7 @@ class StateEquation:
 
         With ``storage="C"`` it is computed, into a new block, otherwise it is the trajectory.
         """
+        self.require_own(state)
         if self.intervals is None:
             return state.points
         return self.intervals.expand(state.solved_control, state.points)
@@ -133,7 +145,12 @@ class StateEquation:
         memory = self.memory if self.intervals is None else None
         return Sweep(self.calls, control, self.controls.restrict(control), memory)
 
-    def _require_own(self, state: State) -> None:
+    def require_own(self, state: State) -> None:
+        """Raise an error unless a state belongs to this equation."""
+        if not isinstance(state, State):
+            raise TypeError(
+                f"a state must come from `functional.state.new()`, got {type(state).__name__}."
+            )
         if state.equation is not self:
             raise ValueError(
                 "the state belongs to another functional: make one with `functional.state.new()`."

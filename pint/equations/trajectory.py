@@ -294,3 +294,21 @@ class March:
 
 How = Cycles | Lagged | Relax | March
 """How a solve is done."""
+
+
+def check_how(how: object, levels: int, known: bool) -> None:
+    """Raise an error unless a solve can be done so, for a trajectory that is `known` or new."""
+    if not isinstance(how, (Cycles, Lagged, Relax, March)):
+        raise TypeError(
+            "`solve(how=...)` is `Cycles(accuracy)`, `Lagged()`, `Relax()` or `March()`, "
+            f"got {how!r}."
+        )
+    if isinstance(how, Lagged) and levels < 2:
+        raise ValueError("`solve(how=Lagged())` needs a grid of at least 2 levels.")
+    if isinstance(how, (Cycles, Relax)) and levels > 1 and not known:
+        relaxed = isinstance(how, Relax) or how.relaxed
+        if relaxed:
+            raise ValueError(
+                "`solve(how=...)`: the trajectory has not been solved, so that there are no "
+                "C-points to relax from: use `Cycles(accuracy)` first."
+            )

@@ -40,8 +40,8 @@ class Smoother:
             left_out = index == 0 and relaxed
             if finest and index in (0, count):
                 level.propagator.begin_pass(last and index == count and not left_out)
-            if not left_out:
-                f_relaxation(level)
+            for _ in () if left_out else relaxed_intervals(level):
+                pass
 
 
 def cycle(

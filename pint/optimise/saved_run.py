@@ -219,7 +219,8 @@ def _checked_c_points(arrays: dict[str, np.ndarray], run: Run) -> dict[str, np.n
 
 def _gather_rows(functional: ReducedFunctional, block: Any) -> np.ndarray:
     """Return the C-points of all ranks, ascending in time. Collective."""
-    space, own = functional.space, np.array(block)
+    space = functional.space
+    own = space.as_array(block)
     if space.comm.size > 1:
         own = np.concatenate(space.comm.allgather(own), axis=1 + space.axis)
     return np.concatenate(functional.comm.allgather(own))

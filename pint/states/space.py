@@ -133,7 +133,7 @@ class ArraySpace(StateSpace):
         return float(np.einsum("ij,ij->", a.reshape(count, -1), b.reshape(count, -1)))
 
     def singles(self, block: np.ndarray) -> np.ndarray:
-        return block[:, None]
+        return block.reshape(len(block), 1, *block.shape[1:])
 
     @property
     def state_bytes(self) -> int:

@@ -139,3 +139,12 @@ def test_a_whole_optimisation_without_an_adjoint():
         control = registry.random_control(functional.controls, seed=3)
         results.append(functional.derivative(control).vector)
     np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-12 * abs(results[0]).max())
+
+
+@pytest.mark.parametrize("name", ["strict-predators", "strict-predators-loop"])
+def test_states_that_are_no_arrays_are_refused(name):
+    strict = registry.PROBLEMS[name]()
+    without = pint.Problem(strict.stepper, None, strict.objective, strict.controls)
+    functional = pint.ReducedFunctional(without, GRID)
+    with pytest.raises(TypeError, match=r"adjoint=None\).*numpy arrays, got StrictBlock"):
+        functional.derivative(functional.control())

@@ -55,11 +55,12 @@ def test_on_the_same_ranks_it_is_the_uninterrupted_run(world, folder, method):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_more_ranks_than_c_points(world, folder, steps):
-    def run(comm, **options):
+    def run(comm, iterations, checkpoint=None):
         grid = pint.TimeGrid.uniform(1.0, steps, 2, min(steps, 2), comm)
-        functional = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(grid))
-        start = functional.problem.controls.control(u=0.5)
-        return pint.minimize(functional, start, gradient_tolerance=0.0, **options)
+        functional = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(), grid)
+        method = pint.ReducedSpace(gradient_tolerance=0.0, iterations=iterations)
+        start = functional.control(u=0.5)
+        return pint.minimize(functional, start, method, checkpoint=checkpoint)
 
     whole = run(pint.SerialComm(), iterations=6)
     run(world, iterations=2, checkpoint=pint.Checkpoint(folder / "run.npz"))
@@ -93,7 +94,7 @@ def test_every_rank_refuses_alike_and_goes_on(world, folder):
         functional, start = bounded(levels, world)
         with pytest.raises(error) as caught:
             checkpoint = pint.Checkpoint(path, resume=resume)
-            pint.OneShot(functional).solve(start, checkpoint=checkpoint)
+            pint.minimize(functional, start, pint.OneShot(), checkpoint=checkpoint)
         assert set(world.allgather(str(caught.value))) == {str(caught.value)}
         return str(caught.value)
 
@@ -118,5 +119,6 @@ def test_rank_0_decides_whether_to_resume(world, folder):
     save(path, world, "bounded", "one-shot")
     functional, start = bounded(2, world)
     checkpoint = pint.Checkpoint(path, resume=world.rank == 0)
-    result = pint.OneShot(functional).solve(start, checkpoint=checkpoint, iterations=SAVED)
+    method = pint.OneShot(iterations=SAVED)
+    result = pint.minimize(functional, start, method, checkpoint=checkpoint)
     assert result.iterations == SAVED

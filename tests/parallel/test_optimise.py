@@ -1,5 +1,6 @@
 """Training a dense network: twenty updates on many ranks are those on one."""
 
+import numpy as np
 import pytest
 from parallel.cases import assert_same_run
 
@@ -10,46 +11,34 @@ from problems.resnet import DenseNetwork, Regularisation
 UPDATES = 20
 
 
-def sequential(functional, control):
-    return pint.minimize(functional, control, iterations=UPDATES)
-
-
-def one_shot(functional, control):
-    return pint.OneShot(functional, cycles=2).solve(control, iterations=UPDATES)
-
-
-def lagged(functional, control):
-    return pint.OneShot(functional, 1, lagged=True).solve(control, iterations=UPDATES)
-
-
-def adaptive(functional, control):
-    return pint.OneShot(functional, "adaptive").solve(control, iterations=UPDATES)
-
-
-def training(comm, levels, method):
-    grid = pint.TimeGrid.uniform(5.0, 18, coarsening=4, levels=levels, comm=comm)
-    network = DenseNetwork(features=2, width=4, classes=5)
-    controls = network.controls(grid)
-    x, labels = generate(20, seed=0)
-    problem = network.problem(controls, x, labels, Regularisation(1e-3, 1e-3, 1e-3, 1e-3))
-    functional = pint.ReducedFunctional(problem, accuracy=pint.Accuracy(4))
-    return method(functional, network.random_control(controls, seed=1))
+def functional(comm, steps, levels, coarsening, width=4, count=20, regularisation=None):
+    grid = pint.TimeGrid.uniform(5.0, steps, coarsening, levels, comm)
+    network = DenseNetwork(features=2, width=width, classes=5)
+    problem = network.problem(*generate(count, seed=0), regularisation)
+    made = pint.ReducedFunctional(problem, grid, accuracy=pint.Accuracy(4))
+    return made, network.random_control(made.controls, seed=1)
 
 
 @pytest.mark.parametrize(
     ("levels", "method"),
     [
-        (1, sequential),
-        (2, sequential),
-        (2, one_shot),
-        (2, lagged),
-        (3, lagged),
-        (2, adaptive),
-        (3, adaptive),
+        (1, pint.ReducedSpace),
+        (2, pint.ReducedSpace),
+        (2, pint.OneShot),
+        (2, pint.Lagged),
+        (3, pint.Lagged),
+        (2, pint.Adaptive),
+        (3, pint.Adaptive),
     ],
 )
 def test_twenty_updates(world, levels, method):
-    ours, serial = (training(comm, levels, method) for comm in (world, pint.SerialComm()))
+    weights = Regularisation(1e-3, 1e-3, 1e-3, 1e-3)
+    ours, serial = (
+        pint.minimize(
+            *functional(comm, 18, levels, 4, regularisation=weights), method(iterations=UPDATES)
+        )
+        for comm in (world, pint.SerialComm())
+    )
     assert ours.iterations == UPDATES
     assert_same_run(ours, serial, "step", "line_search_trials")
     assert ours.objective < 0.9 * serial.history[0].objective
@@ -57,15 +46,26 @@ def test_twenty_updates(world, levels, method):
 
 def test_the_callback_sees_the_same_on_every_rank(world):
     seen = []
-    grid = pint.TimeGrid.uniform(5.0, 8, coarsening=2, levels=2, comm=world)
-    network = DenseNetwork(features=2, width=3, classes=5)
-    controls = network.controls(grid)
-    problem = network.problem(controls, *generate(10, seed=0))
     pint.minimize(
-        pint.ReducedFunctional(problem),
-        network.random_control(controls, seed=1),
-        iterations=3,
+        *functional(world, 8, 2, 2, width=3, count=10),
+        pint.ReducedSpace(iterations=3),
         callback=lambda iterate, control, state: seen.append(iterate.objective),
     )
     assert len(seen) == 4
     assert all(other == seen for other in world.allgather(seen))
+
+
+def test_nested_iteration_and_all_states_on_the_first_rank(world):
+    ends = []
+    for comm in (world, pint.SerialComm()):
+        fine, _ = functional(comm, 16, 2, 4)
+        coarse = pint.TimeGrid.uniform(5.0, 8, 4, 2, comm)
+        method = pint.Nested([coarse], pint.OneShot(iterations=4))
+        ends.append(pint.minimize(fine, fine.control(weight=0.1), method))
+    ours, serial = ends
+    assert_same_run(ours, serial, "step", "line_search_trials")
+    assert_same_run(ours.stages[0], serial.stages[0], "step", "line_search_trials")
+    states = ours.states()
+    assert (states is None) == (world.rank > 0)
+    if states is not None:
+        np.testing.assert_allclose(states, serial.states(), rtol=0, atol=1e-8)
