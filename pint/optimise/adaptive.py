@@ -187,9 +187,7 @@ class ControlledErrors(Strategy):
         self._solve_gradient(point, moved=True)
         with point.functional.phases("update"):
             change = old.space.norm(point.gradient - old)
-        is_reliable = change > error + point.gradient_error
-        self.eta = min(TARGET, 2 * self.eta) if is_reliable else self.eta / 4
-        return is_reliable
+        return self._judge(change, error + point.gradient_error)
 
     def tighten(self, point: Point) -> None:
         self.failures += 1
@@ -252,6 +250,12 @@ class ControlledErrors(Strategy):
         point.gradient_error = by_adjoint + by_state
         share = 0.5 * self.eta * point.gradient_norm()
         return not by_adjoint > share and not by_state > share
+
+    def _judge(self, change: float, error: float) -> bool:
+        """Return whether a change of the gradient is more than its error; adapt eta, in place."""
+        is_reliable = change > error
+        self.eta = min(TARGET, 2 * self.eta) if is_reliable else self.eta / 4
+        return is_reliable
 
     def _improve_state(self, point: Point) -> bool:
         """Do state cycles until they add little to the gradient's error; return if any."""

@@ -78,7 +78,10 @@ class SavedRun:
         run.hessian, run.history = self.hessian, self.history
         for name, block in _c_points(run).items():
             block[...] = _own_rows(functional, self.c_points[name], len(block))
+        # The C-points are there, so that the trajectories count as solved before.
+        point.state.control = self.control
         functional.state.solve(point.state, self.control, Relax())
+        point.adjoint.solution = point.state.solution
         functional.adjoint.solve(point.adjoint, point.state, Relax())
         run.load_state_dict(self.numbers)  # again, because the solves have set some of them
         point.form_gradient()

@@ -8,6 +8,7 @@ import peaks_halton
 import pytest
 
 import pint
+from pint.equations import March
 from problems.classification import accuracy
 from problems.resnet import DenseNetwork, Regularisation
 
@@ -36,7 +37,6 @@ def initial_values():
 
 def start(levels=1, coarsening=2, **options):
     grid = pint.TimeGrid.uniform(FINAL_TIME, LAYERS, coarsening=coarsening, levels=levels)
-    controls = NETWORK.controls(grid, metric="euclidean")
     # The regularisers of the reference are plain sums; here those over time are weighted by dt.
     dt = FINAL_TIME / LAYERS
     weights = Regularisation(
@@ -45,36 +45,30 @@ def start(levels=1, coarsening=2, **options):
         classification=REFERENCE["gamma_classification"],
         smooth=REFERENCE["gamma_smooth"] / dt,
     )
-    problem = NETWORK.problem(controls, *TRAINING, weights)
-    return pint.ReducedFunctional(problem, **options), controls.control(**initial_values())
+    problem = NETWORK.problem(*TRAINING, weights, metric="euclidean")
+    functional = pint.ReducedFunctional(problem, grid, **options)
+    return functional, functional.control(**initial_values())
 
 
 @pytest.fixture(scope="module")
 def sequential():
     """Return the history and the accuracies on training and validation data."""
     functional, control = start()
-    stepper = NETWORK.stepper(VALIDATION[0])
-    validation = pint.Problem(
-        functional.problem.grid,
-        stepper,
-        functional.problem.adjoint,
-        functional.problem.objective,
-        functional.problem.controls,
-    )
-    validating = pint.ReducedFunctional(validation)
-    accuracies = []
+    problem = NETWORK.problem(*VALIDATION, metric="euclidean")
+    validating = pint.ReducedFunctional(problem, functional.grid)
+    other, accuracies = validating.state.new(), []
 
     def callback(iterate, control, state):
-        other = validating.new_state()
-        validating.propagate(other, control)
+        validating.state.solve(other, control, March())
         accuracies.append(
             (
-                accuracy(state.trajectory[-1], control.shared, TRAINING[1].T),
-                accuracy(other.trajectory[-1], control.shared, VALIDATION[1].T),
+                accuracy(state.points[-1], control.shared, TRAINING[1].T),
+                accuracy(other.points[-1], control.shared, VALIDATION[1].T),
             )
         )
 
-    result = pint.minimize(functional, control, iterations=15, callback=callback)
+    method = pint.ReducedSpace(iterations=15)
+    result = pint.minimize(functional, control, method, callback=callback)
     return result, accuracies
 
 
@@ -110,7 +104,8 @@ def test_first_row_with_two_mgrit_cycles():
         relaxation=reference["relaxation"],
         guess="zero",
     )
-    result = pint.OneShot(functional, reference["cycles_per_solve"]).solve(control, iterations=0)
+    method = pint.OneShot(reference["cycles_per_solve"], iterations=0)
+    result = pint.minimize(functional, control, method)
     iterate, expected = result.history[0], reference["rows"][0]
     assert iterate.state_residual == pytest.approx(expected["state_residual"], rel=1e-8)
     assert iterate.adjoint_residual == pytest.approx(expected["adjoint_residual"], rel=1e-8)
@@ -129,7 +124,5 @@ def test_gradient_of_twelve_cycles_is_the_sequential_one(levels, coarsening, rel
         levels, coarsening, relaxation=relaxation, accuracy=pint.Accuracy(cycles=12)
     )
     gradient = functional.gradient(control)
-    error = functional.problem.controls.norm(
-        gradient - functional.problem.controls.control(**expected.gather())
-    )
-    assert error <= 1e-9 * functional.problem.controls.norm(gradient)
+    error = functional.controls.norm(gradient - functional.control(**expected.gather()))
+    assert error <= 1e-9 * functional.controls.norm(gradient)

@@ -3,8 +3,10 @@
 import linear_quadratic
 import numpy as np
 import pytest
+import registry
 
 import pint
+from pint.equations import March
 from pint.optimise.scipy_adaptor import WITH_BOUNDS, WITHOUT_BOUNDS
 
 OPTIMUM = 5.06187699853476e-2  # the double integrator, N = 20, from its Riccati recursion
@@ -12,16 +14,18 @@ OPTIMUM = 5.06187699853476e-2  # the double integrator, N = 20, from its Riccati
 
 def functional(levels=1, steps=20, t=None, **bounds):
     grid = pint.TimeGrid.uniform(1.0, steps, 4, levels) if t is None else pint.TimeGrid(t)
-    return pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(grid, **bounds))
+    return pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(**bounds), grid)
 
 
-def solve(rf, method, **options):
-    settings = {"gradient_tolerance": 1e-8, "iterations": 300} | options
-    return pint.minimize(rf, rf.problem.controls.zeros(), f"scipy:{method}", **settings)
+def solve(rf, method, callback=None, iterations=300):
+    external = pint.External(f"scipy:{method}", iterations=iterations)
+    return pint.minimize(rf, method=external, callback=callback)
 
 
-@pytest.mark.parametrize("levels", [1, 2])
-@pytest.mark.parametrize("method", [*WITH_BOUNDS, "BFGS", "CG"])
+@pytest.mark.parametrize(
+    ("method", "levels"),
+    [*((method, 1) for method in (*WITH_BOUNDS, "BFGS", "CG")), ("L-BFGS-B", 2), ("SLSQP", 2)],
+)
 def test_optimum_without_bounds(method, levels):
     result = solve(functional(levels), method)
     assert result.status is pint.Status.CONVERGED
@@ -38,7 +42,7 @@ def test_newton_cg_comes_as_near_as_differences_of_gradients_let_it():
 @pytest.mark.parametrize("method", WITH_BOUNDS)
 def test_bounds(method):
     rf = functional(lower=-1.0, upper=2.0)
-    own = pint.minimize(rf, rf.problem.controls.zeros(), gradient_tolerance=1e-9)
+    own = pint.minimize(rf, method=pint.ReducedSpace(gradient_tolerance=1e-9))
     result = solve(rf, method)
     assert result.status is pint.Status.CONVERGED
     np.testing.assert_allclose(result.objective, own.objective, rtol=1e-8)
@@ -53,7 +57,7 @@ def test_variables_are_scaled_by_the_metric():
     """The first step of L-BFGS-B is along -g: the Riesz gradient, whatever the steps' sizes."""
     t = np.concatenate([np.linspace(0, 0.5, 17), np.linspace(0.5, 1, 5)[1:]])
     rf = functional(t=t)
-    start = rf.problem.controls.zeros()
+    start = rf.controls.zeros()
     result = solve(rf, "L-BFGS-B", iterations=1)
     step, gradient = result.control.vector, rf.gradient(start).vector
     np.testing.assert_allclose(step / step[0], gradient / gradient[0], rtol=1e-10)
@@ -63,7 +67,7 @@ def test_history_callback_and_result():
     rows = []
 
     def callback(iterate, control, state):
-        rows.append((iterate, control["u"].copy(), state.trajectory[-1].copy()))
+        rows.append((iterate, control["u"].copy(), state.points[-1].copy()))
 
     rf = functional(2)
     result = solve(rf, "L-BFGS-B", callback=callback)
@@ -71,34 +75,34 @@ def test_history_callback_and_result():
     assert [row.iteration for row in result.history] == list(range(result.iterations + 1))
     for iterate, control, end in rows:
         exact = functional()
-        at = exact.problem.controls.control(u=control)
+        at = exact.control(u=control)
         assert iterate.objective == pytest.approx(exact.value(at), rel=1e-11)
-        state = exact.new_state()
-        exact.propagate(state, at)
-        np.testing.assert_allclose(end, state.trajectory[-1], atol=1e-10)
+        state = exact.state.new()
+        exact.state.solve(state, at, March())
+        np.testing.assert_allclose(end, state.points[-1], atol=1e-10)
     np.testing.assert_array_equal(rows[-1][1], result.control["u"])
     assert result.state.control is result.control
     steps = [row.state_steps for row in result.history]
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("method", [*WITH_BOUNDS, *WITHOUT_BOUNDS])
-@pytest.mark.parametrize("iterations", [0, 3])
+@pytest.mark.parametrize(
+    ("method", "iterations"),
+    [*((method, 3) for method in (*WITH_BOUNDS, *WITHOUT_BOUNDS)), ("L-BFGS-B", 0)],
+)
 def test_iteration_limit(method, iterations):
     result = solve(functional(), method, iterations=iterations)
     assert result.status is pint.Status.ITERATION_LIMIT
     assert result.iterations == iterations == len(result.history) - 1
 
 
-def test_shared_and_time_dependent_controls_together(monkeypatch):
-    import registry
-
-    grid = pint.TimeGrid.uniform(1.0, 8)
-    problem = registry.PROBLEMS["pendulum-running"](grid)
-    rf = pint.ReducedFunctional(problem)
-    start = registry.random_control(problem.controls)
-    ours = pint.minimize(rf, start, gradient_tolerance=1e-7, iterations=500)
-    theirs = pint.minimize(rf, start, "scipy:BFGS", gradient_tolerance=1e-7, iterations=500)
+def test_shared_and_time_dependent_controls_together():
+    problem = registry.PROBLEMS["pendulum-running"]()
+    rf = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(1.0, 8))
+    start = registry.random_control(rf.controls)
+    options = {"gradient_tolerance": 1e-7, "iterations": 500}
+    ours = pint.minimize(rf, start, pint.ReducedSpace(**options))
+    theirs = pint.minimize(rf, start, pint.External("scipy:BFGS", **options))
     assert ours.status is theirs.status is pint.Status.CONVERGED
     np.testing.assert_allclose(theirs.objective, ours.objective, rtol=1e-10)
 
@@ -119,22 +123,14 @@ def test_an_objective_that_stops_being_finite_ends_with_the_last_good_iterate():
     assert result.objective == result.history[-1].objective
 
 
-@pytest.mark.parametrize(
-    ("method", "options", "match"),
-    [
-        ("scipy:Nelder-Mead", {}, "scipy:Nelder-Mead"),
-        ("scipy:trust-ncg", {}, "nothing but the gradient"),
-        ("scipy:", {}, "L-BFGS-B"),
-        ("newton", {}, "method"),
-        ("scipy:L-BFGS-B", {"step": 1.0}, "step"),
-        ("lbfgs", {"scipy_options": {}}, "scipy_options"),
-        ("scipy:L-BFGS-B", {"iterations": -1}, "iterations"),
-    ],
-)
-def test_bad_arguments(method, options, match):
-    rf = functional()
-    with pytest.raises(ValueError, match=match):
-        pint.minimize(rf, rf.problem.controls.zeros(), method, **options)
+def test_options_of_scipy_are_passed_on():
+    short, long = (
+        pint.minimize(
+            functional(), method=pint.External("scipy:L-BFGS-B", options={"maxcor": pairs})
+        )
+        for pairs in (1, 20)
+    )
+    assert short.iterations > long.iterations
 
 
 @pytest.mark.parametrize("method", WITHOUT_BOUNDS)

@@ -26,33 +26,39 @@ def make(
     **options,
 ):
     grid = pint.TimeGrid.uniform(2.0, layers, 4, levels)
-    controls = network.controls(grid, metric)
-    problem = network.problem(controls, X, LABELS, weights, batch_size)
-    return pint.ReducedFunctional(problem, **options), network.random_control(controls, seed=1)
+    problem = network.problem(X, LABELS, weights, batch_size, metric)
+    functional = pint.ReducedFunctional(problem, grid, **options)
+    return functional, network.random_control(functional.controls, seed=1)
 
 
-def gradient_of(control, indices):
+def run(functional, control, rule, callback=None, **options):
+    settings = {"epochs": 3, "learning_rate": 0.1} | options
+    method = pint.Stochastic(rule, **settings)
+    return pint.minimize(functional, control, method, callback=callback)
+
+
+def gradient_of(control, indices, metric="time"):
     """Return objective and gradient of a batch by a problem that was never another one."""
-    controls = control.space
-    problem = NETWORK.problem(controls, X[indices], LABELS[indices], WEIGHTS)
-    functional = pint.ReducedFunctional(problem)
-    return functional.value(control), functional.gradient(control).vector
+    problem = NETWORK.problem(X[indices], LABELS[indices], WEIGHTS, metric=metric)
+    functional = pint.ReducedFunctional(problem, control.space.grid)
+    own = pint.Control(functional.controls, control.vector)
+    return functional.value(own), functional.gradient(own).vector
 
 
-def sgd_loop(control, batches, rates, beta):
+def sgd_loop(control, batches, rates, metric, beta):
     velocity, history, x = 0.0, [], control
     for batch, rate in zip(batches, rates, strict=True):
-        value, g = gradient_of(x, batch)
+        value, g = gradient_of(x, batch, metric)
         velocity = beta * velocity + g
         history.append(value)
         x = pint.Control(x.space, x.vector - rate * velocity)
     return x, history
 
 
-def adam_loop(control, batches, rates, beta1, beta2, eps):
+def adam_loop(control, batches, rates, metric, beta1, beta2, eps):
     m, v, history, x = 0.0, 0.0, [], control
     for k, (batch, rate) in enumerate(zip(batches, rates, strict=True), 1):
-        value, g = gradient_of(x, batch)
+        value, g = gradient_of(x, batch, metric)
         m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
         step = rate * (m / (1 - beta1**k)) / (np.sqrt(v / (1 - beta2**k)) + eps)
         history.append(value)
@@ -67,31 +73,31 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("metric", ["time", "euclidean"])
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("gradient descent", "euclidean"), ("momentum", "time"), ("adam", "time")],
+)
 def test_updates_are_those_of_the_formulas(name, metric):
     rule, loop, constants, rate = RULES[name]
     functional, control = make(metric=metric)
-    result = pint.Stochastic(functional, rule).solve(
-        control, epochs=3, learning_rate=rate, decay=0.5, seed=7
-    )
+    result = run(functional, control, rule, learning_rate=rate, decay=0.5, seed=7)
     random, batches, rates = np.random.default_rng(7), [], []
     for epoch in range(3):
         order = random.permutation(COUNT)
         batches += [order[start : start + BATCH] for start in range(0, COUNT, BATCH)]
         rates += 4 * [rate / (1 + 0.5 * epoch)]
-    expected, history = loop(control, batches, rates, *constants)
+    expected, history = loop(control, batches, rates, metric, *constants)
     assert len(batches[3]) == 5  # the last batch of an epoch is not full
     assert result.iterations == 12
     assert [row.step for row in result.history] == [rates[0], *rates[:-1]]
     np.testing.assert_allclose([row.objective for row in result.history], history, rtol=1e-11)
     np.testing.assert_allclose(result.control.vector, expected.vector, rtol=1e-9, atol=1e-11)
     # The result is that of all examples.
-    value, g = gradient_of(expected, np.arange(COUNT))
+    value, g = gradient_of(expected, np.arange(COUNT), metric)
     assert result.objective == pytest.approx(value, rel=1e-10)
     gradient = pint.Control(expected.space, g)
     assert result.gradient_norm == pytest.approx(expected.space.norm(gradient), rel=1e-8)
-    assert result.objective < gradient_of(control, np.arange(COUNT))[0]
+    assert result.objective < gradient_of(control, np.arange(COUNT), metric)[0]
     assert result.status is pint.Status.ITERATION_LIMIT
 
 
@@ -101,9 +107,8 @@ def test_a_selected_batch_is_a_problem_of_its_own(opening):
     functional, control = make(levels=2, network=network)
     for indices in ([3, 1, 4, 15, 9, 2], [6, 5], [22, 0, 21, 7, 8, 10]):
         functional.select(np.array(indices))
-        other = pint.ReducedFunctional(
-            network.problem(control.space, X[indices], LABELS[indices], WEIGHTS)
-        )
+        problem = network.problem(X[indices], LABELS[indices], WEIGHTS)
+        other = pint.ReducedFunctional(problem, functional.grid)
         assert functional.value(control) == pytest.approx(other.value(control), rel=1e-13)
         expected = other.derivative(control).vector
         np.testing.assert_allclose(
@@ -122,9 +127,9 @@ def test_updates_do_not_depend_on_the_number_of_layers(rule):
     runs = []
     for layers in (32, 64, 128):
         functional, _ = make(layers=layers, weights=Regularisation(1e-3, 2e-3, 3e-3))
-        control = pint.prolong(start, functional.problem.controls)
-        result = pint.Stochastic(functional, rule).solve(control, epochs=3, learning_rate=rate)
-        runs.append(pint.prolong(result.control, coarse.problem.controls).vector)
+        control = pint.prolong(start, functional.controls)
+        result = run(functional, control, rule, learning_rate=rate)
+        runs.append(pint.prolong(result.control, coarse.controls).vector)
     differences = [np.linalg.norm(a - b) for a, b in pairwise(runs)]
     moved = np.linalg.norm(runs[-1] - start.vector)
     assert differences[1] < 0.6 * differences[0]
@@ -132,17 +137,16 @@ def test_updates_do_not_depend_on_the_number_of_layers(rule):
 
 
 def test_cycles_converge_to_the_exact_updates():
-    def run(levels, cycles, **options):
-        functional, control = make(levels=levels, **options)
-        method = pint.Stochastic(functional, pint.adam(), cycles)
-        return method.solve(control, epochs=3, learning_rate=0.02)
+    def trained(levels, cycles, **options):
+        made = make(levels=levels, **options)
+        return run(*made, pint.adam(), cycles=cycles, learning_rate=0.02)
 
-    exact = run(1, 1)
+    exact = trained(1, 1)
     assert all(row.gradient_error == 0 == row.state_residual for row in exact.history)
     for guess in ("coarse", "nested"):
         errors = []
         for cycles in (1, 2, 3):
-            result = run(2, cycles, relaxation="F", guess=guess)
+            result = trained(2, cycles, relaxation="F", guess=guess)
             assert math.isnan(result.history[0].gradient_error)
             assert result.history[-1].state_cycles == 12 * cycles
             errors.append(np.linalg.norm(result.control.vector - exact.control.vector))
@@ -152,10 +156,9 @@ def test_cycles_converge_to_the_exact_updates():
 
 
 class Bounded(DenseNetwork):
-    def controls(self, grid, metric="time", comm=None):
-        free = super().controls(grid, metric, comm)
+    def fields(self, metric="time"):
         weight = pint.TimeControl((self.width, self.width), lower=-0.1, upper=0.1)
-        return pint.ControlSpace(grid, **{**free.fields, "weight": weight})
+        return {**super().fields(metric), "weight": weight}
 
 
 @pytest.mark.parametrize("rule", [pint.sgd(), pint.adam()], ids=["sgd", "adam"])
@@ -167,9 +170,7 @@ def test_bounds_are_kept(rule):
         assert abs(control["weight"]).max() <= 0.1
         seen.append(abs(control["weight"]).max())
 
-    result = pint.Stochastic(functional, rule).solve(
-        control, epochs=5, learning_rate=0.1, callback=callback
-    )
+    result = run(functional, control, rule, callback, epochs=5)
     assert len(seen) == 20 == result.iterations
     assert seen[-1] == abs(result.control["weight"]).max() == 0.1
     assert result.objective < result.history[0].objective
@@ -178,13 +179,12 @@ def test_bounds_are_kept(rule):
 @pytest.mark.parametrize("interpolate", ["constant", "linear"])
 def test_updates_stay_on_a_coarser_time_mesh(interpolate):
     class Coarse(DenseNetwork):
-        def controls(self, grid, metric="time", comm=None):
-            free = super().controls(grid, metric, comm)
+        def fields(self, metric="time"):
             weight = pint.TimeControl((4, 4), every=4, interpolate=interpolate)
-            return pint.ControlSpace(grid, **{**free.fields, "weight": weight})
+            return {**super().fields(metric), "weight": weight}
 
     functional, control = make(network=Coarse(2, 4, 5))
-    result = pint.Stochastic(functional, pint.adam()).solve(control, epochs=2, learning_rate=0.1)
+    result = run(functional, control, pint.adam(), epochs=2)
     blocks = result.control["weight"]
     projected = result.control.space.meshes["weight"].project(blocks)
     np.testing.assert_allclose(blocks, projected, atol=1e-14)
@@ -193,13 +193,13 @@ def test_updates_stay_on_a_coarser_time_mesh(interpolate):
 
 def test_a_fixed_order_and_epochs_of_no_update():
     functional, control = make(batch_size=COUNT)
-    method = pint.Stochastic(functional, pint.sgd(0.0))
-    result = method.solve(control, epochs=4, learning_rate=0.5, shuffle=False)
+    options = {"learning_rate": 0.5, "shuffle": False}
+    result = run(functional, control, pint.sgd(0.0), epochs=4, **options)
     # One batch of all examples in their order: steepest descent
-    options = {"hessian": pint.identity(), "line_search": pint.fixed_step(), "step": 0.5}
-    other = pint.minimize(functional, control, iterations=4, **options)
+    steps = {"hessian": pint.identity(), "line_search": pint.fixed_step(), "step": 0.5}
+    other = pint.minimize(functional, control, pint.ReducedSpace(iterations=4, **steps))
     assert result.objective == pytest.approx(other.objective, rel=1e-12)
-    nothing = method.solve(control, epochs=0, learning_rate=0.5)
+    nothing = run(functional, control, pint.sgd(0.0), epochs=0, **options)
     assert nothing.history == ()
     assert nothing.objective == pytest.approx(functional.value(control), rel=1e-13)
 
@@ -207,54 +207,34 @@ def test_a_fixed_order_and_epochs_of_no_update():
 def test_too_large_a_rate_ends_with_a_finite_result():
     network = DenseNetwork(2, 4, 5, activation="relu")
     functional, control = make(network=network)
-    result = pint.Stochastic(functional, pint.sgd()).solve(control, epochs=40, learning_rate=1e30)
+    result = run(functional, control, pint.sgd(), epochs=40, learning_rate=1e30)
     assert result.status is pint.Status.NOT_FINITE
     assert result.iterations < 160
     assert result.iterations <= len(result.history) - 2
     assert math.isfinite(result.objective)
     bad = pint.Control(control.space, control.vector * 1e300)
     with pytest.raises(pint.NotFiniteError), np.errstate(all="ignore"):
-        pint.Stochastic(functional, pint.sgd()).solve(bad, epochs=1, learning_rate=1.0)
+        run(functional, bad, pint.sgd(), epochs=1)
 
 
-def test_wrong_arguments():
-    functional, control = make()
-    method = pint.Stochastic(functional, pint.adam())
-    wrong = {"epochs": -1, "learning_rate": 0.0, "decay": math.inf, "seed": None}
-    for name, value in wrong.items():
-        options = {"epochs": 1, "learning_rate": 1.0, name: value}
-        with pytest.raises(ValueError, match=name):
-            method.solve(control, **options)
-    with pytest.raises(ValueError, match="cycles"):
-        pint.Stochastic(functional, pint.adam(), 0)
-    with pytest.raises(TypeError, match="rule"):
-        pint.Stochastic(functional, "adam")
-    with pytest.raises(ValueError, match="momentum"):
-        pint.sgd(1.0)
-    for name, value in {"beta1": 1.0, "beta2": -0.1, "eps": 0.0}.items():
-        with pytest.raises(ValueError, match=name):
-            pint.adam(**{name: value})
-    whole = NETWORK.problem(control.space, X, LABELS)
+@pytest.mark.parametrize("name", ["momentum", "beta1", "beta2", "eps"])
+def test_constants_of_the_rules_out_of_range(name):
+    wrong = {"momentum": 1.0, "beta1": 1.0, "beta2": -0.1, "eps": 0.0}[name]
+    with pytest.raises(ValueError, match=name):
+        (pint.sgd if name == "momentum" else pint.adam)(**{name: wrong})
+
+
+def test_problems_without_batches():
+    functional, _ = make()
+    whole = pint.ReducedFunctional(NETWORK.problem(X, LABELS), functional.grid)
+    method = pint.Stochastic(pint.adam(), epochs=1, learning_rate=1.0)
     with pytest.raises(ValueError, match="batch_size"):
-        pint.Stochastic(pint.ReducedFunctional(whole), pint.adam())
+        pint.minimize(whole, method=method)
     with pytest.raises(ValueError, match="batch_size"):
-        pint.ReducedFunctional(whole).select(np.arange(3))
+        whole.select(np.arange(3))
     for size in (0, COUNT + 1, 2.5):
         with pytest.raises(ValueError, match="batch_size"):
-            NETWORK.problem(control.space, X, LABELS, batch_size=size)
+            NETWORK.problem(X, LABELS, batch_size=size)
     for indices in (np.arange(0), np.arange(BATCH + 1), np.array([COUNT]), np.array([0.5])):
         with pytest.raises(ValueError, match="indices"):
             functional.select(indices)
-    with pytest.raises(TypeError, match="examples"):
-        pint.Problem(
-            *(getattr(whole, name) for name in ("grid", "stepper", "adjoint", "objective")),
-            whole.controls,
-            examples=3,
-        )
-
-
-def test_a_control_of_another_depth_is_refused():
-    functional, _ = make()
-    _, deeper = make(2 * LAYERS)
-    with pytest.raises(ValueError, match="has 16 time steps, the problem 8; use"):
-        pint.Stochastic(functional, pint.sgd()).solve(deeper, epochs=1, learning_rate=0.1)
