@@ -88,12 +88,15 @@ def test_strict_states_are_optimised(name, method):
     assert result.objective < result.history[0].objective
 
 
-@pytest.mark.parametrize("storage", ["all", "C"])
-def test_strict_states_with_c_points_alone(storage):
+@pytest.mark.parametrize("name", registry.STRICT)
+def test_strict_states_with_c_points_alone(name):
     grid = pint.TimeGrid.uniform(1.0, 12, coarsening=3, levels=2)
-    for name in registry.STRICT:
-        functional = pint.ReducedFunctional(registry.PROBLEMS[name](), grid, storage=storage)
-        taylor_test(functional, control_of(functional), exact=False).require()
+    stored, whole = (
+        pint.ReducedFunctional(registry.PROBLEMS[name](), grid, storage=storage)
+        for storage in ("C", "all")
+    )
+    slopes = [one.derivative(control_of(one)).vector for one in (stored, whole)]
+    np.testing.assert_allclose(*slopes, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in registry.NETWORKS if "relu" in name])

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import pint
@@ -102,8 +103,35 @@ def test_copies_and_norms_of_a_solve():
     """
     copies = solve_time(replace(UNIT, copy=2.0**-10), 64, 1, Configuration(2, 4)) % 1
     assert copies * 2**10 == 2 * 48 + 5 * 16 + 1
-    norms = solve_time(replace(UNIT, norm=2.0**-10), 64, 1, Configuration(2, 4)) % 1
-    assert norms * 2**10 == 2 * 16
+    costs = replace(UNIT, norm=2.0**-10)
+    assert solve_time(costs, 64, 1, Configuration(2, 4)) % 1 * 2**10 == 2 * 16
+    # Lagged: the norm of the residual, and the product of a state's residual with the adjoint.
+    lagged = Configuration(2, 4, lagged=True)
+    assert solve_time(costs, 64, 1, lagged) % 1 * 2**10 == 2 * 16
+    assert solve_time(costs, 64, 1, lagged, adjoint=True) % 1 * 2**10 == 16
+
+
+def test_calls_of_a_solve():
+    """16 intervals of 4 steps in one batch; marches make steps one by one."""
+    calls = replace(UNIT, state=[CallCost.linear(1.0, 0.0)])
+    # Relaxation, residual, right-hand side, march, relaxation
+    assert solve_time(calls, 64, 1, Configuration(2, 4)) == 3 + 1 + 1 + 16 + 3
+    assert solve_time(calls, 64, 1, SEQUENTIAL) == 64
+    one_by_one = replace(calls, state_bytes=2**40)
+    assert solve_time(one_by_one, 64, 1, Configuration(2, 4)) == 48 + 16 + 16 + 16 + 48
+
+
+def test_an_adjoint_begins_on_the_last_rank():
+    """Five steps on two ranks: the last one has three of them."""
+    for configuration in (SEQUENTIAL, Configuration(2, 2)):
+        costs = replace(HAND, adjoint=HAND.state, latency=5.0)
+        forward = max(clocks(costs, 5, 2, configuration))
+        backward = max(clocks(costs, 5, 2, configuration, adjoint=True))
+        assert solve_time(costs, 5, 2, configuration) == forward
+        assert solve_time(costs, 5, 2, configuration, adjoint=True) == backward
+        assert (forward == backward) == (configuration == SEQUENTIAL)
+    assert clocks(HAND, 5, 2, SEQUENTIAL) == [2.0, 2 + MESSAGE + 3]
+    assert clocks(HAND, 5, 2, SEQUENTIAL, adjoint=True) == [9.0, 9 + MESSAGE + 6]
 
 
 # Steps on the critical path
@@ -196,7 +224,12 @@ def runs(draw):
     return steps, size, configuration, guess, draw(st.booleans())
 
 
-@settings(deadline=None, max_examples=60)
+# Ranks of which only the places of the C-points differ
+PHASES = (56, 8, Configuration(3, (2, 4)), None, False)
+
+
+@settings(deadline=None, max_examples=50)
+@example(PHASES, 4, Random(0))
 @given(runs(), st.sampled_from([1, 4, 6]), st.randoms(use_true_random=False))
 def test_ranks_that_share_recordings_would_record_the_same(run, batch, random):
     """And they may be played in any order."""

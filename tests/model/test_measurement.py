@@ -95,9 +95,13 @@ def test_a_call_costs_what_the_step_takes(monkeypatch):
 
     def slow(self, s, y, u, theta):
         now[0] += unit * (1 + 2 * len(y))
+        if s.kept is not None:
+            now[0] += unit * len(y)
+            s.kept[...] = 1.0
         return step(self, s, y, u, theta)
 
     def slow_transpose(self, s, y, u, theta, lam):
+        assert s.level > 0 or (s.kept == 1.0).all()
         now[0] += unit * 3 * len(y)
         return vjp(self, s, y, u, theta, lam)
 
@@ -105,14 +109,15 @@ def test_a_call_costs_what_the_step_takes(monkeypatch):
         now[0] += unit * len(y)
         return vjp(self, s, y, u, theta, lam)[0]
 
+    monkeypatch.setattr(Decay, "kept_shape", (1,))
     monkeypatch.setattr(Decay, "step", slow)
     monkeypatch.setattr(DecayAdjoint, "vjp", slow_transpose)
     monkeypatch.setattr(DecayAdjoint, "step", slow_transpose_alone)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     costs = measure(problem, control_on(problem, 64, 4, 2), seconds=0.1)
     assert [cost.sizes for cost in costs.state] == [(1, 4, 16), (1, 4, 16)]
-    for cost in costs.state:
-        np.testing.assert_array_equal(cost.seconds, [unit * n for n in (3, 9, 33)])
+    np.testing.assert_array_equal(costs.state[0].seconds, [unit * n for n in (4, 13, 49)])
+    np.testing.assert_array_equal(costs.state[1].seconds, [unit * n for n in (3, 9, 33)])
     for cost in costs.adjoint:
         np.testing.assert_array_equal(cost.seconds, [unit * n for n in (1, 4, 16)])
     np.testing.assert_array_equal(costs.derivative([1, 64]), [2 * unit, 128 * unit])

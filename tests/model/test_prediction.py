@@ -45,6 +45,34 @@ def test_sequential_update_counts_every_part_once():
     assert twice == pytest.approx(expected + 64 * 1.25 + 3 + 7, rel=1e-14)
 
 
+def test_the_ends_of_time_are_on_the_first_and_on_the_last_rank():
+    """Marches over two ranks: their ends before and after, of which nothing overlaps."""
+    ends = {"terminal": 3.0, "terminal_derivative": 5.0, "initial": 7.0, "initial_derivative": 11.0}
+    costs = replace(UNIT, latency=0.5, bandwidth=math.inf, **ends)
+    prediction = predict(costs, 4, 2, SEQUENTIAL)
+    assert prediction.state == 7 + 2 + 0.5 + 2 + 3
+    assert prediction.adjoint == 5 + 2 + 0.5 + 2 + 11
+
+
+def test_a_trial_begins_with_a_copy_of_the_c_points():
+    costs, configuration = replace(UNIT, copy=0.125), Configuration(2, 4)
+    solve = solve_time(costs, 64, 1, configuration)
+    assert predict(costs, 64, 1, configuration).state == solve + 16 * 0.125
+
+
+def test_a_march_leaves_the_derivative_to_batches_where_these_are_cheaper():
+    along = CallCost.linear(1.0, 0.5)
+    for apart, expected in ((CallCost.linear(2.0, 0.25), 2 + 16), (CallCost.linear(2.0, 3.0), 96)):
+        costs = replace(UNIT, derivative=along, derivative_apart=apart)
+        assert predict(costs, 64, 1, SEQUENTIAL).adjoint == 64 + expected
+    # A cycle's last pass forms it, but for the steps to the 16 C-points.
+    configuration = Configuration(2, 4)
+    more = (
+        predict(costs, 64, 1, configuration).adjoint - predict(UNIT, 64, 1, configuration).adjoint
+    )
+    assert more == 3 * (1 + 8) + (2 + 48)
+
+
 def test_lagged_update_forms_the_derivative_along_with_the_adjoint():
     costs = replace(UNIT, derivative=CallCost.linear(0.0, 0.5))
     lagged = predict(costs, 1024, 8, Configuration(2, 32, lagged=True), memory=0)
