@@ -78,8 +78,11 @@ class StateEquation:
             state.solution, state.tape, state.correction = None, None, 0.0
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
+                begin = None if how.start is None else self.tau_of(how.start)
+                if how.start is not None and self.calls.grid.levels > 2:
+                    solver.copy_guess(how.start.points, points)
                 state.convergence, state.correction = solver.lagged_solve(
-                    engine, points, self.tau_of(state), how.cycles, None, weights, guessed
+                    engine, points, self.tau_of(state), how.cycles, None, weights, guessed, begin
                 )
             elif isinstance(how, Cycles):
                 if not known:

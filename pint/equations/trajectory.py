@@ -276,10 +276,14 @@ class Lagged:
     adjoint : AdjointState or None
         For a state solve: ``State.correction`` becomes the product of the adjoint with the last
         residual, ``sum lam' r``, at no cost.
+    start : State or None
+        For a state solve: begin where this state is, which stays as it is. Nothing is copied on a
+        grid of two levels.
     """
 
     cycles: int = 1
     adjoint: AdjointState | None = None
+    start: State | None = None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def lagged_cycle(
     tau: Block,
     last: bool = False,
     weights: Block | None = None,
+    start: Block | None = None,
 ) -> tuple[float, ...]:
     """Do one cycle that begins on level 1, in place; level 0 is left relaxed. Collective.
 
@@ -122,6 +123,8 @@ def lagged_cycle(
         As in `cycle`.
     tau : Block
         A right-hand side of ``levels[1]``, changed in place; zero without a cycle before.
+    start : Block, optional
+        The right-hand side to begin with in place of `tau`; it stays as it is.
     last : bool
         Whether it is the last cycle of the solve.
     weights : Block, optional
@@ -135,11 +138,12 @@ def lagged_cycle(
     """
     fine, coarse = levels[0], levels[1]
     two = len(levels) == 2 and smoother.counts[0] == 0
+    before = tau if start is None else start
     with coarse.work:
         if two:
-            coarse.rhs, own = tau, coarse.rhs
+            coarse.rhs, own = before, coarse.rhs
         else:
-            coarse.rhs[...] = tau
+            coarse.rhs[...] = before
         if len(levels) == 2:
             coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
             march(coarse)
@@ -154,7 +158,7 @@ def lagged_cycle(
             coarse.rhs = own
             fine.propagator.begin_pass(last)
             # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
-            return _residual(fine, coarse, relaxed_intervals(fine), tau, weights)
+            return _residual(fine, coarse, relaxed_intervals(fine), (before, tau), weights)
         smoother.relax(fine, last=last)
         numbers = _residual(fine, coarse, fine.chunks(fine.layout.c_rows), None, weights)
         _inject(fine, coarse)
@@ -183,13 +187,13 @@ def _residual(
     fine: Level,
     coarse: Level,
     c_points: Iterable[range],
-    tau: Block | None = None,
+    taus: tuple[Block, Block] | None = None,
     weights: Block | None = None,
 ) -> tuple[float, float]:
-    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs`, or add r_C to `tau`, in place.
+    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs`, or r_C + tau into a new tau.
 
-    `c_points` are the rows of all C-points, some at a time. Returns this rank's |r_C|^2 and product
-    of r_C with `weights` on level 0, zeros on the others.
+    `c_points` are the rows of all C-points, some at a time; `taus` the old and the new tau. Returns
+    this rank's |r_C|^2 and product of r_C with `weights` on level 0, zeros on the others.
     """
     finest, space, factor = fine.layout.level == 0, fine.space, fine.layout.coarsening_factor
     squared_residual = product = 0.0
@@ -199,7 +203,7 @@ def _residual(
         row = (rows.start - fine.layout.first_c_row) // factor + 1
         above, points = coarse.place(range(row, row + len(rows))), fine.place(rows)
         difference = fine.scratch[: len(rows)]
-        if tau is None:
+        if taus is None:
             step_to_c_points(fine, rows, coarse.rhs[above])
             if not finest:
                 continue
@@ -210,8 +214,9 @@ def _residual(
         squared_residual += space.squared_norm(difference)
         if weights is not None:
             product += space.pair(difference, weights[points])
-        if tau is not None:
-            tau[above] += difference
+        if taus is not None:
+            difference += taus[0][above]
+            taus[1][above] = difference
     return squared_residual, product
 
 

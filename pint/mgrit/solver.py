@@ -235,6 +235,7 @@ class MGRIT:
         rhs: Block | None = None,
         weights: Block | None = None,
         guessed: bool = False,
+        start: Block | None = None,
     ) -> tuple[Convergence, float]:
         """Do cycles that each begin with the coarse correction, in place. Collective.
 
@@ -253,6 +254,8 @@ class MGRIT:
         cycles : int
         weights : Block, optional
             A state for each point, laid out as the trajectory.
+        start : Block, optional
+            The right-hand side to begin with in place of `tau`; it stays as it is.
 
         Returns
         -------
@@ -266,7 +269,10 @@ class MGRIT:
         product = 0.0
         for index in range(cycles):
             last = index == cycles - 1
-            numbers = lagged_cycle(self.levels, self.smoother, self.f_cycle, tau, last, weights)
+            before = start if index == 0 else None
+            numbers = lagged_cycle(
+                self.levels, self.smoother, self.f_cycle, tau, last, weights, before
+            )
             squared_residual, product = self._sums(*numbers)
             residuals.append(squared_residual**0.5)
             self.cycles_done += 1

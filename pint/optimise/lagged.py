@@ -87,10 +87,10 @@ class LaggedCycles(Strategy):
         self, candidate: Candidate, point: Point, control: Control, decrease: float | None
     ) -> None:
         equation = candidate.functional.state
-        equation.copy_guess(point.state, candidate.state)
         # The next cycle would change the objective by more than a small step does: the adjoint
         # tells by how much.
-        equation.solve(candidate.state, control, self._corrected(point))
+        how = LaggedSolve(self.effort * self.cycles, point.adjoint, start=point.state)
+        equation.solve(candidate.state, control, how)
         candidate.evaluate()
         candidate.note_exactness(refinable=self.effort < MOST_EFFORT)
 
@@ -104,7 +104,8 @@ class LaggedCycles(Strategy):
 
     def tighten(self, point: Point) -> None:
         self.effort *= 2
-        point.functional.state.solve(point.state, point.control, self._corrected(point))
+        how = LaggedSolve(self.effort * self.cycles, point.adjoint)
+        point.functional.state.solve(point.state, point.control, how)
         point.evaluate()
         self._solve_adjoint(point)
 
@@ -113,9 +114,6 @@ class LaggedCycles(Strategy):
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         self.effort = int(values["effort"])
-
-    def _corrected(self, point: Point) -> LaggedSolve:
-        return LaggedSolve(self.effort * self.cycles, point.adjoint)
 
     def _solve_adjoint(self, point: Point) -> None:
         is_first = point.adjoint.tau is None
