@@ -130,7 +130,7 @@ def test_saved_control_is_read_again_and_gives_the_reported_objective(tmp_path):
 
 
 def test_convolutional_networks_take_one_lagged_cycle_and_match_sequential_training(tmp_path):
-    options = f"{IMAGES} --layers 8 --examples 200 --iterations 30 --quiet".split()
+    options = f"{IMAGES} --layers 8 --examples 300 --iterations 40 --quiet".split()
 
     def rows(*more):
         train_resnet.main([*options, *more, "--history", str(tmp_path / "history.csv")])
