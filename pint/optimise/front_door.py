@@ -12,6 +12,15 @@ from pint.optimise.reduced_space import ReducedSpace
 from pint.optimise.result import Result
 from pint.reduced_functional import ReducedFunctional
 
+VALUES = {
+    "lbfgs": "pint.ReducedSpace()",
+    "reduced": "pint.ReducedSpace()",
+    "one-shot": "pint.OneShot()",
+    "lagged": "pint.Lagged()",
+    "adaptive": "pint.Adaptive()",
+}
+"""What a name that is given as a method stands for."""
+
 
 def minimize(
     functional: ReducedFunctional,
@@ -79,27 +88,17 @@ def _check_functional(functional: Any) -> None:
 def _check_method(method: Any) -> None:
     if isinstance(method, Method):
         return
-    example = "pint.OneShot(cycles=2)"
-    if isinstance(method, str):
-        values = {"lbfgs": "pint.ReducedSpace()", "adaptive": "pint.Adaptive()"}
-        package = method.partition(":")[0]
-        example = (
-            f'pint.External("{method}")'
-            if package in ("scipy", "tao")
-            else values.get(method, example)
-        )
-        raise TypeError(
-            f"`minimize(method=...)` must be a value such as `{example}`, got the string "
-            f"{method!r}."
-        )
     if isinstance(method, type) and issubclass(method, Method):
         raise TypeError(
             f"`minimize(method=...)` must be a value, got the class {method.__name__}: write "
             f"`pint.{method.__name__}(...)`, with its options in the brackets."
         )
-    raise TypeError(
-        f"`minimize(method=...)` must be a value such as `{example}`, got {type(method).__name__}."
-    )
+    found, value = type(method).__name__, "pint.OneShot(cycles=2)"
+    if isinstance(method, str):
+        found, value = f"the string {method!r}", VALUES.get(method, value)
+        if method.partition(":")[0] in ("scipy", "tao"):
+            value = f'pint.External("{method}")'
+    raise TypeError(f"`minimize(method=...)` must be a value such as `{value}`, got {found}.")
 
 
 def _checked_start(functional: ReducedFunctional, start: Any, method: Method) -> Control:

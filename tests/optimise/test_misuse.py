@@ -96,14 +96,14 @@ def test_an_option_out_of_range_is_named(call, line):
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: pint.OneShot(hessian=pint.lbfgs), "`OneShot(hessian=...)` must be `lbfgs()`"),
+        (lambda: pint.OneShot(hessian=pint.lbfgs), "got `lbfgs` itself, which must be called."),
         (lambda: pint.OneShot(line_search="armijo"), "must be `armijo()` or `fixed_step()`, got"),
         (lambda: pint.ReducedSpace(1e-8), "`ReducedSpace(accuracy=...)` must be"),
         (lambda: pint.Stochastic("adam", 1, 1.0), "`Stochastic(rule=...)` must be `sgd(...)`"),
         (lambda: pint.External(pint.OneShot()), "`External(method=...)` must be a name such as"),
         (lambda: pint.Nested(GRID, pint.OneShot()), "`Nested(grids=...)` must be a sequence"),
         (lambda: pint.Nested([8, 16], pint.OneShot()), "a sequence of `pint.TimeGrid`, got 8."),
-        (lambda: pint.Nested([GRID], pint.OneShot), "`Nested(method=...)` must be a method"),
+        (lambda: pint.Nested([GRID], pint.OneShot), "must be a method such as `pint.OneShot()`"),
     ],
 )
 def test_an_option_of_the_wrong_kind_is_named(call, line):
@@ -136,7 +136,8 @@ def test_numbers_of_numpy_are_numbers():
         ((functional(), None, "lbfgs"), "such as `pint.ReducedSpace()`, got the string 'lbfgs'."),
         ((functional(), None, "adaptive"), "such as `pint.Adaptive()`"),
         ((functional(), None, "scipy:TNC"), 'such as `pint.External("scipy:TNC")`'),
-        ((functional(), None, "one-shot"), "such as `pint.OneShot(cycles=2)`"),
+        ((functional(), None, "one-shot"), "such as `pint.OneShot()`, got the string 'one-shot'."),
+        ((functional(), None, "newton"), "such as `pint.OneShot(cycles=2)`, got the string"),
         ((functional(), None, 2), "such as `pint.OneShot(cycles=2)`, got int."),
         (
             (functional(), pint.Lagged()),

@@ -291,7 +291,7 @@ def test_one_cycle_on_the_van_der_pol_oscillator_ends_with_a_status():
 )
 def test_a_result_is_finite_whatever_the_steps_do(kind, line_search, step):
     functional, control = PROBLEM["van-der-pol"]()
-    method = kind(line_search=line_search, step=step, iterations=4)
+    method = kind(line_search=line_search, step=step, iterations=2)
     with np.errstate(all="ignore"):
         result = pint.minimize(functional, control, method)
     assert np.isfinite(result.control.vector).all()
