@@ -14,7 +14,6 @@ from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
-from pint.equations.trajectory import TapeMemory
 from pint.errors import NotFiniteError
 from pint.grid import TimeGrid
 from pint.interface import Problem
@@ -131,15 +130,12 @@ class ReducedFunctional:
             for reverse in (False, True)
         )
         intervals = None
-        kept_shape = problem.stepper.kept_shape
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
-            kept_shape = None  # the steps are made again, so that nothing is kept for later
-        memory = TapeMemory(grid.local_steps, kept_shape, kept_bytes)
         chunk = forward.levels[0].chunk
         self.cost = Cost(self.calls, self.controls, self.phases, chunk, intervals)
         common = (intervals, self.ranks_to_end)
-        self.state = StateEquation(self.calls, self.controls, forward, guess, memory, *common)
+        self.state = StateEquation(self.calls, self.controls, forward, guess, kept_bytes, *common)
         self.adjoint = AdjointEquation(
             self.calls, self.controls, backward, guess, self.cost, self.state, *common
         )

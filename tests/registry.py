@@ -420,12 +420,7 @@ PROBLEMS.update(
         for rule in ("left", "right", "midpoint")
     }
 )
-PROBLEMS.update(
-    {
-        f"symbolic-{name}": lambda name=name: forced_symbolic().problem(name)
-        for name in ("rk4", "midpoint")
-    }
-)
+PROBLEMS["symbolic-rk4"] = lambda: forced_symbolic().problem("rk4")
 
 
 # States that are no numpy arrays, and the same problems with states that are

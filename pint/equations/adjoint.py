@@ -186,7 +186,7 @@ class AdjointEquation:
             return True
         # Batches would repeat what the steps have not kept.
         keeps = self.calls.problem.stepper.kept_shape is not None
-        kept = state.tape is not None and state.tape.valid and not state.tape.missing
+        kept = state.tape is not None and not state.tape.missing
         return keeps and not kept
 
     def _finish(self, adjoint: AdjointState, state: State) -> None:

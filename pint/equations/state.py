@@ -14,12 +14,14 @@ from pint.equations.trajectory import (
     Cycles,
     How,
     Lagged,
+    March,
     Relax,
     State,
+    Tape,
     TapeMemory,
     check_how,
 )
-from pint.mgrit import MGRIT, Guess
+from pint.mgrit import MGRIT, Convergence, Guess
 from pint.states import Block
 
 
@@ -33,8 +35,8 @@ class StateEquation:
     solver : MGRIT
     guess : Guess
         The first guess of a trajectory.
-    memory : TapeMemory
-        For what the steps keep.
+    kept_bytes : float
+        Most memory for what the steps keep.
     intervals : Intervals or None
         Where trajectories hold C-points alone.
     ranks_to_end : communicator
@@ -47,12 +49,14 @@ class StateEquation:
         controls: ControlSpace,
         solver: MGRIT,
         guess: Guess,
-        memory: TapeMemory,
+        kept_bytes: float,
         intervals: Intervals | None,
         ranks_to_end: Any,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
-        self.memory, self.intervals, self.ranks_to_end = memory, intervals, ranks_to_end
+        self.intervals, self.ranks_to_end = intervals, ranks_to_end
+        # With C-points alone the steps are made again, so that nothing is kept for later.
+        self.memories = [] if intervals is not None else _memories(calls, kept_bytes)
         self.epoch: object = None
 
     def examples_changed(self) -> None:
@@ -75,7 +79,7 @@ class StateEquation:
             if self.calls.grid.comm.rank == 0:
                 points[0] = self.calls.initial(control.shared, points[0])
             # From here on the points belong to no control.
-            state.solution, state.tape, state.correction = None, None, 0.0
+            state.solution, state.tapes, state.correction = None, (), 0.0
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
                 begin = None if how.start is None else self.tau_of(how.start)
@@ -95,8 +99,7 @@ class StateEquation:
                 solver.relax(engine, points, None, guessed)
             else:
                 state.convergence = solver.march(engine, points, None, guessed)
-            if sweep.tape is not None:
-                sweep.tape.missing, state.tape = sweep.missing, sweep.tape
+            state.tapes = self._tapes(sweep, how, state.convergence)
             state.control, state.solution, state.guessed = control, object(), True
             state.epoch = self.epoch
 
@@ -110,12 +113,13 @@ class StateEquation:
         solver, phases, local = self.solver, self.solver.phases, 0.0
         with ending_all_ranks(self.ranks_to_end), phases("relaxation"):
             sweep = self._sweep(state.solved_control)
-            sweep.tape = state.tape if state.tape is not None and state.tape.valid else None
+            tape = state.tape
+            sweep.tapes[:1] = [tape]
             engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
             for rows, residual in solver.residual(engine, state.points):
                 local += self.calls.space.pair(residual, adjoint.points[rows])
-            if sweep.tape is not None:  # these steps were the missing ones
-                sweep.tape.missing = range(0)
+            if tape is not None:  # these steps were the missing ones
+                tape.missing = range(0)
             with phases("communication"):
                 in_time = reduce(self.calls.grid.comm, local)
                 return float(reduce(self.calls.space.comm, in_time)[0])
@@ -126,7 +130,7 @@ class StateEquation:
         if source.tau is not None:
             self.tau_of(target)[...] = source.tau
         target.control, target.convergence = source.control, source.convergence
-        target.tape = target.solution = None
+        target.tapes, target.solution = (), None
 
     def tau_of(self, state: State) -> Block:
         """Return the right-hand side of level 1 that lagged solves continue; zero at first."""
@@ -145,8 +149,19 @@ class StateEquation:
         return self.intervals.expand(state.solved_control, state.points)
 
     def _sweep(self, control: Control) -> Sweep:
-        memory = self.memory if self.intervals is None else None
-        return Sweep(self.calls, control, self.controls.restrict(control), memory)
+        return Sweep(self.calls, control, self.controls.restrict(control), self.memories)
+
+    def _tapes(self, sweep: Sweep, how: How, convergence: Convergence | None) -> list[Tape | None]:
+        """Return what the steps kept that belongs to the states which a solve has left."""
+        tapes = sweep.tapes
+        if tapes and tapes[0] is not None:
+            tapes[0].missing = sweep.missing
+        # The march of level 1 has begun at the C-points, unless C-relaxation has moved them since.
+        relaxed = self.solver.smoother.counts[:1] != (0,)
+        corrected = isinstance(how, Cycles) and convergence and not convergence.converged
+        if isinstance(how, (Relax, March)) or (relaxed and not corrected):
+            return tapes[:1]
+        return tapes
 
     def require_own(self, state: State) -> None:
         """Raise an error unless a state belongs to this equation."""
@@ -158,3 +173,14 @@ class StateEquation:
             raise ValueError(
                 "the state belongs to another functional: make one with `functional.state.new()`."
             )
+
+
+def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
+    """Return the memories for what the steps of each level keep."""
+    grid, steppers = calls.grid, calls.steppers
+    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes)]
+    if grid.levels != 2 or not grid.coarse_steps_coincide:
+        return memories
+    left = kept_bytes - memories[0].bytes
+    coarse = grid.layouts()[1].local_steps
+    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left)]

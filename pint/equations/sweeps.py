@@ -8,7 +8,7 @@ from typing import Any
 
 from pint.controls import Control
 from pint.equations.calls import Calls
-from pint.equations.results import at_rows
+from pint.equations.results import as_rows, at_rows
 from pint.equations.trajectory import State, Tape, TapeMemory
 from pint.grid import LevelLayout
 from pint.mgrit import Propagator
@@ -32,8 +32,9 @@ class Sweep(Propagator):
     control : Control
     u : sequence of mapping
         The blocks of each level's steps, from `ControlSpace.restrict`.
-    memory : TapeMemory, optional
-        For the state equation: where the last pass keeps what the transposes need.
+    memories : sequence of TapeMemory, optional
+        For the state equation, by level: where the last pass over level 0, and the last march of
+        level 1, keep what the transposes need.
     at : State, optional
         For the adjoint equation.
     explicit : Control, optional
@@ -47,8 +48,8 @@ class Sweep(Propagator):
 
     Attributes
     ----------
-    tape : Tape or None
-        What the last pass kept.
+    tapes : list of (Tape or None)
+        By level: what the last pass over level 0 and the last march of level 1 kept.
     derivative : Control or None
         The derivative that the last pass formed.
     missing : range
@@ -60,7 +61,7 @@ class Sweep(Propagator):
         calls: Calls,
         control: Control,
         u: Sequence[Mapping[str, Any]],
-        memory: TapeMemory | None = None,
+        memories: Sequence[TapeMemory] = (),
         at: State | None = None,
         explicit: Control | None = None,
         spacing: int = 1,
@@ -69,9 +70,9 @@ class Sweep(Propagator):
         self.calls, self.control, self.u, self.theta = calls, control, u, control.shared
         self.reverse = at is not None
         self.layouts: tuple[LevelLayout, ...] = calls.grid.layouts(self.reverse)
-        self.memory, self.at, self.explicit, self.spacing = memory, at, explicit, spacing
+        self.memories, self.at, self.explicit, self.spacing = memories, at, explicit, spacing
         self.ends_only = ends_only
-        self.tape: Tape | None = None
+        self.tapes: list[Tape | None] = [None for _ in memories]
         self.derivative: Control | None = None
         # The tape of a state is as good in each pass; a derivative takes another product a step.
         self.margin = 3.0 if self.reverse else math.inf
@@ -79,7 +80,8 @@ class Sweep(Propagator):
 
     def begin_pass(self, last: bool) -> None:
         self._last_pass, self._made = last, 0
-        self.tape = self.memory.new() if last and self.memory is not None else None
+        if self.memories:
+            self.tapes[0] = self.memories[0].new() if last else None
         self.derivative = None
         if last and self.explicit is not None:
             self.derivative = Control(self.explicit.space, self.explicit.vector.copy())
@@ -100,9 +102,9 @@ class Sweep(Propagator):
     def apply(
         self, level: int, steps: range, states: Block, out: Block, guess: Block | None = None
     ) -> None:
-        starts, u = self.starts(level, steps), self.blocks(level, steps)
-        rows = self.rows(starts)
-        kept = self.kept(level, rows, together=self.calls.batched)
+        starts, local = self.starts(level, steps), self.local(level, steps)
+        u, rows = self.blocks(level, local), self.rows(starts)
+        kept = self.kept(level, local, together=self.calls.batched)
         if level == 0:
             self._made += len(steps)
         if self.at is None:
@@ -120,11 +122,13 @@ class Sweep(Propagator):
         rhs: Block | None,
         guessed: bool = False,
     ) -> None:
-        starts, u = self.starts(level, steps), self.blocks(level, steps)
-        rows = self.rows(starts)
-        kept = self.kept(level, rows, together=False)
+        starts, local = self.starts(level, steps), self.local(level, steps)
+        u, rows = self.blocks(level, local), self.rows(starts)
         if level == 0:
             self._made += len(steps)
+        elif level < len(self.memories):
+            self.tapes[level] = self.memories[level].new()
+        kept = self.kept(level, local, together=False)
         if self.at is None:
             self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed)
             return
@@ -144,31 +148,32 @@ class Sweep(Propagator):
             return range(end - last * stride, end - first * stride + 1, steps.step * stride)
         return range(first * stride, last * stride + 1, steps.step * stride)
 
-    def blocks(self, level: int, steps: range) -> dict[str, Any]:
-        """Return the control blocks of steps."""
+    def local(self, level: int, steps: range) -> range:
+        """Return the places of steps among this rank's steps of the level."""
         layout = self.layouts[level]
         first, last = steps[0] - layout.first, steps[-1] - layout.first
         if self.reverse:
             first, last = layout.local_steps - 1 - last, layout.local_steps - 1 - first
-        rows = slice(first, last + 1, steps.step)
-        return {name: values[rows] for name, values in self.u[level].items()}
+        return range(first, last + 1, steps.step)
+
+    def blocks(self, level: int, local: range) -> dict[str, Any]:
+        """Return the control blocks of steps."""
+        return {name: values[as_rows(local)] for name, values in self.u[level].items()}
 
     def rows(self, starts: range) -> range:
         """Return the rows of the finest points where steps begin."""
         first = self.calls.grid.first
         return range(starts.start - first, starts.stop - first, starts.step)
 
-    def kept(self, level: int, rows: range, together: bool) -> Any:
-        """Return the arrays for what steps of level 0 keep, or have kept, if there are any."""
-        if level > 0:
+    def kept(self, level: int, local: range, together: bool) -> Any:
+        """Return the arrays for what steps keep, or have kept, if there are any."""
+        tapes = self.tapes if self.at is None else self.at.tapes
+        tape = tapes[level] if level < len(tapes) else None
+        if tape is None:
             return None
         if self.at is None:
-            if self.tape is None:
-                return None
-            return self.tape.place(slice(rows.start, rows.stop, rows.step))
-        if self.at.tape is None:
-            return None
-        return self.at.tape.rows(rows) if together else self.at.tape.each(rows)
+            return tape.place(as_rows(local))
+        return tape.rows(local) if together else tape.each(local)
 
     def linearised_at(self, level: int, rows: range) -> tuple[Block, Block | None, Any]:
         """Return the states where steps begin, those where they end, and where to add to.
@@ -184,5 +189,5 @@ class Sweep(Propagator):
             ends = points[first + length : last + length + 1 : step]
         into = None
         if level == 0 and self.derivative is not None:
-            into = at_rows(self.derivative, slice(rows.start, rows.stop, rows.step))
+            into = at_rows(self.derivative, as_rows(rows))
         return points[first : last + 1 : step], ends, into

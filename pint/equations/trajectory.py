@@ -5,6 +5,7 @@ A solve is asked for by a value: `Cycles`, `Lagged`, `Relax` or `March`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,7 @@ class TapeMemory:
     def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float) -> None:
         fits = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
         self.block = np.empty((steps, *(shape or ()))) if fits else None
+        self.bytes = 0 if self.block is None else self.block.nbytes
         self.current: Tape | None = None
 
     def new(self) -> Tape | None:
@@ -119,8 +121,9 @@ class State:
         The right-hand side of level 1 that a lagged solve has left.
     correction : float
         What the adjoint adds to the objective after a lagged solve with one: see `Lagged`.
-    tape : Tape or None
-        What the steps to these states kept.
+    tapes : sequence of (Tape or None)
+        By level: what the steps of level 0 to these states kept, and on two levels those of
+        level 1 from its C-points.
     solution : object
         Another one after each solve, for adjoints to tell whether they still belong to it.
     guessed : bool
@@ -135,10 +138,16 @@ class State:
     convergence: Convergence | None = None
     tau: Block | None = None
     correction: float = 0.0
-    tape: Tape | None = None
+    tapes: Sequence[Tape | None] = ()
     solution: object = None
     guessed: bool = False
     epoch: object = None
+
+    @property
+    def tape(self) -> Tape | None:
+        """The valid tape of level 0, if there is one."""
+        tape = self.tapes[0] if self.tapes else None
+        return tape if tape is not None and tape.valid else None
 
     @property
     def solved_control(self) -> Control:
@@ -157,8 +166,8 @@ class State:
 
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
-        self.control = self.convergence = self.tau = self.tape = self.solution = None
-        self.correction = 0.0
+        self.control = self.convergence = self.tau = self.solution = None
+        self.tapes, self.correction = (), 0.0
 
 
 @dataclass

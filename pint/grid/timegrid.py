@@ -272,6 +272,14 @@ class TimeGrid:
         """
         return self._layouts[reverse]
 
+    @property
+    def coarse_steps_coincide(self) -> bool:
+        """Whether this rank's steps of level 1 are the same in both directions of time."""
+        forward, backward = (self.layouts(reverse)[1] for reverse in (False, True))
+        count = self.steps // forward.stride
+        same = (forward.first, forward.last) == (count - backward.last, count - backward.first)
+        return same and self.steps % forward.stride == 0
+
     def c_point_layouts(self, reverse: bool = False) -> tuple[LevelLayout, ...]:
         """Return this rank's part of each level, level 0 being its C-points alone.
 

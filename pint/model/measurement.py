@@ -116,7 +116,7 @@ class _Measurement:
 
     def _forward(self) -> list[Level]:
         sweep = self._sweep(reverse=False)
-        sweep.tape = self.state.tape  # these steps keep what the solve has kept
+        sweep.tapes[:1] = [self.state.tape]  # these steps keep what the solve has kept
         return self._levels(sweep, self.state.points)
 
     def _backward(self) -> list[Level]:

@@ -148,23 +148,33 @@ def test_history_and_progress(program, optimiser, capsys):
     assert lines[-1].startswith("iteration 4/4")
 
 
-@every_program
+WRONG_OPTIONS = [
+    ("--method mgrit --cycles adaptive", "--cycles"),
+    ("--cycles many", "--cycles"),
+    ("--resume", "--resume"),
+    ("--checkpoint missing.npz --resume", "--resume"),
+    ("--checkpoint no/such/folder/run.npz", "--checkpoint"),
+    ("--checkpoint .", "--checkpoint"),
+    ("--checkpoint run.npz", "--checkpoint"),
+    ("--checkpoint truncated.npz --resume", "--checkpoint"),
+    ("--checkpoint arrays.npz --resume", "--checkpoint"),
+    ("--method one-shot --checkpoint run.npz --resume", "same method"),
+    ("--method sequential --checkpoint run.npz --resume", "--checkpoint"),
+    ("--checkpoint new.npz --checkpoint-interval -1", "--checkpoint-interval"),
+    ("--history no/such/folder/history.csv", "--history"),
+]
+# The programs share rules and options: one program after the other.
+IN_TURN = [
+    (list(PROGRAMS)[i % len(PROGRAMS)], *wrong_options)
+    for i, wrong_options in enumerate(WRONG_OPTIONS)
+]
+
+
 @pytest.mark.parametrize(
-    ("options", "name"),
+    ("program", "options", "name"),
     [
-        ("--method mgrit --cycles adaptive", "--cycles"),
-        ("--cycles many", "--cycles"),
-        ("--resume", "--resume"),
-        ("--checkpoint missing.npz --resume", "--resume"),
-        ("--checkpoint no/such/folder/run.npz", "--checkpoint"),
-        ("--checkpoint .", "--checkpoint"),
-        ("--checkpoint run.npz", "--checkpoint"),
-        ("--checkpoint truncated.npz --resume", "--checkpoint"),
-        ("--checkpoint arrays.npz --resume", "--checkpoint"),
-        ("--method one-shot --checkpoint run.npz --resume", "same method"),
-        ("--method sequential --checkpoint run.npz --resume", "--checkpoint"),
-        ("--checkpoint new.npz --checkpoint-interval -1", "--checkpoint-interval"),
-        ("--history no/such/folder/history.csv", "--history"),
+        *IN_TURN,
+        *((program, *WRONG_OPTIONS[9]) for program in PROGRAMS if program is not IN_TURN[9][0]),
     ],
 )
 def test_wrong_options_change_no_file(program, options, name, capsys):

@@ -57,12 +57,10 @@ def network_functional(comms, levels, examples=21, name="trained", batch_size=No
     ("levels", "name", "examples"),
     [
         (1, "trained", 21),
-        (1, "pad", 3),
         (2, "trained", 3),
-        (3, "trained", 21),
         (3, "pad", 21),
-        (1, "convolutional", 21),
-        (2, "convolutional", 3),
+        (1, "convolutional", 3),
+        (2, "convolutional", 21),
         (3, "replicate", 21),
     ],
 )

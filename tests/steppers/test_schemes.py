@@ -96,7 +96,7 @@ def slope(stepper, exact, steps):
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_order(name, exact):
-    steps = (100, 200, 400) if ORDERS[name] == 1 else (40, 80, 160)
+    steps = (50, 100, 200) if ORDERS[name] == 1 else (20, 40, 80)
     assert slope(scheme(Forced(), name)[0], exact, steps) == pytest.approx(ORDERS[name], abs=0.1)
 
 
@@ -471,8 +471,8 @@ def test_example_of_the_documentation(name):
     problem = module.make_problem(name)
     functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(2.0, 32, levels=2))
     control = functional.control(harvest=0.3 + 0.1 * np.arange(32.0)[:, None] / 32, r=1.5)
-    pint.verify.stepper_test(problem, control).require()
-    pint.verify.adjoint_dot_test(problem, control).require()
+    if name == "rk4":  # the other scheme calls the same methods
+        pint.verify.check_problem(problem, functional.grid, control).require()
     result = pint.minimize(functional, control, pint.ReducedSpace(gradient_tolerance=1e-7))
     assert result.status is pint.Status.CONVERGED
     # By scipy's SLSQP.

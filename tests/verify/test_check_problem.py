@@ -12,7 +12,7 @@ from registry import Pendulum, PendulumAdjoint, RunningCost
 
 import pint
 from pint.steppers import scheme
-from pint.verify import check_problem, convergence_order, stepper_order
+from pint.verify import adjoint_dot_test, check_problem, convergence_order, stepper_order
 
 
 def failures(report):
@@ -219,6 +219,7 @@ def test_the_entry_is_found_in_large_states():
     assert check_at(report, "LargeAdjoint.vjp", 0, "y").entry.endswith("entry [417]")
 
 
+# One of each kind; test_parts.py has more.
 @pytest.mark.parametrize(
     ("options", "place", "claim"),
     [
@@ -232,29 +233,18 @@ def test_the_entry_is_found_in_large_states():
             ("InitialForgotten.initial_vjp", None, "theta['theta']"),
             "transpose",
         ),
-        (dict(stepper=planted.ChangesState()), ("ChangesState.step", 0, "y"), "left as it is"),
         (
             dict(stepper=planted.ChangesControl()),
             ("ChangesControl.step", 0, "u['u']"),
             "left as it is",
         ),
-        (
-            dict(stepper=planted.ChangesShared()),
-            ("ChangesShared.step", 1, "theta['theta']"),
-            "left as it is",
-        ),
         (dict(adjoint=planted.ChangesLambda), ("ChangesLambda.vjp", 0, "lam"), "left as it is"),
         (
-            dict(stepper=planted.FromTheStepBefore()),
-            ("FromTheStepBefore.step", 0, "y"),
-            "batch",
+            dict(adjoint=planted.ChangesForAWhile),
+            ("ChangesForAWhile.vjp", 0, "call"),
+            "read-only",
         ),
         (dict(adjoint=planted.ReversedBatch), ("ReversedBatch.vjp", 1, "y"), "batch"),
-        (
-            dict(stepper=planted.KeepsFirstStepSize()),
-            ("KeepsFirstStepSize.step", 0, "y"),
-            "called again",
-        ),
         (
             dict(
                 stepper=planted.Remembering(batched=False),
@@ -272,11 +262,6 @@ def test_the_entry_is_found_in_large_states():
         ),
         (dict(stepper=planted.WrongStepShape()), ("WrongStepShape.step", 0, "y"), "shape"),
         (
-            dict(adjoint=planted.WrongShape),
-            ("WrongShape.vjp", 0, "theta['theta']"),
-            "shape",
-        ),
-        (
             dict(adjoint=planted.UnknownField),
             ("UnknownField.vjp", 0, "u"),
             "names of fields",
@@ -284,11 +269,6 @@ def test_the_entry_is_found_in_large_states():
         (
             dict(objective=planted.MissingFactor),
             ("MissingFactor.step_cost_derivative", 0, "y0"),
-            "transpose",
-        ),
-        (
-            dict(objective=planted.WrongEnd),
-            ("WrongEnd.terminal_derivative", None, "y"),
             "transpose",
         ),
         (
@@ -445,15 +425,18 @@ class WrongTerminal(ForcedCost):
         return 0.0, super().terminal_derivative(y, theta)[1]
 
 
+def ready_made(ode, cost, name):
+    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
+    return pint.Problem(*scheme(ode(), name), pint.RunningCost(cost()), fields)
+
+
 @pytest.mark.parametrize(
     ("ode", "cost", "name", "place"),
     [
-        (WrongTranspose, ForcedCost, "rk4", ("WrongTranspose.f_vjp", 0, "u['u']")),
-        (WrongTranspose, ForcedCost, "midpoint", ("WrongTranspose.f_vjp", 0, "u['u']")),
-        (WrongJacobian, ForcedCost, "crank-nicolson", ("WrongJacobian.jacobian", 0, "y")),
+        (WrongTranspose, ForcedCost, "forward-euler", ("WrongTranspose.f_vjp", 0, "u['u']")),
         (WrongStart, ForcedCost, "rk2", ("WrongStart.initial_vjp", None, "theta['theta']")),
         (ChangesStateInside, ForcedCost, "rk2", ("ChangesStateInside.f", 0, "y")),
-        (Forced, WrongGradient, "midpoint", ("WrongGradient.gradient", 0, "y")),
+        (Forced, WrongGradient, "rk2", ("WrongGradient.gradient", 0, "y")),
         (Forced, WrongTerminal, "rk2", ("WrongTerminal.terminal_derivative", None, "y")),
         (
             JacobianOfAnotherShape,
@@ -465,12 +448,22 @@ class WrongTerminal(ForcedCost):
 )
 @pytest.mark.filterwarnings("ignore:Newton's method")
 def test_the_users_part_is_named_behind_a_ready_made_one(ode, cost, name, place):
-    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
-    wrong = pint.Problem(*scheme(ode(), name), pint.RunningCost(cost()), fields)
-    report = check_problem(wrong, planted.grid_of())
+    report = check_problem(ready_made(ode, cost, name), planted.grid_of())
     places = failures(report)
     assert place in places
     assert {method for method, _, _ in places} == {place[0]}
+
+
+@pytest.mark.parametrize(
+    ("ode", "name", "place"),
+    [
+        (WrongTranspose, "midpoint", ("WrongTranspose.f_vjp", 0, "u['u']")),
+        (WrongJacobian, "crank-nicolson", ("WrongJacobian.jacobian", 0, "y")),
+    ],
+)
+def test_the_dot_test_names_the_users_part_behind_an_implicit_scheme(ode, name, place):
+    wrong = ready_made(ode, ForcedCost, name)
+    assert failures(adjoint_dot_test(wrong, planted.control_of(wrong))) == {place}
 
 
 # Misuse

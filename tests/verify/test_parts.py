@@ -359,26 +359,26 @@ class WrongOuter(RunningCost):
 
 
 @pytest.mark.parametrize(
-    ("objective", "place"),
+    ("objective", "batched", "place"),
     [
-        (MissingFactor, ("MissingFactor.step_cost_derivative", 0, "y0")),
-        (WrongEnd, ("WrongEnd.terminal_derivative", None, "y")),
+        (MissingFactor, True, ("MissingFactor.step_cost_derivative", 0, "y0")),
+        (MissingFactor, False, ("MissingFactor.step_cost_derivative", 0, "y0")),
+        (WrongEnd, False, ("WrongEnd.terminal_derivative", None, "y")),
         (
             SharedCostForgotten,
+            True,
             ("SharedCostForgotten.terminal_derivative", None, "theta['theta']"),
         ),
-        (WrongOuter, ("WrongOuter.outer_derivative", None, "sum")),
+        (WrongOuter, False, ("WrongOuter.outer_derivative", None, "sum")),
     ],
 )
-@pytest.mark.parametrize("batched", [True, False])
 def test_both_tests_find_a_wrong_cost_derivative(objective, place, batched):
     wrong = problem(objective=objective, batched=batched)
     assert failing_places(dots(wrong)) == {place}
     assert not taylor(wrong).passed
 
 
-@pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("place", ["y0", "y1", "y"])
+@pytest.mark.parametrize(("place", "batched"), [("y0", True), ("y1", False), ("y", True)])
 def test_zero_stands_for_a_derivative_only_where_it_is_zero(place, batched):
     """All costs of `RunningCost` depend on the states."""
 
