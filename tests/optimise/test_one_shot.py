@@ -198,6 +198,24 @@ def test_adaptive_needs_few_cycles(name):
     assert adaptive <= 0.4 * fixed[2] or adaptive <= min(fixed)
 
 
+# Cycles of state and adjoint, and rejected trials, of the first updates
+DECISIONS = {
+    "oscillator": [(2, 2, 0), (12, 4, 4), (14, 6, 0), (16, 7, 0), (17, 8, 0), (18, 9, 0)],
+    "van-der-pol": [(2, 3, 0), (5, 5, 1), (10, 7, 2), (12, 8, 0), (16, 10, 1), (17, 11, 0)],
+}
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_decisions_of_adaptive_runs(name):
+    """A record: fewer cycles may be right as well, and then are a reason to look."""
+    functional, control = PROBLEM[name]()
+    result = pint.minimize(functional, control, pint.Adaptive(iterations=5))
+    found = [(r.state_cycles, r.adjoint_cycles, r.line_search_trials) for r in result.history]
+    assert found == DECISIONS[name]
+    steps = {"oscillator": (3232, 1536), "van-der-pol": (3088, 1792)}[name]
+    assert (result.history[-1].state_steps, result.history[-1].adjoint_steps) == steps
+
+
 # Errors
 
 
