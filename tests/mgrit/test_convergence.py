@@ -191,7 +191,9 @@ def test_tolerances_end_a_solve_at_the_first_residual_that_meets_all_of_them():
         # Solved or not, the F-points are those of the C-points.
         from_c_points = y.copy()
         for k in [k for k in range(64) if (k + 1) % 2]:
-            recursion.apply(0, range(k, k + 1), from_c_points[k : k + 1], from_c_points[k + 1 : k + 2])
+            recursion.apply(
+                0, range(k, k + 1), from_c_points[k : k + 1], from_c_points[k + 1 : k + 2]
+            )
         np.testing.assert_array_equal(y, from_c_points)
         return y, convergence
 
