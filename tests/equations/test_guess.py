@@ -64,9 +64,10 @@ def test_guesses_and_what_is_kept_save_newton_iterations(levels):
             control = rf.control(u=0.3 * factor)
             found[options, factor] = rf.value(control), rf.gradient(control).vector
         counts[options] = ode.jacobians
-    assert counts[True, 2**31] < 0.55 * counts[False, 2**31]
-    assert counts[True, 0] < 0.6 * counts[False, 0]
-    assert counts[True, 2**31] < 0.8 * counts[True, 0]
+    # Of the Jacobians, one for each transposed step of a cycle is never saved.
+    assert counts[True, 2**31] < 0.7 * counts[False, 2**31]
+    assert counts[True, 2**31] < 0.6 * counts[False, 0]
+    assert counts[True, 2**31] < counts[True, 0] < 0.7 * counts[False, 0]
     for (_, factor), (value, gradient) in found.items():
         expected, slope = found[(False, 0), factor]
         assert value == pytest.approx(expected, rel=1e-10)

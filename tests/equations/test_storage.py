@@ -201,15 +201,15 @@ def peak_of_update(storage, steps, factor, kept_bytes=2**31):
 def test_peak_memory():
     """Two trajectories, and two blocks of level 1 for each solver.
 
-    With 'all' 2 N + 4 N/m states, N + N/m that steps of both levels keep, with 'C' 6 N/m, and of one interval m
-    states and m - 1 that steps keep. Controls and what a step itself allocates come to less than
-    20 states.
+    With 'all' 2 N + 4 N/m states, N + N/m that steps of both levels keep, with 'C' 6 N/m, and of
+    one interval m states and m - 1 that steps keep. Controls, what a step itself allocates, and
+    single states (the terminal source, a spare interval) come to less than 24 states.
     """
     N = 256
     for m in (4, 8, 16):
         all_points, c_points = (peak_of_update(storage, N, m) for storage in ("all", "C"))
-        assert 3 * N + 5 * N / m <= all_points <= 3 * N + 5 * N / m + 20
-        assert 6 * N / m + 2 * m <= c_points <= 6 * N / m + 2 * m + 20
+        assert 3 * N + 5 * N / m <= all_points <= 3 * N + 5 * N / m + 24
+        assert 6 * N / m + 2 * m <= c_points <= 6 * N / m + 2 * m + 24
         assert c_points < (2 / m + 0.2) * all_points
 
 

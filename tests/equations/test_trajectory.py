@@ -67,7 +67,7 @@ def test_a_state_that_has_not_been_solved():
 
 def test_trajectories_of_another_functional():
     rf, control, state, adjoint = solved()
-    other, _, others_state, others_adjoint = solved()
+    _, _, others_state, others_adjoint = solved()
     for use in (
         lambda: rf.objective(others_state),
         lambda: rf.states(others_state),
@@ -143,5 +143,5 @@ def test_a_failed_solve_leaves_no_solution():
         rf.state.solve(state, control, ONE)
     with pytest.raises(ValueError, match="state has not been solved"):
         rf.objective(state)
-    with pytest.raises(ValueError, match="not been solved|solved again"):
+    with pytest.raises(ValueError, match=r"not been solved|solved again"):
         rf.derivative_of(state, adjoint)
