@@ -376,6 +376,13 @@ def test_residuals_that_grow_from_cycle_to_cycle_are_called_divergence():
     assert strategy.diverges
 
 
+def test_a_run_whose_solves_diverge_ends(monkeypatch):
+    monkeypatch.setattr("pint.optimise.adaptive.MOST_GROWTH", 0)
+    functional, control = PROBLEM["double-integrator"]()
+    result = pint.minimize(functional, control, pint.Adaptive())
+    assert (result.status, result.iterations) == (pint.Status.DIVERGING, 0)
+
+
 def test_a_change_of_the_gradient_below_its_error_is_no_pair():
     strategy = ControlledErrors()
     assert not strategy._judge(1.0, 2.0)
