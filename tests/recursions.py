@@ -28,8 +28,45 @@ def non_uniform(steps, coarsening, levels):
     return pint.TimeGrid(np.cumsum([0.0, *sizes]), coarsening, levels)
 
 
-def solver_for(grid, nu=1, **options):
-    return pint.MGRIT(grid, pint.ArraySpace(1), relaxation=RELAXATIONS[nu], **options)
+def solver_for(grid, nu=1, reverse=False, **options):
+    options = {"relaxation": RELAXATIONS[nu], "reverse": reverse, **options}
+    solver = pint.MGRIT(grid, pint.ArraySpace(1), **options)
+    return InSweepOrder(solver) if reverse else solver
+
+
+class InSweepOrder:
+    """A solver backward in time on one rank, given blocks in the direction of the sweep."""
+
+    def __init__(self, solver):
+        self.solver = solver
+
+    def __getattr__(self, name):
+        return getattr(self.solver, name)
+
+    def _call(self, name, recursion, blocks, *arguments, **options):
+        recursion.reverse = True
+        blocks = (None if block is None else block[::-1] for block in blocks)
+        return getattr(self.solver, name)(recursion, *blocks, *arguments, **options)
+
+    def solve(self, recursion, y, accuracy, rhs=None, **options):
+        rhs = None if rhs is None else rhs[::-1]
+        return self._call("solve", recursion, [y], accuracy, rhs, **options)
+
+    def set_guess(self, recursion, y, guess, rhs=None):
+        return self._call("set_guess", recursion, [y], guess, None if rhs is None else rhs[::-1])
+
+    def lagged_solve(self, recursion, y, tau, cycles, rhs=None):
+        rhs = None if rhs is None else rhs[::-1]
+        return self._call("lagged_solve", recursion, [y], tau, cycles, rhs)
+
+    def march(self, recursion, y, rhs=None):
+        return self._call("march", recursion, [y, rhs])
+
+    def relax(self, recursion, y, rhs=None):
+        return self._call("relax", recursion, [y, rhs])
+
+    def add_sums(self, tau, rhs):
+        self.solver.add_sums(tau, rhs[::-1])
 
 
 def random_trajectory(solver, seed=0):

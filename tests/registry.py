@@ -71,6 +71,21 @@ class DahlquistAdjoint(pint.Adjoint):
         return {"theta": lam0}
 
 
+class Coarsened(Dahlquist):
+    """Forward Euler on level 0, backward Euler on the others."""
+
+    def __init__(self):
+        super().__init__("forward-euler")
+
+    def coarsen(self, level):
+        return Dahlquist("backward-euler")
+
+
+class CoarsenedAdjoint(DahlquistAdjoint):
+    def coarsen(self, level):
+        return DahlquistAdjoint(self.stepper.coarsen(level))
+
+
 # A pendulum: q' = v, v' = -theta_0 sin q - theta_1 v + u cos t
 
 
@@ -315,6 +330,16 @@ PAIRS = [
 ]
 
 PROBLEMS = {f"{pair[0]}-{pair[1]}": partial(small_problem, *pair) for pair in PAIRS}
+
+
+def coarsened_problem():
+    """Return a problem whose coarse steps are others."""
+    stepper = Coarsened()
+    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
+    return pint.Problem(stepper, CoarsenedAdjoint(stepper), RunningCost(), fields)
+
+
+PROBLEMS["coarsened"] = coarsened_problem
 
 
 def random_control(controls, seed=0, deviation=0.5):

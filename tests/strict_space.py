@@ -133,6 +133,9 @@ class StrictSpace(pint.StateSpace):
     def pair(self, a, b):
         return (a * b).sum()
 
+    def as_array(self, block):
+        return block.host()
+
     @property
     def state_bytes(self):
         return 8 * int(np.prod(self.shape))

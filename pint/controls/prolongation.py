@@ -72,9 +72,9 @@ def prolong(
 
 
 def _check_fields(old: ControlSpace, new: ControlSpace) -> None:
-    described = [described(space) for space in (old, new)]
-    for name in sorted(described[0].keys() | described[1].keys()):
-        if described[0].get(name) != described[1].get(name):
+    before, after = described(old), described(new)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
             raise ValueError(
                 f"`prolong(space=...)`: the field `{name}` is not the same field of the same "
                 "shape in the control and in `space`."

@@ -174,11 +174,12 @@ class AdjointEquation:
     def _prefers_batches(self) -> bool:
         """Whether steps made one by one had better leave the derivative to large batches.
 
-        Where the adjoint's step alone is cheaper, the calls cost more than another look at it.
+        Where the adjoint's step alone is cheaper, the calls cost more than another look at it; not
+        where the step is iterative, for its transposes solve equations, too.
         """
-        chunk = self.solver.levels[0].chunk
-        batches = self.calls.batched and chunk >= BATCHES_FROM
-        return batches and self.calls.own_step and self.intervals is None
+        chunk, calls = self.solver.levels[0].chunk, self.calls
+        batches = calls.batched and chunk >= BATCHES_FROM and calls.own_step
+        return batches and not calls.steppers[0].uses_guess and self.intervals is None
 
     def _gathers(self, adjoint: AdjointState, state: State, stepping: bool) -> bool:
         """Whether a solve also forms the derivative."""
@@ -197,6 +198,7 @@ class AdjointEquation:
             engine = self._engine(control, state, adjoint.linearisation, gathers=True)
             assert isinstance(engine, AdjointIntervals)
             engine.finish(adjoint.points)
+            self.solver.levels[0].steps_evaluated += self.calls.grid.local_steps
             adjoint.derivative, adjoint.missing = engine.derivative, range(0)
             return
         rows, chunk = adjoint.missing, self.solver.levels[0].chunk

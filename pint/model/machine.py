@@ -58,8 +58,8 @@ def parts(grid: TimeGrid, reverse: bool) -> list[Part]:
     return [
         Part(
             tuple(map(tuple, levels)),
+            grid.coarsening,
             steps=grid.steps,
-            coarsening=grid.coarsening,
             rank=size - 1 - position if reverse else position,
             size=size,
             reverse=reverse,

@@ -102,18 +102,21 @@ class Solve:
 
 @dataclass(frozen=True)
 class Part:
-    """A rank's part of a grid; parts with the same levels make the same recording.
+    """A rank's part of a grid; parts that are equal make the same recording.
 
     Attributes
     ----------
     levels : tuple of tuple of int
         For each level: steps, place of the first one in its coarse interval, distances to the
         left- and the right-hand neighbour (0 without one).
+    coarsening : tuple of int
+    steps, rank, size, reverse
+        Where one of the equal parts lies; they take no part in comparisons.
     """
 
     levels: tuple[tuple[int, ...], ...]
+    coarsening: tuple[int, ...]
     steps: int = field(compare=False)
-    coarsening: tuple[int, ...] = field(compare=False)
     rank: int = field(compare=False)
     size: int = field(compare=False)
     reverse: bool = field(compare=False)

@@ -19,7 +19,7 @@ class ODE(ABC):
     Attributes
     ----------
     initial_state : array_like
-        y_0, where it does not depend on theta; its shape is that of a state.
+        y_0, where it does not depend on theta; it has the shape of a state.
     """
 
     initial_state: Any

@@ -337,7 +337,7 @@ class _Names:
             top = name.partition(".")[0]
             importlib.import_module(name)
             modules[top] = importlib.import_module(top)
-        # The text is made of our own names and of what sympy's printer writes.
+        # The text consists of our own names and of the output of sympy's printer.
         exec("\n    ".join(["def function(t, y, u, theta, extra=None):", *lines]), modules)
         function: Compiled = modules["function"]
         return function
@@ -347,7 +347,7 @@ class _Names:
             code = str(printer.doprint(expression))
         except NotImplementedError:
             code = "\n"
-        if "\n" in code:  # older versions of sympy explain in comments what they cannot express
+        if "\n" in code:  # older versions of sympy put the failure in a comment
             theirs = expression.xreplace({ours: symbol for symbol, ours in self.meaning.items()})
             raise ValueError(f"`SympyODE`: there is no numpy code for `{theirs}`.")
         return code

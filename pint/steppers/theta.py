@@ -175,7 +175,7 @@ class Theta(TimeStepper):
         the rows that do not converge.
         """
         t, failed = self.implicit_time(s), rows[:0]
-        reach = np.zeros(len(rows))  # norm of h f_y at the last iterate: what magnifies rounding
+        reach = np.zeros(len(rows))  # norm of h f_y at the last iterate, which magnifies rounding
         last = np.full((len(rows), 1), np.inf)
         for iteration in range(ITERATIONS + 1):
             blocks = {name: values[rows] for name, values in u.items()}

@@ -51,15 +51,15 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
     """Test all derivatives of a problem: ``<lam, dPhi v> = <dPhi^T lam, v>``. Collective.
 
     For the first, middle and last step of every level, linearised at the states that follow
-    from `control`: each part of `Adjoint.vjp`, and `Adjoint.step` if it is defined; once:
-    `Adjoint.initial_vjp`, the derivatives of the objective, and those of the regularisers. With
+    from `control`: each result of `Adjoint.vjp`, and `Adjoint.step` if it is defined; once:
+    `Adjoint.initial_vjp`, and the derivatives of the objective and of the regularisers. With
     ready-made steppers and objectives also `ODE.f_vjp`, `ODE.jacobian` and `Lagrangian.gradient`.
     lam and v are random. The error is the difference relative to the mean of ``|lam| |dPhi v|``
     and ``|dPhi^T lam| |v|``.
 
-    dPhi v is taken by the complex step (tolerance 1e-12). Where a method does not accept complex
-    numbers or is not analytic, which comparison with differences shows, extrapolated central
-    differences take over (tolerance 1e-6).
+    The complex step gives dPhi v (tolerance 1e-12). Extrapolated central differences replace it
+    (tolerance 1e-6) where a method does not accept complex numbers, or is not analytic: a
+    comparison of the two shows that.
 
     Parameters
     ----------

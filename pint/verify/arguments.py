@@ -1,4 +1,4 @@
-"""The arguments that methods are tested with: those of some steps of each level."""
+"""The arguments for the tests of methods: of a few steps of each level."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
             at["t"] = np.array(at["s"].t0)
             singles.append(Sample(at, along))
         if problem.stepper.batched and singles:
-            if len(singles) == 1:  # a batch of one would not show what is mixed up
+            if len(singles) == 1:  # a batch of one would not show that steps are mixed up
                 singles.append(moved(singles[0], 0.1))
             singles = [_stack(singles, len(problem.space.shape))]
         shared = {name: values.copy() for name, values in control.shared.items()}
@@ -216,7 +216,7 @@ def attempt(function: Callable[[], T]) -> tuple[T | None, str]:
     """
     try:
         return function(), ""
-    except Exception as error:  # whatever a user's method raises is what there is to report
+    except Exception as error:  # the report shows whatever a user's method raises
         frames = traceback.extract_tb(error.__traceback__)
         at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         return None, f"{type(error).__name__}: {error}{at}"

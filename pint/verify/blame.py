@@ -12,7 +12,7 @@ from pint.verify.variants import ALONE
 
 
 def explained(problem: Problem, checks: tuple[Check, ...]) -> tuple[Check, ...]:
-    """Return the checks; those of ready-made methods are not run if a user's part is wrong.
+    """Return the checks; failures of ready-made parts count as not run if a user's part is wrong.
 
     `RungeKutta`, `Theta`, their adjoints and `RunningCost` call the methods of an `ODE` and of a
     `Lagrangian`, and fail with them.
@@ -25,7 +25,7 @@ def explained(problem: Problem, checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 
 def _without_blame(checks: tuple[Check, ...], part: str, inner: str) -> tuple[Check, ...]:
-    """Return the checks, the failures of `part` not run if those of `inner` explain them."""
+    """Return the checks; failures of `part` count as not run if `inner` has failures."""
     causes = [one.method for one in checks if one.failed and one.method.startswith(f"{inner}.")]
     if not causes:
         return checks

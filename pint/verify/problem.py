@@ -54,8 +54,8 @@ def check_problem(
 
     Together, on every level and for every field: `stepper_test`, that the states of all steps
     are finite, `adjoint_dot_test`, and a `taylor_test` for each field. Later checks still run
-    after a failure; those that depend on a failed one are reported as not run. Where states
-    cannot be computed, the methods are tested at random ones.
+    after a failure; the report lists checks that depend on a failed one as not run. If the states
+    cannot be computed, random states replace them.
 
     Parameters
     ----------
@@ -144,8 +144,8 @@ def random_control(space: ControlSpace, seed: int) -> Control:
     return Control(space, vector)
 
 
-def _raised(method: str, what: str, level: int | None = None) -> Check:
-    return Check(method, level, "call", RUNS, math.inf if what else 0.0, note=what)
+def _raised(method: str, error: str, level: int | None = None) -> Check:
+    return Check(method, level, "call", RUNS, math.inf if error else 0.0, note=error)
 
 
 def _nothing_else(problem: Problem, cause: Check) -> Iterator[Check]:
@@ -194,7 +194,7 @@ def _states(
 _USELESS = {
     RUNS: "raises an error",
     SHAPE: "returns a wrong shape",
-    FINITE: "returns what is not finite",
+    FINITE: "returns values that are not finite",
     KNOWN: "returns unknown fields",
     UNCHANGED: "changes its arguments",
     REPEATED: "does not return the same when called again",

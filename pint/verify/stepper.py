@@ -79,8 +79,8 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     Parameters
     ----------
     problem : Problem
-        A problem that has not been used yet shows more: what it keeps from its first calls is then
-        compared with what it keeps from others.
+        A problem that has not been used yet shows more: a cache that its first calls fill is then
+        compared with a cache that other calls fill.
     control : Control
         On the grid to test.
     seed : int

@@ -81,7 +81,9 @@ def taylor_test(
         math.log(r / smaller_r) / math.log(h / smaller_h)
         for (h, r), (smaller_h, smaller_r) in pairwise(significant)
     ]
-    if len(significant) == 1:  # what follows is below the noise, and so is this rate's true value
+    if (
+        len(significant) == 1
+    ):  # later remainders, and the true value of this rate, are below the noise
         (h, r), below = significant[0], points[-1][0]
         rates = [math.log(r / floor) / math.log(h / below)] if below < h else [math.nan]
     elif not any(math.isfinite(r) for _, r in points):

@@ -1,5 +1,7 @@
 """Controls on a coarser time mesh against explicit coefficients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from linear_quadratic import DOUBLE_INTEGRATOR
@@ -40,16 +42,17 @@ def test_gradient_and_coefficients(every, interpolate, metric):
     np.testing.assert_allclose(again.vector, gradient.vector, atol=1e-12)
 
 
+def controlled_by(field, grid):
+    """Return the double integrator with another control field."""
+    return pint.ReducedFunctional(replace(DOUBLE_INTEGRATOR.problem(), controls={"u": field}), grid)
+
+
 @pytest.mark.parametrize(("every", "interpolate"), MESHES)
 @pytest.mark.parametrize("levels", [1, 2])
 def test_optimum_is_that_over_the_coefficients(every, interpolate, levels):
     field = pint.TimeControl(1, every=every, interpolate=interpolate)
-    grid = pint.TimeGrid(T, coarsening=4, levels=levels)
-    base = DOUBLE_INTEGRATOR.problem(grid)
-    controls = pint.ControlSpace(grid, u=field)
-    problem = pint.Problem(grid, base.stepper, base.adjoint, base.objective, controls)
-    functional = pint.ReducedFunctional(problem)
-    result = pint.minimize(functional, controls.zeros(), gradient_tolerance=1e-9)
+    functional = controlled_by(field, pint.TimeGrid(T, coarsening=4, levels=levels))
+    result = pint.minimize(functional, method=pint.ReducedSpace(gradient_tolerance=1e-9))
     H, g, J0 = DOUBLE_INTEGRATOR.quadratic_form(T)
     B = basis(T, every, interpolate)
     reduced = B.T @ H @ B
@@ -59,11 +62,7 @@ def test_optimum_is_that_over_the_coefficients(every, interpolate, levels):
 
 def test_bounds_hold_on_constant_pieces():
     field = pint.TimeControl(1, lower=-1.0, upper=2.0, every=4)
-    grid = pint.TimeGrid(T)
-    base = DOUBLE_INTEGRATOR.problem(grid)
-    controls = pint.ControlSpace(grid, u=field)
-    problem = pint.Problem(grid, base.stepper, base.adjoint, base.objective, controls)
-    result = pint.minimize(pint.ReducedFunctional(problem), controls.zeros())
+    result = pint.minimize(controlled_by(field, pint.TimeGrid(T)))
     pieces = result.control["u"].reshape(5, 4)
     assert (np.ptp(pieces, axis=1) < 1e-12).all()
     assert pieces.max() == 2.0
@@ -71,11 +70,9 @@ def test_bounds_hold_on_constant_pieces():
 
 
 def test_problems_pass_the_checks_with_it():
-    grid = pint.TimeGrid(T, coarsening=2, levels=2)
-    base = DOUBLE_INTEGRATOR.problem(grid)
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(1, every=3, interpolate="linear"))
-    problem = pint.Problem(grid, base.stepper, base.adjoint, base.objective, controls)
-    assert pint.verify.taylor_test(pint.ReducedFunctional(problem), controls.control(u=0.3)).passed
+    field = pint.TimeControl(1, every=3, interpolate="linear")
+    functional = controlled_by(field, pint.TimeGrid(T, coarsening=2, levels=2))
+    assert pint.verify.taylor_test(functional, functional.control(u=0.3)).passed
 
 
 @pytest.mark.parametrize(

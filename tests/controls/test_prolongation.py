@@ -125,14 +125,12 @@ DATA = generate(60, seed=0)
 
 
 def functional(layers):
-    controls = NETWORK.controls(pint.TimeGrid.uniform(3.0, layers))
-    return pint.ReducedFunctional(
-        NETWORK.problem(controls, *DATA, Regularisation(1e-4, 1e-4, 1e-4))
-    )
+    problem = NETWORK.problem(*DATA, Regularisation(1e-4, 1e-4, 1e-4))
+    return pint.ReducedFunctional(problem, pint.TimeGrid.uniform(3.0, layers))
 
 
 def start(functional):
-    return NETWORK.random_control(functional.problem.controls, seed=1)
+    return NETWORK.random_control(functional.controls, seed=1)
 
 
 def test_the_objective_of_the_deeper_network_tends_to_that_of_the_shallower():
@@ -141,7 +139,7 @@ def test_the_objective_of_the_deeper_network_tends_to_that_of_the_shallower():
     rough = pint.Control(shape.space, shape.vector + 0.3 * random(shape.space).vector)
     for layers in (16, 32, 64):
         both = functional(layers), functional(2 * layers)
-        controls = [pint.prolong(rough, one.problem.controls) for one in both]
+        controls = [pint.prolong(rough, one.controls) for one in both]
         differences.append(abs(both[0].value(controls[0]) - both[1].value(controls[1])))
     assert differences[0] / differences[1] == pytest.approx(2, abs=0.2)
     assert differences[1] / differences[2] == pytest.approx(2, abs=0.1)
@@ -149,25 +147,16 @@ def test_the_objective_of_the_deeper_network_tends_to_that_of_the_shallower():
 
 @pytest.mark.parametrize("interpolate", ["constant", "linear"])
 def test_nested_training_starts_lower_than_at_random(interpolate):
-    made = []
-
-    def functionals():
-        for layers in (4, 8, 16):
-            made.append(functional(layers))
-            yield made[-1]
-
-    def optimise(functional, control):
-        assert len(made) == len(results) + 1  # made when its turn comes
-        results.append(pint.minimize(functional, control, iterations=15))
-        return results[-1]
-
-    results = []
-    nested = pint.minimize_nested(functionals(), start(functional(4)), optimise, interpolate)
-    assert nested == results
-    assert [result.control.space.grid.steps for result in nested] == [4, 8, 16]
-    for functional_, before, after in zip(made[1:], nested, nested[1:], strict=False):
-        first = after.history[0].objective
-        control = pint.prolong(before.control, functional_.problem.controls, interpolate)
-        assert first == pytest.approx(functional_.value(control), rel=1e-12)
-        assert first < 0.9 * functional_.value(start(functional_))
+    grids = [pint.TimeGrid.uniform(3.0, layers) for layers in (4, 8)]
+    finest = functional(16)
+    method = pint.Nested(grids, pint.ReducedSpace(iterations=15), interpolate)
+    nested = pint.minimize(finest, start(functional(4)), method)
+    stages = nested.stages
+    assert [result.control.space.grid.steps for result in stages] == [4, 8, 16]
+    assert nested.objective == stages[-1].objective
+    for layers, before, after in zip((8, 16), stages, stages[1:], strict=False):
+        deeper, first = functional(layers), after.history[0].objective
+        control = pint.prolong(before.control, deeper.controls, interpolate)
+        assert first == pytest.approx(deeper.value(control), rel=1e-12)
+        assert first < 0.9 * deeper.value(start(deeper))
         assert after.objective < first

@@ -146,7 +146,7 @@ def test_restriction_to_a_wrong_shape_is_an_error_that_names_the_field(wrong):
 
 @given(grids(), st.booleans())
 def test_restriction_against_a_plain_loop(grid, reverse):
-    """Row j of level l: the interval of the j-th step of the level in the sweep's direction."""
+    """Row j of level l: the interval of the j-th step of the level, in the order of time."""
     space = pint.ControlSpace(
         grid,
         injected=pint.TimeControl((2, 3)),
@@ -163,7 +163,7 @@ def test_restriction_against_a_plain_loop(grid, reverse):
         count = grid.steps // stride
         assert len(blocks["mean"]) == len(blocks["injected"]) == count
         for j in range(count):
-            start = grid.steps - (j + 1) * stride if reverse else j * stride
+            start = grid.steps - (count - j) * stride if reverse else j * stride
             covered = range(start, start + stride)
             mean = sum(dt[n] * control["mean"][n] for n in covered) / sum(dt[n] for n in covered)
             np.testing.assert_array_equal(blocks["injected"][j], control["injected"][start])

@@ -7,6 +7,7 @@ import pytest
 from recursions import RELAXATIONS
 
 import pint
+from pint.equations import Cycles
 from pint.mgrit import Propagator
 from problems.resnet import DenseNetwork
 
@@ -16,7 +17,7 @@ STATE = 4096  # numbers of one state: far more than Python's own objects need
 class Decay(Propagator):
     """``y / 2``, without a temporary array."""
 
-    def apply(self, level, steps, states, out):
+    def apply(self, level, steps, states, out, guess=None):
         np.multiply(states, 0.5, out=out)
 
 
@@ -57,17 +58,17 @@ def test_an_update_of_a_network_allocates_no_trajectory(levels, kept_bytes):
     """State, adjoint and derivative: chunks, two states a level, and the size of the control."""
     network = DenseNetwork(features=2, width=8, classes=3)
     grid = pint.TimeGrid.uniform(5.0, 64, 4, levels)
-    controls = network.controls(grid)
     x, labels = np.ones((500, 2)), np.eye(3)[np.zeros(500, dtype=int)]
-    problem = network.problem(controls, x, labels)
+    problem = network.problem(x, labels)
     size = problem.space.state_bytes
-    functional = pint.ReducedFunctional(problem, kept_bytes=kept_bytes, chunk_bytes=size)
-    control = network.random_control(controls, seed=0)
-    state, adjoint = functional.new_state(), functional.new_adjoint()
+    functional = pint.ReducedFunctional(problem, grid, kept_bytes=kept_bytes, chunk_bytes=size)
+    control = network.random_control(functional.controls, seed=0)
+    state, adjoint = functional.state.new(), functional.adjoint.new()
+    how = Cycles(pint.Accuracy(1))
 
     def update():
-        functional.state_cycles(state, control, pint.Accuracy(1))
-        functional.adjoint_cycles(adjoint, state, pint.Accuracy(1))
+        functional.state.solve(state, control, how)
+        functional.adjoint.solve(adjoint, state, how)
         functional.derivative_of(state, adjoint)
 
     # A few copies of the control, and of its restrictions to coarser levels.

@@ -79,17 +79,35 @@ def test_counts_of_a_cycle(shape, nu):
 
 
 @pytest.mark.parametrize("nu", [0, 1])
-def test_the_last_propagator_makes_each_step_once(nu):
-    """It takes over in the last relaxation and residual of the last cycle."""
-    grid = pint.TimeGrid.uniform(1.0, 22, 4, 2)
-    solver, first, last = solver_for(grid, nu), ones(grid), ones(grid)
-    made = []
+@pytest.mark.parametrize("shape", [(22, 4, 2), (22, 4, 3), (22, 2, 2)])
+def test_the_last_pass_makes_each_step_once(nu, shape):
+    """It is the last relaxation and residual of the last cycle, and no other pass is the last."""
+    grid = pint.TimeGrid.uniform(1.0, *shape)
+    solver, recursion, passes = solver_for(grid, nu), ones(grid), []
 
-    def recorded(level, steps, states, out, apply=last.apply):
-        made.extend(steps if level == 0 else ())
-        apply(level, steps, states, out)
+    def recorded(level, steps, states, out, guess=None, apply=recursion.apply):
+        passes[-1][1].extend(steps if level == 0 else ())
+        apply(level, steps, states, out, guess)
 
-    last.apply = recorded
+    recursion.apply, recursion.begin_pass = recorded, lambda last: passes.append((last, []))
     y, tau = solver.allocate(), solver.allocate_tau()
-    solver.lagged_solve(first, y, tau, 2, last=last)
-    assert sorted(made) == list(range(22))
+    passes.append((False, []))
+    solver.lagged_solve(recursion, y, tau, 2)
+    assert [last for last, _ in passes].index(True) == len(passes) - 1
+    assert sorted(passes[-1][1]) == list(range(22))
+
+
+@pytest.mark.parametrize("shape", [(24, 4, 2), (26, 3, 3)])
+@pytest.mark.parametrize("nu", [0, 1])
+def test_a_start_of_its_own_is_left_as_it_is(shape, nu):
+    """A solve that begins with another right-hand side does what one with a copy of it does."""
+    grid = non_uniform(*shape)
+    recursion = dahlquist(grid, "backward-euler", -1.3, forcing=0.8)
+    y, _, _, solver = solved(grid, recursion, nu, 2)
+    tau = random_trajectory(solver)[: len(solver.allocate_tau())]
+    kept, copied, new, other = tau.copy(), tau.copy(), solver.allocate_tau(), y.copy()
+    solver.lagged_solve(recursion, y, copied, 2)
+    solver.lagged_solve(recursion, other, new, 2, start=tau)
+    np.testing.assert_array_equal(tau, kept)
+    np.testing.assert_array_equal(y, other)
+    np.testing.assert_allclose(new[1:], copied[1:], rtol=0, atol=1e-14)

@@ -24,7 +24,7 @@ class OneByOne(Propagator):
     def __init__(self, grid, function):
         self.grid, self.function = grid, function
 
-    def apply(self, level, steps, states, out):
+    def apply(self, level, steps, states, out, guess=None):
         t = self.grid.t[:: self.grid.strides[level]]
         pairs = zip(steps, states, strict=True)
         out[...] = [self.function(t[k], t[k + 1], y) for k, y in pairs]

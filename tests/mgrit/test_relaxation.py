@@ -40,7 +40,7 @@ class Recorder(Propagator):
     def __init__(self):
         self.points = []
 
-    def apply(self, level, steps, states, out):
+    def apply(self, level, steps, states, out, guess=None):
         assert len(steps) == len(states) == len(out)
         self.points += [step + 1 for step in steps]
         out[...] = states
@@ -62,6 +62,6 @@ def test_c_and_f_points_are_disjoint_and_complete(steps, size, data, reverse):
         level.propagator = recorder = Recorder()
         c_relaxation(level, 1.0)
         c_points += recorder.points
-        owned_c_points += [layout.first + row for row in level.c_rows]
+        owned_c_points += [layout.first + row for row in layout.c_rows]
     assert sorted(f_points) == [point for point in range(1, steps + 1) if point % factor]
     assert sorted(c_points) == list(range(factor, steps + 1, factor)) == sorted(owned_c_points)

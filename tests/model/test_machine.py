@@ -224,12 +224,15 @@ def runs(draw):
     return steps, size, configuration, guess, draw(st.booleans())
 
 
-# Ranks of which only the places of the C-points differ
+# Ranks of which only the places of the C-points differ; grids that only differ by their factors
 PHASES = (56, 8, Configuration(3, (2, 4)), None, False)
+FACTORS = [(28, 2, Configuration(3, factors), None, False) for factors in ((6, 3), (5, 3))]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @example(PHASES, 4, Random(0))
+@example(FACTORS[0], 1, Random(0))
+@example(FACTORS[1], 1, Random(0))
 @given(runs(), st.sampled_from([1, 4, 6]), st.randoms(use_true_random=False))
 def test_ranks_that_share_recordings_would_record_the_same(run, batch, random):
     """And they may be played in any order."""

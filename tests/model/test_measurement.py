@@ -114,7 +114,7 @@ def test_a_call_costs_what_the_step_takes(monkeypatch):
     monkeypatch.setattr(DecayAdjoint, "vjp", slow_transpose)
     monkeypatch.setattr(DecayAdjoint, "step", slow_transpose_alone)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    costs = measure(problem, control_on(problem, 64, 4, 2), seconds=0.1)
+    costs = measure(problem, control_on(problem, 64, 4, 2), seconds=0.02)
     assert [cost.sizes for cost in costs.state] == [(1, 4, 16), (1, 4, 16)]
     np.testing.assert_array_equal(costs.state[0].seconds, [unit * n for n in (4, 13, 49)])
     np.testing.assert_array_equal(costs.state[1].seconds, [unit * n for n in (3, 9, 33)])

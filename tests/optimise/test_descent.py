@@ -10,7 +10,9 @@ from scipy.optimize import lsq_linear
 
 import pint
 from pint.optimise import LineSearch
+from pint.optimise.fixed_cycles import FixedCycles
 from pint.optimise.line_search import Trial
+from pint.optimise.point import ROUNDING, Candidate, Point
 
 OPTIMUM = 5.06187699853476e-2
 STEPS = 20
@@ -419,6 +421,36 @@ def test_pairs_are_dropped_when_no_step_is_accepted_along_a_quasi_newton_directi
     np.testing.assert_allclose(
         (controls[3] - controls[2]).vector, -0.25 * gradient.vector, rtol=1e-9, atol=1e-12
     )
+
+
+# Accuracy of the solves
+
+
+def test_a_tighter_strategy_returns_to_its_cycles_after_a_step():
+    functional, control = start(levels=2)
+    point, candidate = Point(functional), Candidate(functional)
+    strategy = FixedCycles(pint.Accuracy(1))
+    strategy.begin(point, control)
+    strategy.tighten(point)
+    assert strategy.effort == 2
+    assert functional.state.solver.cycles_done == 1 + 2
+    strategy.solve_candidate(candidate, point, functional.control(u=0.1), None)
+    strategy.accept(point, candidate)
+    assert strategy.effort == 1
+    assert functional.adjoint.solver.cycles_done == 1 + 2 + 1
+
+
+def test_the_error_of_a_comparison_is_that_of_rounding_of_the_estimate_and_of_the_tolerance():
+    functional, control = start(levels=2)
+    point = Point(functional)
+    point.solve_state(control, pint.Accuracy(30, relative=1e-6))
+    size = abs(point.value.objective)
+    assert point.state.convergence.converged
+    assert point.comparison_error(1e-6) == pytest.approx(1e-5 * size, rel=1e-6)
+    point.objective_error = 0.5
+    assert point.comparison_error(0.0) == pytest.approx(0.5, rel=1e-12)
+    point.objective_error = math.nan
+    assert point.comparison_error(0.0) == pytest.approx(ROUNDING * size)
 
 
 # Line search

@@ -32,7 +32,7 @@ class SlowOnFirstRank(Recursion):
         super().__init__(factors)
         self.seconds = seconds
 
-    def apply(self, level, steps, states, out):
+    def apply(self, level, steps, states, out, guess=None):
         time.sleep(self.seconds)
         super().apply(level, steps, states, out)
 

@@ -83,7 +83,7 @@ class Costly(Recursion):
         super().__init__(factors)
         self.wait = wait
 
-    def apply(self, level, steps, states, out):
+    def apply(self, level, steps, states, out, guess=None):
         self.wait(len(steps) * (1.0 if level == 0 else 0.125))
         super().apply(level, steps, states, out)
 

@@ -8,7 +8,9 @@ import registry
 from registry import Pendulum, PendulumAdjoint, RunningCost, TerminalCost
 
 import pint
+from pint.equations import March
 from pint.verify import adjoint_dot_test, stepper_test, taylor_test
+from pint.verify.arguments import samples_by_level
 
 
 def grid_of(levels=2):
@@ -102,6 +104,30 @@ def test_checks_leave_the_control_as_it_is():
     stepper_test(right, control)
     taylor_test(pint.ReducedFunctional(right, grid_of()), control)
     np.testing.assert_array_equal(control.vector, before)
+
+
+def test_samples_are_steps_of_the_problem_with_their_own_states_and_controls():
+    right = problem()
+    functional = pint.ReducedFunctional(right, grid_of(levels=3))
+    control = registry.random_control(functional.controls, seed=3)
+    state = functional.state.new()
+    functional.state.solve(state, control, March())
+    for level, _, (sample,) in samples_by_level(right, state, control, seed=0):
+        s = sample.at["s"]
+        rows = s.index if level < 2 else s.index[:1]  # the second one of a single step is moved
+        assert len(set(rows)) == {0: 3, 1: 3, 2: 1}[level]
+        np.testing.assert_array_equal(s.t1[:, 0], functional.grid.t[s.index + 2**level])
+        np.testing.assert_array_equal(sample.at["y"][: len(rows)], state.points[rows])
+        np.testing.assert_array_equal(sample.at["u"]["u"][: len(rows)], control["u"][rows])
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_taylor_test_solves_by_stepping_or_by_cycles(exact):
+    functional = pint.ReducedFunctional(problem(), grid_of())
+    control = registry.random_control(functional.controls, seed=3)
+    taylor_test(functional, control, exact=exact).require()
+    for solver in (functional.state.solver, functional.adjoint.solver):
+        assert (solver.cycles_done == 0) is exact
 
 
 def test_taylor_direction_is_used_as_given():
