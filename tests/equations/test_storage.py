@@ -69,7 +69,13 @@ def numbers(rf, solve):
 
 # Problems, grids, solves and options, each with each other in some pair
 CASES = [
-    (name, tuple(GRIDS)[place % 3], tuple(SOLVES)[(place + shift) % 7], option)
+    # The coarse steps of explicit predators are unstable on three levels.
+    (
+        name,
+        "2-levels" if name.startswith("strict") else tuple(GRIDS)[place % 3],
+        tuple(SOLVES)[(place + shift) % 7],
+        option,
+    )
     for place, name in enumerate(PROBLEMS)
     for shift, option in enumerate(OPTIONS)
 ]
