@@ -211,8 +211,8 @@ def test_peak_memory():
     one interval m states and m - 1 that steps keep. Controls, what a step itself allocates, and
     single states (the terminal source, a spare interval) come to less than 24 states.
     """
-    N = 256
-    for m in (4, 8, 16):
+    N = 128
+    for m in (4, 16):
         all_points, c_points = (peak_of_update(storage, N, m) for storage in ("all", "C"))
         assert 3 * N + 5 * N / m <= all_points <= 3 * N + 5 * N / m + 24
         assert 6 * N / m + 2 * m <= c_points <= 6 * N / m + 2 * m + 24
