@@ -61,8 +61,12 @@ def test_double_integrator():
 def test_a_problem_is_short(name, first, last, most):
     """By hand, and by sympy."""
     text = (DOCS / "examples" / f"{name}.py").read_text(encoding="utf-8")
-    lines = text[text.index(first) : text.index(last)].split("\n")
-    assert sum(bool(line.strip()) for line in lines) <= most
+    assert lines_of(text[text.index(first) : text.index(last)]) <= most
+
+
+def lines_of(text):
+    """Return the number of lines that are not blank."""
+    return sum(bool(line.strip()) for line in text.split("\n"))
 
 
 def test_fast_step():
@@ -105,6 +109,7 @@ def readme():
 def test_readme():
     blocks, names = readme(), {}
     assert [kind for kind, _ in blocks] == ["python", "text"]
+    assert lines_of(blocks[0][1].partition("grid = ")[0]) <= 22
     text, _ = printed(exec, blocks[0][1], names)
     assert text == blocks[1][1]
     # y_N = sum_n b_n u_n with b_n = dt (1 - dt)^(N-1-n): J* = 1 / (2 (sum b_n^2 / dt + 1/100)).
@@ -141,7 +146,8 @@ def test_every_public_name_is_listed():
     assert "`pint.model`" in page and "`pint.verify`" in page
 
 
-def test_every_module_has_a_page():
+def test_every_package_has_a_page():
+    """And every module that belongs to no package."""
     pages = {path.stem for path in (DOCS / "api").iterdir()}
     index = (DOCS / "api" / "index.md").read_text(encoding="utf-8").split()
     modules = [name for name in MODULES if name.count(".") == 1]

@@ -72,7 +72,6 @@ def exact(functional):
         ("oscillator", pint.Lagged),
         ("oscillator-3-levels", pint.Adaptive),
         ("vector-lqr", partial(pint.Lagged, 2)),
-        ("van-der-pol", pint.Adaptive),
         ("fishing", pint.Lagged),
         ("heat", pint.Adaptive),
         ("heat-initial", pint.Lagged),
