@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         print_table("Threads and data parallelism: no MPI, see `make environment`", rows)
         return rows
     layouts = {"one thread": (1, 1), "two BLAS threads": (1, 2), "data parallel": (2, 1)}
+    if options.quick:
+        del layouts["two BLAS threads"]
     rows = []
     for examples, layers in sizes:
         runs: dict[str, list[Row]] = {name: [] for name in layouts}

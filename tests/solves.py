@@ -107,5 +107,6 @@ def assert_same_numbers(found, expected, tolerance=1e-12):
         size[kind] = max(size.get(kind, 0.0), np.abs(value).max(initial=0.0))
     # Differences of states, and products with them.
     size["residuals"] = size["correction"] = max(1.0, *size.values())
+    assert np.isfinite(size["residuals"])
     for (kind, value), (_, other) in zip(found, expected, strict=True):
         np.testing.assert_allclose(value, other, rtol=0, atol=tolerance * size[kind], err_msg=kind)

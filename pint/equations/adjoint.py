@@ -84,12 +84,14 @@ class AdjointEquation:
             if relaxed:
                 adjoint.require_solved_at(state)
             if isinstance(how, Lagged) and adjoint.tau is not None:
+                # Tau holds the sums of the old sources, whose blocks `linearise` writes over.
                 self._add_sums(adjoint, -1.0)
             if not relaxed:
                 with solver.phases("gradient"):
                     adjoint.linearisation = self.cost.linearise(state, adjoint.linearisation)
             lin = adjoint.linearisation
             assert lin is not None
+            # Steps made one by one may leave the derivative to batches: see `_prefers_batches`.
             stepping = self.calls.grid.levels == 1 or not isinstance(how, (Cycles, Lagged, Relax))
             gathers = self._gathers(adjoint, state, stepping)
             engine = self._engine(control, state, lin, gathers, isinstance(how, Lagged))
@@ -111,6 +113,7 @@ class AdjointEquation:
                 solver.relax(engine, points, sources)
             else:
                 adjoint.convergence = solver.march(engine, points, sources)
+            # Without a last pass that formed it, the derivative is still to be added in all rows.
             explicit = Control(self.controls, lin.explicit.vector.copy())
             gathered = engine.derivative is not None
             adjoint.derivative = engine.derivative if gathered else explicit
@@ -129,6 +132,7 @@ class AdjointEquation:
             if adjoint.missing:
                 self._finish(adjoint, state)
             assert adjoint.derivative is not None
+            # A copy: summed over ranks in place, it could not be asked for twice.
             derivative = Control(self.controls, adjoint.derivative.vector.copy())
             grid = self.calls.grid
             if grid.comm.rank == grid.first_step_rank:

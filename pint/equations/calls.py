@@ -66,6 +66,7 @@ class Calls:
                 f"`{type(problem.stepper).__name__}.batched` must be False for states of a "
                 f"{type(self.space).__name__}, which lends one state at a time."
             )
+        # Coarsened and looked up once, since the loops below make millions of calls.
         levels = range(1, grid.levels)
         self.steppers = [problem.stepper, *(problem.stepper.coarsen(level) for level in levels)]
         self.adjoints = [problem.adjoint, *(problem.adjoint.coarsen(level) for level in levels)]
@@ -145,6 +146,7 @@ class Calls:
         """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
         count = len(starts)
         news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
+        # In place of the old states come the new ones, so that a guess is read before it is lost.
         usable = guessed and len(out) == count and self._usable(level, out) is not None
         singles = self._each(level, starts, _singly(kept), news if usable else repeat(None))
         sources = repeat(None) if rhs is None else self._rows(rhs)
@@ -171,6 +173,7 @@ class Calls:
                 step(s, y, blocks, theta, out=new)
             else:
                 result = step(s, y, blocks, theta)
+                # The test stands here, too: a call for each step would cost as much as the copy.
                 if getattr(result, "shape", None) != new.shape:
                     checked(result, new, stepper, "step")
                 new[...] = result

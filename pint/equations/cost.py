@@ -74,6 +74,7 @@ class Cost:
         theta = state.solved_control.shared
         explicit, terminal = self.controls.zeros(), calls.space.allocate(1)
         new = Linearisation(explicit, terminal)
+        # The chain rule needs the value itself only if the outer function is not the identity.
         if objective.has_outer:
             new.scale = float(objective.outer_derivative(self.summed(state)))
         if objective.has_step_cost:
@@ -103,6 +104,8 @@ class Cost:
             else:
                 self.intervals.add_sources(sources, sums, here, dy0, dy1, scale)
             add(at_rows(new.explicit, here), du, dtheta, calls.problem.objective, scale)
+        # The last point of a rank is the first of the next one, which owns its adjoint; only the
+        # last rank has nobody to hand its source to.
         new.terminal += self._shift_right(sources)
         if sums is not sources:
             sums[:-1] += sources[:-1]

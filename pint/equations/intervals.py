@@ -181,6 +181,7 @@ class StateIntervals(Propagator):
             self.sweep.apply(level, steps, states, out, guess)
             return
         parts, done = self.intervals, 0
+        # No state between is looked at again, so that two halves of the block suffice.
         most = len(parts.states) // 2  # states go back and forth between two halves
         for some in parts.chunks(steps, most):
             place = slice(done, done + len(some))
@@ -281,6 +282,7 @@ class AdjointIntervals(Propagator):
             self.sweep.march(level, steps, start, out, rhs, guessed)
             return
         lam, row = start, len(steps) - 1
+        # The states of a chunk are computed forward once; its adjoints go back one by one.
         for some in self._chunks_back(self._in_time(steps)):
             path = self._path(some)
             for place in range(len(some) - 1, -1, -1):
@@ -297,7 +299,7 @@ class AdjointIntervals(Propagator):
         spare = self.sweep.calls.space.allocate(self.intervals.size)
         for some in self.intervals.chunks(self.intervals.own):
             ends, path = self.intervals.places(some), self._path(some)
-            lam = points[ends.start + 1 : ends.stop + 1]
+            lam = points[ends.start + 1 : ends.stop + 1]  # the adjoint where intervals end
             self._interval_steps(some, path, lam, spare[: len(some)])
 
     def _in_time(self, steps: range) -> range:

@@ -76,6 +76,7 @@ class StateEquation:
             solver, known, guessed = self.solver, state.control is not None, state.guessed
             sweep, points = self._sweep(control), state.points
             engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            # y_0 may depend on shared controls; other ranks receive their first point.
             if self.calls.grid.comm.rank == 0:
                 points[0] = self.calls.initial(control.shared, points[0])
             # From here on the points belong to no control.
@@ -90,6 +91,7 @@ class StateEquation:
                 )
             elif isinstance(how, Cycles):
                 if not known:
+                    # The F-points of a new trajectory are zeros: no guess for Newton's method.
                     solver.set_guess(engine, points, self.guess)
                     guessed = False
                 state.convergence = solver.solve(
@@ -129,6 +131,7 @@ class StateEquation:
         self.solver.copy_guess(source.points, target.points)
         if source.tau is not None:
             self.tau_of(target)[...] = source.tau
+        # The control marks a warm start; it is no solution, and so there is no token of one.
         target.control, target.convergence = source.control, source.convergence
         target.tapes, target.solution = (), None
 

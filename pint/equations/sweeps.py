@@ -110,6 +110,7 @@ class Sweep(Propagator):
         if self.at is None:
             self.calls.step(level, starts, u, self.theta, states, out, kept, guess)
             return
+        # The engine's guess is near the adjoint; transposes look for the state at the step's end.
         y, guess, into = self.linearised_at(level, rows)
         self.calls.vjp(level, starts, u, self.theta, y, states, out, kept, guess, into)
 
@@ -126,13 +127,14 @@ class Sweep(Propagator):
         u, rows = self.blocks(level, local), self.rows(starts)
         if level == 0:
             self._made += len(steps)
-        elif level < len(self.memories):
+        elif level < len(self.memories):  # each march of level 1 begins its tape anew
             self.tapes[level] = self.memories[level].new()
         kept = self.kept(level, local, together=False)
         if self.at is None:
             self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed)
             return
         y, guess, into = self.linearised_at(level, rows)
+        # The step to the C-point, which follows, needs the last state and no other.
         if level == 0 and self._last_pass and self.ends_only:
             out = out[:1]
         self.calls.march_back(level, starts, u, self.theta, y, start, out, rhs, kept, guess, into)

@@ -55,6 +55,8 @@ class TapeMemory:
 
     def new(self) -> Tape | None:
         """Return an empty tape in this memory; None where nothing is kept."""
+        # Trajectories share the memory, for two of this size would double that of a run; which of
+        # them it belongs to is the only thing that is noted.
         self.current = None if self.block is None else Tape(self)
         return self.current
 

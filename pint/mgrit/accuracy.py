@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Accuracy:
     relative: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cycles, int) or self.cycles < 1:
+        whole = isinstance(self.cycles, Integral) and not isinstance(self.cycles, bool)
+        if not whole or self.cycles < 1:
             raise ValueError(f"`Accuracy(cycles=...)` must be an integer >= 1, got {self.cycles}.")
         for name in ("absolute", "relative"):
             tolerance = getattr(self, name)

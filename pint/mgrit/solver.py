@@ -213,6 +213,7 @@ class MGRIT:
             return not converged
 
         while not converged and len(residuals) < accuracy.cycles:
+            # Known only after the pass; if it was not the last one, the work for it was in vain.
             near = accuracy.has_tolerance and (
                 propagator.margin == math.inf or _expected(residuals) <= propagator.margin * bound
             )

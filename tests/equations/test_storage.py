@@ -69,7 +69,13 @@ def numbers(rf, solve):
 
 # Problems, grids, solves and options, each with each other in some pair
 CASES = [
-    (name, tuple(GRIDS)[place % 3], tuple(SOLVES)[(place + shift) % 7], option)
+    # The coarse steps of explicit predators are unstable on three levels.
+    (
+        name,
+        "2-levels" if name.startswith("strict") else tuple(GRIDS)[place % 3],
+        tuple(SOLVES)[(place + shift) % 7],
+        option,
+    )
     for place, name in enumerate(PROBLEMS)
     for shift, option in enumerate(OPTIONS)
 ]
@@ -205,8 +211,8 @@ def test_peak_memory():
     one interval m states and m - 1 that steps keep. Controls, what a step itself allocates, and
     single states (the terminal source, a spare interval) come to less than 24 states.
     """
-    N = 256
-    for m in (4, 8, 16):
+    N = 128
+    for m in (4, 16):
         all_points, c_points = (peak_of_update(storage, N, m) for storage in ("all", "C"))
         assert 3 * N + 5 * N / m <= all_points <= 3 * N + 5 * N / m + 24
         assert 6 * N / m + 2 * m <= c_points <= 6 * N / m + 2 * m + 24

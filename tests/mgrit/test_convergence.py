@@ -1,9 +1,10 @@
 """What cycles do to the error: fixed point, exactness, the exact error propagator, guesses."""
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import pytest
+from pairwise import pairwise
 from recursions import (
     GRIDS,
     Recursion,
@@ -20,14 +21,17 @@ import pint
 # Fixed point and exactness
 
 
-@pytest.mark.parametrize("shape", GRIDS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(
-    ("nu", "cycle", "c_weight"), [(0, "V", 1.0), (1, "F", 1.0), (2, "V", 0.7), (1, "F", 1.3)]
+    ("shape", "scheme", "reverse", "smoothing"),
+    pairwise(
+        GRIDS,
+        SCHEMES,
+        [False, True],
+        [(0, "V", 1.0), (1, "F", 1.0), (2, "V", 0.7), (1, "F", 1.3)],
+    ),
 )
-def test_the_sequential_solution_is_a_fixed_point(shape, scheme, reverse, nu, cycle, c_weight):
-    grid = non_uniform(*shape)
+def test_the_sequential_solution_is_a_fixed_point(shape, scheme, reverse, smoothing):
+    grid, (nu, cycle, c_weight) = non_uniform(*shape), smoothing
     solver = solver_for(grid, nu, cycle=cycle, c_weight=c_weight, reverse=reverse)
     recursion = dahlquist(grid, scheme, -1.3, forcing=0.8)
     rhs = random_trajectory(solver)
@@ -38,9 +42,10 @@ def test_the_sequential_solution_is_a_fixed_point(shape, scheme, reverse, nu, cy
     assert max(convergence.residuals) <= 1e-13 * np.linalg.norm(exact)
 
 
-@pytest.mark.parametrize("shape", [shape for shape in GRIDS if shape[2] == 2])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("nu", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("shape", "scheme", "nu"),
+    pairwise([shape for shape in GRIDS if shape[2] == 2], SCHEMES, [0, 1, 2]),
+)
 def test_two_levels_are_exact_after_as_many_cycles_as_intervals(shape, scheme, nu):
     """A cycle makes nu + 1 C-points more exact: ceil(N_c / (nu + 1)) cycles, and not one less."""
     grid = non_uniform(*shape)
@@ -71,16 +76,22 @@ def test_exactness_is_reached_in_no_fewer_cycles(nu):
 # The error propagator
 
 
-@pytest.mark.parametrize(("steps", "m"), [(16, 2), (16, 4), (19, 4), (30, 3), (9, 5)])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize(("nu", "c_weight"), [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (2, 0.8)])
-@pytest.mark.parametrize("reverse", [False, True])
-def test_error_propagator_of_two_levels(steps, m, scheme, nu, c_weight, reverse):
+@pytest.mark.parametrize(
+    ("shape", "scheme", "smoothing", "reverse"),
+    pairwise(
+        [(16, 2), (16, 4), (19, 4), (30, 3), (9, 5)],
+        SCHEMES,
+        [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (2, 0.8)],
+        [False, True],
+    ),
+)
+def test_error_propagator_of_two_levels(shape, scheme, smoothing, reverse):
     """At C-points ``e+ = E e``, with L the lower shift, a = R(z), b = R(m z):
 
     ``E = (I - b L)^{-1} (a^m - b) L (w a^m L + (1 - w) I)^nu``;
     F-relaxation is nu = 0, FCF-relaxation nu = 1.
     """
+    (steps, m), (nu, c_weight) = shape, smoothing
     z = -2.0 / steps
     a, b = amplification(scheme, z), amplification(scheme, m * z)
     shift = np.eye(steps // m, k=-1)
@@ -102,12 +113,13 @@ def test_error_propagator_of_two_levels(steps, m, scheme, nu, c_weight, reverse)
         np.testing.assert_allclose((y - exact)[m::m, 0], error, rtol=0, atol=2e-14)
 
 
-@pytest.mark.parametrize("shape", GRIDS)
-@pytest.mark.parametrize("cycle", ["V", "F"])
-@pytest.mark.parametrize(("nu", "c_weight"), [(0, 1.0), (1, 1.0), (2, 1.0), (1, 0.7)])
-def test_error_propagator_of_many_levels(shape, cycle, nu, c_weight):
+@pytest.mark.parametrize(
+    ("shape", "cycle", "smoothing"),
+    pairwise(GRIDS, ["V", "F"], [(0, 1.0), (1, 1.0), (2, 1.0), (1, 0.7)]),
+)
+def test_error_propagator_of_many_levels(shape, cycle, smoothing):
     """At all points, with steps that differ; see `error_propagator`."""
-    grid = non_uniform(*shape)
+    grid, (nu, c_weight) = non_uniform(*shape), smoothing
     solver = solver_for(grid, nu, cycle=cycle, c_weight=c_weight)
     recursion = dahlquist(grid, "backward-euler", -1.3, forcing=0.8)
     propagator = error_propagator(
@@ -200,8 +212,8 @@ def test_tolerances_end_a_solve_at_the_first_residual_that_meets_all_of_them():
     y, convergence = solve(pint.Accuracy(8))
     norm, history = np.linalg.norm(y[2::2]), convergence.residuals
     assert not convergence.converged
-    assert all(b < a / 2 for a, b in pairwise(history))
-    between = [(a * b) ** 0.5 for a, b in pairwise(history)]
+    assert all(b < a / 2 for a, b in itertools.pairwise(history))
+    between = [(a * b) ** 0.5 for a, b in itertools.pairwise(history)]
     for accuracy in (
         pint.Accuracy(8, absolute=between[3]),
         pint.Accuracy(8, relative=between[3] / norm),
@@ -300,13 +312,13 @@ def guessed_c_points(grid, recursion, rhs, cycles):
     return y[1:]
 
 
-@pytest.mark.parametrize("shape", GRIDS)
-@pytest.mark.parametrize(("guess", "cycles"), [("coarse", 0), ("nested", 1)])
-@pytest.mark.parametrize("with_rhs", [False, True])
-@pytest.mark.parametrize("reverse", [False, True])
-def test_guesses_from_coarse_levels(shape, guess, cycles, with_rhs, reverse):
+@pytest.mark.parametrize(
+    ("shape", "guess", "with_rhs", "reverse"),
+    pairwise(GRIDS, ["coarse", "nested"], [False, True], [False, True]),
+)
+def test_guesses_from_coarse_levels(shape, guess, with_rhs, reverse):
     """The coarsest level by stepping; nested iteration adds a V-cycle on each level between."""
-    grid = non_uniform(*shape)
+    grid, cycles = non_uniform(*shape), 1 if guess == "nested" else 0
     solver = solver_for(grid, reverse=reverse)
     recursion = dahlquist(grid, "backward-euler", -1.3, 0.8)
     rhs = random_trajectory(solver) if with_rhs else None

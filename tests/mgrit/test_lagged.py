@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pairwise import pairwise
 from recursions import (
     GRIDS,
     dahlquist,
@@ -25,10 +26,10 @@ def solved(grid, recursion, nu, cycles, *, cycle="V", reverse=False, initial=2.0
     return y, rhs, convergence.residuals, solver
 
 
-@pytest.mark.parametrize("shape", [shape for shape in GRIDS if shape[2] == 2])
-@pytest.mark.parametrize("nu", [0, 1, 2])
-@pytest.mark.parametrize("cycles", [1, 2, 3])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "nu", "cycles", "reverse"),
+    pairwise([shape for shape in GRIDS if shape[2] == 2], [0, 1, 2], [1, 2, 3], [False, True]),
+)
 def test_with_steps_that_stay_it_is_a_cycle_less(shape, nu, cycles, reverse):
     """k + 1 lagged cycles are a coarse march, k cycles and the relaxation after them."""
     grid = non_uniform(*shape)
@@ -45,10 +46,9 @@ def test_with_steps_that_stay_it_is_a_cycle_less(shape, nu, cycles, reverse):
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13 * size)
 
 
-@pytest.mark.parametrize("shape", GRIDS)
-@pytest.mark.parametrize("nu", [0, 1])
-@pytest.mark.parametrize("cycle", ["V", "F"])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "nu", "cycle", "reverse"), pairwise(GRIDS, [0, 1], ["V", "F"], [False, True])
+)
 def test_it_converges_to_the_sequential_solution_and_stays_there(shape, nu, cycle, reverse):
     grid = non_uniform(*shape)
     recursion = dahlquist(grid, "backward-euler", -1.3, forcing=0.8)

@@ -1,9 +1,10 @@
 """Step evaluations: what a solve costs on each level, and that intervals advance together."""
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import pytest
+from pairwise import pairwise
 from recursions import RELAXATIONS, ones, sizes_of
 
 import pint
@@ -32,7 +33,7 @@ def counted(grid, cycles, nu, cycle="V", recursion=None):
 
 def v_cycle_counts(sizes, nu):
     """Return (nu+1) N_0 on level 0, (nu+3) N_l - N_{l+1} between, 2 N_L on the coarsest."""
-    between = [(nu + 3) * n - coarser for n, coarser in pairwise(sizes[1:])]
+    between = [(nu + 3) * n - coarser for n, coarser in itertools.pairwise(sizes[1:])]
     return [(nu + 1) * sizes[0], *between, 2 * sizes[-1]]
 
 
@@ -56,14 +57,13 @@ def f_cycle_counts(sizes, nu, depth=0, first=True):
     return counts
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("nu", [0, 1, 2])
-@pytest.mark.parametrize("cycles", [1, 3])
-@pytest.mark.parametrize(("cycle", "formula"), [("V", v_cycle_counts), ("F", f_cycle_counts)])
-def test_counts_of_a_solve(shape, nu, cycles, cycle, formula):
+@pytest.mark.parametrize(
+    ("shape", "nu", "cycles", "cycle"), pairwise(SHAPES, [0, 1, 2], [1, 3], ["V", "F"])
+)
+def test_counts_of_a_solve(shape, nu, cycles, cycle):
     """`cycles` times those of a cycle, and the last F-relaxation: N_0 - N_1 on level 0."""
     grid = pint.TimeGrid.uniform(1.0, *shape)
-    sizes = sizes_of(grid)
+    sizes, formula = sizes_of(grid), {"V": v_cycle_counts, "F": f_cycle_counts}[cycle]
     expected = [cycles * count for count in formula(sizes, nu)]
     expected[0] += sizes[0] - sizes[1]
     assert counted(grid, cycles, nu, cycle) == expected
@@ -81,8 +81,7 @@ def test_f_and_v_recursions_agree_where_there_is_no_level_between():
     assert f_cycle_counts([64, 32, 16], 1, first=False) == v_cycle_counts([64, 32, 16], 1)
 
 
-@pytest.mark.parametrize(("steps", "m"), [(64, 4), (67, 4), (63, 3), (1000, 10)])
-@pytest.mark.parametrize("nu", [0, 1, 2])
+@pytest.mark.parametrize(("steps", "m", "nu"), [(64, 4, 0), (67, 4, 1), (63, 3, 2), (1000, 10, 0)])
 def test_all_intervals_advance_in_one_call(steps, m, nu):
     """m - 1 calls an F-relaxation, one a C-relaxation, the residual and the right-hand side;
     only the march on the coarsest level is one call a step.

@@ -114,7 +114,9 @@ def test_a_limit_that_was_reached_and_is_raised(path):
     whole, expected = solve("network", "one-shot", iterations=9)
     first, _ = solve("network", "one-shot", iterations=5, checkpoint=pint.Checkpoint(path))
     assert first.status is pint.Status.ITERATION_LIMIT
+    written = path.stat().st_mtime_ns
     same, controls = resume(path, "network", "one-shot", iterations=5)
+    assert path.stat().st_mtime_ns == written  # nothing new to save
     assert (same.status, controls) == (first.status, {})
     assert repr(same.history) == repr(first.history)
     assert same.objective == first.objective

@@ -256,6 +256,7 @@ def test_what_a_callback_does_to_its_own_objects_has_no_effect(method):
     result = pint.minimize(rf, method=method, callback=callback)
     assert [row.objective for row in result.history] == [row.objective for row in expected.history]
     np.testing.assert_array_equal(result.control.vector, expected.control.vector)
+    assert all(row.phases for row in result.history)
 
 
 def test_a_callback_that_selects_other_examples():

@@ -72,7 +72,6 @@ def exact(functional):
         ("oscillator", pint.Lagged),
         ("oscillator-3-levels", pint.Adaptive),
         ("vector-lqr", partial(pint.Lagged, 2)),
-        ("van-der-pol", pint.Adaptive),
         ("fishing", pint.Lagged),
         ("heat", pint.Adaptive),
         ("heat-initial", pint.Lagged),
@@ -374,6 +373,13 @@ def test_residuals_that_grow_from_cycle_to_cycle_are_called_divergence():
         state.convergence = pint.Convergence((residual,), converged=False)
         strategy._note_residual(state, first=number == 0)
     assert strategy.diverges
+
+
+def test_a_run_whose_solves_diverge_ends(monkeypatch):
+    monkeypatch.setattr("pint.optimise.adaptive.MOST_GROWTH", 0)
+    functional, control = PROBLEM["double-integrator"]()
+    result = pint.minimize(functional, control, pint.Adaptive())
+    assert (result.status, result.iterations) == (pint.Status.DIVERGING, 0)
 
 
 def test_a_change_of_the_gradient_below_its_error_is_no_pair():

@@ -7,6 +7,7 @@ import registry
 
 import pint
 from pint.equations import March
+from pint.optimise.external import ExternalRun
 from pint.optimise.scipy_adaptor import WITH_BOUNDS, WITHOUT_BOUNDS
 
 OPTIMUM = 5.06187699853476e-2  # the double integrator, N = 20, from its Riccati recursion
@@ -82,8 +83,19 @@ def test_history_callback_and_result():
         np.testing.assert_allclose(end, state.points[-1], atol=1e-10)
     np.testing.assert_array_equal(rows[-1][1], result.control["u"])
     assert result.state.control is result.control
+    assert result.history[0].line_search_trials == 0
     steps = [row.state_steps for row in result.history]
     assert steps == sorted(set(steps))
+
+
+def test_an_iterate_that_is_reported_again_is_no_new_row():
+    rf = functional()
+    run = ExternalRun(rf, pint.External("scipy:trust-constr"), None)
+    run.begin(rf.controls.zeros())
+    for factor in (0.0, 1.0, 1.0, 2.0):
+        run.record(factor * np.ones(20))
+    assert len(run.history) == 3
+    assert [row.line_search_trials for row in run.history] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

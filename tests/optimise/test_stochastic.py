@@ -204,14 +204,24 @@ def test_a_fixed_order_and_epochs_of_no_update():
     assert nothing.objective == pytest.approx(functional.value(control), rel=1e-13)
 
 
+def test_every_solve_begins_with_the_first_guess():
+    """The same batch at nearly the same control leaves the same residual again and again."""
+    functional, control = make(levels=2, batch_size=COUNT, relaxation="F", guess="coarse")
+    result = run(functional, control, pint.sgd(0.0), epochs=4, learning_rate=1e-12)
+    residuals = [row.state_residual for row in result.history]
+    assert residuals[0] > 0
+    np.testing.assert_allclose(residuals, residuals[0], rtol=1e-6)
+
+
 def test_too_large_a_rate_ends_with_a_finite_result():
     network = DenseNetwork(2, 4, 5, activation="relu")
     functional, control = make(network=network)
-    result = run(functional, control, pint.sgd(), epochs=40, learning_rate=1e30)
-    assert result.status is pint.Status.NOT_FINITE
-    assert result.iterations < 160
-    assert result.iterations <= len(result.history) - 2
-    assert math.isfinite(result.objective)
+    for rate in (1e3, 1e30):
+        result = run(functional, control, pint.sgd(), epochs=40, learning_rate=rate)
+        assert result.status is pint.Status.NOT_FINITE
+        assert result.iterations == len(result.history) - 2 < 158
+        assert math.isfinite(result.objective)
+        assert (result.iterations > 0) == (rate == 1e3)
     bad = pint.Control(control.space, control.vector * 1e300)
     with pytest.raises(pint.NotFiniteError), np.errstate(all="ignore"):
         run(functional, bad, pint.sgd(), epochs=1)

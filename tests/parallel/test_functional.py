@@ -12,6 +12,7 @@ from parallel.cases import (
 from registry import random_control, small_problem
 
 import pint
+from pint.equations import Cycles, March
 
 STEPPERS = ["pendulum", "dahlquist-backward-euler", "pendulum-loop", "dahlquist-trapezoid-loop"]
 CASES = [*SMALL, *(random_case(seed) for seed in range(200, 216))]
@@ -31,8 +32,8 @@ def options_of(case):
 
 def functional(case, comm, stepper, objective, guess):
     options, restrict = options_of(case)
-    problem = small_problem(case.grid(comm), stepper, objective, restrict)
-    return pint.ReducedFunctional(problem, guess=guess, **options)
+    problem = small_problem(stepper, objective, restrict)
+    return pint.ReducedFunctional(problem, case.grid(comm), guess=guess, **options)
 
 
 @pytest.mark.parametrize("objective", ["running", "terminal"])
@@ -47,22 +48,18 @@ def test_value_gradient_state_and_adjoint(world, case, objective):
         )
         solutions = []
         for each in (ours, serial):
-            control = random_control(each.problem.controls, case.seed)
-            state, adjoint = each.new_state(), each.new_adjoint()
+            control = random_control(each.controls, case.seed)
+            state, adjoint = each.state.new(), each.adjoint.new()
             for _ in range(2):  # first from the guess, then warm-started at another control
-                each.state_cycles(state, control, each.accuracy)
-                each.adjoint_cycles(adjoint, state, each.accuracy)
+                each.state.solve(state, control, Cycles(each.accuracy))
+                each.adjoint.solve(adjoint, state, Cycles(each.accuracy))
                 control = 0.9 * control
             solutions.append((state, adjoint))
         (state, adjoint), (expected_state, expected_adjoint) = solutions
-        grid = ours.problem.grid
-        for mine, theirs, reverse in (
-            (state, expected_state, False),
-            (adjoint, expected_adjoint, True),
-        ):
-            assert_same_trajectory(grid, mine.trajectory, theirs.trajectory, reverse)
+        for mine, theirs in ((state, expected_state), (adjoint, expected_adjoint)):
+            assert_same_trajectory(ours.grid, mine.points, theirs.points)
             assert_same_residuals(
-                mine.convergence.residuals, theirs.convergence.residuals, theirs.trajectory
+                mine.convergence.residuals, theirs.convergence.residuals, theirs.points
             )
         value, expected = ours.objective(state), serial.objective(expected_state)
         assert value.objective == pytest.approx(expected.objective, rel=1e-13)
@@ -77,25 +74,25 @@ def test_value_gradient_state_and_adjoint(world, case, objective):
 @pytest.mark.parametrize("stepper", ["pendulum", "dahlquist-trapezoid-loop"])
 def test_exact_sweeps_are_the_gradient_of_the_value(world, case, stepper):
     """Sequential sweeps over ranks, and MGRIT cycles until nothing changes, agree."""
-    problem = small_problem(case.grid(world), stepper, "running")
+    problem = small_problem(stepper, "running")
     cycles = pint.Accuracy(max(1, case.steps // 2))  # FCF is exact after half as many intervals
-    rf = pint.ReducedFunctional(problem, accuracy=cycles)
-    control = random_control(problem.controls)
-    state, adjoint = rf.new_state(), rf.new_adjoint()
-    rf.propagate(state, control)
-    rf.propagate_adjoint(adjoint, state)
+    rf = pint.ReducedFunctional(problem, case.grid(world), accuracy=cycles)
+    control = random_control(rf.controls)
+    state, adjoint = rf.state.new(), rf.adjoint.new()
+    rf.state.solve(state, control, March())
+    rf.adjoint.solve(adjoint, state, March())
     assert rf.value(control) == pytest.approx(rf.objective(state).objective, rel=1e-12)
     difference = rf.derivative(control) - rf.derivative_of(state, adjoint)
-    space = problem.controls
+    space = rf.controls
     assert space.norm(difference) <= 1e-12 * space.norm(rf.derivative(control))
 
 
 @pytest.mark.parametrize("where", ["state", "objective"])
 def test_every_rank_raises_where_values_are_not_finite(world, where):
-    problem = small_problem(pint.TimeGrid.uniform(1.0, 16, 2, 2, world), "pendulum", "running")
-    rf = pint.ReducedFunctional(problem)
-    control = random_control(problem.controls)
-    if where == "state" and problem.grid.local_steps and world.rank == world.size // 2:
+    grid = pint.TimeGrid.uniform(1.0, 16, 2, 2, world)
+    rf = pint.ReducedFunctional(small_problem("pendulum", "running"), grid)
+    control = random_control(rf.controls)
+    if where == "state" and grid.local_steps and world.rank == world.size // 2:
         control["u"][-1] = float("nan")
     if where == "objective":
         control["theta"][...] = float("nan")
@@ -104,7 +101,7 @@ def test_every_rank_raises_where_values_are_not_finite(world, where):
 
 
 OTHERS = {
-    "no control": (lambda grid: None, TypeError, "must be a `pint.Control`, got NoneType"),
+    "no control": (lambda grid: 0.0, TypeError, "must be a `pint.Control`, got float"),
     "field": (lambda grid: space(grid, v=pint.TimeControl(1)), ValueError, "has the fields"),
     "shape": (lambda grid: space(grid, u=pint.TimeControl(2)), ValueError, "has the fields"),
     "kind": (lambda grid: space(grid, u=pint.SharedControl(1)), ValueError, "has the fields"),
@@ -118,8 +115,8 @@ SOLVE = {
     "value": lambda rf, control: rf.value(control),
     "gradient": lambda rf, control: rf.gradient(control),
     "minimize": pint.minimize,
-    "scipy": lambda rf, control: pint.minimize(rf, control, "scipy:L-BFGS-B"),
-    "one-shot": lambda rf, control: pint.OneShot(rf).solve(control),
+    "scipy": lambda rf, control: pint.minimize(rf, control, pint.External("scipy:L-BFGS-B")),
+    "one-shot": lambda rf, control: pint.minimize(rf, control, pint.OneShot()),
 }
 
 
@@ -136,7 +133,7 @@ def space(grid, **fields):
 def test_a_control_of_another_problem_is_refused_on_every_rank(world, other, solve):
     make, error, message = OTHERS[other]
     grid = uniform(16, world)
-    rf = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(grid))
+    rf = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(), grid)
     with pytest.raises(error) as caught:
         SOLVE[solve](rf, make(grid))
     assert message in str(caught.value)
@@ -144,6 +141,7 @@ def test_a_control_of_another_problem_is_refused_on_every_rank(world, other, sol
 
 
 def test_a_control_of_an_equal_space_or_of_more_levels_is_taken(world):
-    rf = pint.ReducedFunctional(linear_quadratic.DOUBLE_INTEGRATOR.problem(uniform(16, world)))
+    problem = linear_quadratic.DOUBLE_INTEGRATOR.problem()
+    rf = pint.ReducedFunctional(problem, uniform(16, world))
     values = {rf.value(space(uniform(16, world, [4, 2][:n], n + 1))) for n in (1, 2)}
-    assert values == {rf.value(rf.problem.controls.zeros())}
+    assert values == {rf.value(rf.controls.zeros())}

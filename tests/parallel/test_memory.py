@@ -17,13 +17,14 @@ def test_ranks_are_in_the_order_of_the_world(space_size, world, monkeypatch):
 
 
 def test_every_rank_has_all_numbers(world):
-    problem = DOUBLE_INTEGRATOR.problem(pint.TimeGrid.uniform(1.0, 20, 4, 2, world))
-    functional, start = pint.ReducedFunctional(problem), problem.controls.zeros()
-    for result in (
-        pint.minimize(functional, start, iterations=1),
-        pint.minimize(functional, start, "scipy:L-BFGS-B", iterations=1),
-        pint.OneShot(functional).solve(start, iterations=1),
+    grid = pint.TimeGrid.uniform(1.0, 20, 4, 2, world)
+    functional = pint.ReducedFunctional(DOUBLE_INTEGRATOR.problem(), grid)
+    for method in (
+        pint.ReducedSpace(iterations=1),
+        pint.External("scipy:L-BFGS-B", iterations=1),
+        pint.OneShot(iterations=1),
     ):
+        result = pint.minimize(functional, method=method)
         assert len(result.peak_memory) == world.size
         assert min(result.peak_memory) > 1e6
         assert world.allgather(result.peak_memory) == [result.peak_memory] * world.size

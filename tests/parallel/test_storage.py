@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from solves import ONE, assert_same_numbers
 from test_storage import (
     METHODS,
     PROBLEMS,
     SOLVES,
-    assert_same,
     assert_same_history,
     functional,
     minimised,
@@ -17,30 +17,28 @@ from test_storage import (
 
 import pint
 from pint.comm import on_root, split
+from pint.equations import Lagged
 from problems.heat import Heat, manufactured
 
 
 @pytest.mark.parametrize("solve", SOLVES)
 @pytest.mark.parametrize(
-    ("name", "grid"),
+    ("name", "grid", "options"),
     [
-        ("pendulum-running", "3-levels"),
-        ("pendulum-loop-running", "3-levels-open"),
-        ("heat", "3-levels"),
-        ("forced-rk4", "3-levels-open"),
+        ("pendulum-running", "3-levels", {}),
+        ("pendulum-loop-running", "3-levels-open", {"relaxation": "F", "guess": "coarse"}),
+        ("heat", "3-levels", {"chunk_bytes": 1}),
+        ("forced-rk4", "3-levels-open", {"relaxation": "F", "chunk_bytes": 1}),
     ],
 )
-def test_numbers(world, name, grid, solve):
-    for options in ({}, {"relaxation": "F", "guess": "coarse", "chunk_bytes": 1}):
-        serial = numbers(functional(name, grid, "all", **options), solve)
-        rf = functional(name, grid, "C", world, **options)
-        found = numbers(rf, solve)
-        first = rf.problem.grid.first
-        for place, (kind, value) in enumerate(serial):
-            if kind == "states":  # this rank's part, row 0 the point before it
-                own = value[first : first + rf.problem.grid.local_steps + 1]
-                serial[place] = kind, own
-        assert_same(found, serial)
+def test_numbers(world, name, grid, options, solve):
+    serial = numbers(functional(name, grid, "all", **options), solve)
+    rf = functional(name, grid, "C", world, **options)
+    found, first = numbers(rf, solve), rf.grid.first
+    for place, (kind, value) in enumerate(serial):
+        if kind == "states":  # this rank's part, row 0 the point before it
+            serial[place] = kind, value[first : first + rf.grid.local_steps + 1]
+    assert_same_numbers(found, serial)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -61,7 +59,7 @@ def test_resumed_on_all_ranks(world, tmp_path_factory):
 def test_every_rank_needs_an_interval_and_refuses_alike(world):
     def stored(intervals):
         grid = pint.TimeGrid.uniform(1.0, 4 * intervals, 4, 2, world)
-        pint.ReducedFunctional(PROBLEMS["heat"](grid), storage="C")
+        pint.ReducedFunctional(PROBLEMS["heat"](), grid, storage="C")
 
     stored(world.size)
     for fewer in range(1, world.size):
@@ -79,17 +77,17 @@ def test_petsc_states(world, name):
     def numbers_of(storage):
         time, space = split(world, 2 if world.size % 2 == 0 else 1)
         grid = pint.TimeGrid.uniform(1.0, 24, [3, 2], 3, time)
-        problem, _ = petsc_problem(heat, grid, space, partial(manufactured, heat, 1.0))
-        rf = pint.ReducedFunctional(problem, storage=storage)
-        state, adjoint = rf.new_state(), rf.new_adjoint()
+        problem, _ = petsc_problem(heat, space, partial(manufactured, heat, 1.0))
+        rf = pint.ReducedFunctional(problem, grid, storage=storage)
+        state, adjoint = rf.state.new(), rf.adjoint.new()
         found = []
         for factor in (1.0, 0.9):
-            control = rf.problem.controls.control(u=0.3 * factor)
-            rf.lagged_state_cycles(state, control)
-            rf.lagged_adjoint_cycles(adjoint, state)
+            control = rf.control(u=0.3 * factor)
+            rf.state.solve(state, control, Lagged())
+            rf.adjoint.solve(adjoint, state, Lagged())
             found.append(rf.derivative_of(state, adjoint).vector)
-            rf.state_cycles(state, control, pint.Accuracy(1))
-            rf.adjoint_cycles(adjoint, state, pint.Accuracy(1))
+            rf.state.solve(state, control, ONE)
+            rf.adjoint.solve(adjoint, state, ONE)
             found.append(rf.derivative_of(state, adjoint).vector)
             found.append(np.array([rf.objective(state).objective]))
         return found

@@ -42,12 +42,13 @@ def test_zero_where_the_system_does_not_tell(monkeypatch):
 
 
 def test_a_result_has_one_number_for_each_rank():
-    problem = DOUBLE_INTEGRATOR.problem(pint.TimeGrid.uniform(1.0, 20, 4, 2))
-    functional, start = pint.ReducedFunctional(problem), problem.controls.zeros()
-    for result in (
-        pint.minimize(functional, start, iterations=1),
-        pint.minimize(functional, start, "scipy:L-BFGS-B", iterations=1),
-        pint.OneShot(functional).solve(start, iterations=1),
+    grid = pint.TimeGrid.uniform(1.0, 20, 4, 2)
+    functional = pint.ReducedFunctional(DOUBLE_INTEGRATOR.problem(), grid)
+    for method in (
+        pint.ReducedSpace(iterations=1),
+        pint.External("scipy:L-BFGS-B", iterations=1),
+        pint.OneShot(iterations=1),
     ):
+        result = pint.minimize(functional, method=method)
         (peak,) = result.peak_memory
         assert isinstance(peak, int) and 1e6 < peak <= memory.peak_memory()

@@ -136,13 +136,13 @@ def test_solvers_share_the_clocks_that_they_are_given(clock):
 
 def test_the_phases_of_an_optimisation_add_up_to_no_more_than_the_wall_time():
     grid = pint.TimeGrid.uniform(1.0, 64, 4, 2)
-    problem = linear_problem(grid)
     started = time.perf_counter()
-    functional = pint.ReducedFunctional(problem)
-    functional.gradient(problem.controls.zeros())
+    functional = pint.ReducedFunctional(linear_problem(), grid)
+    functional.gradient(functional.controls.zeros())
     wall = time.perf_counter() - started
     seconds = functional.phases.seconds
-    assert functional.state_solver.phases is functional.adjoint_solver.phases is functional.phases
+    solvers = functional.state.solver, functional.adjoint.solver
+    assert all(solver.phases is functional.phases for solver in solvers)
     for phase in ("relaxation", "coarse", "communication", "gradient"):
         assert seconds[phase] > 0
     assert seconds["update"] == 0
@@ -153,16 +153,13 @@ class Relax(pint.TimeStepper):
     batched = True
     initial_state = np.ones(1)
 
-    def step(self, s, y, u, theta, *, guess=None):
+    def step(self, s, y, u, theta):
         return y + s.dt * (u["u"] - y)
 
 
 class RelaxAdjoint(pint.Adjoint):
-    def step(self, s, y, u, theta, lam):
-        return (1 - s.dt) * lam
-
-    def control_derivative(self, s, y, u, theta, lam):
-        return {"u": s.dt * lam}, {}
+    def vjp(self, s, y, u, theta, lam):
+        return (1 - s.dt) * lam, {"u": s.dt * lam}, {}
 
 
 class AtEnd(pint.Objective):
@@ -173,8 +170,6 @@ class AtEnd(pint.Objective):
         return y, {}
 
 
-def linear_problem(grid):
-    controls = pint.ControlSpace(grid, u=pint.TimeControl(1))
-    return pint.Problem(
-        grid, Relax(), RelaxAdjoint(), AtEnd(), controls, [pint.Tikhonov(0.1, ["u"])]
-    )
+def linear_problem():
+    fields, effort = {"u": pint.TimeControl(1)}, pint.Tikhonov(0.1, ["u"])
+    return pint.Problem(Relax(), RelaxAdjoint(), AtEnd(), fields, [effort])

@@ -1,0 +1,54 @@
+"""The way from `minimize` to the user's step: short, and never back up."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import pint
+
+
+class Euler(pint.TimeStepper):
+    batched, initial_state = True, np.zeros(1)
+
+    def __init__(self):
+        self.walks = {}
+
+    def step(self, s, y, u, theta):
+        frames = inspect.stack(0)
+        names = [frame.function for frame in frames]
+        way = frames[: names.index("minimize") + 1][::-1]
+        files = [frame.filename.rpartition("pint/")[2] for frame in way]
+        self.walks.setdefault(s.level, set()).add(tuple(files))
+        return y + s.dt * (u["u"] - y)
+
+
+class EulerAdjoint(pint.Adjoint):
+    def vjp(self, s, y, u, theta, lam):
+        return lam - s.dt * lam, {"u": s.dt * lam}, {}
+
+
+class Target(pint.Objective):
+    def terminal(self, y, theta):
+        return 50.0 * ((y - 1.0) ** 2).sum()
+
+    def terminal_derivative(self, y, theta):
+        return 100.0 * (y - 1.0), {}
+
+
+@pytest.mark.parametrize("method", [pint.OneShot, pint.Lagged, pint.ReducedSpace])
+def test_an_update_reaches_the_step_in_fourteen_frames(method):
+    stepper = Euler()
+    problem = pint.Problem(stepper, EulerAdjoint(), Target(), {"u": pint.TimeControl(1)})
+    grid = pint.TimeGrid.uniform(1.0, 16, 4, 2)
+    pint.minimize(pint.ReducedFunctional(problem, grid), method=method(iterations=2))
+    assert set(stepper.walks) == {0, 1}
+    for walks in stepper.walks.values():
+        assert max(map(len, walks)) <= 14
+        for files in walks:
+            rooms = [file.partition("/")[0] for file in files[:-1]]
+            order = [room for i, room in enumerate(rooms) if room not in rooms[:i]]
+            assert order == ["optimise", "equations", "mgrit"]  # and through the door at the end
+            assert rooms[-1] == "equations"
+            # No room is entered from one below it, but for the door.
+            assert "optimise" not in rooms[rooms.index("equations") :]
