@@ -28,7 +28,7 @@ from pint.interface import Adjoint, Fields, Problem
 from pint.states import Block, one_by_one
 
 STEPS_AT_ONCE = 1024
-"""The times of so many steps, made one by one, are looked up together."""
+"""Steps that are made one by one have their times computed together, so many at a time."""
 
 _steps_of = partial(tuple.__new__, Steps)
 """Makes a `Steps` of its fields, at half the cost of calling it."""
@@ -79,7 +79,7 @@ class Calls:
 
     @cached_property
     def _two(self) -> Block:
-        """Two states between which steps go to and fro."""
+        """Two states that hold results in turn, where only the last result is stored."""
         return self.space.allocate(2)
 
     @property
@@ -224,6 +224,7 @@ class Calls:
             options = {"out": out if wanted else False}
         own = self._own[level]
         name = "vjp"
+        # Without a place for the derivative nobody needs the other two products.
         if into is None and own is not None:
             dy, name = own(*arguments, **options), "step"
         else:
@@ -253,7 +254,12 @@ class Calls:
         """
         count, guess = len(starts), self._usable(level, guess)
         whole = len(out) == count
+<<<<<<< HEAD
         news = self._rows(out, backward=True) if whole else self._to_and_fro(out, count)
+=======
+        # Lists and iterators are reversed, never blocks: no view may have a negative stride.
+        news = self._rows(out) if whole else self._to_and_fro(out, count)[::-1]
+>>>>>>> docs-text
         singles = self._each(
             level,
             starts[::-1],
@@ -410,6 +416,7 @@ class Calls:
         self, level: int, starts: range, kept: Iterator[Any], guesses: Iterator[Any]
     ) -> Iterator[Steps]:
         s = self.grid.batch(level, starts, len(self.space.shape) if self.batched else 0)
+        # A step that is not batched gets Python's numbers, which are faster than those of numpy.
         some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
         if self.batched:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
@@ -434,13 +441,14 @@ class Calls:
         return rows(block, backward)
 
     def _to_and_fro(self, out: Block, count: int) -> list[Any]:
-        """Return where results go if the last one alone is stored, in `out`."""
+        """Return the places of all results if only the last one is stored, in `out`."""
         return [*islice(cycle(self._rows(self._two)), count - 1), *self._rows(out)]
 
     def _usable(self, level: int, guess: Block | None) -> Block | None:
         """Return a guess if the step reads it and it is finite, else None."""
         if guess is None or not self.steppers[level].uses_guess:
             return None
+        # An iteration that starts from NaN would not recover, even if its equation has a solution.
         return guess if math.isfinite(self.space.squared_norm(guess)) else None
 
 

@@ -102,7 +102,7 @@ class ArraySpace(StateSpace):
     dtype : dtype
         Scalar type, float64 by default.
     weight : float
-        Factor of the Euclidean norm, dimensionless; a mesh width's square root, say.
+        Factor of the Euclidean norm, dimensionless; for example the root of the mesh width.
     comm : communicator, optional
         The ranks in space that a state is distributed over; by default each rank has all of it.
     axis : int
