@@ -209,14 +209,9 @@ class AdjointEquation:
             self.solver.levels[0].steps_evaluated += self.calls.grid.local_steps
             adjoint.derivative, adjoint.missing = engine.derivative, range(0)
             return
-<<<<<<< HEAD
+        # `vjp` needs a place for the adjoints where these steps begin; nobody reads them.
         level = self.solver.levels[0]
         rows, chunk = adjoint.missing, min(level.chunk, len(level.scratch))
-=======
-        rows, chunk = adjoint.missing, self.solver.levels[0].chunk
-        # `vjp` needs a place for the adjoints where these steps begin; nobody reads them.
-        spare = self.calls.space.allocate(min(chunk, len(rows)))
->>>>>>> docs-text
         first = self.calls.grid.first
         for begin in range(0, len(rows), chunk):
             some = rows[begin : begin + chunk]

@@ -254,12 +254,7 @@ class Calls:
         """
         count, guess = len(starts), self._usable(level, guess)
         whole = len(out) == count
-<<<<<<< HEAD
         news = self._rows(out, backward=True) if whole else self._to_and_fro(out, count)
-=======
-        # Lists and iterators are reversed, never blocks: no view may have a negative stride.
-        news = self._rows(out) if whole else self._to_and_fro(out, count)[::-1]
->>>>>>> docs-text
         singles = self._each(
             level,
             starts[::-1],
