@@ -137,7 +137,7 @@ def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     cycle_options(option)
     option("--cycles", type=cycles, metavar="k|adaptive",
            help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30); adaptive, of "
-           "one-shot: as many as estimated errors ask for")  # fmt: skip
+           "one-shot: their number from error estimates")  # fmt: skip
     option("--lagged", action=argparse.BooleanOptionalAction,
            help="one-shot: each cycle begins with the coarse correction of the last update, half "
            "the steps (default: with --cycles 1)")  # fmt: skip
@@ -162,10 +162,10 @@ def checkpoint_options(parser: Parser) -> None:
     option = parser.add_argument_group("checkpoint").add_argument
     option("--checkpoint", metavar="FILE.npz",
            help="where the run is saved, also at SIGTERM and SIGINT, which then end it after the "
-           f"update at hand, exit code {INTERRUPTED}")  # fmt: skip
+           f"current update, exit code {INTERRUPTED}")  # fmt: skip
     option("--checkpoint-interval", type=number(), default=60.0, metavar="S",
            help="least seconds between two checkpoints; 0: one after every update")  # fmt: skip
-    option("--resume", action="store_true", help="go on with the run in --checkpoint")
+    option("--resume", action="store_true", help="continue the run in --checkpoint")
 
 
 def output_options(parser: Parser, plot: str) -> None:
@@ -306,11 +306,11 @@ def fill_defaults(
             raise ValueError(f"argument --{option}: has no meaning for {choice}")
 
 
-# From options to what they mean
+# From options to objects
 
 
 def check_checkpoint(options: argparse.Namespace) -> None:
-    """Raise ValueError if there is nothing to resume, or something that is not to be resumed."""
+    """Raise ValueError if --resume finds no file, or a file exists without --resume."""
     if options.checkpoint is None:
         return
     check_outputs(options, "checkpoint")
@@ -319,7 +319,7 @@ def check_checkpoint(options: argparse.Namespace) -> None:
         raise ValueError(f"argument --resume: there is no checkpoint {options.checkpoint!r}")
     if exists and not options.resume:
         raise ValueError(
-            f"argument --checkpoint: {options.checkpoint!r} exists: go on with it by --resume, or "
+            f"argument --checkpoint: {options.checkpoint!r} exists: continue it by --resume, or "
             "remove it"
         )
 
@@ -432,7 +432,7 @@ def make_grid(
     comm: Any,
     steps_option: str = "--steps",
 ) -> pint.TimeGrid:
-    """Return the time grid of the solver options; ValueError names those that do not fit."""
+    """Return the time grid of the solver options; ValueError names options that do not fit."""
     levels = 1 if options.method == "sequential" else options.levels
     for name in ("coarsening", "relaxation"):
         if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
@@ -509,7 +509,7 @@ def run(
             failure = str(error)
         except pint.CheckpointError as error:
             wrong = f"argument --checkpoint: {error}"
-        except OSError as error:  # a full disk, say
+        except OSError as error:  # for example a full disk
             failure = f"cannot write a result: {error}"
             if comm.rank == 0:  # it writes all files; the others may wait for its messages
                 print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)

@@ -4,10 +4,10 @@
     python examples/classify.py digits.npz --data new.npz --output classes.csv
     python examples/classify.py digits.npz --data digits
 
-The weights are in FILE.npz, what they are the weights of in FILE.json beside it. All examples of a
-file are classified, with labels or without; of the other data sets those that were not trained, if
-options and seed are those of the training. Where labels are known, accuracy and confusion matrix
-are printed.
+FILE.npz holds the weights, FILE.json beside it describes their network. All examples of a file are
+classified, with labels or without. Of the other data sets, the examples that were not used in the
+training are classified, if options and seed are those of the training. If labels are known, the
+program prints accuracy and confusion matrix.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> dict[str, Posed]:
 
 
 class Accurate(pint.NumericalError):
-    """Leaves the optimisation's loop; under MPI only a `NumericalError` may, on all ranks alike."""
+    """Leaves the optimisation's loop; under MPI only a `NumericalError` may, on every rank."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Trained networks in files: the weights, FILE.npz, and what they are the weights of, FILE.json."""
+"""Trained networks in files: FILE.npz holds the weights, FILE.json describes their network."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def make_network(options: argparse.Namespace, data: Dataset) -> Network:
 
 def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Train, write what was asked for, and return the numbers of the summary. Collective."""
-    # A row must be in its file before the checkpoint that has it, lest a killed run leave a gap.
+    # A row must be in its file before the checkpoint that has it: a killed run leaves no gap.
     interval = 1.0 if options.checkpoint is None else 0.0
     every = setup.updates_of_an_epoch
     progress = Progress(options, setup.comm, setup.accuracies, every, setup.rows, interval)

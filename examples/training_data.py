@@ -30,7 +30,7 @@ def data_options(option: Callable[..., Any]) -> None:
     option("--examples", type=integer(1), metavar="B",
            help="training examples (generated data: 2000)")  # fmt: skip
     option("--test-examples", type=integer(1), metavar="B",
-           help="of those that are not trained (all)")  # fmt: skip
+           help="number of the examples that are not trained (all)")  # fmt: skip
 
 
 def load_data(

@@ -33,7 +33,7 @@ def load_history(options: argparse.Namespace) -> list[dict[str, Any]]:
         table = [dict(zip(names, map(_number, row), strict=True)) for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(
-            f"argument --history: {options.history!r} is no history to go on with ({error})"
+            f"argument --history: {options.history!r} is no history to continue ({error})"
         ) from None
     return table
 

@@ -1,4 +1,4 @@
-"""Communicators: mpi4py's where it is installed, a stand-in of size one where it is not.
+"""Communicators: those of mpi4py if it is installed, otherwise a stand-in of size one.
 
 Everywhere else a communicator is used through the methods of `mpi4py.MPI.Comm` that
 `SerialComm` has too, and through the functions below; this is the only module that imports mpi4py.
@@ -159,8 +159,8 @@ class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks
     """Context in which an exception on one rank ends the processes of all ranks.
 
     The other ranks wait for messages that will never come, so the exception is printed and the
-    run is aborted with exit code 1. A `NumericalError` or `CheckpointError` is raised alike on
-    every rank and passes.
+    run is aborted with exit code 1. A `NumericalError` or `CheckpointError` is raised
+    identically on every rank, and passes.
     """
 
     def __init__(self, comm: Any) -> None:

@@ -2,7 +2,7 @@
 
 
 class NumericalError(ArithmeticError):
-    """A computation produced values that cannot be used; raised alike on every rank."""
+    """A computation produced values that cannot be used; raised identically on every rank."""
 
 
 class NotFiniteError(NumericalError):
@@ -14,4 +14,7 @@ class VerificationError(NumericalError):
 
 
 class CheckpointError(OSError, ValueError):
-    """A run cannot begin with its checkpoint; raised alike on every rank, no file is changed."""
+    """A run cannot begin with its checkpoint.
+
+    It is raised identically on every rank, and the file stays as it is.
+    """

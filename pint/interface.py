@@ -87,9 +87,13 @@ class Adjoint(ABC):
     ----------
     in_place : bool
         Whether `vjp`, and `step` if it is defined, take ``out=`` for ``Phi_y^T lam``.
+    leaves_out : bool
+        Whether `vjp` also takes ``out=False``: ``Phi_y^T lam`` is not wanted, and None may take its
+        place. Worth defining with `step`, where that product costs much of the whole.
     """
 
     in_place: bool = False
+    leaves_out: bool = False
 
     @abstractmethod
     def vjp(

@@ -111,7 +111,7 @@ class ReducedFunctional:
         self.calls = Calls(problem, grid)
         self.ranks_to_end = self.comm if self.comm.size > 1 else self.space.comm
         self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
-        # Every rank looks at the initial state, so that a wrong one is an error on all of them.
+        # Every rank checks the initial state, so that a wrong one is an error on all of them.
         with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
             self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
         self.phases = Phases()

@@ -265,7 +265,7 @@ def petsc_problem(
     comm : communicator
         The space communicator of `pint.split`; the grid has the time communicator.
     make_data : callable
-        Makes the data at given coordinates: ``partial(zero_target, heat)``, say.
+        Makes the data at given coordinates: for example ``partial(zero_target, heat)``.
     """
     mesh = Mesh(heat, comm)
     data = make_data(mesh.coordinates)

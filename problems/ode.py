@@ -84,7 +84,7 @@ class VanDerPolODE(ODE):
 
 
 class FishingODE(ODE):
-    """Predator and prey, fished alike: Lotka-Volterra with the fishing effort u."""
+    """Predator and prey, both fished: Lotka-Volterra with the fishing effort u."""
 
     initial_state = (0.5, 0.7)
     catch = (0.4, 0.2)

@@ -81,7 +81,7 @@ class TimeControl(ControlField):
         covered interval, or ``restrict(blocks, dt)``: it receives the blocks of the m covered
         fine steps, shape (m, \*shape), and their sizes, shape (m,), and returns a block.
     weight : float
-        Factor of the inner product, dimensionless; a cell volume, say.
+        Factor of the inner product, dimensionless; for example a cell volume.
     comm : communicator, optional
         The ranks in space that a block is distributed over, along its first axis; `shape` is then
         this rank's part. By default each of these ranks has all of it.
@@ -95,7 +95,7 @@ class TimeControl(ControlField):
     Raises
     ------
     ValueError
-        If bounds do not fit or cross, a choice is unknown, or hat functions are to have bounds.
+        If bounds do not fit or cross, a choice is unknown, or hat functions have bounds.
     """
 
     kind = "TimeControl"
@@ -150,7 +150,7 @@ class SharedControl(ControlField):
     lower, upper : array_like, optional
         Bounds, broadcast to `shape`.
     weight : float
-        Factor of the inner product, dimensionless; a cell volume, say.
+        Factor of the inner product, dimensionless; for example a cell volume.
     comm : communicator, optional
         The ranks in space that the parameters are distributed over, along their first axis;
         `shape` is then this rank's part. By default each of these ranks has all of them.

@@ -24,7 +24,7 @@ class Halo:
     needs : callable
         The steps that a rank needs of others.
     askers : iterable of int
-        Ranks that may need steps of this one; all that do are among them.
+        Ranks that may need steps of this rank: all ranks that do, and possibly others.
 
     Attributes
     ----------

@@ -22,8 +22,8 @@ class ControlMesh:
     ``g = B (B^T W B)^{-1} B^T dJ``, W the metric's weights.
 
     B^T W B is diagonal or tridiagonal. Each rank eliminates the coefficients that only its own
-    steps see; the Schur complement of those that several ranks see, at most two for each rank
-    boundary, is summed over the ranks and factorised on all of them.
+    steps see. The Schur complement of the coefficients that several ranks see, at most two for each
+    rank boundary, is summed over the ranks and factorised on all of them.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ class ControlSpace:
     Attributes
     ----------
     space_comm : communicator
-        The ranks in space: `comm`, or those that a field is distributed over.
+        The ranks in space: `comm`, or the ranks that a field is distributed over.
     part_comm : communicator
         The ranks that contribute parts: `comm`, one rank without it.
     meshes : dict
@@ -158,7 +158,7 @@ class ControlSpace:
         over = next((f.comm for f in fields.values() if f.distributed), SerialComm())
         self.space_comm: Any = over if comm is None else comm
         self.part_comm: Any = SerialComm() if comm is None else comm
-        # Fields that are distributed alike lie together, so that one product serves them all.
+        # Fields with the same distribution lie together, so that one product serves them all.
         self.places: dict[str, tuple[slice, tuple[int, ...]]] = {}
         self.size = 0
         self.parts: list[tuple[slice, tuple[bool, bool]]] = []
@@ -410,7 +410,7 @@ class ControlSpace:
                 f"the control is divided among {other.comm.size} ranks in time, the problem among "
                 f"{self.comm.size}; use `pint.prolong(control, functional.controls)`."
             )
-        # It may have more levels: they are not looked at.
+        # The number of levels may differ: a control does not depend on it.
         if other.grid.coarsening[: len(self.grid.coarsening)] != self.grid.coarsening:
             raise ValueError(
                 f"the control's grid has the coarsening factors {list(other.grid.coarsening)}, the "
@@ -429,7 +429,7 @@ class ControlSpace:
 
         Entry l maps a field's name to an array of shape (local steps of level l, \*shape): row j
         is the control restricted to the interval of the rank's j-th step, in the order of time.
-        With `reverse` the coarse steps are those that are counted from the end. Level 0 is a view
+        With `reverse` the coarse steps are counted from the end of time. Level 0 is a view
         of `control`.
         """
         return self._restriction.levels(control.time, reverse)

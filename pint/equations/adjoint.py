@@ -82,11 +82,12 @@ class AdjointEquation:
             check_how(how, self.calls.grid.levels, known)
             relaxed = isinstance(how, Cycles) and how.relaxed
             if relaxed:
+                # Without a new F-relaxation the F-points must be those of this very state.
                 adjoint.require_solved_at(state)
             if isinstance(how, Lagged) and adjoint.tau is not None:
                 # Tau holds the sums of the old sources, whose blocks `linearise` writes over.
                 self._add_sums(adjoint, -1.0)
-            if not relaxed:
+            if not relaxed:  # otherwise the cost is linearised at this state already
                 with solver.phases("gradient"):
                     adjoint.linearisation = self.cost.linearise(state, adjoint.linearisation)
             lin = adjoint.linearisation
@@ -96,6 +97,7 @@ class AdjointEquation:
             gathers = self._gathers(adjoint, state, stepping)
             engine = self._engine(control, state, lin, gathers, isinstance(how, Lagged))
             points, sources = adjoint.points, lin.sources
+            # lam_N is given, as y_0 is for the state; other ranks receive their last point.
             if self.calls.grid.comm.rank == self.calls.grid.last_rank:
                 points[-1:] = lin.terminal
             adjoint.solution = None  # until the solve has ended
@@ -135,6 +137,7 @@ class AdjointEquation:
             # A copy: summed over ranks in place, it could not be asked for twice.
             derivative = Control(self.controls, adjoint.derivative.vector.copy())
             grid = self.calls.grid
+            # One rank adds the part of y_0(theta), because the sum over the ranks follows.
             if grid.comm.rank == grid.first_step_rank:
                 theta, views = state.solved_control.shared, at_rows(derivative, ...)
                 self.calls.initial_vjp(theta, adjoint.points[0], views)
@@ -176,10 +179,11 @@ class AdjointEquation:
 
     @property
     def _prefers_batches(self) -> bool:
-        """Whether steps made one by one had better leave the derivative to large batches.
+        """Whether steps that are made one by one leave the derivative to large batches.
 
-        Where the adjoint's step alone is cheaper, the calls cost more than another look at it; not
-        where the step is iterative, for its transposes solve equations, too.
+        They do if the adjoint defines a cheaper `step`: making the products again in a few large
+        batches then takes less time than many small calls. Iterative steps do not, because their
+        transposes solve equations, which the batches would solve again.
         """
         chunk, calls = self.solver.levels[0].chunk, self.calls
         batches = calls.batched and chunk >= BATCHES_FROM and calls.own_step
@@ -205,8 +209,9 @@ class AdjointEquation:
             self.solver.levels[0].steps_evaluated += self.calls.grid.local_steps
             adjoint.derivative, adjoint.missing = engine.derivative, range(0)
             return
-        rows, chunk = adjoint.missing, self.solver.levels[0].chunk
-        spare = self.calls.space.allocate(min(chunk, len(rows)))
+        # `vjp` needs a place for the adjoints where these steps begin; nobody reads them.
+        level = self.solver.levels[0]
+        rows, chunk = adjoint.missing, min(level.chunk, len(level.scratch))
         first = self.calls.grid.first
         for begin in range(0, len(rows), chunk):
             some = rows[begin : begin + chunk]
@@ -220,10 +225,11 @@ class AdjointEquation:
                 control.shared,
                 state.points[here],
                 adjoint.points[ends],
-                spare[:count],
+                level.scratch[:count],
                 None if state.tape is None else self._tape_of(state, some),
                 state.points[ends],
                 views,
+                wanted=False,
             )
         adjoint.missing = range(0)
 

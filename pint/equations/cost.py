@@ -27,7 +27,7 @@ class Cost:
     phases : Phases
         Clocks to add to.
     chunk : int
-        Steps that are looked at together.
+        Number of steps whose costs are evaluated together.
     intervals : Intervals or None
         Where trajectories hold C-points alone.
     """
@@ -59,6 +59,7 @@ class Cost:
         if calls.problem.objective.has_step_cost:
             for _, y0, y1, s, u in self.visit(state):
                 local += calls.step_cost(s, y0, y1, u, theta)
+        # One rank adds psi, because the sum over the ranks follows.
         if calls.grid.comm.rank == calls.grid.last_rank:
             local += calls.terminal(state.points[-1], theta)
         with self.phases("communication"):
@@ -89,6 +90,7 @@ class Cost:
         """Add what the step costs contribute, in place. Collective."""
         calls, theta, scale = self.calls, state.solved_control.shared, new.scale
         space, count = calls.space, len(state.points)
+        # Sources are as large as a trajectory: solves use the same blocks again.
         if old is not None and old.sources is not None:
             sources, sums = old.sources, old.sums
         else:
@@ -105,7 +107,7 @@ class Cost:
                 self.intervals.add_sources(sources, sums, here, dy0, dy1, scale)
             add(at_rows(new.explicit, here), du, dtheta, calls.problem.objective, scale)
         # The last point of a rank is the first of the next one, which owns its adjoint; only the
-        # last rank has nobody to hand its source to.
+        # last rank has no next rank.
         new.terminal += self._shift_right(sources)
         if sums is not sources:
             sums[:-1] += sources[:-1]

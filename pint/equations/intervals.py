@@ -95,11 +95,13 @@ class Intervals:
         """
         places, count = self.places(intervals), len(intervals)
         blocks = [points[places]]
+        # The step to the C-point is left out: the state there is stored.
         for offset in range(self.factor - 1):
             out = self.states[offset * count : (offset + 1) * count]
             kept = self.kept(offset, count) if keep else None
             self.step(control, intervals, offset, blocks[-1], out, kept)
             blocks.append(out)
+        # Steps that are made again count, too: they are the price of storing C-points alone.
         self._level.steps_evaluated += (self.factor - 1) * count
         blocks.append(points[places.start + 1 : places.stop + 1])
         return blocks
@@ -181,8 +183,8 @@ class StateIntervals(Propagator):
             self.sweep.apply(level, steps, states, out, guess)
             return
         parts, done = self.intervals, 0
-        # No state between is looked at again, so that two halves of the block suffice.
-        most = len(parts.states) // 2  # states go back and forth between two halves
+        # A step needs only the states of the step before: two halves of the block take turns.
+        most = len(parts.states) // 2
         for some in parts.chunks(steps, most):
             place = slice(done, done + len(some))
             y, done = states[place], place.stop
@@ -207,6 +209,7 @@ class StateIntervals(Propagator):
             return
         parts, done, y = self.intervals, 0, start
         m = parts.factor
+        # A right-hand side changes the C-points, so that each interval waits for the one before.
         for some in parts.chunks(steps, parts.size if rhs is None else 1):
             path = parts.states[: len(some) * m]
             self.sweep.march(0, range(some.start * m, some.stop * m), y, path, None)
@@ -263,6 +266,7 @@ class AdjointIntervals(Propagator):
             self.sweep.apply(level, steps, states, out, guess)
             return
         done = 0
+        # Intervals are independent here, so that a chunk goes back as one batch.
         for some in self.intervals.chunks(self._in_time(steps)):
             path = self._path(some)
             place = slice(done, done + len(some))
@@ -325,7 +329,7 @@ class AdjointIntervals(Propagator):
     ) -> None:
         """Go back over intervals, from `states` to `out`; `path` holds their states.
 
-        `within` is (place, count) where one interval of a path of `count` is looked at.
+        `within` is (place, count) if `intervals` is one interval of a path of `count`.
         """
         parts, calls, theta = self.intervals, self.sweep.calls, self.control.shared
         count, derivative, lam = len(intervals), self.derivative, states

@@ -84,6 +84,7 @@ class StateEquation:
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
                 begin = None if how.start is None else self.tau_of(how.start)
+                # On two levels the march of level 1 overwrites all C-points.
                 if how.start is not None and self.calls.grid.levels > 2:
                     solver.copy_guess(how.start.points, points)
                 state.convergence, state.correction = solver.lagged_solve(
@@ -118,6 +119,7 @@ class StateEquation:
             tape = state.tape
             sweep.tapes[:1] = [tape]
             engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            # At F-points the residual is zero.
             for rows, residual in solver.residual(engine, state.points):
                 local += self.calls.space.pair(residual, adjoint.points[rows])
             if tape is not None:  # these steps were the missing ones
@@ -182,6 +184,8 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     """Return the memories for what the steps of each level keep."""
     grid, steppers = calls.grid, calls.steppers
     memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes)]
+    # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
+    # backward: on more levels it is relaxed, and with other C-points the steps are others.
     if grid.levels != 2 or not grid.coarse_steps_coincide:
         return memories
     left = kept_bytes - memories[0].bytes

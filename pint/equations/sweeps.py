@@ -43,8 +43,8 @@ class Sweep(Propagator):
     spacing : int
         Number of finest steps between two rows of the state's points.
     ends_only : bool
-        The last pass stores of consecutive steps made one by one the last result alone: the
-        others stay in the cache, where nobody needs the F-points any more.
+        If steps are made one by one, the last pass stores only the last result of an interval.
+        The others stay in the cache: no F-point is needed once the derivative has been formed.
 
     Attributes
     ----------
@@ -74,7 +74,8 @@ class Sweep(Propagator):
         self.ends_only = ends_only
         self.tapes: list[Tape | None] = [None for _ in memories]
         self.derivative: Control | None = None
-        # The tape of a state is as good in each pass; a derivative takes another product a step.
+        # A tape costs little: each pass may be the last one. A derivative takes another product a
+        # step: only a pass that is expected to come near the tolerance may be.
         self.margin = 3.0 if self.reverse else math.inf
         self._last_pass, self._made = False, 0
 
@@ -127,7 +128,7 @@ class Sweep(Propagator):
         u, rows = self.blocks(level, local), self.rows(starts)
         if level == 0:
             self._made += len(steps)
-        elif level < len(self.memories):  # each march of level 1 begins its tape anew
+        elif level < len(self.memories):  # each march of level 1 begins a new tape
             self.tapes[level] = self.memories[level].new()
         kept = self.kept(level, local, together=False)
         if self.at is None:
@@ -173,6 +174,7 @@ class Sweep(Propagator):
         tape = tapes[level] if level < len(tapes) else None
         if tape is None:
             return None
+        # The state sweep writes, the adjoint sweep reads what is valid.
         if self.at is None:
             return tape.place(as_rows(local))
         return tape.rows(local) if together else tape.each(local)
@@ -184,6 +186,7 @@ class Sweep(Propagator):
         """
         assert self.at is not None
         points, stride = self.at.points, self.layouts[level].stride
+        # Rows count finest points; with C-points alone the stored rows are `spacing` of them apart.
         place = [number // self.spacing for number in (rows[0], rows[-1], rows.step, stride)]
         first, last, step, length = place[0], place[1], max(place[2], 1), place[3]
         ends = None

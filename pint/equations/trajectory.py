@@ -1,6 +1,6 @@
 """What solves produce: state and adjoint trajectories that know what they were solved for.
 
-A solve is asked for by a value: `Cycles`, `Lagged`, `Relax` or `March`.
+A value says how to solve: `Cycles`, `Lagged`, `Relax` or `March`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Value:
 
 
 class TapeMemory:
-    """The memory for what steps of level 0 keep, one array for each step of this rank.
+    """The memory for what the steps of a level keep, one array for each step of this rank.
 
     Only one trajectory at a time has its tape there: a new tape makes the one before it invalid.
 
@@ -55,8 +55,8 @@ class TapeMemory:
 
     def new(self) -> Tape | None:
         """Return an empty tape in this memory; None where nothing is kept."""
-        # Trajectories share the memory, for two of this size would double that of a run; which of
-        # them it belongs to is the only thing that is noted.
+        # All trajectories share one memory, because it may be the largest of a run. `current` says
+        # whose it is: there is nothing to copy or to clear when another one takes over.
         self.current = None if self.block is None else Tape(self)
         return self.current
 
@@ -100,7 +100,8 @@ class Tape:
     def _misses(self, rows: range) -> bool:
         if not self.missing or not rows:
             return False
-        if rows.step % self.missing.step == 0:  # all of them follow the same offset
+        # Of rows in the rhythm of the C-points all are missing, or none.
+        if rows.step % self.missing.step == 0:
             return rows[0] in self.missing or rows[-1] in self.missing
         return any(row in self.missing for row in rows[: self.missing.step])
 
@@ -127,7 +128,7 @@ class State:
         By level: what the steps of level 0 to these states kept, and on two levels those of
         level 1 from its C-points.
     solution : object
-        Another one after each solve, for adjoints to tell whether they still belong to it.
+        A token, new after each solve, by which adjoints tell whether they still belong to it.
     guessed : bool
         Whether all points have been solved for once.
     epoch : object
@@ -147,7 +148,7 @@ class State:
 
     @property
     def tape(self) -> Tape | None:
-        """The valid tape of level 0, if there is one."""
+        """The tape of level 0; None if it is not valid any more, or nothing was kept."""
         tape = self.tapes[0] if self.tapes else None
         return tape if tape is not None and tape.valid else None
 
@@ -312,7 +313,7 @@ How = Cycles | Lagged | Relax | March
 
 
 def check_how(how: object, levels: int, known: bool) -> None:
-    """Raise an error unless a solve can be done so, for a trajectory that is `known` or new."""
+    """Raise an error unless `how` suits a trajectory, solved before (`known`) or new."""
     if not isinstance(how, (Cycles, Lagged, Relax, March)):
         raise TypeError(
             "`solve(how=...)` is `Cycles(accuracy)`, `Lagged()`, `Relax()` or `March()`, "

@@ -25,8 +25,8 @@ class Steps(NamedTuple):
     level : int
         Level, 0 is the finest.
     kept : ndarray or None
-        Place for what a step keeps for its transposes, an array of `TimeStepper.kept_shape` for
-        each step of a batch: a step fills it, the transposes read it, if it is there.
+        Memory for what a step keeps for its transposes, an array of `TimeStepper.kept_shape` for
+        each step of a batch. The step fills it and the transposes read it, unless it is None.
     guess : state, batch of states, or None
         Something near the state at ``t1``, for steps that solve their equation iteratively
         (`TimeStepper.uses_guess`). It is finite, and must not be changed.
@@ -187,7 +187,7 @@ class TimeGrid:
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
         )
-        # What is dealt out to the ranks: whole coarse intervals, where there are enough of them.
+        # Ranks own whole coarse intervals, if there are enough of them, otherwise single steps.
         # A rank boundary at a C-point lets all ranks relax at the same time.
         factor = self.coarsening[0] if self.coarsening else 1
         self._unit = factor if self.steps // factor >= self.comm.size else 1
@@ -244,7 +244,7 @@ class TimeGrid:
     def boundary(self, rank: int) -> int:
         """Return the first finest step of a rank; N for the number of ranks.
 
-        Steps, or coarse intervals, are dealt out evenly. The last rank always owns a step,
+        The ranks share steps, or coarse intervals, evenly. The last rank always owns a step,
         because the adjoint starts there.
         """
         units, size = self.steps // self._unit, self.comm.size

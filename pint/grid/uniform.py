@@ -1,4 +1,4 @@
-"""Equally spaced times that are computed where they are looked at, and stored nowhere."""
+"""Equally spaced times that are computed when they are read, and never stored."""
 
 from __future__ import annotations
 

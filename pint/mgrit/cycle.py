@@ -38,6 +38,7 @@ class Smoother:
             if index > 0:
                 c_relaxation(level, self.c_weight)
             left_out = index == 0 and relaxed
+            # Passes between the first and the last one are no last passes either.
             if finest and index in (0, count):
                 level.propagator.begin_pass(last and index == count and not left_out)
             for _ in () if left_out else relaxed_intervals(level):
@@ -81,6 +82,7 @@ def cycle(
         smoother.relax(fine, relaxed, last)
         squared_residual, _ = _residual(fine, coarse, fine.chunks(fine.layout.c_rows))
         _inject(fine, coarse)
+        # The injected C-points lie together, so that their norm needs no copy.
         after = coarse.place(range(1, coarse.layout.local_steps + 1))
         finest = fine.layout.level == 0
         squared_norm = fine.space.squared_norm(coarse.trajectory[after]) if finest else 0.0
@@ -91,8 +93,10 @@ def cycle(
         if len(levels) == 2:
             march(coarse)
         else:
+            # An F-cycle does an F-cycle on the coarser levels, then a V-cycle.
             for as_f_cycle in (True, False) if f_cycle else (False,):
                 cycle(levels[1:], smoother, as_f_cycle)
+            # A cycle leaves its F-points behind; each of them is a C-point of the finer level.
             f_relaxation(coarse)
     _correct(fine, coarse)
 
@@ -141,10 +145,12 @@ def lagged_cycle(
     before = tau if start is None else start
     with coarse.work:
         if two:
+            # The march reads tau where it lies, and nothing is copied.
             coarse.rhs, own = before, coarse.rhs
         else:
             coarse.rhs[...] = before
         if len(levels) == 2:
+            # The march sets all other points.
             coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
             march(coarse)
         else:
@@ -259,7 +265,7 @@ def march(level: Level) -> None:
     """Solve a level by stepping through it, in place: rank after rank. Collective."""
     if not level.layout.active:
         return
-    level.wait(level.receive_from_left())
+    level.wait(level.receive_from_left())  # before that there is nothing to start from
     level.advance(0, level.layout.local_steps)
     level.wait(level.send_to_right())
 
@@ -274,7 +280,7 @@ def first_guess(levels: list[Level], smoother: Smoother, v_cycles: int) -> None:
     for fine, coarse in pairwise(levels):
         sum_right_hand_sides(fine, coarse)
         coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
-    for level in levels:
+    for level in levels:  # their points belong to earlier solves
         level.guessed = False
     march(levels[-1])
     for depth in range(len(levels) - 2, -1, -1):

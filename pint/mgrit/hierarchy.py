@@ -111,7 +111,7 @@ class Level:
     Attributes
     ----------
     trajectory : Block, local steps + 1 states
-        Level 0 may store the state reached last alone, if it is solved by stepping.
+        Level 0 may store only the state reached last, if it is solved by stepping.
     rhs : Block or None
         Right-hand side by row (row 0 unused): the FAS right-hand side on coarse levels; None
         stands for zero.
@@ -161,7 +161,7 @@ class Level:
         if not rows:
             return slice(0, 0)
         first, last = rows[0] + shift, rows[-1] + shift
-        if self.reverse:
+        if self.reverse:  # row 0 is the last in time; what comes last in the sweep comes first
             end = self.layout.local_steps
             first, last = end - last, end - first
         return slice(first, last + 1, rows.step)
@@ -169,7 +169,7 @@ class Level:
     def point(self, row: int) -> slice:
         """Return the slice of the trajectory that holds one row."""
         place = self.layout.local_steps - row if self.reverse else row
-        place = min(place, len(self.trajectory) - 1)  # where one state alone is stored
+        place = min(place, len(self.trajectory) - 1)  # only one state may be stored
         return slice(place, place + 1)
 
     def chunks(self, rows: range) -> Iterator[range]:
@@ -188,6 +188,7 @@ class Level:
         self.steps_evaluated += len(rows) * self.layout.substeps
         first = self.layout.first
         steps = range(first + rows.start, first + rows.stop, rows.step)
+        # The old states at the ends of the steps, which the results will replace.
         guess = self.trajectory[self.place(rows, 1)] if self.guessed else None
         return self.layout.level, steps, self.trajectory[self.place(rows)], out, guess
 
@@ -209,7 +210,7 @@ class Level:
         first = self.trajectory[self.point(start)]
         if len(self.trajectory) > 1:
             out = self.trajectory[after]
-        else:  # one state alone is stored, the one that is reached last
+        else:  # the only row stored is the first state now, and the last one afterwards
             out, first = first, self.space.allocate(1)
             first[...] = out
         self.propagator.march(

@@ -44,6 +44,7 @@ def relaxed_intervals(level: Level) -> Iterator[range]:
     for number, chunk in enumerate([*chunks[waiting:], *chunks[:waiting]]):
         if waiting and number == len(chunks) - 1:
             level.wait(arrival)
+        # One interval is marched from state to state, without the way through the scratch block.
         if len(chunk) == 1:
             level.advance(chunk.start, min(chunk.start + factor - 1, end))
             level.progress(departure)
@@ -56,6 +57,7 @@ def relaxed_intervals(level: Level) -> Iterator[range]:
         yield range(chunk.start + factor, min(chunk[-1] + factor, end) + 1, factor)
     if not (waiting and chunks):
         level.wait(arrival)
+    # The rest of the interval that the left neighbour has begun waits for its last state.
     if not level.layout.starts_at_c_point:
         level.advance(0, min(level.layout.first_c_row - 1, end))
         yield range(level.layout.first_c_row, min(level.layout.first_c_row, end) + 1)

@@ -202,6 +202,7 @@ class MGRIT:
         if len(self.levels) == 1:
             return self._march()
         residuals: list[float] = []
+        # `bound` is that of the trajectory's last norm; the next one is not known before the pass.
         converged, bound = False, -math.inf
 
         def proceed(*squared_norms: float) -> bool:
@@ -287,6 +288,7 @@ class MGRIT:
         """Add the sums of `rhs` over the steps of level 1 to `tau`, in place. Collective."""
         fine, coarse = self.levels[:2]
         fine.rhs = rhs
+        # The right-hand side of level 1 may hold the sums: every cycle sets it again.
         sum_right_hand_sides(fine, coarse)
         coarse.rhs *= sign
         tau += coarse.rhs
@@ -356,6 +358,7 @@ class MGRIT:
 
     def bad_level(self) -> int | None:
         """Return the coarsest level whose states are not finite on some rank. Collective."""
+        # The coarsest one: explicit steps become unstable there first, and spread from there.
         bad = [level.layout.level for level in self.levels if not level.is_finite]
         in_time = reduce(self.comm, max(bad, default=-1), "max")
         worst = int(reduce(self.space.comm, in_time, "max")[0])

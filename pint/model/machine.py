@@ -1,7 +1,7 @@
 """The ranks of a machine that need not exist: recordings of all of them, played with clocks.
 
 Ranks are numbered in the direction of the sweep. A message that is sent at time t arrives at
-t + latency + bytes / bandwidth, and a rank that waits for it goes on then. A collective call
+t + latency + bytes / bandwidth, and a rank that waits for it continues then. A collective call
 sets the clocks of all ranks to the latest one plus the cost of a sum.
 """
 
@@ -168,7 +168,7 @@ class Rank:
         self.clock = clock + self._seconds[self._place]
 
     def run(self, arrivals: Arrivals, message: float, reduction: float) -> bool:
-        """Go on to the end, a meeting, or a message not sent yet; return whether it moved."""
+        """Continue to the end, a meeting, or a message not sent yet; return whether it moved."""
         here, start = self._position, self._place
         while (event := self.event) is not None:
             if event.kind == "send":

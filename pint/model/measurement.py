@@ -345,7 +345,7 @@ class _Clock:
         average: Callable[[list[float]], float],
     ) -> None:
         self.comm, self.seconds, self.average = functional.comm, seconds, average
-        # In time; those that share a state; those that share a control or the examples.
+        # In time; ranks that share a state; ranks that share a control or the examples.
         self._comms = functional.comm, functional.space.comm, functional.controls.space_comm
 
     def agreed(self, value: Any, operation: Any) -> Any:

@@ -38,7 +38,7 @@ class Configuration:
     Raises
     ------
     ValueError
-        If an argument is out of range, or lagged cycles are asked for on one level.
+        If an argument is out of range, or `lagged` is True on one level.
     """
 
     levels: int = 2
@@ -147,7 +147,7 @@ def solve_time(
     adjoint : bool
         A solve of the adjoint equation; the derivative with respect to the control is left out.
     guess : 'zero', 'constant', 'coarse' or 'nested', optional
-        The solve begins with this first guess; by default a guess is there already.
+        The solve begins with this first guess; by default with an earlier solution.
 
     Raises
     ------

@@ -124,7 +124,7 @@ class Part:
 
 @lru_cache(maxsize=2**12)
 def record(part: Part, how: Solve) -> Recording:
-    """Run the engine for one rank; the result is kept for parts that are alike."""
+    """Run the engine for one rank; the result is kept for equal parts."""
     notes = _Notes()
     comm = _Comm(notes, part.rank, part.size, part.reverse)
     factors = part.coarsening or 2

@@ -130,7 +130,7 @@ def suggest(
 
 
 def _coarsenings(steps: int, ranks: int, most_levels: int, largest: int) -> list[tuple[int, ...]]:
-    """Return the factors to try: each first one, and those that repeat a second one after it."""
+    """Return the factors to try: each first factor alone, and followed by equal further factors."""
     firsts = {2**power for power in range(1, largest.bit_length())}
     if 2 <= -(-steps // ranks) <= largest:
         firsts.add(-(-steps // ranks))

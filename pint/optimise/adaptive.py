@@ -1,4 +1,4 @@
-"""One-shot with as many cycles as the estimated errors of objective and gradient ask for."""
+"""One-shot that chooses the number of cycles from the errors of objective and gradient."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pint.reduced_functional import ReducedFunctional
 
 @dataclass(frozen=True)
 class Adaptive(Descent):
-    """As many cycles of state and adjoint as the errors of objective and gradient ask for.
+    """Chooses the number of cycles from the errors of objective and gradient.
 
     Each solve starts where the last one ended, so that the trajectories converge along with the
     control; `ControlledErrors` has the rules. The result is evaluated with exact state and adjoint.
@@ -93,7 +93,7 @@ NEXT = Cycles(Accuracy(cycles=1), relaxed=True)
 
 @dataclass
 class ControlledErrors(Strategy):
-    """As many cycles as the estimated errors of objective and gradient ask for.
+    """Chooses the number of cycles from the estimated errors of objective and gradient.
 
     - Objectives are corrected by the adjoint (`StateEquation.correction`). A candidate is solved
       until its error cannot change the outcome of the Armijo test any more, or is at most
@@ -156,6 +156,7 @@ class ControlledErrors(Strategy):
         slope = control.space.inner(point.gradient, control - point.control)
         small = ETA_OBJECTIVE * self.eta * abs(slope)
         equation.copy_guess(point.state, candidate.state)
+        # Relaxation gives a first objective; its change by the first cycle shows the error.
         equation.solve(candidate.state, control, Relax())
         self._evaluate(candidate, point)
         self.of_objective.restart()
@@ -164,7 +165,7 @@ class ControlledErrors(Strategy):
             equation.solve(candidate.state, control, NEXT)
             self._note_residual(candidate.state, first=cycle == 0)
             self._evaluate(candidate, point)
-            if self.diverges:
+            if self.diverges:  # no line search accepts it, however small it may be by chance
                 candidate.value = candidate.value.corrected(math.inf)
             new = candidate.value.objective
             if not math.isfinite(new):
@@ -218,6 +219,7 @@ class ControlledErrors(Strategy):
         known = adjoint.is_known
         old = point.gradient if known else None
         if known:
+            # The adjoint is linearised at the state: a better state comes first.
             self._improve_state(point)
             equation.solve(adjoint, state, Relax())
             point.form_gradient()

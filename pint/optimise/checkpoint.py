@@ -92,6 +92,7 @@ class Checkpoint:
 
     def save_if_due(self, run: Run, at_once: bool = False) -> None:
         """Save `at_once`, or if the last file is older than the interval. Collective."""
+        # One clock decides for all ranks: saving is collective.
         due = _on_root(
             run.point.functional, lambda: time.monotonic() - self._saved >= self.interval
         )
@@ -116,7 +117,7 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def _open(self) -> dict[str, np.ndarray] | None:
-        """Return what is in the file, None if no run is to be resumed. On one rank."""
+        """Return the content of the file, None if no run is to be resumed. On one rank."""
         path = Path(self.path)
         if path.is_dir():
             raise IsADirectoryError(f"`Checkpoint(path=...)`: {path} is a folder.")

@@ -38,7 +38,7 @@ class Descent(Method):
     next state and is not solved again.
 
     The result does not depend on inexact numbers. When no step is accepted, the reason may be
-    the error of the objectives that are compared: the strategy is then asked for more accuracy,
+    the error of the objectives that are compared: the strategy then solves more accurately,
     and the search is repeated; after that the quasi-Newton pairs are dropped. A gradient below
     the tolerance is confirmed with exact solves before the loop ends, and so is the result.
 
@@ -102,6 +102,7 @@ class Descent(Method):
                 if not resumed:
                     run.strategy.begin(run.point, start)
                     recorder.add(run.point, run.step)
+                # A run that has just been resumed is in the file already.
                 status = self._ended(run, interrupted(), None if resumed else checkpoint)
                 while status is None:
                     status = self._update(run, candidate)
@@ -125,6 +126,7 @@ class Descent(Method):
         if gradient_norm > GROWTH * least or point.diverges:
             return Status.DIVERGING
         if at_tolerance:
+            # Inexact solves may have found a small gradient where the true one is not.
             point.solve_exactly()
             if point.gradient_norm() <= self.gradient_tolerance:
                 return Status.CONVERGED
@@ -148,6 +150,7 @@ class Descent(Method):
                     strategy.solve_candidate(candidate, point, control, decrease)
                 search = search.judged(candidate.trial(point))
             run.rejected += search.rejected
+            # Without a test of the objective neither accuracy nor another direction would help.
             if search.accepted or decrease is None:
                 break
             if candidate.refinable:
@@ -193,6 +196,7 @@ def descent_direction(control: Control, gradient: Control, hessian: InverseHessi
     if space.bounded:
         held = (control.vector <= space.lower) & (gradient.vector > 0)
         held |= (control.vector >= space.upper) & (gradient.vector < 0)
+        # Pairs restricted likewise: the curvature of held variables must not bend the others.
         free = Control(space, np.where(held, 0.0, gradient.vector))
         hessian = hessian.restricted(~held)
     direction = -hessian.apply(free)

@@ -1,4 +1,4 @@
-"""Optimisers of other packages: rank 0 runs one and tells the others what to evaluate."""
+"""Optimisers of other packages: rank 0 runs one, and all ranks evaluate together."""
 
 from __future__ import annotations
 
@@ -113,16 +113,17 @@ class External(Method):
 
 
 def _drive(run: ExternalRun, optimiser: Optimiser) -> None:
-    """Run the optimiser on rank 0; the other ranks evaluate what it asks for. Collective."""
+    """Run the optimiser on rank 0; the other ranks evaluate along with it. Collective."""
     layout = run.layout
     bounds, start = layout.bounds(), layout.gather(run.control.vector)
+    # One optimiser, because two could decide differently and wait for each other.
     if not layout.is_root:
         while (request := layout.broadcast(None)) is not None:
             getattr(run, request[0])(request[1])
         return
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
-        x = np.array(x)
+        x = np.array(x)  # the optimiser may write over its own
         layout.broadcast(("evaluate", x))
         return run.evaluate(x)
 
@@ -211,5 +212,6 @@ class ExternalRun:
             self.finite = math.isfinite(self.point.value.objective)
             if self.finite:
                 self.point.solve_adjoint(self.functional.accuracy)
+        # The package compares objectives by itself: nothing is estimated for it.
         self.point.objective_error = self.point.gradient_error = math.nan
         self.evaluations += 1

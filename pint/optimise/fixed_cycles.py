@@ -43,6 +43,7 @@ class FixedCycles(Strategy):
         self, candidate: Candidate, point: Point, control: Control, decrease: float | None
     ) -> None:
         equation = candidate.functional.state
+        # From the iterate, not from the candidate before, whose states may not be finite.
         equation.copy_guess(point.state, candidate.state)
         equation.solve(candidate.state, control, self._cycles())
         candidate.evaluate()

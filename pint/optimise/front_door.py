@@ -104,7 +104,7 @@ def _check_method(method: Any) -> None:
 def _checked_start(functional: ReducedFunctional, start: Any, method: Method) -> Control:
     if start is None:
         return functional.controls.zeros()
-    if isinstance(start, Method):
+    if isinstance(start, Method):  # `minimize(functional, pint.OneShot())`, an easy slip
         raise TypeError(
             f"`minimize(start=...)` must be a control, got {type(start).__name__}: write "
             f"`minimize(functional, method=pint.{type(start).__name__}(...))`."

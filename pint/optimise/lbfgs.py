@@ -61,6 +61,7 @@ class InverseHessian:
             return self
         space = s.space
         curvature, y_squared = space.inner(s, y), space.inner(y, y)
+        # `not ... >` leaves out NaN as well.
         if not curvature > 1e-6 * (y_squared * space.inner(s, s)) ** 0.5:
             return self
         pairs = (*self.pairs, (s, y, curvature))

@@ -127,5 +127,5 @@ def armijo(decrease: float = 1e-4) -> LineSearch:
 
 
 def fixed_step() -> LineSearch:
-    """Return the line search that takes the first step, whatever it does to the objective."""
+    """Return the line search that takes the first step, even if the objective grows."""
     return LineSearch(None)

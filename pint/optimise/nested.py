@@ -82,7 +82,7 @@ class Nested(Method):
         stages: list[Result] = []
         with ending_all_ranks(functional.ranks_to_end):
             for grid in self.grids:
-                coarse = functional.on(grid)
+                coarse = functional.on(grid)  # made here, so that one at a time needs memory
                 start = prolong(start, coarse.controls, self.interpolate)
                 stages.append(self.method.run(coarse, start, None, None))
                 start = stages[-1].control

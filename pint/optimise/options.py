@@ -11,7 +11,7 @@ from typing import Any
 
 
 def check_names(owner: str, known: Sequence[str], given: Iterable[str]) -> None:
-    """Raise TypeError if an option that is given is not among those that `owner` has."""
+    """Raise TypeError if `owner` does not have one of the given options."""
     for name in given:
         if name not in known:
             close = get_close_matches(name, known, 1)

@@ -111,6 +111,7 @@ class Point:
 
     def accept(self, candidate: Candidate) -> None:
         """Take over control, state and objective of a candidate, in place; no copy is made."""
+        # They change places: the next candidate is solved on the old trajectory.
         self.state, candidate.state = candidate.state, self.state
         self.value, self.objective_error = candidate.value, candidate.objective_error
 

@@ -41,6 +41,7 @@ class Recorder:
         self.functional, self.callback, self.history = functional, callback, history
         self._started = time.perf_counter()
         self._offset: dict[str, Any] = {}
+        # Solvers count from zero in each process, the history from the start of the run.
         if history:
             last, done = history[-1], {**_counts(functional), "seconds": 0.0}
             self._offset = {name: _sum(getattr(last, name), done[name], -1) for name in done}
@@ -76,7 +77,7 @@ class Recorder:
         )
         if self.callback is not None:
             self.callback(
-                replace(row, phases=dict(row.phases)),
+                replace(row, phases=dict(row.phases)),  # a row is frozen, its dictionary is not
                 read_only(point.control),
                 _read_only_state(point.state),
             )

@@ -47,8 +47,8 @@ class SavedRun:
     def read(cls, arrays: dict[str, np.ndarray], run: Run) -> SavedRun:
         """Return what the arrays say; any error means that they are damaged. Not collective.
 
-        The numbers are loaded into `run`, in place. Everything is looked at on every rank before
-        the first message, so that all find the same.
+        The numbers are loaded into `run`, in place. Every rank checks everything before the
+        first message, so that all find the same errors.
         """
         saved, space = json.loads(str(arrays["run"])), run.point.functional.controls
         history = [_iterate(row) for row in json.loads(str(arrays["history"]))]
@@ -78,7 +78,7 @@ class SavedRun:
         run.hessian, run.history = self.hessian, self.history
         for name, block in _c_points(run).items():
             block[...] = _own_rows(functional, self.c_points[name], len(block))
-        # The C-points are there, so that the trajectories count as solved before.
+        # With their C-points in place, the trajectories count as solved before.
         point.state.control = self.control
         functional.state.solve(point.state, self.control, Relax())
         point.adjoint.solution = point.state.solution

@@ -75,7 +75,7 @@ def optimise(
             raise _Stop
 
     # Near an optimum a line search ends by the rounding of J. Without its pairs the method
-    # often goes on from there, until it does not move any more.
+    # often continues from there: it begins again until it does not move any more.
     moved = True
     with contextlib.suppress(_Stop):
         while moved:

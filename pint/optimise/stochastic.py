@@ -116,15 +116,16 @@ class Stochastic(Method):
             for rate, batch in self._schedule(examples):
                 # State sweep, adjoint sweep and gradient of a new batch
                 functional.select(batch)
-                point.forget()
+                point.forget()  # states of other examples are no better than a first guess
                 with np.errstate(over="ignore", invalid="ignore"):
                     point.solve_state(control, accuracy)
-                    if not history:
+                    if not history:  # later on it is an outcome of the run, not of the problem
                         functional.require_finite(point.value)
                     point.solve_adjoint(accuracy)
                     point.note_exactness()
                 row = recorder.add(point, taken or rate)
                 if not math.isfinite(row.objective + row.gradient_norm):
+                    # The control before the last update was finite; its batch has shown it.
                     finite = {max(updates - 1, 0): previous, 0: first}
                     return _result(point, recorder, examples, finite, Status.NOT_FINITE)
 

@@ -99,6 +99,7 @@ class Adam(Rule):
         second = self.beta2 * moments.second + (1 - self.beta2) * g**2
         deviation = np.sqrt(second / (1 - self.beta2**k))
         direction = Control(space, first / (1 - self.beta1**k) / (deviation + self.eps))
+        # Divided entry by entry, a direction is no longer one of the coarser mesh.
         for name, mesh in space.meshes.items():
             direction[name][...] = mesh.project(direction[name])
         return direction, Moments(first, second, k)

@@ -16,8 +16,8 @@ STATUS = "/proc/self/status"
 def peak_memory() -> int:
     """Return the largest resident memory of this process so far, in bytes. Not collective.
 
-    It counts the interpreter and all libraries, shared pages included. It is 0 where the system
-    does not tell.
+    It counts the interpreter and all libraries, shared pages included. It is 0 if the
+    operating system does not report it.
     """
     # The resource usage that Linux reports may be that of the program which started this one.
     try:

@@ -18,7 +18,7 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 
 - ``relaxation``: relaxation and residual on level 0, and sequential stepping there
 - ``coarse``: everything on coarser levels, and the first guess
-- ``communication``: waiting for messages and for sums over the ranks, in whatever phase
+- ``communication``: waiting for messages and for sums over the ranks, within any phase
 - ``gradient``: the linearised cost, and the derivative with respect to the control
 - ``update``: new control: direction, line search, curvature pairs
 """

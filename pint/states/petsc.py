@@ -29,7 +29,7 @@ class PetscSpace(StateSpace):
         A vector with the layout of the states, or the mesh object that makes it. Its
         communicator is that of the ranks in space.
     weight : float
-        Factor of the Euclidean norm, dimensionless; the root of the cell volume, say.
+        Factor of the Euclidean norm, dimensionless; for example the root of the cell volume.
 
     Raises
     ------

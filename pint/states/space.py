@@ -54,9 +54,14 @@ class StateSpace(ABC):
     def pair(self, a: Block, b: Block) -> float:
         """Return this rank's part of the sum of the products of all entries. Not collective."""
 
-    def singles(self, block: Block) -> Any:
-        """Return the states of a block one by one, as blocks of one state that share its memory."""
-        return [block[row : row + 1] for row in range(len(block))]
+    def singles(self, block: Block, backward: bool = False) -> Any:
+        """Return the states of a block one by one, as blocks of one state; more than once."""
+        rows = range(len(block))
+        return [block[row : row + 1] for row in (reversed(rows) if backward else rows)]
+
+    def states(self, block: Block, backward: bool = False) -> Any:
+        """Return the states of a block one by one, which share its memory; more than once."""
+        return [block[row] for row in reversed(range(len(block)))] if backward else block
 
     def as_array(self, block: Block) -> np.ndarray:
         """Return a block as an array of numpy, for files and reports."""
@@ -75,6 +80,16 @@ class StateSpace(ABC):
         return method
 
 
+def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
+    """Return an array as one of batches of one row, a view; `backward` from the last row on.
+
+    To look at rows of a reversed view is twice as fast as to reverse an array by its indices; the
+    rows themselves are ordinary arrays.
+    """
+    ordered = values[::-1] if backward else values
+    return ordered.reshape(len(values), 1, *values.shape[1:])
+
+
 class ArraySpace(StateSpace):
     """States that are numpy arrays of one shape.
 
@@ -87,7 +102,7 @@ class ArraySpace(StateSpace):
     dtype : dtype
         Scalar type, float64 by default.
     weight : float
-        Factor of the Euclidean norm, dimensionless; a mesh width's square root, say.
+        Factor of the Euclidean norm, dimensionless; for example the root of the mesh width.
     comm : communicator, optional
         The ranks in space that a state is distributed over; by default each rank has all of it.
     axis : int
@@ -132,8 +147,11 @@ class ArraySpace(StateSpace):
         count = len(a)
         return float(np.einsum("ij,ij->", a.reshape(count, -1), b.reshape(count, -1)))
 
-    def singles(self, block: np.ndarray) -> np.ndarray:
-        return block.reshape(len(block), 1, *block.shape[1:])
+    def singles(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
+        return one_by_one(block, backward)
+
+    def states(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
+        return block[::-1] if backward else block
 
     @property
     def state_bytes(self) -> int:

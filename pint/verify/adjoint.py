@@ -77,7 +77,7 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
         If states or controls are distributed over ranks in space: the products are formed on
         one rank.
     NotFiniteError
-        If the states of `control` are not finite; `stepper_test` tells more.
+        If the states of `control` are not finite; `stepper_test` says where.
     """
     require_control(control, "adjoint_dot_test")
     require_testable(problem, control.space, "adjoint_dot_test")

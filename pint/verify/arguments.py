@@ -74,7 +74,7 @@ def label(place: Place) -> str:
 
 
 def pick(arguments: Arguments, place: Place) -> Any:
-    """Return the value at a place, None if there is none."""
+    """Return the value at a place, None if it is missing."""
     value = arguments.get(place[0])
     return value if place[1] is None or value is None else value.get(place[1])
 

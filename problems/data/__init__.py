@@ -66,7 +66,7 @@ def load(
     Raises
     ------
     ValueError
-        If there is no such data set, a file is missing, broken or not what it should be, or has
+        If there is no such data set, a file is missing, damaged or of another kind, or it has
         too few examples. The message is one line that names the file.
     """
     for argument, count in (("examples", examples), ("test_examples", test_examples)):
@@ -97,7 +97,7 @@ def read_file(
     classes: tuple[str, ...],
     label: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return all examples of a file, labelled or not, for a network that has been trained.
+    """Return all examples of a file, labelled or not, for a trained network.
 
     Not collective.
 

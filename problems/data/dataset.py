@@ -1,4 +1,4 @@
-"""What all loaders return, and what they have in common: class indices, and stratified splits."""
+"""The result of all loaders, and their common parts: class indices, and stratified splits."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Dataset:
     def normalised(self) -> Dataset:
         """Return the same with each feature, or channel, of mean 0 and deviation 1 in `x`.
 
-        Mean and deviation are those of the training part, for the test part, too. What is constant
-        in the training part becomes 0 in both.
+        The test part is normalised by the mean and deviation of the training part, too. A feature
+        that is constant in the training part becomes 0 in both.
         """
         axes = (0, *range(2, self.x.ndim))
         mean = self.x.mean(axis=axes, keepdims=True)
@@ -108,7 +108,7 @@ class Content:
     def dataset(
         self, examples: int | None, test_examples: int | None, test_fraction: float, seed: int
     ) -> Dataset:
-        """Return as many training and test examples as asked for, in proportion to the classes.
+        """Return the requested numbers of training and test examples, in proportion to the classes.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ def stratified(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose examples at random, of each class in proportion to its size, and at least one.
 
-    With `split`, what is not chosen is used as well, and has at least one of each class, too. The
+    With `split`, the other examples are used as well, and contain at least one of each class. The
     counts by class are those of the Sainte-Laguë apportionment; example number k = 0, 1, ... of the
     n in a class, in random order, has rank (k + 1/2)/n, and the lowest ranks are chosen. The choice
     is the same on every rank of a parallel run.

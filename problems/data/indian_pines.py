@@ -2,7 +2,7 @@
 
 A cube of (rows, columns, bands) radiances comes with a map of (rows, columns) classes, 0 where
 there is no ground truth: 145 x 145 pixels, of which 10249 have a class; 220 bands, or 200 without
-those that water vapour absorbs.
+the bands that water vapour absorbs.
 """
 
 from __future__ import annotations
