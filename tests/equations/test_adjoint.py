@@ -119,6 +119,7 @@ def met_from_relaxed(rf, state, adjoint, control):
     """The tolerance is met in the first pass, which makes the steps to C-points alone."""
     again = Cycles(pint.Accuracy(9, relative=1e-6), relaxed=True)
     both(rf, state, adjoint, control, Cycles(pint.Accuracy(30, relative=1e-12)))
+    rf.state.solve(rf.state.new(), 0.5 * control, ONE)  # which takes the memory of what was kept
     rf.state.solve(state, control, again)
     rf.adjoint.solve(adjoint, state, Relax())
     rf.adjoint.solve(adjoint, state, again)

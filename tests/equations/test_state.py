@@ -50,9 +50,9 @@ def test_a_solve_walks_down_to_a_step_in_few_frames(how, batched, most):
         assert 1 + len(way) <= most
 
 
-def made(levels=3):
+def made(levels=3, name="pendulum-running"):
     grid = pint.TimeGrid.uniform(2.0, 24, [3, 2][: levels - 1], levels)
-    rf = pint.ReducedFunctional(registry.PROBLEMS["pendulum-running"](), grid)
+    rf = pint.ReducedFunctional(registry.PROBLEMS[name](), grid)
     return rf, registry.random_control(rf.controls, seed=1)
 
 
@@ -79,8 +79,10 @@ def test_a_copied_guess_is_no_solution():
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_a_forgotten_state_begins_anew(levels):
-    rf, control = made(levels)
+@pytest.mark.parametrize("name", ["pendulum-running", "forced-midpoint"])
+def test_a_forgotten_state_begins_anew(name, levels):
+    """The guesses of an iterative step, too: those of the older solution are not used."""
+    rf, control = made(levels, name)
     state, other = rf.state.new(), rf.state.new()
     rf.state.solve(state, 0.5 * control, TWO)
     state.forget()

@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+from pairwise import pairwise
 
 import pint
 
 pytestmark = pytest.mark.layout
 
 
-@pytest.mark.parametrize("interpolate", ["constant", "linear"])
-@pytest.mark.parametrize("every", [2, 3, 7, 11])
-@pytest.mark.parametrize("steps", [2, 4, 11, 16, 45])
+@pytest.mark.parametrize(
+    ("steps", "every", "interpolate"),
+    pairwise([2, 4, 11, 16, 45], [2, 3, 7, 11], ["constant", "linear"]),
+)
 def test_gradient_is_the_serial_one(steps, every, interpolate, world):
     t = np.linspace(0.0, 1.0, steps + 1) ** 1.3
     random = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pairwise import pairwise
 from parallel.cases import (
     SMALL,
     assert_same_residuals,
@@ -43,9 +44,14 @@ def solved(case, comm, reverse, arrangement, guess, accuracy, with_rhs):
     return grid, solver, y, solver.solve(recursion, y, accuracy, rhs)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("guess", ["zero", "constant", "coarse", "nested"])
+GUESSES = ("zero", "constant", "coarse", "nested")
+SOLVES = [
+    *pairwise(SMALL, [False, True], GUESSES),
+    *((case, case.seed % 2 == 1, GUESSES[case.seed // 2 % 4]) for case in CASES[len(SMALL) :]),
+]
+
+
+@pytest.mark.parametrize(("case", "reverse", "guess"), SOLVES, ids=str)
 def test_trajectory_residuals_and_counts(world, case, reverse, guess):
     arrangement = ARRANGEMENTS[case.seed % len(ARRANGEMENTS)]
     rest = (reverse, arrangement, guess, pint.Accuracy(1 + case.seed % 3), case.seed % 2 == 0)
@@ -57,7 +63,7 @@ def test_trajectory_residuals_and_counts(world, case, reverse, guess):
     assert tuple(counts) == solver.steps_evaluated
 
 
-@pytest.mark.parametrize("case", CASES[4:12], ids=str)
+@pytest.mark.parametrize("case", CASES[6:12], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_all_ranks_stop_at_a_tolerance_together(world, case, reverse):
     rest = (reverse, ARRANGEMENTS[1], "zero", pint.Accuracy(20, relative=1e-5), True)
@@ -68,7 +74,7 @@ def test_all_ranks_stop_at_a_tolerance_together(world, case, reverse):
     assert_same_trajectory(grid, y, expected)
 
 
-@pytest.mark.parametrize("case", CASES[:14], ids=str)
+@pytest.mark.parametrize("case", SMALL, ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_marching_from_rank_to_rank(world, case, reverse):
     grid = case.grid(world)

@@ -10,14 +10,19 @@ import pint
 
 pytestmark = pytest.mark.layout
 
+GRIDS = [*SMALL[1::2], random_case(203), random_case(207)]
+NAMES = ("network", "convolution", "rk4", "midpoint")
+SOLVES = ("cycles", "marched", "to_tolerance", "interrupted")
+CASES = [
+    (case, NAMES[(i // 2 + j) % 4], SOLVES[(i + 2 * j) % 4])
+    for i, case in enumerate(GRIDS)
+    for j in (0, 1)
+]
 
-@pytest.mark.parametrize("solve", ["cycles", "marched", "to_tolerance", "interrupted"])
-@pytest.mark.parametrize("case", [*SMALL[1::2], random_case(203), random_case(207)], ids=str)
-def test_numbers(world, case, solve):
-    problem = PROBLEMS[("network", "convolution", "rk4", "midpoint")[case.seed % 4]]
-    if case.levels == 1 and solve != "marched":
-        return  # one level marches in any case
-    found = []
+
+@pytest.mark.parametrize(("case", "name", "solve"), CASES, ids=str)
+def test_numbers(world, case, name, solve):
+    problem, found = PROBLEMS[name], []
     for comm, kept_bytes in ((pint.SerialComm(), 0), (world, 2**31)):
         rf = pint.ReducedFunctional(problem(), case.grid(comm), kept_bytes=kept_bytes)
         control = random_control(rf.controls, seed=2, deviation=0.3)
@@ -31,7 +36,7 @@ def test_numbers(world, case, solve):
 
 @pytest.mark.parametrize("shape", [(24, 3, 2), (25, 3, 2), (40, 4, 2), (30, 2, 3)])
 def test_lagged_solves(world, shape):
-    """With coarse steps that keep, C-points of the state that are F-points of the adjoint, ..."""
+    """With coarse steps that keep, and C-points of the state that are F-points of the adjoint."""
     found = []
     for comm, options in ((pint.SerialComm(), {"kept_bytes": 0}), (world, {"chunk_bytes": 1})):
         grid = pint.TimeGrid.uniform(1.0, *shape, comm=comm)
