@@ -87,9 +87,14 @@ class Adjoint(ABC):
     ----------
     in_place : bool
         Whether `vjp`, and `step` if it is defined, take ``out=`` for ``Phi_y^T lam``.
+    leaves_out : bool
+        Whether `vjp` also takes ``out=False``: it may then return None in place of
+        ``Phi_y^T lam``. This pays if that product is a large part of the cost, and `step` is
+        defined, too.
     """
 
     in_place: bool = False
+    leaves_out: bool = False
 
     @abstractmethod
     def vjp(

@@ -177,7 +177,7 @@ class ResidualLayers(pint.TimeStepper):
 class ResidualLayersAdjoint(pint.Adjoint):
     """Transposes of `ResidualLayers`; dt sigma'(K y + b) is kept by the step or computed again."""
 
-    in_place = True
+    in_place = leaves_out = True
 
     def __init__(self, stepper: ResidualLayers) -> None:
         self.affine = stepper.affine
@@ -203,7 +203,7 @@ class ResidualLayersAdjoint(pint.Adjoint):
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any, out: Any = None
     ) -> tuple[Any, Fields, Fields]:
         gathered = self._gathered(s, y, u, lam)
-        dy = self._transposed(y, u, gathered, lam, out)
+        dy = None if out is False else self._transposed(y, u, gathered, lam, out)
         return dy, self.affine.derivative(y, u, gathered), {}
 
     def step(

@@ -219,21 +219,19 @@ bench() {
     say "ready: .venv-bench"
 }
 
-# A rank that waits a minute within one test prints where. All tests run on 2 and on 5 ranks; on
-# other numbers run those whose numbers depend on how points, or examples, are divided.
+# All tests run on 2 and on 5 ranks, and the markers say which of them on 3 and on 4. A rank that
+# waits a minute within one test prints where.
 parallel() {
-    local log tests=tests/parallel layout
-    layout="tests/parallel/test_solver.py tests/parallel/test_functional.py"
-    layout="$layout tests/parallel/test_controls.py tests/parallel/test_tape.py"
+    local log marker=""
     case $1 in
-        3) tests=$layout ;;
-        4) tests="tests/parallel/test_petsc.py tests/parallel/test_data_parallel.py" ;;
+        3) marker=layout ;;
+        4) marker=space ;;
     esac
     log=$(mktemp)
     trap "rm -f '$log'" EXIT
     if timeout -k 10 "${MPI_TIMEOUT:-600}" "$(cat .venv-petsc/mpiexec)" -n "$1" \
         "$PETSC_PYTHON" -m pytest -q --color=no -p no:cacheprovider \
-        -o faulthandler_timeout=60 $tests >"$log" 2>&1; then
+        -o faulthandler_timeout=60 -m "$marker" tests/parallel >"$log" 2>&1; then
         # One line a rank.
         grep -oE '[0-9]+ (passed|skipped|deselected).*' "$log" | sed "s|^|tests/parallel, a rank of $1: |" \
             || cat "$log"

@@ -209,9 +209,9 @@ class AdjointEquation:
             self.solver.levels[0].steps_evaluated += self.calls.grid.local_steps
             adjoint.derivative, adjoint.missing = engine.derivative, range(0)
             return
-        rows, chunk = adjoint.missing, self.solver.levels[0].chunk
-        # `vjp` needs a place for the adjoints where these steps begin; nobody reads them.
-        spare = self.calls.space.allocate(min(chunk, len(rows)))
+        # The products with the state are not wanted here; the engine's scratch takes them if made.
+        level = self.solver.levels[0]
+        rows, chunk = adjoint.missing, min(level.chunk, len(level.scratch))
         first = self.calls.grid.first
         for begin in range(0, len(rows), chunk):
             some = rows[begin : begin + chunk]
@@ -225,10 +225,11 @@ class AdjointEquation:
                 control.shared,
                 state.points[here],
                 adjoint.points[ends],
-                spare[:count],
+                level.scratch[:count],
                 None if state.tape is None else self._tape_of(state, some),
                 state.points[ends],
                 views,
+                wanted=False,
             )
         adjoint.missing = range(0)
 

@@ -21,12 +21,11 @@ from pint.equations.results import (
     as_rows,
     checked,
     checked_slope,
-    one_by_one,
     shifted,
 )
 from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Problem
-from pint.states import Block
+from pint.states import Block, one_by_one
 
 STEPS_AT_ONCE = 1024
 """Steps that are made one by one have their times computed together, so many at a time."""
@@ -168,7 +167,7 @@ class Calls:
         in_place, names = stepper.in_place, tuple(u)
         parts = zip(singles, self._blocks(u), states, out, sources, strict=False)
         for s, some, y, new, source in parts:
-            blocks = dict(zip(names, some, strict=True))
+            blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
             if in_place:
                 step(s, y, blocks, theta, out=new)
             else:
@@ -194,6 +193,7 @@ class Calls:
         kept: Any = None,
         guess: Block | None = None,
         into: Views | None = None,
+        wanted: bool = True,
     ) -> None:
         """Write the transposes of independent steps, applied to `lam`, to `out`, in place.
 
@@ -207,6 +207,8 @@ class Calls:
             States near those at the ends of the steps.
         into : Views, optional
             Where to add the derivatives with respect to the control, in place.
+        wanted : bool
+            Whether the caller reads `out`.
         """
         guess = self._usable(level, guess)
         if not self.batched:
@@ -216,7 +218,11 @@ class Calls:
             return
         adjoint = self.adjoints[level]
         s = self._batch(level, starts, kept, guess)
-        arguments, options = (s, y, u, theta, lam), {"out": out} if adjoint.in_place else {}
+        # Most adjoints return all three products in any case.
+        wanted = wanted or not adjoint.leaves_out
+        arguments, options = (s, y, u, theta, lam), {}
+        if adjoint.in_place:
+            options = {"out": out if wanted else False}
         own = self._own[level]
         name = "vjp"
         # Without a place for the derivative nobody needs the other two products.
@@ -226,7 +232,7 @@ class Calls:
             dy, du, dtheta = self._vjps[level](*arguments, **options)
             if into is not None:
                 add(into, du, dtheta, adjoint)
-        if not adjoint.in_place:
+        if wanted and not adjoint.in_place:
             out[...] = checked(dy, out, adjoint, name)
 
     def march_back(
@@ -249,19 +255,18 @@ class Calls:
         """
         count, guess = len(starts), self._usable(level, guess)
         whole = len(out) == count
-        # Lists and iterators are reversed, never blocks: no view may have a negative stride.
-        news = self._rows(out) if whole else self._to_and_fro(out, count)[::-1]
+        news = self._rows(out, backward=True) if whole else self._to_and_fro(out, count)
         singles = self._each(
             level,
             starts[::-1],
-            None if kept is None else reversed(_singly(kept)),
-            repeat(None) if guess is None else reversed(self._rows(guess)),
+            _singly(kept, backward=True),
+            repeat(None) if guess is None else self._rows(guess, backward=True),
         )
-        sources = repeat(None) if rhs is None else reversed(self._rows(rhs))
-        states = reversed(self._rows(y))
-        before = chain(self._rows(start), reversed(news))
+        sources = repeat(None) if rhs is None else self._rows(rhs, backward=True)
+        states = self._rows(y, backward=True)
+        before = chain(self._rows(start), news)
         self._transpose_each(
-            level, singles, u, theta, states, before, reversed(news), sources, into, backward=True
+            level, singles, u, theta, states, before, news, sources, into, backward=True
         )
 
     def _transpose_each(
@@ -293,7 +298,7 @@ class Calls:
             strict=False,
         )
         for s, some, y, lam, new, source, places in parts:
-            blocks = dict(zip(names, some, strict=True))
+            blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
             if into is None and own is not None:
                 dy = (
                     own(s, y, blocks, theta, lam, out=new)
@@ -307,7 +312,7 @@ class Calls:
                     else vjp(s, y, blocks, theta, lam)
                 )
                 if into is not None:
-                    views = dict(zip(to_names, places, strict=True))
+                    views = dict(zip(to_names, places))  # noqa: B905
                     add_fields(views, du, "time-dependent", adjoint)
                     if dtheta:
                         add_fields(shared_views, dtheta, "shared", adjoint)
@@ -420,12 +425,16 @@ class Calls:
         """Return the tuples of the fields' blocks, one by one."""
         if not fields:
             return repeat(())
-        rows = [one_by_one(values) if self.batched else values for values in fields.values()]
-        return zip(*(map(reversed, rows) if backward else rows), strict=True)
+        if self.batched:
+            rows = [one_by_one(values, backward) for values in fields.values()]
+        else:
+            rows = [values[::-1] if backward else values for values in fields.values()]
+        return zip(*rows, strict=True)
 
-    def _rows(self, block: Block) -> Any:
+    def _rows(self, block: Block, backward: bool = False) -> Any:
         """Return the states of a block one by one, as batches of one if batched."""
-        return self.space.singles(block) if self.batched else block
+        rows = self.space.singles if self.batched else self.space.states
+        return rows(block, backward)
 
     def _to_and_fro(self, out: Block, count: int) -> list[Any]:
         """Return the places of all results if only the last one is stored, in `out`."""
@@ -439,6 +448,8 @@ class Calls:
         return guess if math.isfinite(self.space.squared_norm(guess)) else None
 
 
-def _singly(kept: Any) -> Any:
+def _singly(kept: Any, backward: bool = False) -> Any:
     """Return what steps keep, one by one, as blocks of one row."""
-    return kept if kept is None or isinstance(kept, list) else one_by_one(kept)
+    if kept is None or isinstance(kept, list):
+        return kept[::-1] if backward and kept is not None else kept
+    return one_by_one(kept, backward)

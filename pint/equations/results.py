@@ -22,11 +22,6 @@ def shifted(rows: range, by: int) -> range:
     return range(rows.start + by, rows.stop + by, rows.step)
 
 
-def one_by_one(values: Any) -> Any:
-    """Return an array as one of batches of one row, a view."""
-    return values.reshape(len(values), 1, *values.shape[1:])
-
-
 def rows_after(rows: Any) -> Any:
     """Return the rows one after some rows, or one row."""
     return slice(rows.start + 1, rows.stop + 1, rows.step) if isinstance(rows, slice) else rows + 1

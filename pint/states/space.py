@@ -54,9 +54,14 @@ class StateSpace(ABC):
     def pair(self, a: Block, b: Block) -> float:
         """Return this rank's part of the sum of the products of all entries. Not collective."""
 
-    def singles(self, block: Block) -> Any:
+    def singles(self, block: Block, backward: bool = False) -> Any:
         """Return the states of a block one by one, as blocks of one state that share its memory."""
-        return [block[row : row + 1] for row in range(len(block))]
+        rows = range(len(block))
+        return [block[row : row + 1] for row in (reversed(rows) if backward else rows)]
+
+    def states(self, block: Block, backward: bool = False) -> Any:
+        """Return the states of a block one by one, which share its memory."""
+        return reversed(block) if backward else block
 
     def as_array(self, block: Block) -> np.ndarray:
         """Return a block as an array of numpy, for files and reports."""
@@ -73,6 +78,16 @@ class StateSpace(ABC):
             The numbers of the arguments that are states; ``out`` and ``s.guess`` are, too.
         """
         return method
+
+
+def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
+    """Return an array as one of batches of one row, a view; `backward` from the last row on.
+
+    Taking the rows of a reversed view is twice as fast as reversing an array by its indices. The
+    rows themselves are ordinary arrays.
+    """
+    ordered = values[::-1] if backward else values
+    return ordered.reshape(len(values), 1, *values.shape[1:])
 
 
 class ArraySpace(StateSpace):
@@ -132,8 +147,11 @@ class ArraySpace(StateSpace):
         count = len(a)
         return float(np.einsum("ij,ij->", a.reshape(count, -1), b.reshape(count, -1)))
 
-    def singles(self, block: np.ndarray) -> np.ndarray:
-        return block.reshape(len(block), 1, *block.shape[1:])
+    def singles(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
+        return one_by_one(block, backward)
+
+    def states(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
+        return block[::-1] if backward else block
 
     @property
     def state_bytes(self) -> int:

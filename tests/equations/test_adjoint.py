@@ -12,6 +12,7 @@ GRIDS = {
     "1-level": (11, 2, 1),
     "2-levels": (24, 3, 2),
     "2-levels-open": (13, 4, 2),
+    "3-levels": (24, [3, 2], 3),
     "3-levels-open": (17, [3, 2], 3),
 }
 
@@ -162,7 +163,7 @@ NAMES = (
 CASES = [
     (NAMES[(i + j) % 4], grid, solve, {"relaxation": ("F", "FCF")[(i + j // 2) % 2]})
     for i, solve in enumerate(SOLVES)
-    for j, grid in enumerate(GRIDS)
+    for j, grid in enumerate(("1-level", "2-levels", "2-levels-open", "3-levels-open"))
     if grid != "1-level" or solve in (cycles, marched)
 ]
 # Few states at a time, so that one by one, too; and weights
@@ -206,6 +207,23 @@ def test_points_follow_from_each_other_backward_in_time(solve, storage):
     if solve not in (marched, met_from_relaxed):
         assert np.abs(lam[:-1] - stepped).max() > 1e-8  # the C-points are not those of a solution
     same(rf.derivative_of(state, adjoint).vector, plain.derivative(lam).vector)
+
+
+@pytest.mark.parametrize("storage", ["all", "C"])
+@pytest.mark.parametrize("grid", ["2-levels", "3-levels"])
+@pytest.mark.parametrize("relaxation", ["F", "FCF"])
+def test_lagged_solves_at_one_control_converge_to_the_marches(grid, relaxation, storage):
+    """What one solve leaves on level 1 has its own sources, which the next one replaces."""
+    rf, control, state, adjoint = solved(
+        ("pendulum", "running"), grid, lagged, relaxation=relaxation, storage=storage
+    )
+    exact, exact_adjoint = rf.state.new(), rf.adjoint.new()
+    both(rf, exact, exact_adjoint, control, March())
+    for _ in range(12):
+        both(rf, state, adjoint, control, Lagged())
+    for ours, expected in ((state, exact), (adjoint, exact_adjoint)):
+        size = np.abs(expected.points).max()
+        np.testing.assert_allclose(ours.points, expected.points, rtol=0, atol=1e-11 * size)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -307,6 +325,20 @@ def test_transposes_of_cycles(nu, own, grid):
         {"adjoint.step": cycle, **last} if own else {"adjoint.vjp": cycle + steps - intervals}
     )
     assert rest == {"adjoint.vjp": intervals}
+
+
+def test_few_passes_to_a_tolerance_form_the_derivative():
+    """The last one, if it was expected to be, and no more than those that come near."""
+    met = []
+    for relative in (1e-4, 1e-6, 1e-8, 1e-10):
+        case = Counting(("swift", "running"), "3-levels", guess="zero")
+        _, adjoint, rest = case.solve(Cycles(pint.Accuracy(20, relative=relative)))
+        passes, vjps = 2 * len(case.adjoint.convergence.residuals), adjoint.get("adjoint.vjp", 0)
+        assert case.adjoint.convergence.converged
+        assert vjps + adjoint["adjoint.step"] == 24 * passes
+        assert vjps + rest.get("adjoint.vjp", 0) <= 2 * 24
+        met.append(vjps > 0 and not rest)
+    assert any(met)
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 import pint
 
@@ -54,6 +55,17 @@ SMALL = [
     Case(1008, 11, (2, 2, 2), 4),
     Case(1009, 40, (6, 6), 3),
 ]
+
+
+def each_split(test):
+    """Run a test with each number of ranks in space, by the argument `space_size`.
+
+    Of four ranks two are in space: what all ranks in time, or in space, do is seen with others.
+    """
+    size = pint.world().size
+    divisors = [divisor for divisor in range(1, size + 1) if size % divisor == 0]
+    sizes = pytest.mark.parametrize("space_size", [2] if size == 4 else divisors)
+    return pytest.mark.space(sizes(test))
 
 
 def assert_same_trajectory(grid, distributed, serial):

@@ -5,6 +5,8 @@ import pytest
 
 import pint
 
+pytestmark = pytest.mark.layout
+
 
 @pytest.mark.parametrize("interpolate", ["constant", "linear"])
 @pytest.mark.parametrize("every", [2, 3, 7, 11])

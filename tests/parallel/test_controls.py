@@ -8,6 +8,8 @@ from registry import random_control
 import pint
 from pint.comm import on_root, reduce
 
+pytestmark = pytest.mark.layout
+
 CASES = [*SMALL, *(random_case(seed) for seed in range(100, 108))]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from parallel.cases import assert_same_control, assert_same_run
+from parallel.cases import assert_same_control, assert_same_run, each_split
 
 import pint
 from pint.equations import Cycles
@@ -14,14 +14,6 @@ from problems.resnet import DenseNetwork, Regularisation
 UPDATES = 20
 SERIAL = (pint.SerialComm(), pint.SerialComm())
 ONE = Regularisation(1e-3, 1e-3, 1e-3, 1e-3)
-
-
-def space_sizes():
-    size = pint.world().size
-    return [divisor for divisor in range(1, size + 1) if size % divisor == 0]
-
-
-each_layout = pytest.mark.parametrize("space_size", space_sizes())
 
 
 def bars(examples):
@@ -64,7 +56,7 @@ def network_functional(comms, levels, examples=21, name="trained", batch_size=No
         (3, "replicate", 21),
     ],
 )
-@each_layout
+@each_split
 def test_value_gradient_and_accuracy(space_size, levels, name, examples, world):
     results = []
     for comms in (SERIAL, pint.split(world, space_size)):
@@ -106,7 +98,7 @@ METHODS = {
     ("method", "name"),
     [*((method, "trained") for method in METHODS), ("one-shot", "convolutional")],
 )
-@each_layout
+@each_split
 def test_twenty_updates(space_size, method, name, world):
     levels, method = METHODS[method]
     options = {"name": name, "accuracy": pint.Accuracy(4)}
@@ -119,7 +111,7 @@ def test_twenty_updates(space_size, method, name, world):
     assert serial.objective < 0.9 * serial.history[0].objective
 
 
-@each_layout
+@each_split
 def test_optimisers_of_other_packages_get_each_variable_once(space_size, world):
     serial, ours = (
         pint.minimize(*network_functional(comms, 1), pint.External("scipy:L-BFGS-B", iterations=10))
@@ -132,7 +124,7 @@ def test_optimisers_of_other_packages_get_each_variable_once(space_size, world):
     )
 
 
-@each_layout
+@each_split
 def test_a_resumed_run_is_the_uninterrupted_one(space_size, world, tmp_path_factory):
     path = world.bcast(tmp_path_factory.mktemp("run") if world.rank == 0 else None, root=0) / "run"
 
@@ -177,7 +169,7 @@ def stochastic(comms, rule, levels, name):
     [(pint.sgd(), 1, "trained"), (pint.adam(), 2, "trained"), (pint.adam(), 2, "convolutional")],
     ids=["sgd", "adam", "convolutional"],
 )
-@each_layout
+@each_split
 def test_twenty_updates_from_batches(space_size, rule, levels, name, world):
     serial, ours = (
         stochastic(comms, rule, levels, name) for comms in (SERIAL, pint.split(world, space_size))
@@ -190,7 +182,7 @@ def test_twenty_updates_from_batches(space_size, rule, levels, name, world):
     ("old", "new", "interpolate"),
     [(6, 12, "constant"), (12, 6, "linear"), (5, 13, "linear"), (1, 2, "constant")],
 )
-@each_layout
+@each_split
 def test_prolonged_controls(space_size, old, new, interpolate, world):
     """Time-dependent, shared and distributed fields; from one rank to many, too."""
 

@@ -36,6 +36,7 @@ def functional(case, comm, stepper, objective, guess):
     return pint.ReducedFunctional(problem, case.grid(comm), guess=guess, **options)
 
 
+@pytest.mark.layout
 @pytest.mark.parametrize("objective", ["running", "terminal"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_gradient_state_and_adjoint(world, case, objective):
@@ -70,6 +71,7 @@ def test_value_gradient_state_and_adjoint(world, case, objective):
         )
 
 
+@pytest.mark.layout
 @pytest.mark.parametrize("case", SMALL, ids=str)
 @pytest.mark.parametrize("stepper", ["pendulum", "dahlquist-trapezoid-loop"])
 def test_exact_sweeps_are_the_gradient_of_the_value(world, case, stepper):

@@ -7,6 +7,7 @@ import pint
 from pint.report import memory
 
 
+@pytest.mark.space
 @pytest.mark.parametrize("space_size", [1, 2, 3])
 def test_ranks_are_in_the_order_of_the_world(space_size, world, monkeypatch):
     if world.size % space_size:

@@ -113,6 +113,7 @@ def mean_problem(space):
     return pint.Problem(stepper, MeanAdjoint(stepper), Size(), controls=fields, comm=space)
 
 
+@pytest.mark.space
 @pytest.mark.parametrize("shape", [(24, 2, 2), (12, 2, 3), (2, 2, 2), (1, 2, 1)])
 def test_all_ranks_measure_the_same_costs(world, shape):
     """Also with fewer steps than ranks, and with collective steps in space."""

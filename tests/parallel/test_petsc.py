@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from parallel.cases import each_split
 
 import pint
 from pint.comm import split
@@ -18,11 +19,6 @@ PROBLEMS = {
     "neumann": Heat("neumann", 8, 1, "crank-nicolson"),
     "initial-2d": Heat("initial", 5, 2),
 }
-
-
-def space_sizes():
-    size = pint.world().size
-    return [divisor for divisor in range(1, size + 1) if size % divisor == 0]
 
 
 def petsc_functional(heat, comms, steps, levels):
@@ -55,7 +51,7 @@ def in_petsc_order(functional, blocks):
     return blocks[..., np.concatenate(mesh.comm.allgather(mesh.natural))]
 
 
-@pytest.mark.parametrize("space_size", space_sizes())
+@each_split
 @pytest.mark.parametrize(
     ("name", "levels"),
     [
@@ -85,7 +81,7 @@ def test_value_and_gradient(name, levels, space_size, world):
     assert norm == pytest.approx(serial.controls.norm(expected), rel=1e-12)
 
 
-@pytest.mark.parametrize("space_size", space_sizes())
+@each_split
 @pytest.mark.parametrize("method", ["own", "scipy:L-BFGS-B", "tao:blmvm"])
 def test_optimum_by_every_kind_of_optimiser(method, space_size, world):
     heat, comms = PROBLEMS["distributed"], split(world, space_size)
@@ -100,7 +96,7 @@ def test_optimum_by_every_kind_of_optimiser(method, space_size, world):
     assert result.objective == pytest.approx(expected.objective, rel=1e-11)
 
 
-@pytest.mark.parametrize("space_size", space_sizes())
+@each_split
 def test_saved_control_is_loaded_again(space_size, world, tmp_path_factory):
     functional = petsc_functional(PROBLEMS["distributed-2d"], split(world, space_size), 6, 1)
     space = functional.controls
@@ -112,7 +108,7 @@ def test_saved_control_is_loaded_again(space_size, world, tmp_path_factory):
     np.testing.assert_array_equal(loaded.vector, control.vector)
 
 
-@pytest.mark.parametrize("space_size", space_sizes())
+@each_split
 @pytest.mark.parametrize("levels", [1, 2])
 def test_a_resumed_run_is_the_uninterrupted_one(levels, space_size, world, tmp_path_factory):
     """Saved by ranks in time x space, resumed by them, and refused by others in space."""
@@ -164,7 +160,7 @@ def test_wrong_results_of_petsc_methods_are_named(world):
         split(world, world.size + 1)
 
 
-@pytest.mark.parametrize("space_size", space_sizes())
+@each_split
 def test_conjugate_gradients_start_from_the_guess(space_size, world):
     """From the solution they stop at once, from nearby they stop earlier, at the same solution."""
     heat, comms = PROBLEMS["distributed-2d"], split(world, space_size)

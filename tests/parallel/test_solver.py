@@ -12,6 +12,8 @@ from recursions import Recursion, dahlquist
 
 import pint
 
+pytestmark = pytest.mark.layout
+
 CASES = [*SMALL, *(random_case(seed) for seed in range(12))]
 ARRANGEMENTS = [("F", "V", 1.0), ("FCF", "V", 1.0), ("FCFCF", "F", 1.0), ("FCF", "F", 0.7)]
 

@@ -21,6 +21,7 @@ from pint.equations import Lagged
 from problems.heat import Heat, manufactured
 
 
+@pytest.mark.layout
 @pytest.mark.parametrize("solve", SOLVES)
 @pytest.mark.parametrize(
     ("name", "grid", "options"),
@@ -56,6 +57,7 @@ def test_resumed_on_all_ranks(world, tmp_path_factory):
     assert_same_history(again, whole)
 
 
+@pytest.mark.layout
 def test_every_rank_needs_an_interval_and_refuses_alike(world):
     def stored(intervals):
         grid = pint.TimeGrid.uniform(1.0, 4 * intervals, 4, 2, world)
@@ -68,6 +70,7 @@ def test_every_rank_needs_an_interval_and_refuses_alike(world):
 
 
 @pytest.mark.petsc
+@pytest.mark.space
 @pytest.mark.parametrize("name", ["distributed", "neumann"])
 def test_petsc_states(world, name):
     from problems.heat_petsc import petsc_problem

@@ -8,6 +8,8 @@ from test_tape import PROBLEMS
 
 import pint
 
+pytestmark = pytest.mark.layout
+
 
 @pytest.mark.parametrize("solve", ["cycles", "marched", "to_tolerance", "interrupted"])
 @pytest.mark.parametrize("case", [*SMALL[1::2], random_case(203), random_case(207)], ids=str)

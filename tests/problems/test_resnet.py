@@ -229,3 +229,21 @@ def test_random_control_is_seeded_and_the_same_on_any_number_of_ranks(bias):
     for name in serial.space.shared_fields:
         for part in parts:
             np.testing.assert_array_equal(part[name], serial[name])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_derivative_alone_is_that_of_the_whole_transpose(kept):
+    """``vjp(out=False)`` leaves out the product with respect to the state, and nothing else."""
+    problem = DenseNetwork(2, 4, 5).problem(*generate(7, seed=1))
+    random, s = np.random.default_rng(0), pint.TimeGrid.uniform(1.0, 6).batch(0, range(6), 2)
+    y, lam = random.standard_normal((2, 6, 4, 7))
+    u = {"weight": random.standard_normal((6, 4, 4)), "bias": random.standard_normal((6, 4))}
+    if kept:
+        s = s._replace(kept=np.empty_like(y))
+        problem.stepper.step(s, y, u, {})
+    dy, du, _ = problem.adjoint.vjp(s, y, u, {}, lam)
+    nothing, alone, _ = problem.adjoint.vjp(s, y, u, {}, lam, out=False)
+    assert dy.shape == y.shape
+    assert nothing is None
+    for name, values in du.items():
+        np.testing.assert_array_equal(alone[name], values)
