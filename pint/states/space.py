@@ -55,13 +55,13 @@ class StateSpace(ABC):
         """Return this rank's part of the sum of the products of all entries. Not collective."""
 
     def singles(self, block: Block, backward: bool = False) -> Any:
-        """Return the states of a block one by one, as blocks of one state that share its memory."""
+        """Return the states of a block one by one, as blocks of one state; more than once."""
         rows = range(len(block))
         return [block[row : row + 1] for row in (reversed(rows) if backward else rows)]
 
     def states(self, block: Block, backward: bool = False) -> Any:
-        """Return the states of a block one by one, which share its memory."""
-        return reversed(block) if backward else block
+        """Return the states of a block one by one, which share its memory; more than once."""
+        return [block[row] for row in reversed(range(len(block)))] if backward else block
 
     def as_array(self, block: Block) -> np.ndarray:
         """Return a block as an array of numpy, for files and reports."""

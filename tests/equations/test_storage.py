@@ -54,7 +54,8 @@ OPTIONS = {
 
 def functional(name, grid, storage, comm=None, **options):
     steps, coarsening, levels = GRIDS[grid]
-    times = 2.0 * np.linspace(0, 1, steps + 1) ** 1.1
+    # Long coarse steps of the predators, which are explicit, overflow.
+    times = (0.5 if name.startswith("strict") else 2.0) * np.linspace(0, 1, steps + 1) ** 1.1
     grid = pint.TimeGrid(times, coarsening, levels, comm)
     return pint.ReducedFunctional(PROBLEMS[name](), grid, storage=storage, **options)
 
