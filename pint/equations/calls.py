@@ -72,6 +72,7 @@ class Calls:
         native = self.space.native
         self._steps = [native(stepper.step, (1,)) for stepper in self.steppers]
         self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
+        # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
         self._own = [
             native(adjoint.step, (1, 4)) if type(adjoint).step is not Adjoint.step else None
             for adjoint in self.adjoints
@@ -403,6 +404,7 @@ class Calls:
         guesses = iter(guesses)
         if not self.batched:
             kept = (None if place is None else place[0] for place in kept)
+        # The times of all steps at once would need as much memory as small states.
         pieces = (
             starts[begin : begin + STEPS_AT_ONCE] for begin in range(0, len(starts), STEPS_AT_ONCE)
         )

@@ -158,6 +158,7 @@ class MGRIT:
         if guess == "zero":
             trajectory[others] = 0.0
         elif guess == "constant":
+            # Only the first rank of the sweep has Y[0].
             initial = self.space.allocate(1)
             if finest.layout.owns_initial:
                 initial[...] = trajectory[finest.point(0)]
@@ -278,6 +279,7 @@ class MGRIT:
             squared_residual, product = self._sums(*numbers)
             residuals.append(squared_residual**0.5)
             self.cycles_done += 1
+        # Lagged cycles have no tolerance that they could have met.
         return Convergence(tuple(residuals), converged=False), product
 
     def allocate_tau(self) -> Block:
@@ -369,6 +371,7 @@ def _expected(residuals: list[float]) -> float:
     """Return the residual to expect of the next cycle, from those before."""
     if not residuals:
         return math.inf
+    # A residual that grew is expected to stay; before two are known, a tenth is assumed.
     ratio = residuals[-1] / residuals[-2] if len(residuals) > 1 and residuals[-2] > 0 else 0.1
     return residuals[-1] * min(ratio, 1.0)
 
