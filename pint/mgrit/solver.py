@@ -161,6 +161,7 @@ class MGRIT:
         if guess == "zero":
             trajectory[others] = 0.0
         elif guess == "constant":
+            # Only the first rank of the sweep has Y[0].
             initial = self.space.allocate(1)
             if finest.layout.owns_initial:
                 initial[...] = trajectory[finest.point(0)]
@@ -283,6 +284,7 @@ class MGRIT:
             squared_residual, product = self._sums(*numbers)
             residuals.append(squared_residual**0.5)
             self.cycles_done += 1
+        # Lagged cycles have no tolerance that they could have met.
         return Convergence(tuple(residuals), converged=False), product
 
     def allocate_tau(self) -> Block:
