@@ -88,8 +88,9 @@ class Adjoint(ABC):
     in_place : bool
         Whether `vjp`, and `step` if it is defined, take ``out=`` for ``Phi_y^T lam``.
     leaves_out : bool
-        Whether `vjp` also takes ``out=False``: ``Phi_y^T lam`` is not wanted, and None may take its
-        place. Worth defining with `step`, where that product costs much of the whole.
+        Whether `vjp` also takes ``out=False``: it may then return None in place of
+        ``Phi_y^T lam``. This pays if that product is a large part of the cost, and `step` is
+        defined, too.
     """
 
     in_place: bool = False

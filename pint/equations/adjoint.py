@@ -209,7 +209,7 @@ class AdjointEquation:
             self.solver.levels[0].steps_evaluated += self.calls.grid.local_steps
             adjoint.derivative, adjoint.missing = engine.derivative, range(0)
             return
-        # `vjp` needs a place for the adjoints where these steps begin; nobody reads them.
+        # The products with the state are not wanted here; the engine's scratch takes them if made.
         level = self.solver.levels[0]
         rows, chunk = adjoint.missing, min(level.chunk, len(level.scratch))
         first = self.calls.grid.first

@@ -72,6 +72,7 @@ class Calls:
         native = self.space.native
         self._steps = [native(stepper.step, (1,)) for stepper in self.steppers]
         self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
+        # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
         self._own = [
             native(adjoint.step, (1, 4)) if type(adjoint).step is not Adjoint.step else None
             for adjoint in self.adjoints
@@ -208,7 +209,7 @@ class Calls:
         into : Views, optional
             Where to add the derivatives with respect to the control, in place.
         wanted : bool
-            Whether what is written to `out` is looked at.
+            Whether the caller reads `out`.
         """
         guess = self._usable(level, guess)
         if not self.batched:
@@ -218,6 +219,7 @@ class Calls:
             return
         adjoint = self.adjoints[level]
         s = self._batch(level, starts, kept, guess)
+        # Most adjoints return all three products in any case.
         wanted = wanted or not adjoint.leaves_out
         arguments, options = (s, y, u, theta, lam), {}
         if adjoint.in_place:
@@ -402,6 +404,7 @@ class Calls:
         guesses = iter(guesses)
         if not self.batched:
             kept = (None if place is None else place[0] for place in kept)
+        # The times of all steps at once would need as much memory as small states.
         pieces = (
             starts[begin : begin + STEPS_AT_ONCE] for begin in range(0, len(starts), STEPS_AT_ONCE)
         )

@@ -55,8 +55,10 @@ class Intervals:
         largest = max(level.chunk, len(self.own)) // self.factor
         self.size = max(1, min(level.chunk, len(self.own), largest))
         self.states = calls.space.allocate(self.size * self.factor + 1)
+        # Adjoints go backward between two halves, as states go forward.
         self.adjoints = calls.space.allocate(2 * self.size)
         shape, steps = calls.problem.stepper.kept_shape, self.size * (self.factor - 1)
+        # Nothing for the steps to C-points: `path` does not make them.
         keeps = shape is not None and 8 * steps * np.prod(shape, dtype=int) <= kept_bytes
         self._kept = np.empty((steps, *(shape or ()))) if keeps else None
 

@@ -74,9 +74,10 @@ class Sweep(Propagator):
         self.ends_only = ends_only
         self.tapes: list[Tape | None] = [None for _ in memories]
         self.derivative: Control | None = None
-        # A tape costs little: each pass may be the last one. A derivative takes another product a
-        # step: only a pass that is expected to come near the tolerance may be.
-        self.margin = 3.0 if self.reverse else math.inf
+        # An iterative step keeps its result at no cost, and without it the adjoint would iterate
+        # again. To keep stages costs a copy, to form the derivative another product.
+        iterative = calls.steppers[0].uses_guess
+        self.margin = 3.0 if self.reverse else math.inf if iterative else 100.0
         self._last_pass, self._made = False, 0
 
     def begin_pass(self, last: bool) -> None:

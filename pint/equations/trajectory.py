@@ -48,6 +48,7 @@ class TapeMemory:
     """
 
     def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float) -> None:
+        # All or nothing: a batch of transposes needs the arrays of all its steps.
         fits = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
         self.block = np.empty((steps, *(shape or ()))) if fits else None
         self.bytes = 0 if self.block is None else self.block.nbytes
@@ -247,6 +248,7 @@ class AdjointState:
                 "the adjoint has not been solved: call `functional.adjoint.solve(adjoint, state, "
                 "...)` first."
             )
+        # By identity: each solve makes another solution, even for the same control.
         if self.state is not state or self.solution is not state.solution:
             raise ValueError(
                 "the adjoint was solved for another state, or the state has been solved again "

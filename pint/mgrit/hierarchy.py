@@ -49,7 +49,7 @@ class Propagator(ABC):
         Whether the sweep goes backward in time.
     margin : float
         The engine takes a pass for one that may be the last if it expects a residual of at most
-        `margin` times the tolerance; with infinity it does so in each cycle.
+        `margin` times the tolerance.
     """
 
     reverse: bool = False

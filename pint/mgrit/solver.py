@@ -26,6 +26,9 @@ from pint.states import Block, StateSpace
 
 logger = logging.getLogger(__name__)
 
+WARM_START = 10.0
+"""The first residual of a warm start is taken for so many times the tolerance."""
+
 Guess = Literal["zero", "constant", "coarse", "nested"]
 Storage = Literal["all", "C"]
 
@@ -158,6 +161,7 @@ class MGRIT:
         if guess == "zero":
             trajectory[others] = 0.0
         elif guess == "constant":
+            # Only the first rank of the sweep has Y[0].
             initial = self.space.allocate(1)
             if finest.layout.owns_initial:
                 initial[...] = trajectory[finest.point(0)]
@@ -215,9 +219,11 @@ class MGRIT:
 
         while not converged and len(residuals) < accuracy.cycles:
             # Known only after the pass; if it was not the last one, the work for it was in vain.
-            near = accuracy.has_tolerance and (
-                propagator.margin == math.inf or _expected(residuals) <= propagator.margin * bound
-            )
+            if residuals:
+                near = _expected(residuals) <= propagator.margin * bound
+            else:  # a warm start may be good enough already
+                near = guessed and propagator.margin >= WARM_START
+            near = near and accuracy.has_tolerance
             first = relaxed and not residuals
             cycle(self.levels, self.smoother, self.f_cycle, proceed, first, last=near)
             self.cycles_done += 1
@@ -278,6 +284,7 @@ class MGRIT:
             squared_residual, product = self._sums(*numbers)
             residuals.append(squared_residual**0.5)
             self.cycles_done += 1
+        # Lagged cycles have no tolerance that they could have met.
         return Convergence(tuple(residuals), converged=False), product
 
     def allocate_tau(self) -> Block:
@@ -367,8 +374,6 @@ class MGRIT:
 
 def _expected(residuals: list[float]) -> float:
     """Return the residual to expect of the next cycle, from those before."""
-    if not residuals:
-        return math.inf
     ratio = residuals[-1] / residuals[-2] if len(residuals) > 1 and residuals[-2] > 0 else 0.1
     return residuals[-1] * min(ratio, 1.0)
 

@@ -138,6 +138,7 @@ class ControlledErrors(Strategy):
         functional.state.solve(point.state, control, FIRST)
         point.evaluate()
         self._note_residual(point.state, first=True)
+        # Without an adjoint, which would correct it, the changes of the objective show its error.
         for _ in range(1, MOST_CYCLES):
             before = point.value.objective
             self._state_cycle(point)
@@ -191,6 +192,7 @@ class ControlledErrors(Strategy):
         return self._judge(change, error + point.gradient_error)
 
     def tighten(self, point: Point) -> None:
+        # Candidates start from this state, so that they profit from its cycle, too.
         self.failures += 1
         self.eta /= 4
         self._state_cycle(point)
@@ -235,6 +237,7 @@ class ControlledErrors(Strategy):
             is_accurate = self._estimate(point, previous, old if moved else None)
             if is_accurate or cycle == MOST_CYCLES - 1:  # the gradient stays that of the state
                 break
+            # Another state moves the linearisation, and with it the F-points of the adjoint.
             relaxed = not self._improve_state(point)
         self._evaluate(point, point)
         point.diverges = self.diverges
@@ -251,11 +254,13 @@ class ControlledErrors(Strategy):
         by_state = self.sensitivity * self.state_error
         point.gradient_error = by_adjoint + by_state
         share = 0.5 * self.eta * point.gradient_norm()
+        # NaN counts as accurate: more cycles would not mend it.
         return not by_adjoint > share and not by_state > share
 
     def _judge(self, change: float, error: float) -> bool:
         """Return whether a change of the gradient is more than its error; adapt eta, in place."""
         is_reliable = change > error
+        # Skipping such pairs alone could stall a run: small steps would make noisy pairs again.
         self.eta = min(TARGET, 2 * self.eta) if is_reliable else self.eta / 4
         return is_reliable
 
@@ -278,6 +283,7 @@ class ControlledErrors(Strategy):
         if first:
             self.first_residual = residual
             self.of_state.restart()
+        # NaN counts as growth.
         grown = self.of_state.last is not None and not residual <= self.of_state.last
         self.growth = self.growth + 1 if grown else 0
         self.state_error = self.of_state.add(residual)

@@ -73,11 +73,13 @@ class Checkpoint:
             If there is a file although no run is to be resumed, or it is no checkpoint, or not
             one of this problem.
         """
+        # The interval counts from the begin of the run, not from when the object was made.
         functional = run.point.functional
         self._saved = time.monotonic()
         arrays = _on_root(functional, self._open)
         if arrays is not None:
             with self._naming_damage():
+                # `read` makes sense only of the arrays of such a run.
                 other = difference(arrays, run) or random_difference(arrays, self.random)
                 saved = None if other else SavedRun.read(arrays, run)
             if saved is None:

@@ -183,6 +183,7 @@ class ExternalRun:
         """Add the iterate `x` to the history, and stop if it is the last one. Collective."""
         if np.array_equal(x, self.recorded):  # trust-constr reports rejected steps too
             return
+        # An optimiser may report an iterate after it has tried another point.
         if not np.array_equal(x, self.at):
             self.evaluate(x)
         self.recorded, self.control = x, self.point.control
@@ -200,6 +201,7 @@ class ExternalRun:
         last = self.history[-1].iteration
         if self.point.gradient_norm() <= self.method.gradient_tolerance:
             status = Status.CONVERGED
+        # The package alone knows why else it stopped: its line search found no better point.
         elif last == self.method.iterations:
             status = Status.ITERATION_LIMIT
         else:
@@ -210,6 +212,7 @@ class ExternalRun:
         with np.errstate(over="ignore", invalid="ignore"):
             self.point.solve_state(control, self.functional.accuracy)
             self.finite = math.isfinite(self.point.value.objective)
+            # The adjoint at a state that is not finite would not be finite either.
             if self.finite:
                 self.point.solve_adjoint(self.functional.accuracy)
         # The package compares objectives by itself: nothing is estimated for it.

@@ -35,6 +35,7 @@ class FixedCycles(Strategy):
     def begin(self, point: Point, control: Control) -> None:
         point.functional.state.solve(point.state, control, self._cycles())
         point.evaluate()
+        # Later the line search deals with objectives that are not finite.
         point.functional.require_finite(point.value)
         self._solve_adjoint(point)
         point.note_exactness()

@@ -109,6 +109,7 @@ def _checked_start(functional: ReducedFunctional, start: Any, method: Method) ->
             f"`minimize(start=...)` must be a control, got {type(start).__name__}: write "
             f"`minimize(functional, method=pint.{type(start).__name__}(...))`."
         )
+    # `Nested` prolongs a start from another grid.
     if not (method.takes_any_grid and isinstance(start, Control)):
         functional.controls.require_fitting(start)
     return start

@@ -35,6 +35,7 @@ def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Calla
 
     def note(number: int, frame: Any) -> None:
         nonlocal received
+        # Only noted, since the signal may interrupt a message: the loop ends on all ranks at once.
         if received is None:
             received = time.monotonic()
         elif time.monotonic() - received > 1.0:

@@ -79,6 +79,7 @@ class LaggedCycles(Strategy):
         how = LaggedSolve(self.effort * self.cycles + 1)
         point.functional.state.solve(point.state, control, how)
         point.evaluate()
+        # Later the line search deals with objectives that are not finite.
         point.functional.require_finite(point.value)
         self._solve_adjoint(point)
         point.note_exactness()
@@ -116,6 +117,7 @@ class LaggedCycles(Strategy):
         self.effort = int(values["effort"])
 
     def _solve_adjoint(self, point: Point) -> None:
+        # Without a right-hand side to continue, the first cycle is no more than a coarse march.
         is_first = point.adjoint.tau is None
         how = LaggedSolve(self.effort * self.cycles + is_first)
         point.functional.adjoint.solve(point.adjoint, point.state, how)

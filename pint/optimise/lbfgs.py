@@ -65,6 +65,7 @@ class InverseHessian:
         if not curvature > 1e-6 * (y_squared * space.inner(s, s)) ** 0.5:
             return self
         pairs = (*self.pairs, (s, y, curvature))
+        # BFGS chooses its initial matrix once; updates keep it.
         rescale = self.rescaled or not self.pairs
         return replace(
             self,
@@ -79,6 +80,7 @@ class InverseHessian:
         """
         pairs, scaling = [], 1.0
         for full_s, full_y, _ in self.pairs:
+            # A pair with positive curvature may have none on the free variables alone.
             s, y = (Control(c.space, np.where(free, c.vector, 0.0)) for c in (full_s, full_y))
             inner = s.space.inner
             curvature, y_squared = inner(s, y), inner(y, y)

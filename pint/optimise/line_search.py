@@ -109,8 +109,11 @@ class Search:
             return replace(self, accepted=True, is_open=False)
         finite = math.isfinite(trial.objective)
         excess = trial.objective - self.objective
+        # Half the step should leave a quarter of the excess: after four halvings, more than 0.4 of
+        # it does not fit a direction of descent.
         stalled = finite and self.rejected >= 4 and excess > 0.4 * self.excess
         rejected = replace(self, rejected=self.rejected + 1, excess=excess if finite else math.inf)
+        # A fixed step is not shortened; a stalled search needs accuracy, not a shorter step.
         hopeless = rule.decrease is None or (stalled and trial.refinable)
         if hopeless or rejected.rejected > rule.rejections:
             return replace(rejected, is_open=False)

@@ -64,6 +64,7 @@ class Nested(Method):
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         for coarse in self.grids:
             ends, expected = (np.asarray(g.t[[0, -1]], dtype=float) for g in (coarse, grid))
+            # The times of a user may differ by rounding.
             if not np.allclose(ends, expected, rtol=0, atol=1e-12 * (expected[1] - expected[0])):
                 raise ValueError(
                     f"`Nested(grids=...)`: the times of a grid run from {ends[0]} to {ends[1]}, "

@@ -22,6 +22,7 @@ def check_names(owner: str, known: Sequence[str], given: Iterable[str]) -> None:
 
 def integer(owner: str, name: str, value: Any, least: int) -> int:
     """Return an option as a Python integer; ValueError unless it is one of at least `least`."""
+    # `True` is an integer in Python, but no number of cycles; integers of numpy are welcome.
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(
             f"`{owner}({name}=...)` must be an integer >= {least}, got {_shown(value)}."

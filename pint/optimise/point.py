@@ -103,6 +103,7 @@ class Point:
         `tolerance`: ten times the tolerance, because an error is larger than the residual that it
         leaves. The error of states that have not met their tolerance is not in it.
         """
+        # Without estimates, as of fixed cycles, the error is unknown and counts as zero here.
         relative, convergence = ROUNDING, self.state.convergence
         if convergence is not None and convergence.converged and convergence.residual > 0:
             relative += 10 * tolerance
@@ -181,5 +182,6 @@ class Candidate:
         """Return what a line search from `point` judges. Collective."""
         control = self.state.solved_control
         predicted = control.space.inner(point.gradient, control - point.control)
+        # Where nothing has been estimated, the objective is taken as it is.
         error = self.objective_error if math.isfinite(self.objective_error) else 0.0
         return Trial(self.value.objective, predicted, self.refinable, error)

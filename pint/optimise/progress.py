@@ -105,6 +105,7 @@ class _Lines:
         self.held_back: Iterate | None = None
 
     def show(self, iterate: Iterate) -> None:
+        # Log files grow by a line an interval, not by a line an update.
         if iterate.iteration in (0, self.total) or iterate.seconds >= self.due:
             self._write(iterate)
         else:

@@ -50,6 +50,7 @@ class Recorder:
         """Add the row of a point, reached by a step of length `step` after rejected trials."""
         counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
         counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
+        # A gradient that is not finite has its row, too; the run ends after it.
         with np.errstate(over="ignore", invalid="ignore"):
             gradient_norm = point.gradient_norm()
         row = Iterate(
@@ -152,6 +153,7 @@ def _counts(functional: ReducedFunctional) -> dict[str, Any]:
     state, adjoint = functional.state.solver, functional.adjoint.solver
     both = [a + b for a, b in zip(state.steps_evaluated, adjoint.steps_evaluated, strict=True)]
     finest = [state.steps_evaluated[0], adjoint.steps_evaluated[0]]
+    # One reduction for all counts, since every iterate makes it.
     most = [int(steps) for steps in reduce(functional.comm, [*finest, *both], "max")]
     return {
         "state_cycles": state.cycles_done,

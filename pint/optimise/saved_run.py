@@ -116,6 +116,7 @@ def arrays_of(run: Run, random: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     functional, hessian = run.point.functional, run.hessian
     arrays: dict[str, Any] = {"format": FORMAT, **signature(run)}
+    # As text, numbers are restored to the last bit, and nothing has to be unpickled.
     arrays["run"] = _text(
         {"numbers": run.state_dict(), "scaling": hessian.scaling, "random": random}
     )
@@ -203,6 +204,7 @@ def _c_points(run: Run) -> dict[str, Any]:
     for name in ("state", "adjoint"):
         equation, solution = getattr(functional, name), getattr(run.point, name)
         known[name] = equation.solver.c_points(solution.points)
+        # Lagged solves start from these, too.
         if run.strategy.lagged:
             level = equation.solver.levels[1]
             own = level.place(range(1, level.layout.local_steps + 1))

@@ -55,6 +55,7 @@ class ScaledLayout:
         for part, (over_time, over_space) in self.space.parts:
             size = part.stop - part.start
             sizes = np.array(self.in_space.allgather(self.in_time.allgather(size)))
+            # A part that is not distributed is the same on all ranks, and has one place.
             column = self.in_time.rank if over_time else 0
             row = self.in_space.rank if over_space else 0
             sizes = sizes[: None if over_space else 1, : None if over_time else 1]

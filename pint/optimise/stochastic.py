@@ -142,6 +142,7 @@ class Stochastic(Method):
         random, count = np.random.default_rng(self.seed), examples.count
         for epoch in range(self.epochs):
             rate = self.learning_rate / (1 + self.decay * epoch)
+            # Every rank draws the same order from the seed, so that none has to be sent.
             order = random.permutation(count) if self.shuffle else np.arange(count)
             for batch in _batches(order, examples.batch_size):
                 yield rate, batch
@@ -181,6 +182,7 @@ def _mean(point: Point, examples: Examples, control: Control) -> tuple[Value, Co
     for batch in _batches(np.arange(count), examples.batch_size):
         point.functional.select(batch)
         point.solve_exactly(control)
+        # A mean over a smaller last batch weighs less.
         cost += len(batch) / count * point.value.cost
         gradient = gradient + len(batch) / count * point.gradient
     return Value(cost, point.value.regularisers), gradient

@@ -47,6 +47,7 @@ def optimise(
     """
     from petsc4py import PETSc
 
+    # A copy, since TAO works in place.
     x = PETSc.Vec().createWithArray(start.copy(), comm=PETSc.COMM_SELF)
     vectors = [x.duplicate() for _ in range(3)]
     tao = PETSc.TAO().create(PETSc.COMM_SELF)
@@ -63,10 +64,12 @@ def optimise(
 
     tao.setObjectiveGradient(objective_gradient, vectors[0])
     tao.setConvergenceTest(stopping_test)
+    # Our stopping test decides, as with scipy.
     tao.setMaximumIterations(10**9)
     tao.setMaximumFunctionEvaluations(10**9)
     if bounds is not None:
         for vector, bound in zip(vectors[1:], bounds, strict=True):
+            # PETSc's infinity is a finite number.
             vector.array[:] = np.clip(bound, PETSc.NINFINITY, PETSc.INFINITY)
         tao.setVariableBounds(vectors[1], vectors[2])
     tao.setOptionsPrefix("pint_")

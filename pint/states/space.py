@@ -83,7 +83,7 @@ class StateSpace(ABC):
 def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
     """Return an array as one of batches of one row, a view; `backward` from the last row on.
 
-    To look at rows of a reversed view is twice as fast as to reverse an array by its indices; the
+    Taking the rows of a reversed view is twice as fast as reversing an array by its indices. The
     rows themselves are ordinary arrays.
     """
     ordered = values[::-1] if backward else values
