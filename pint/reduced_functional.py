@@ -14,7 +14,7 @@ from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
-from pint.errors import NotFiniteError
+from pint.errors import NotFiniteError, check_names
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
@@ -84,7 +84,7 @@ class ReducedFunctional:
     def __init__(
         self,
         problem: Problem,
-        grid: TimeGrid,
+        grid: TimeGrid | None = None,
         *,
         accuracy: Accuracy | None = None,
         relaxation: str | Sequence[str] = "FCF",
@@ -94,8 +94,10 @@ class ReducedFunctional:
         kept_bytes: float = 2**31,
         chunk_bytes: int | None = None,
         storage: Storage = "all",
+        **unknown: Any,
     ) -> None:
         _check(problem, grid, guess, kept_bytes, storage)
+        assert grid is not None
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
             "relaxation": relaxation,
@@ -106,6 +108,7 @@ class ReducedFunctional:
             "chunk_bytes": chunk_bytes,
             "storage": storage,
         }
+        check_names("ReducedFunctional", list(self._options), unknown)
         self.problem, self.grid, self.comm, self.space = problem, grid, grid.comm, problem.space
         self.controls = problem.control_space(grid)
         self.calls = Calls(problem, grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from pint.controls import Control
@@ -29,6 +30,7 @@ def minimize(
     *,
     callback: Callback | None = None,
     checkpoint: Checkpoint | None = None,
+    **unknown: Any,
 ) -> Result:
     """Minimise ``J(u, theta)`` by a method. Collective.
 
@@ -66,6 +68,15 @@ def minimize(
     """
     _check_functional(functional)
     _check_method(method)
+    for name in unknown:
+        own = [field.name for field in fields(method)]  # type: ignore[arg-type]
+        hint = f"it belongs to the method: `pint.{type(method).__name__}({name}=...)`"
+        hint = (
+            hint
+            if name in own
+            else "it has `functional`, `start`, `method`, `callback`, `checkpoint`"
+        )
+        raise TypeError(f"`minimize` has no option `{name}`; {hint}.")
     start = _checked_start(functional, start, method)
     _check_options(method, callback, checkpoint)
     method.check(functional.problem, functional.grid)

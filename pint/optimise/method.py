@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from pint.controls import Control
 from pint.equations import State
+from pint.errors import check_names
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
-from pint.optimise.options import check_names
 from pint.optimise.result import Iterate, Result
 from pint.reduced_functional import ReducedFunctional
 

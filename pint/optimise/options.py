@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from numbers import Integral, Real
 from types import FunctionType
 from typing import Any
-
-
-def check_names(owner: str, known: Sequence[str], given: Iterable[str]) -> None:
-    """Raise TypeError if `owner` does not have one of the given options."""
-    for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            hint = f"did you mean `{close[0]}`? It has" if close else "it has"
-            options = ", ".join(f"`{option}`" for option in known)
-            raise TypeError(f"`{owner}` has no option `{name}`; {hint} {options}.")
 
 
 def integer(owner: str, name: str, value: Any, least: int) -> int:

@@ -273,3 +273,17 @@ def test_a_callback_that_selects_other_examples():
         "the state was solved for other examples",
         lambda: pint.minimize(rf, start, pint.OneShot(), callback=callback),
     )
+
+
+def test_options_at_the_wrong_door():
+    problem = DOUBLE_INTEGRATOR.problem()
+    grid = pint.TimeGrid.uniform(1.0, 8)
+    functional = pint.ReducedFunctional(problem, grid)
+    with pytest.raises(TypeError, match=r"no option `iterations`; it belongs to the method: `pint"):
+        pint.minimize(functional, iterations=3)
+    with pytest.raises(TypeError, match="`minimize` has no option `verbose`; it has `functional`"):
+        pint.minimize(functional, verbose=True)
+    with pytest.raises(TypeError, match="no option `relaxed`; did you mean `relaxation`"):
+        pint.ReducedFunctional(problem, grid, relaxed="F")
+    with pytest.raises(TypeError, match=r"grid=.*must be a TimeGrid, got NoneType; make one"):
+        pint.ReducedFunctional(problem)
