@@ -70,12 +70,9 @@ def minimize(
     _check_method(method)
     for name in unknown:
         own = [field.name for field in fields(method)]  # type: ignore[arg-type]
-        hint = f"it belongs to the method: `pint.{type(method).__name__}({name}=...)`"
-        hint = (
-            hint
-            if name in own
-            else "it has `functional`, `start`, `method`, `callback`, `checkpoint`"
-        )
+        hint = "it has `functional`, `start`, `method`, `callback`, `checkpoint`"
+        if name in own:
+            hint = f"it belongs to the method: `pint.{type(method).__name__}({name}=...)`"
         raise TypeError(f"`minimize` has no option `{name}`; {hint}.")
     start = _checked_start(functional, start, method)
     _check_options(method, callback, checkpoint)

@@ -283,7 +283,7 @@ def test_options_at_the_wrong_door():
         pint.minimize(functional, iterations=3)
     with pytest.raises(TypeError, match="`minimize` has no option `verbose`; it has `functional`"):
         pint.minimize(functional, verbose=True)
-    with pytest.raises(TypeError, match="no option `relaxed`; did you mean `relaxation`"):
-        pint.ReducedFunctional(problem, grid, relaxed="F")
+    with pytest.raises(TypeError, match="no option `relaxations`; did you mean `relaxation`"):
+        pint.ReducedFunctional(problem, grid, relaxations="F")
     with pytest.raises(TypeError, match=r"grid=.*must be a TimeGrid, got NoneType; make one"):
         pint.ReducedFunctional(problem)
