@@ -40,7 +40,7 @@ class SlowOnFirstRank(Recursion):
 def test_ranks_that_wait_communicate(world):
     grid = pint.TimeGrid.uniform(1.0, 60, 4, 2, world)
     solver = pint.MGRIT(grid, pint.ArraySpace(1))
-    recursion = SlowOnFirstRank([np.ones(60), np.ones(15)], 0.05 * (world.rank == 0))
+    recursion = SlowOnFirstRank([np.ones(60), np.ones(15)], 0.02 * (world.rank == 0))
     y = solver.allocate()
     started = time.perf_counter()
     solver.solve(recursion, y, pint.Accuracy(1))
