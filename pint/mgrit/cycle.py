@@ -145,23 +145,19 @@ def lagged_cycle(
     before = tau if start is None else start
     with coarse.work:
         if two:
-            # The march reads tau where it lies, and nothing is copied.
-            coarse.rhs, own = before, coarse.rhs
+            _march_in_place(fine, coarse, before)
         else:
             coarse.rhs[...] = before
-        if len(levels) == 2:
-            # The march sets all other points.
-            coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
-            march(coarse)
-        else:
             _inject(fine, coarse)
-            for as_f_cycle in (True, False) if f_cycle else (False,):
-                cycle(levels[1:], smoother, as_f_cycle)
-            f_relaxation(coarse)
-        _correct(fine, coarse)
+            if len(levels) == 2:
+                march(coarse)
+            else:
+                for as_f_cycle in (True, False) if f_cycle else (False,):
+                    cycle(levels[1:], smoother, as_f_cycle)
+                f_relaxation(coarse)
+            _correct(fine, coarse)
     with fine.work:
         if two:
-            coarse.rhs = own
             fine.propagator.begin_pass(last)
             # Phi_1(v_{i-1}) = v_i - tau_i, so that tau grows by the residual.
             return _residual(fine, coarse, relaxed_intervals(fine), (before, tau), weights)
@@ -174,12 +170,34 @@ def lagged_cycle(
     return numbers
 
 
+def _march_in_place(fine: Level, coarse: Level, rhs: Block) -> None:
+    """Solve the coarse level with a right-hand side, where it lies, into the fine C-points."""
+    own = coarse.rhs, coarse.trajectory
+    aligned = fine.layout.starts_at_c_point
+    try:
+        coarse.rhs = rhs
+        if aligned:  # then the C-points, row 0 among them, are a view: nothing is copied
+            factor, steps = fine.layout.coarsening_factor, coarse.layout.local_steps
+            c_points = fine.place(range(0, steps * factor + 1, factor))
+            coarse.trajectory = fine.trajectory[c_points]
+        else:
+            coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
+        march(coarse)
+    finally:
+        coarse.solved = coarse.trajectory
+        coarse.rhs, coarse.trajectory = own
+    if aligned:
+        coarse.guessed = True
+    else:
+        _correct(fine, coarse)
+
+
 def _inject(fine: Level, coarse: Level) -> None:
     """Set the coarse trajectory to the fine one's C-points, in place."""
     coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
     after = coarse.place(range(1, coarse.layout.local_steps + 1))
     coarse.trajectory[after] = fine.trajectory[fine.place(fine.layout.c_rows)]
-    coarse.guessed = True
+    coarse.guessed, coarse.solved = True, None
 
 
 def _correct(fine: Level, coarse: Level) -> None:

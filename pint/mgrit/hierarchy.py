@@ -115,6 +115,8 @@ class Level:
     rhs : Block or None
         Right-hand side by row (row 0 unused): the FAS right-hand side on coarse levels; None
         stands for zero.
+    solved : Block or None
+        Where the last solve of the level left its states, if not in `trajectory`.
     guessed : bool
         Whether the points of the trajectory are near the solution: guesses for iterative steps.
     chunk : int
@@ -147,6 +149,7 @@ class Level:
         self.work = phases("relaxation" if layout.level == 0 else "coarse")
         self.waiting = phases("communication")
         self.guessed = False
+        self.solved: Block | None = None
         self.propagator: Propagator
         self.trajectory: Block
         self.rhs: Block = None
@@ -225,7 +228,8 @@ class Level:
     @property
     def is_finite(self) -> bool:
         """Whether all states of this rank's part are finite."""
-        return math.isfinite(self.space.squared_norm(self.trajectory))
+        states = self.trajectory if self.solved is None else self.solved
+        return math.isfinite(self.space.squared_norm(states))
 
     # Messages between neighbours; without a neighbour they do nothing
 

@@ -111,3 +111,17 @@ def test_a_start_of_its_own_is_left_as_it_is(shape, nu):
     np.testing.assert_array_equal(tau, kept)
     np.testing.assert_array_equal(y, other)
     np.testing.assert_allclose(new[1:], copied[1:], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("nu", [0, 1])
+def test_the_level_whose_step_blows_up_is_known(nu):
+    """Also where the coarse march writes into the C-points of level 0."""
+    grid = pint.TimeGrid.uniform(1.0, 24, 4, 2)
+    recursion = ones(grid)
+    recursion.factors[1][2] = np.inf
+    solver = solver_for(grid, nu)
+    y, tau = solver.allocate(), solver.allocate_tau()
+    y[0] = 1.0
+    with np.errstate(all="ignore"):
+        solver.lagged_solve(recursion, y, tau, 1)
+    assert solver.bad_level() == 1
