@@ -158,11 +158,6 @@ class Objective(ABC):
         """Whether the class defines `step_cost`."""
         return type(self).step_cost is not Objective.step_cost
 
-    @property
-    def has_terminal(self) -> bool:
-        """Whether the class defines `terminal`."""
-        return type(self).terminal is not Objective.terminal
-
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
         """Return l of one step, or of each step of a batch, shape (B,)."""
         return 0.0
