@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import SerialComm, agreeing, private
 from pint.errors import integer, number, real_array, shown
 from pint.grid.uniform import UniformTimes
 
@@ -183,7 +183,7 @@ class TimeGrid:
 
     Notes
     -----
-    Not collective, but every rank must make the same grid.
+    Collective: all ranks make the same grid, and an error of one is an error on all of them.
 
     Examples
     --------
@@ -192,6 +192,8 @@ class TimeGrid:
     [64, 32, 16, 8]
     """
 
+    may_differ = ("first", "last")
+
     def __init__(
         self,
         t: Any,
@@ -199,12 +201,14 @@ class TimeGrid:
         levels: int = 1,
         comm: Any = None,
     ) -> None:
-        self.t: Any = t if isinstance(t, UniformTimes) else _checked_times(t)
+        self.comm: Any = private(comm, "TimeGrid(comm=...)")
+        with agreeing(self.comm, "TimeGrid") as ranks:
+            self.t: Any = _checked_times(t)
+            self.steps = self.t.size - 1
+            self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
+            self.levels = len(self.coarsening) + 1
+            ranks.same = {"t": self.t, "coarsening": self.coarsening, "levels": self.levels}
         self._size = _uniform_size(self.t)
-        self.comm: Any = SerialComm() if comm is None else comm
-        self.steps = self.t.size - 1
-        self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
-        self.levels = len(self.coarsening) + 1
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
         )
@@ -229,17 +233,7 @@ class TimeGrid:
         comm: Any = None,
     ) -> TimeGrid:
         """Return the grid of `steps` equal steps from 0 to `final_time`."""
-        steps = integer("TimeGrid.uniform", "steps", steps, 1)
-        final_time = number("TimeGrid.uniform", "final_time", final_time, positive=True)
-        if steps >= 2**62:
-            raise ValueError(
-                f"`TimeGrid.uniform(steps=...)` must be below 2^62, got {shown(steps)}."
-            )
-        try:
-            times = UniformTimes(final_time, steps)
-        except ValueError as error:
-            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
-        return cls(times, coarsening, levels, comm)
+        return cls(_Uniform(final_time, steps), coarsening, levels, comm)
 
     @property
     def local_steps(self) -> int:
@@ -398,8 +392,32 @@ def as_slice(rows: range, shift: int = 0) -> slice:
     return slice(rows.start + shift, stop if stop >= 0 else None, rows.step)
 
 
-def _checked_times(t: Any) -> np.ndarray:
+class _Uniform(NamedTuple):
+    """What `TimeGrid.uniform` is given; the constructor checks it, on all ranks together."""
+
+    final_time: Any
+    steps: Any
+
+    def times(self) -> UniformTimes:
+        """Return the times, or raise an error."""
+        steps = integer("TimeGrid.uniform", "steps", self.steps, 1)
+        final_time = number("TimeGrid.uniform", "final_time", self.final_time, positive=True)
+        if steps >= 2**62:
+            raise ValueError(
+                f"`TimeGrid.uniform(steps=...)` must be below 2^62, got {shown(steps)}."
+            )
+        try:
+            return UniformTimes(final_time, steps)
+        except ValueError as error:
+            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
+
+
+def _checked_times(t: Any) -> Any:
     """Return a read-only copy of a user's times, or raise an error."""
+    if isinstance(t, UniformTimes):
+        return t
+    if isinstance(t, _Uniform):
+        return t.times()
     times = real_array("TimeGrid(t=...)", t)
     if times.ndim != 1 or times.size < 2:
         raise ValueError(
