@@ -129,8 +129,8 @@ class ReducedFunctional:
             check_names("ReducedFunctional", list(self._options), unknown)
             _check_options(grid, guess, kept_bytes, storage, unconverged)
             ranks.same = self._options
-            ranks.same_in_time = {"problem": {"regularisers": problem.regularisers}}
-            ranks.expected = {"problem": _parts(problem)}
+            ranks.same_in_time = {"problem.regularisers": problem.regularisers}
+            ranks.expected = _parts(problem)
             self.calls = Calls(problem, grid)
             self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
@@ -355,6 +355,6 @@ def _check_options(
 
 
 def _parts(problem: Problem) -> dict[str, Any]:
-    """Return the user's objects of a problem, which all ranks in time have alike."""
+    """Return the user's objects of a problem by name; ranks in time should have them alike."""
     names = ("stepper", "adjoint", "objective", "examples")
-    return {name: getattr(problem, name) for name in names}
+    return {f"problem.{name}": getattr(problem, name) for name in names}
