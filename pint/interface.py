@@ -370,6 +370,12 @@ class Problem:
         The ranks among which the examples are divided, so that each of them contributes a part of
         the derivative: see `ControlSpace`.
 
+    Notes
+    -----
+    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time,
+    and warns of a difference. A class whose objects may differ, in a counter for example, names
+    these attributes in a tuple `may_differ`; names that begin with an underscore are not compared.
+
     Raises
     ------
     TypeError
