@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from pint.states.slopes import imaginary
 from pint.verify.arguments import Arguments, Place, mapped, pick, replaced
 
 _COMPLEX_STEP = 1e-30
 # Richardson-extrapolated central differences: truncation h^4, rounding eps / h.
 DIFFERENCE_STEP = 1e-4
 _ROUNDOFF = float(np.finfo(float).eps)
-_ComplexWarning: Any = getattr(np, "exceptions", np).ComplexWarning  # its place before numpy 1.25
 
 
 def norm(values: Any) -> float:
@@ -53,9 +52,4 @@ def _complex_tangent(
     """
     at = mapped(at, lambda value: np.asarray(value) + 0j)
     at = replaced(at, place, pick(at, place) + 1j * _COMPLEX_STEP * v)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", _ComplexWarning)
-            return np.imag(function(at)) / _COMPLEX_STEP
-    except (TypeError, ValueError, ArithmeticError, AttributeError, _ComplexWarning):
-        return None
+    return imaginary(lambda: function(at), _COMPLEX_STEP)
