@@ -25,6 +25,14 @@ class NotFiniteError(NumericalError):
     """NaN or infinity where a finite number is needed; the message says where."""
 
 
+class ConvergenceError(NumericalError):
+    """MGRIT did not meet its tolerance, with ``ReducedFunctional(unconverged="error")``."""
+
+
+class ConvergenceWarning(UserWarning):
+    """MGRIT did not meet its tolerance: see ``ReducedFunctional(unconverged=...)``."""
+
+
 class VerificationError(NumericalError):
     """A check of `pint.verify` failed; the message names the method, the level and the field."""
 

@@ -60,4 +60,5 @@ class OneShot(Descent):
         self.require_levels(grid)
 
     def strategy(self, functional: ReducedFunctional) -> Strategy:
-        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance))
+        accuracy = Accuracy(self.cycles, self.tolerance, self.tolerance)
+        return FixedCycles(accuracy, truncated=True)
