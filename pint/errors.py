@@ -190,6 +190,6 @@ class Uncopied:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} cannot be copied or pickled, because it holds memory "
-            "that its parts share; make another one from the same arguments."
+            f"a {type(self).__name__} cannot be copied or pickled, because its parts share "
+            "memory; make another from the same arguments, and save controls by `Control.save`."
         )

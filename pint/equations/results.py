@@ -76,6 +76,17 @@ def checked_number(result: Any, owner: object, method: str) -> float:
         ) from None
 
 
+def checked_control(result: Any, owner: object, method: str) -> Control:
+    """Return a user's derivative if it is a control of real numbers, or raise TypeError."""
+    if not isinstance(result, Control) or result.vector.dtype.kind != "f":
+        got = f"one of {result.vector.dtype}" if isinstance(result, Control) else shown(result)
+        raise TypeError(
+            f"`{type(owner).__name__}.{method}` must return a pint.Control of real numbers, "
+            f"got {got}."
+        )
+    return result
+
+
 def unpacked(result: Any, count: int, owner: object, method: str) -> Any:
     """Return the parts of a user's result, or raise TypeError unless there are `count`."""
     if not isinstance(result, (tuple, list)) or len(result) != count:
