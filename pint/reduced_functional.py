@@ -75,8 +75,7 @@ class ReducedFunctional(Uncopied):
     Raises
     ------
     TypeError
-        If `problem` is no Problem, or `grid` no TimeGrid, or y_0 depends on a shared field with
-        respect to which `Adjoint.initial_vjp` gives no derivative.
+        If `problem` is no Problem, or `grid` no TimeGrid.
     ValueError
         If an argument is unknown or out of range, or the grid does not fit ``storage="C"``.
 
@@ -156,7 +155,7 @@ class ReducedFunctional(Uncopied):
         )
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
-        require_initial_vjp(self.calls, self.controls)
+        self._differentiable = False
 
     def on(self, grid: TimeGrid) -> ReducedFunctional:
         """Return the functional of the same problem, with the same options, on another grid."""
@@ -185,7 +184,8 @@ class ReducedFunctional(Uncopied):
     def derivative(self, control: Control) -> Control:
         """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v.
 
-        It raises what `value` raises, and NotFiniteError if the derivative is not finite.
+        It raises what `value` raises, NotFiniteError if the derivative is not finite, and what
+        `require_differentiable` raises.
         """
         return self._differentiated(control)[1]
 
@@ -212,6 +212,7 @@ class ReducedFunctional(Uncopied):
         return state, value
 
     def _differentiated(self, control: Control) -> tuple[Value, Control]:
+        self.require_differentiable()
         state, value = self._solved(control)
         adjoint = self._adjoint or self.adjoint.new(all_points=False)
         self._adjoint = None
@@ -301,6 +302,18 @@ class ReducedFunctional(Uncopied):
         for trajectory in (self._state, self._adjoint):
             if trajectory is not None:
                 trajectory.forget()
+
+    def require_differentiable(self) -> None:
+        """Compare, the first time, what y_0 depends on with the derivatives that are defined.
+
+        Raises
+        ------
+        TypeError
+            If y_0 depends on a shared field that the result of `Adjoint.initial_vjp` leaves out.
+        """
+        if not self._differentiable:
+            require_initial_vjp(self.calls, self.controls)
+            self._differentiable = True
 
     def require_finite(self, value: Value) -> None:
         """Raise NotFiniteError, which says where, unless the objective is finite."""

@@ -97,7 +97,7 @@ def unpacked(result: Any, count: int, owner: object, method: str) -> Any:
     return result
 
 
-def watched(methods: list[Any], level: int, owner: object, name: str) -> None:
+def watched(methods: list[Any], level: int, owner: Any, name: str) -> None:
     """Let the first call of ``methods[level]`` raise TypeError where it returns what it must not.
 
     A step in place may write complex numbers, which lose their imaginary parts; `vjp` returns three
@@ -115,10 +115,13 @@ def watched(methods: list[Any], level: int, owner: object, name: str) -> None:
             warnings.simplefilter("error", ComplexWarning)
             try:
                 result = method(*arguments, **options)
-            except ComplexWarning:
-                raise TypeError(
-                    f"`{type(owner).__name__}.{name}` must write real numbers, got complex ones."
-                ) from None
+            except (ComplexWarning, TypeError) as error:
+                refused = "UFunc" in type(error).__name__ and "complex" in str(error)
+                if isinstance(error, TypeError) and not refused:
+                    raise
+                of = f" of `{type(owner.ode).__name__}`" if hasattr(owner, "ode") else ""
+                place = f"`{type(owner).__name__}.{name}`{of}"
+                raise TypeError(f"{place} must write real numbers, got complex ones.") from None
         if name == "vjp":
             for values, kind in zip(unpacked(result, 3, owner, name)[1:], KINDS, strict=True):
                 require_mapping(values, kind, owner)

@@ -25,6 +25,7 @@ from pint.verify.arguments import (
 )
 from pint.verify.blame import explained, without_wrong_vjp
 from pint.verify.claims import (
+    ALL_FINITE,
     BATCH,
     FINITE,
     KNOWN,
@@ -40,6 +41,7 @@ from pint.verify.stepper import (
     fresh_copy,
     initial_shapes,
     replace_bad_states,
+    too_large,
 )
 from pint.verify.taylor import inward, taylor_test
 from pint.verify.variants import FILLED, GUESS, KEPT, OUT, RETURNED
@@ -120,7 +122,8 @@ def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, .
     broken = _broken(checks, _USELESS)
     mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
     checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
-    checks += tuple(_taylor_checks(functional, control, seed, broken))
+    infinite = _broken(checks, {ALL_FINITE: "gives states that are not finite"})
+    checks += tuple(_taylor_checks(functional, control, seed, {**infinite, **broken}))
     return without_wrong_vjp(checks)
 
 
@@ -174,17 +177,18 @@ def _states(
         grid.comm, lambda: functional.state.solve(state, spare, March())
     )
     level: int | None = 0
-    found = [] if raised else np.argwhere(~np.isfinite(state.points)).tolist()
+    found = [] if raised else np.argwhere(too_large(state.points)).tolist()
     bad = [(grid.first + row, entry) for row, *entry in found]
     first = min(grid.comm.allgather(min(bad) if bad else (grid.steps + 1, [])))
     if first[0] <= grid.steps:
         method = method if first[0] else str(end_methods(functional.problem)[0][0])
         level = 0 if first[0] else None
         where = f"step {first[0] - 1}, entry {first[1]}" if first[0] else f"entry {first[1]}"
-        note = "the first that is not finite; the steps after it follow from it"
+        note = "the first that is NaN, infinite or huge; the steps after it follow from it"
+        note += "; an explicit step may be unstable at this size: test with shorter steps"
     checks = [
         _raised(method, raised and f"{raised}, stepping through all steps", 0),
-        Check(method, level, "y", "all states are finite", math.inf if note else 0.0,
+        Check(method, level, "y", ALL_FINITE, math.inf if note else 0.0,
               entry=where, note=note),
     ]  # fmt: skip
     replace_bad_states(functional, state, seed, every=bool(raised))

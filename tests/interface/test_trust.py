@@ -218,11 +218,12 @@ def pendulum(**methods):
 
 
 def test_an_initial_state_that_depends_on_the_control_without_its_derivative():
-    assert pendulum()  # depends on theta, not on p
-    missing = lambda self, theta, lam0: {}  # noqa: E731
-    message = r"`Pendulum.initial` depends on `theta`, but `Mine.initial_vjp`"
-    with pytest.raises(TypeError, match=message):
-        pendulum(initial_vjp=missing)
+    right = pendulum()  # depends on theta, not on p
+    right.gradient(random_control(right.controls))
+    wrong = pendulum(initial_vjp=lambda self, theta, lam0: {})
+    for use in (wrong.gradient, lambda control: pint.minimize(wrong, control)):
+        with pytest.raises(TypeError, match=r"`Pendulum.initial`.*`theta`, but `Mine.initial_vjp`"):
+            use(random_control(wrong.controls))
 
 
 def test_a_derivative_that_is_not_finite():
