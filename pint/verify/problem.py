@@ -34,6 +34,7 @@ from pint.verify.claims import (
     SHAPE,
     UNCHANGED,
 )
+from pint.verify.in_space import SAME, cost_checks
 from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
 from pint.verify.stepper import (
@@ -85,25 +86,42 @@ def check_problem(
     ------
     TypeError
         If `grid` is no TimeGrid, or the states are neither numpy arrays nor PETSc vectors.
-    ValueError
-        If states or controls are distributed over ranks in space: the products are formed on
-        one rank.
 
     Notes
     -----
+    If states or controls are distributed over ranks in space, the single methods cannot be tested:
+    then the costs must be the same number on all of these ranks, and the `taylor_test` shows the
+    rest.
+
     On one process a method that raises an error is reported with the others. On several, an
     error in a sweep ends the run.
     """
     if not isinstance(grid, TimeGrid):
         raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
     space = problem.control_space(grid)
-    require_testable(problem, space, "check_problem")
+    distributed = problem.space.comm.size > 1 or space.space_comm.size > 1
+    if not distributed:
+        require_testable(problem, space, "check_problem")
     if control is None:
         control = random_control(space, seed)
     require_control(control, "check_problem")
+    control = control.copy()
+    if distributed:
+        return Report("check_problem", _checks_in_space(problem, control, seed))
     with ending_all_ranks(grid.comm):
-        checks = _all_checks(problem, Control(control.space, control.vector.copy()), seed)
+        checks = _all_checks(problem, control, seed)
         return Report("check_problem", _distinct(explained(problem, checks)))
+
+
+def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
+    """Return the checks of a problem that is distributed in space. Collective."""
+    functional = ReducedFunctional(problem, control.space.grid)
+    with ending_all_ranks(functional.ranks_to_end):
+        checks = cost_checks(functional, control, seed)
+        # Where ranks have different costs they would not agree when the Taylor test ends.
+        reasons = {ALL_FINITE: "gives states that are not finite", SAME: "differs between ranks"}
+        broken = _broken(checks, reasons)
+        return (*checks, *_taylor_checks(functional, control, seed, broken))
 
 
 def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:

@@ -76,7 +76,7 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     `in_place` the methods write the same to ``out``, and return it, to 1e-14. With a `kept_shape`
     the step fills all of ``s.kept`` and returns the same, and the transposes read it, leave it as
     it is, and are the same to 1e-12. With `uses_guess`, ``s.guess`` changes no result by more than
-    1e-10 of its largest entry.
+    3e-10 of its largest entry.
 
     Parameters
     ----------

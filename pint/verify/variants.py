@@ -42,7 +42,7 @@ from pint.verify.reports import Check, Finding, worst
 WRITE_TOLERANCE = 1e-14
 TRANSPOSE_TOLERANCE = 1e-12
 """Transposes may be formed in another way: dy alone, or from what the step kept."""
-GUESS_TOLERANCE = 1e-9
+GUESS_TOLERANCE = 3e-10
 """An iteration that starts elsewhere ends at the solution to rounding times its condition."""
 
 OUT = "is the same with `out=`"
