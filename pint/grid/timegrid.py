@@ -50,12 +50,13 @@ class Steps(_Fields):
     @property
     def dt(self) -> Any:
         """Step size ``t1 - t0``; on a uniform grid the same number for all steps of a level."""
-        if self.size is None:
-            return self.t1 - self.t0
-        if isinstance(self.t1, float):
-            return self.size
-        sizes = np.empty(np.shape(self.t1))
-        sizes.fill(self.size)
+        size, end = self.size, self.t1
+        if size is None:
+            return end - self.t0
+        if type(end) is float:
+            return size
+        sizes = np.empty(end.shape)
+        sizes.fill(size)
         return sizes
 
     def _replace(self, **values: Any) -> Steps:
