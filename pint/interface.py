@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType, NoneType
 from typing import Any
 
@@ -412,6 +412,11 @@ class Problem:
             )
         if not isinstance(self.space, StateSpace):
             raise TypeError(f"`{type(self.stepper).__name__}.space` must be a StateSpace.")
+
+    def __reduce__(self) -> Any:
+        # A read-only view of a mapping can be neither pickled nor copied.
+        parts = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Problem, tuple({**parts, "controls": dict(self.controls)}.values())
 
     @property
     def space(self) -> StateSpace:

@@ -164,7 +164,7 @@ class ReducedFunctional:
         """Return the functional of the same problem, with the same options, on another grid."""
         return ReducedFunctional(self.problem, grid, **self._options)
 
-    def control(self, **values: Any) -> Control:
+    def control(self, /, **values: Any) -> Control:
         """Return the control with the given values: see `ControlSpace.control`."""
         return self.controls.control(**values)
 

@@ -220,7 +220,7 @@ class ControlSpace:
         """Return the zero control. Not collective."""
         return Control(self, np.zeros(self.size))
 
-    def control(self, **values: Any) -> Control:
+    def control(self, /, **values: Any) -> Control:
         """Return the control with the given values; fields not named are zero.
 
         Collective if a field lives on a coarser time mesh.
