@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import private
 from pint.controls import ControlField, ControlSpace, Regulariser, SharedControl, TimeControl
 from pint.grid import Steps, TimeGrid
 from pint.states import ArraySpace, StateSpace
@@ -412,6 +413,8 @@ class Problem:
             )
         if not isinstance(self.space, StateSpace):
             raise TypeError(f"`{type(self.stepper).__name__}.space` must be a StateSpace.")
+        if self.comm is not None:
+            object.__setattr__(self, "comm", private(self.comm, "Problem(comm=...)"))
 
     def __reduce__(self) -> Any:
         # A read-only view of a mapping can be neither pickled nor copied.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, reduce
+from pint.comm import agreeing, alike, ending_all_ranks
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.cost import Cost
@@ -107,7 +108,7 @@ class ReducedFunctional:
         unconverged: Unconverged = "warn",
         **unknown: Any,
     ) -> None:
-        _check(problem, grid, guess, kept_bytes, storage, unconverged)
+        _check_kinds(problem, grid)
         assert grid is not None
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
@@ -120,37 +121,45 @@ class ReducedFunctional:
             "storage": storage,
             "unconverged": unconverged,
         }
-        check_names("ReducedFunctional", list(self._options), unknown)
         self.problem, self.grid, self.comm, self.space = problem, grid, grid.comm, problem.space
         self.controls = problem.control_space(grid)
-        self.calls = Calls(problem, grid)
         self.ranks_to_end = self.comm if self.comm.size > 1 else self.space.comm
-        self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
-        # Every rank checks the initial state, so that a wrong one is an error on all of them.
-        with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
-            self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
         self.phases = Phases()
-        forward, backward = (
-            MGRIT(
-                grid,
-                self.space,
-                reverse=reverse,
-                relaxation=relaxation,
-                c_weight=c_weight,
-                cycle=cycle,
-                phases=self.phases,
-                chunk_bytes=chunk_bytes,
-                storage=storage,
+        with agreeing(self.comm, "ReducedFunctional", self.space.comm) as ranks:
+            check_names("ReducedFunctional", list(self._options), unknown)
+            _check_options(grid, guess, kept_bytes, storage, unconverged)
+            ranks.same = self._options
+            ranks.same_in_time = {"problem": {"regularisers": problem.regularisers}}
+            ranks.expected = {"problem": _parts(problem)}
+            self.calls = Calls(problem, grid)
+            self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
+            # Every rank checks the initial state, so that a wrong one is an error on all of them.
+            with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
+                self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+            forward, backward = (
+                MGRIT(
+                    grid,
+                    self.space,
+                    reverse=reverse,
+                    relaxation=relaxation,
+                    c_weight=c_weight,
+                    cycle=cycle,
+                    phases=self.phases,
+                    chunk_bytes=chunk_bytes,
+                    storage=storage,
+                )
+                for reverse in (False, True)
             )
-            for reverse in (False, True)
-        )
+        if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
+            advice = "Where that is meant, name the attribute in `may_differ` of its class."
+            warnings.warn(f"{ranks.difference} {advice}", stacklevel=2)
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
         chunk = forward.levels[0].chunk
         self.cost = Cost(self.calls, self.controls, self.phases, chunk, intervals)
-        ranks = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
-        self.solves = Solves(unconverged, not any(ranks), self.controls.part_comm)
+        places = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
+        self.solves = Solves(unconverged, not any(places), self.controls.part_comm)
         common = (intervals, self.ranks_to_end, self.solves)
         self.state = StateEquation(self.calls, self.controls, forward, guess, kept_bytes, *common)
         self.adjoint = AdjointEquation(
@@ -200,13 +209,15 @@ class ReducedFunctional:
         return self.controls.riesz(self.derivative(control))
 
     def _solved(self, control: Control) -> tuple[State, Value]:
-        self.controls.require_fitting(control)
+        known = self._known
+        with agreeing(self.comm, "ReducedFunctional.value", self.space.comm) as ranks:
+            self.controls.require_fitting(control)
+            self.controls.require_agreement(ranks, control, "control")
+            # By value: a control may have been changed in place, and on one rank only.
+            ranks.yes = known is not None and np.array_equal(known.vector, control.vector)
         if self._state is None:
             self._state = self.state.new()
-        # By value: a control may have been changed in place, and on one rank only.
-        same = self._known is not None and np.array_equal(self._known.vector, control.vector)
-        in_time = reduce(self.comm, same, "min")
-        if not reduce(self.space.comm, in_time, "min")[0] or self._known is None:
+        if not ranks.yes or self._known is None:
             self._known = None
             self.state.solve(self._state, control, Cycles(self.accuracy))
             self._known = _Known(control.vector.copy(), self.objective(self._state))
@@ -271,12 +282,14 @@ class ReducedFunctional:
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
-        if self.problem.examples is None:
-            raise ValueError(
-                "`ReducedFunctional.select` needs a problem with `examples`: for a network, one "
-                "made with `batch_size`."
-            )
-        self.problem.examples.select(indices)
+        with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
+            if self.problem.examples is None:
+                raise ValueError(
+                    "`ReducedFunctional.select` needs a problem with `examples`: for a network, "
+                    "one made with `batch_size`."
+                )
+            ranks.same = {"indices": indices}
+            self.problem.examples.select(indices)
         self.state.examples_changed()
         self._known = None
         for trajectory in (self._state, self._adjoint):
@@ -289,23 +302,25 @@ class ReducedFunctional:
             return
         level = self.state.solver.bad_level()
         if level is None:
-            raise NotFiniteError(
-                f"the objective is {value.objective} although all states are finite: check "
-                "`Objective` and the regularisers."
+            raise alike(
+                NotFiniteError(
+                    f"the objective is {value.objective} although all states are finite: check "
+                    "`Objective` and the regularisers."
+                )
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
-        raise NotFiniteError(
-            f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
-            "step may be unstable at that size: use fewer levels, a smaller coarsening factor or "
-            "more steps."
+        raise alike(
+            NotFiniteError(
+                f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
+                "step may be unstable at that size: use fewer levels, a smaller coarsening factor "
+                "or more steps."
+            )
         )
 
 
-def _check(
-    problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str, unconverged: str
-) -> None:
-    """Raise an error that names the argument unless the arguments of a functional are right."""
+def _check_kinds(problem: Any, grid: Any) -> None:
+    """Raise TypeError unless the first arguments of a functional are right."""
     if not isinstance(problem, Problem):
         raise TypeError(
             f"`ReducedFunctional(problem=...)` must be a Problem, got {type(problem).__name__}."
@@ -315,6 +330,12 @@ def _check(
             f"`ReducedFunctional(grid=...)` must be a TimeGrid, got {type(grid).__name__}; make "
             "one with `pint.TimeGrid.uniform(final_time, steps)`."
         )
+
+
+def _check_options(
+    grid: TimeGrid, guess: str, kept_bytes: float, storage: str, unconverged: str
+) -> None:
+    """Raise ValueError, which names the option, unless the options of a functional are right."""
     if storage not in ("all", "C"):
         raise ValueError(f"`ReducedFunctional(storage=...)` is 'all' or 'C', got {storage!r}.")
     if storage == "C":
@@ -331,3 +352,9 @@ def _check(
         )
     if not kept_bytes >= 0:
         raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")
+
+
+def _parts(problem: Problem) -> dict[str, Any]:
+    """Return the user's objects of a problem, which all ranks in time have alike."""
+    names = ("stepper", "adjoint", "objective", "examples")
+    return {name: getattr(problem, name) for name in names}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import SerialComm, private
 
 Block = Any
 """Many states in one array, the time point as the first axis."""
@@ -123,7 +123,7 @@ class ArraySpace(StateSpace):
         axis: int = 0,
     ) -> None:
         self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        self.comm = SerialComm() if comm is None else comm
+        self.comm = private(comm, "ArraySpace(comm=...)")
         self.axis = axis % max(len(self.shape), 1)
         for place, length in enumerate(self.shape):
             if length < (0 if place == self.axis and self.comm.size > 1 else 1):

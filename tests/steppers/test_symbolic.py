@@ -200,6 +200,8 @@ CODE = "__import__('sys').exit()"
         ({"running_cost": object()}, TypeError, r"running_cost=.*a object"),
         ({"controls": (("u", None),)}, TypeError, r"controls=.*got None"),
         ({"controls": ((1, v),)}, TypeError, r"controls=.*name of a field must be a string, got 1"),
+        ({"controls": (("a{b}", v),)}, ValueError, r"`SympyODE\(controls=.*be called 'a{b}'"),
+        ({"parameters": {"two words": t}}, ValueError, r"`SympyODE\(parameters=.*'two words'"),
         ({"parameters": [t]}, TypeError, r"parameters=.*mapping of names to symbols"),
         # What is not real or not finite
         ({"rhs": (b, I * a)}, ValueError, r"rhs=.*must be real.*`I\*a`"),

@@ -11,6 +11,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 from sympy.logic.boolalg import Boolean
 
+from pint.controls.fields import check_field_name
 from pint.interface import Fields
 from pint.steppers.symbolic.derivatives import derivatives
 from pint.steppers.symbolic.generated import Generated
@@ -62,10 +63,7 @@ class Names:
                 f"{_described(fields)}."
             )
         for name in fields:
-            if not isinstance(name, str):
-                raise TypeError(
-                    f"`SympyODE({kind}=...)`: the name of a field must be a string, got {name!r}."
-                )
+            check_field_name(f"SympyODE({kind}=...)", name)
         return {
             name: self._symbols(kind, symbols, place.format(name))
             for name, symbols in fields.items()
