@@ -234,9 +234,9 @@ class ReducedFunctional(Uncopied):
             raise alike(
                 NotFiniteError(
                     "the derivative is NaN or infinite although the objective is "
-                    f"{value.objective}: check `{type(self.problem.adjoint).__name__}.vjp` and the derivatives of "
-                    f"`{type(self.problem.objective).__name__}` and the regularisers, or use fewer "
-                    "levels."
+                    f"{value.objective}: check `{type(self.problem.adjoint).__name__}.vjp` and the "
+                    f"derivatives of `{type(self.problem.objective).__name__}` and the "
+                    "regularisers, or use fewer levels."
                 )
             )
         self._adjoint = adjoint
@@ -338,7 +338,8 @@ class ReducedFunctional(Uncopied):
         start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
         if not reduce(self.comm, known, "min")[0]:
-    XX alike(
+            stepper = self.problem.stepper
+            raise alike(
                 NotFiniteError(
                     f"the initial state, `{type(getattr(stepper, 'ode', stepper)).__name__}."
                     "initial`, is NaN or infinite."
