@@ -1,5 +1,6 @@
 """Communicators, what is the same on all ranks, and how all ranks end when one fails."""
 
+from pint.comm.chunks import broadcast, gather_rows, gather_rows_on_root
 from pint.comm.communicators import (
     Reductions,
     SerialComm,
@@ -15,10 +16,13 @@ from pint.comm.fingerprint import fingerprint, fingerprints
 __all__ = [
     "Reductions",
     "SerialComm",
+    "broadcast",
     "ending_all_ranks",
     "ends_all_ranks",
     "fingerprint",
     "fingerprints",
+    "gather_rows",
+    "gather_rows_on_root",
     "on_root",
     "reduce",
     "split",

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from pint.comm.chunks import broadcast
 from pint.errors import CheckpointError, NumericalError
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ def on_root(comm: Any, function: Callable[[], T]) -> T:
                 outcome = (True, function())
             except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
                 outcome = (False, error)
-        done, value = comm.bcast(outcome, root=0)
+        done, value = broadcast(comm, outcome)
     if done:
         return value
     raise value
