@@ -88,6 +88,8 @@ class Archive:
         self.path = path
         size = size_of(file)
         with self._naming_file():
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no archive of arrays")
             self._zip = zipfile.ZipFile(file)
             members = self._zip.infolist()
             self._check_sizes(members, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
@@ -16,7 +17,7 @@ LONGEST_JSON = 2**24
 """In bytes: the objects of a text take up to twenty times as many."""
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a regular file to be read. Not collective.
 
     Pipes, sockets and devices have no end, or nobody writes to them: they are never opened.
@@ -61,6 +62,20 @@ def read_regular(path: str | Path) -> bytes:
     """
     with open_regular(path) as file:
         return file.read(size_of(file))
+
+
+def read_json(path: str | Path) -> Any:
+    """Return what a regular file of JSON says. Not collective.
+
+    Raises
+    ------
+    OSError
+        As `open_regular`.
+    ValueError
+        As `parse_json`.
+    """
+    with open_regular(path) as file:
+        return parse_json(file.read(min(size_of(file), LONGEST_JSON + 1)))
 
 
 def most_unpacked(size: int) -> int:
