@@ -18,6 +18,7 @@ from pint.errors import NotFiniteError, check_names
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
+from pint.report.convergence import Solves, Unconverged
 from pint.report.timing import Phases
 from pint.states import Block
 
@@ -57,6 +58,12 @@ class ReducedFunctional:
         The points that trajectories hold. With 'C', the C-points alone, the memory for them falls
         to 1/m, and the F-points are computed again where they are needed. It takes a grid of at
         least two levels whose N is divisible by m, and an interval of its own for each rank.
+    unconverged : 'warn', 'error' or 'ignore'
+        What follows where MGRIT does not meet a tolerance that a solve was given: of this
+        `accuracy`, or in `minimize` of a method that solves to a tolerance. A `ConvergenceWarning`
+        for the first such solve, from the first rank; a `ConvergenceError` for each, on all
+        ranks; or nothing. All of them are counted: see `solves`. Methods of a few cycles have no
+        tolerance to meet.
 
     Attributes
     ----------
@@ -68,6 +75,9 @@ class ReducedFunctional:
         The door to the user's methods.
     phases : pint.report.timing.Phases
         This rank's wall time by phase, of both solvers and of the gradient.
+    solves : pint.report.convergence.Solves
+        ``solves.asked`` counts the solves to a tolerance so far, ``solves.converged`` those that
+        have met it.
 
     Raises
     ------
@@ -94,9 +104,10 @@ class ReducedFunctional:
         kept_bytes: float = 2**31,
         chunk_bytes: int | None = None,
         storage: Storage = "all",
+        unconverged: Unconverged = "warn",
         **unknown: Any,
     ) -> None:
-        _check(problem, grid, guess, kept_bytes, storage)
+        _check(problem, grid, guess, kept_bytes, storage, unconverged)
         assert grid is not None
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
@@ -107,6 +118,7 @@ class ReducedFunctional:
             "kept_bytes": kept_bytes,
             "chunk_bytes": chunk_bytes,
             "storage": storage,
+            "unconverged": unconverged,
         }
         check_names("ReducedFunctional", list(self._options), unknown)
         self.problem, self.grid, self.comm, self.space = problem, grid, grid.comm, problem.space
@@ -137,7 +149,9 @@ class ReducedFunctional:
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
         chunk = forward.levels[0].chunk
         self.cost = Cost(self.calls, self.controls, self.phases, chunk, intervals)
-        common = (intervals, self.ranks_to_end)
+        ranks = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
+        self.solves = Solves(unconverged, not any(ranks), self.controls.part_comm)
+        common = (intervals, self.ranks_to_end, self.solves)
         self.state = StateEquation(self.calls, self.controls, forward, guess, kept_bytes, *common)
         self.adjoint = AdjointEquation(
             self.calls, self.controls, backward, guess, self.cost, self.state, *common
@@ -163,13 +177,18 @@ class ReducedFunctional:
         ------
         NotFiniteError
             If it is NaN or infinite; the message names the level and its step size.
+        ConvergenceError
+            With ``unconverged="error"``, if MGRIT does not meet the tolerances of `accuracy`.
         TypeError, ValueError
             If it is no control of the problem; see `ControlSpace.require_fitting`.
         """
         return self._solved(control)[1].objective
 
     def derivative(self, control: Control) -> Control:
-        """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v."""
+        """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v.
+
+        It raises what `value` raises.
+        """
         state, _ = self._solved(control)
         if self._adjoint is None:
             self._adjoint = self.adjoint.new(all_points=False)
@@ -177,7 +196,7 @@ class ReducedFunctional:
         return self.derivative_of(state, self._adjoint)
 
     def gradient(self, control: Control) -> Control:
-        """Return the gradient of J in the control's metric."""
+        """Return the gradient of J in the control's metric. It raises what `value` raises."""
         return self.controls.riesz(self.derivative(control))
 
     def _solved(self, control: Control) -> tuple[State, Value]:
@@ -281,7 +300,9 @@ class ReducedFunctional:
         )
 
 
-def _check(problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str) -> None:
+def _check(
+    problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str, unconverged: str
+) -> None:
     """Raise an error that names the argument unless the arguments of a functional are right."""
     if not isinstance(problem, Problem):
         raise TypeError(
@@ -300,6 +321,11 @@ def _check(problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str)
         raise ValueError(
             "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
             f"got {guess!r}."
+        )
+    if unconverged not in ("warn", "error", "ignore"):
+        raise ValueError(
+            "`ReducedFunctional(unconverged=...)` is 'warn', 'error' or 'ignore', "
+            f"got {unconverged!r}."
         )
     if not kept_bytes >= 0:
         raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")

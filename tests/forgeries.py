@@ -116,7 +116,7 @@ ANY_RUN = {
     "errors negative": (number([-1.0, 0.0], *POINT, "errors"), "`point.errors` must be"),
     "convergence of text": (number(["yes", None], *POINT, "convergence"), "`point.convergence`"),
     "residuals of text": (
-        number([{"residuals": "12", "converged": True}, None], *POINT, "convergence"),
+        number([{"residuals": "12", "converged": True, "bound": 0.0}, None], *POINT, "convergence"),
         "`point.convergence`",
     ),
     "diverges 2": (number(2, *POINT, "diverges"), "`point.diverges` must be true or false"),

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from pint.controls.space import Control, ControlSpace, described
+from pint.controls.control import Control
+from pint.controls.space import ControlSpace, described
 from pint.grid.timegrid import TimeGrid
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from pint.controls.space import Control
+from pint.controls.control import Control
 
 
 class Regulariser(ABC):

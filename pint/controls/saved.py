@@ -28,5 +28,5 @@ def check_fields(declared: Mapping[str, Declared], shapes: Mapping[str, tuple[in
         # One block for all steps is for `control` only; a number may stand for one parameter.
         if array.shape != whole and (array.shape or np.prod(whole) > 1):
             raise ValueError(f"`{name}` must have shape {whole}, got {array.shape}.")
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "iuf":
             raise ValueError(f"`{name}` must hold real numbers, got {array.dtype}.")

@@ -3,106 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, gather_rows, on_root, reduce
-from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.comm import SerialComm, on_root, reduce
+from pint.controls.control import Control
+from pint.controls.fields import ControlField, SharedControl, TimeControl, check_field_name
 from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
 from pint.controls.restriction import Restriction
 from pint.controls.saved import check_fields
+from pint.errors import real_array
 from pint.grid.timegrid import TimeGrid
 from pint.report.archives import load_arrays
-from pint.report.files import write_atomically
-
-
-@dataclass(frozen=True)
-class Control:
-    r"""An element of a `ControlSpace`, or a derivative (dual) laid out like one.
-
-    ``control["name"]`` is the view of one field: shape (local steps, \*shape) for a
-    `TimeControl`, shape (\*shape) for a `SharedControl`. Arithmetic returns new controls.
-
-    Attributes
-    ----------
-    space : ControlSpace
-    vector : ndarray, shape (local size,)
-        All local values, field after field.
-    """
-
-    space: ControlSpace
-    vector: np.ndarray
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        where, shape = self.space.places[name]
-        return self.vector[where].reshape(shape)
-
-    def __add__(self, other: Control) -> Control:
-        return Control(self.space, self.vector + self._like(other).vector)
-
-    def __sub__(self, other: Control) -> Control:
-        return Control(self.space, self.vector - self._like(other).vector)
-
-    def __mul__(self, factor: float) -> Control:
-        if isinstance(factor, Control) or np.ndim(factor) > 0:
-            raise TypeError(
-                f"a control can be multiplied by a number, not by a {type(factor).__name__}; for "
-                "the product of two controls see `ControlSpace.inner`."
-            )
-        return Control(self.space, factor * self.vector)
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> Control:
-        return Control(self.space, -self.vector)
-
-    def _like(self, other: Control) -> Control:
-        """Return `other` if it can be added, or raise an error."""
-        if not isinstance(other, Control):
-            raise TypeError(
-                f"a control can be added to a control, not to a {type(other).__name__}."
-            )
-        if other.space is not self.space:
-            self.space.require_fitting(other)
-        return other
-
-    @cached_property
-    def time(self) -> dict[str, np.ndarray]:
-        """The time-dependent fields by name, this rank's steps."""
-        return {name: self[name] for name in self.space.time_fields}
-
-    @cached_property
-    def shared(self) -> dict[str, np.ndarray]:
-        """The shared fields by name."""
-        return {name: self[name] for name in self.space.shared_fields}
-
-    def gather(self) -> dict[str, np.ndarray]:
-        """Return all fields with the blocks of all time steps, on every rank. Collective."""
-        gathered = {}
-        for name, field in self.space.fields.items():
-            values = self[name].copy()
-            if name in self.space.time_fields:
-                values = gather_rows(self.space.comm, values)
-            if field.distributed:
-                axis = 1 if name in self.space.time_fields else 0
-                values = gather_rows(field.comm, values, axis)
-            gathered[name] = values
-        return gathered
-
-    def save(self, path: str | Path) -> None:
-        """Write all fields to one `.npz` file, replacing it in one step. Collective."""
-        gathered: dict[str, Any] = self.gather()
-        space = self.space
-
-        def write() -> None:
-            write_atomically(path, lambda file: np.savez(file, **gathered))
-
-        on_root(space.space_comm, lambda: on_root(space.comm, write))
 
 
 class ControlSpace:
@@ -145,8 +60,7 @@ class ControlSpace:
 
     def __init__(self, grid: TimeGrid, comm: Any = None, /, **fields: ControlField) -> None:
         for name, field in fields.items():
-            if name in ("file", "allow_pickle"):  # numpy.savez means something else by these
-                raise ValueError(f"`ControlSpace({name}=...)`: a field cannot have this name.")
+            check_field_name("ControlSpace(...)", name)
             if not isinstance(field, (TimeControl, SharedControl)):
                 raise TypeError(
                     f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
@@ -179,8 +93,9 @@ class ControlSpace:
             if field.distributed
         }
         self.weights = self._metric_weights()
-        self.lower = self._spread({name: field.lower for name, field in fields.items()})
-        self.upper = self._spread({name: field.upper for name, field in fields.items()})
+        bounds = {name: self._bounds(name, field) for name, field in fields.items()}
+        self.lower = self._spread({name: lower for name, (lower, _) in bounds.items()})
+        self.upper = self._spread({name: upper for name, (_, upper) in bounds.items()})
         self.bounded = any(field.bounded for field in fields.values())
         self.meshes = {
             name: ControlMesh(
@@ -199,6 +114,24 @@ class ControlSpace:
         stop = self.size + int(np.prod(shape, dtype=int))
         self.places[name] = (slice(self.size, stop), shape)
         self.size = stop
+
+    def _bounds(self, name: str, field: ControlField) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds of this rank's part of a field."""
+        if not isinstance(field, TimeControl) or field.steps_bounded is None:
+            return field.lower, field.upper
+        if field.steps_bounded != self.grid.steps:
+            raise ValueError(
+                f"`TimeControl(lower=..., upper=...)` of `{name}` has bounds of "
+                f"{field.steps_bounded} steps, the grid has N = {self.grid.steps}; give one block "
+                "of bounds for grids of any N."
+            )
+        return field.bounds_at(self.grid.first, self.grid.last)
+
+    def __copy__(self) -> ControlSpace:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> ControlSpace:
+        return self  # nothing of it changes, and controls of one space can be added
 
     def _spread(self, values: Mapping[str, Any]) -> np.ndarray:
         """Return the local vector with each field's value at every one of its steps."""
@@ -222,7 +155,7 @@ class ControlSpace:
         """Return the zero control. Not collective."""
         return Control(self, np.zeros(self.size))
 
-    def control(self, **values: Any) -> Control:
+    def control(self, /, **values: Any) -> Control:
         """Return the control with the given values; fields not named are zero.
 
         Collective if a field lives on a coarser time mesh.
@@ -236,14 +169,16 @@ class ControlSpace:
 
         Raises
         ------
+        TypeError
+            If a value does not consist of real numbers.
         ValueError
-            If a field is unknown, a shape does not fit, or a value is not a finite real number.
+            If a field is unknown, a shape does not fit, or a value is NaN or infinite.
         """
         new = self.zeros()
         for name, value in values.items():
             if name not in self.fields:
                 raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
-            array = _real(name, value)
+            array = real_array(f"control({name}=...)", value)
             mesh = self.meshes.get(name)
             self._assign(new[name], name, array, mesh)
             if mesh is not None:
@@ -255,12 +190,12 @@ class ControlSpace:
 
         Raises
         ------
-        ValueError
-            If a shape does not fit, or a value is not a finite real number.
+        TypeError, ValueError
+            If a shape does not fit, or a value does not consist of finite real numbers.
         """
         new = self.zeros()
         for name, value in values.items():
-            self._assign(new[name], name, _real(name, value))
+            self._assign(new[name], name, real_array(f"control({name}=...)", value))
         return new
 
     def block_shape(self, name: str) -> tuple[int, ...]:
@@ -318,7 +253,7 @@ class ControlSpace:
         values = on_root(self.space_comm, lambda: on_root(self.comm, read))
         try:
             loaded = self.scatter(values)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from None
         for name, mesh in self.meshes.items():
             loaded[name][...] = mesh.project(loaded[name])
@@ -438,13 +373,6 @@ class ControlSpace:
         of `control`.
         """
         return self._restriction.levels(control.time, reverse)
-
-
-def _real(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufO":
-        raise ValueError(f"the control's `{name}` must hold real numbers, got {array.dtype}.")
-    return array.astype(float)
 
 
 def described(space: ControlSpace) -> dict[str, str]:

@@ -21,8 +21,10 @@ from pint.equations.trajectory import (
     Relax,
     State,
     check_how,
+    note_convergence,
 )
 from pint.mgrit import MGRIT, Guess
+from pint.report.convergence import Solves
 from pint.states import Block
 
 BATCHES_FROM = 8
@@ -47,6 +49,8 @@ class AdjointEquation:
         Where trajectories hold C-points alone.
     ranks_to_end : communicator
         The ranks that end if one of them raises.
+    solves : Solves
+        Counts the solves to a tolerance.
     """
 
     def __init__(
@@ -59,10 +63,11 @@ class AdjointEquation:
         state: StateEquation,
         intervals: Intervals | None,
         ranks_to_end: Any,
+        solves: Solves,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
         self.cost, self.state = cost, state
-        self.intervals, self.ranks_to_end = intervals, ranks_to_end
+        self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
 
     def new(self, all_points: bool = True) -> AdjointState:
         """Return an empty trajectory; the first solve begins with the first guess.
@@ -122,6 +127,7 @@ class AdjointEquation:
             rows = range(self.calls.grid.local_steps)
             adjoint.missing = engine.missing if gathered else rows
             adjoint.state, adjoint.solution = state, state.solution
+            note_convergence(self.solves, "adjoint equation", how, adjoint.convergence)
 
     def derivative(self, adjoint: AdjointState, state: State) -> Control:
         """Return the cost's derivative with respect to the control, a dual vector. Collective.

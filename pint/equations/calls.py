@@ -394,7 +394,7 @@ class Calls:
 
     def _batch(self, level: int, starts: range, kept: Any, guess: Any) -> Steps:
         s = self.grid.batch(level, starts, len(self.space.shape))
-        return s if kept is None and guess is None else s._replace(kept=kept, guess=guess)
+        return s if kept is None and guess is None else _steps_of((*s[:4], kept, guess, s.size))
 
     def _each(
         self, level: int, starts: range, kept: Iterable[Any] | None, guesses: Iterable[Any]
@@ -420,7 +420,9 @@ class Calls:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
         # islice first: a longer iterator would lose the item that zip looks ahead at.
         count = len(starts)
-        more = (repeat(level, count), islice(kept, count), islice(guesses, count))
+        more = (
+            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(s.size, count)
+        )  # fmt: skip
         return map(_steps_of, zip(*some, *more, strict=True))
 
     def _blocks(self, fields: Mapping[str, Any], backward: bool = False) -> Iterable[Any]:

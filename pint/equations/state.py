@@ -20,8 +20,10 @@ from pint.equations.trajectory import (
     Tape,
     TapeMemory,
     check_how,
+    note_convergence,
 )
 from pint.mgrit import MGRIT, Convergence, Guess
+from pint.report.convergence import Solves
 from pint.states import Block
 
 
@@ -41,6 +43,8 @@ class StateEquation:
         Where trajectories hold C-points alone.
     ranks_to_end : communicator
         The ranks that end if one of them raises.
+    solves : Solves
+        Counts the solves to a tolerance.
     """
 
     def __init__(
@@ -52,9 +56,10 @@ class StateEquation:
         kept_bytes: float,
         intervals: Intervals | None,
         ranks_to_end: Any,
+        solves: Solves,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
-        self.intervals, self.ranks_to_end = intervals, ranks_to_end
+        self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
         # With C-points alone the steps are made again, so that nothing is kept for later.
         self.memories = [] if intervals is not None else _memories(calls, kept_bytes)
         self.epoch: object = None
@@ -105,6 +110,7 @@ class StateEquation:
             state.tapes = self._tapes(sweep, how, state.convergence)
             state.control, state.solution, state.guessed = control, object(), True
             state.epoch = self.epoch
+            note_convergence(self.solves, "state equation", how, state.convergence)
 
     def correction(self, state: State, adjoint: AdjointState) -> float:
         """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state. Collective.

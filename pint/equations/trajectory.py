@@ -13,6 +13,7 @@ import numpy as np
 
 from pint.controls import Control
 from pint.mgrit import Accuracy, Convergence
+from pint.report.convergence import Solves
 from pint.states import Block
 
 
@@ -271,10 +272,14 @@ class Cycles:
     relaxed : bool
         Whether the F-points belong to the same control, or state, already, after `Relax` or a
         solve for it: the first F-relaxation is then left out.
+    truncated : bool
+        Whether a few cycles are meant: a solve that does not meet its tolerance within them is then
+        no solve that has failed to converge.
     """
 
     accuracy: Accuracy
     relaxed: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -330,3 +335,13 @@ def check_how(how: object, levels: int, known: bool) -> None:
                 "`solve(how=...)`: the trajectory has not been solved, so that there are no "
                 "C-points to relax from: use `Cycles(accuracy)` first."
             )
+
+
+def note_convergence(
+    solves: Solves, equation: str, how: How, convergence: Convergence | None
+) -> None:
+    """Count a solve that was to meet a tolerance; ConvergenceError if that is one. Collective."""
+    asked = isinstance(how, Cycles) and how.accuracy.has_tolerance and not how.truncated
+    # Sequential stepping has no residuals.
+    if asked and convergence is not None and convergence.residuals:
+        solves.note(equation, convergence.residuals, convergence.bound)

@@ -69,10 +69,13 @@ class Convergence:
         after relaxation and before the coarse correction; empty for sequential stepping.
     converged : bool
         Whether the tolerances were met; sequential stepping always meets them.
+    bound : float
+        The largest last residual norm that would have met them; zero without a tolerance.
     """
 
     residuals: tuple[float, ...]
     converged: bool
+    bound: float = 0.0
 
     @property
     def residual(self) -> float:

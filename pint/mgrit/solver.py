@@ -232,7 +232,7 @@ class MGRIT:
             with self.phases("relaxation"):
                 f_relaxation(self.levels[0])
         logger.debug("%d cycles, last residual %.3e", len(residuals), residuals[-1])
-        return Convergence(tuple(residuals), converged)
+        return Convergence(tuple(residuals), converged, bound if accuracy.has_tolerance else 0.0)
 
     def lagged_solve(
         self,

@@ -18,6 +18,8 @@ GROWING = (
     "state_steps",
     "adjoint_steps",
     "steps_by_level",
+    "solves",
+    "converged_solves",
     "seconds",
 )
 """Columns that count from the start of the run."""

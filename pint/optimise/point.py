@@ -142,7 +142,9 @@ class Point:
 
 
 def _convergence(saved: dict[str, Any] | None) -> Convergence | None:
-    return Convergence(tuple(saved["residuals"]), saved["converged"]) if saved else None
+    if not saved:
+        return None
+    return Convergence(tuple(saved["residuals"]), saved["converged"], float(saved["bound"]))
 
 
 class Candidate:

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from pint.controls import Control
 from pint.equations import State
-from pint.optimise.options import integer
+from pint.errors import integer
 from pint.optimise.result import Iterate
 
 

@@ -41,6 +41,10 @@ class Recorder:
         self.functional, self.callback, self.history = functional, callback, history
         self._started = time.perf_counter()
         self._offset: dict[str, Any] = {}
+        # Of this run alone: the functional may have solved before.
+        asked, converged = (history[-1].solves, history[-1].converged_solves) if history else (0, 0)
+        solves = functional.solves
+        self._solves_before = solves.asked - asked, solves.converged - converged
         # Solvers count from zero in each process, the history from the start of the run.
         if history:
             last, done = history[-1], {**_counts(functional), "seconds": 0.0}
@@ -50,6 +54,7 @@ class Recorder:
         """Add the row of a point, reached by a step of length `step` after rejected trials."""
         counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
         counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
+        counts["solves"], counts["converged_solves"] = self._solves()
         # A gradient that is not finite has its row, too; the run ends after it.
         with np.errstate(over="ignore", invalid="ignore"):
             gradient_norm = point.gradient_norm()
@@ -84,6 +89,11 @@ class Recorder:
             )
         return row
 
+    def _solves(self) -> tuple[int, int]:
+        """Return the solves to a tolerance of the run so far, and those that have met it."""
+        solves, (asked, converged) = self.functional.solves, self._solves_before
+        return solves.asked - asked, solves.converged - converged
+
     def result(self, point: Point, status: Status, iterations: int) -> Result:
         """Return the result at a point where state and adjoint are exact."""
         norm = point.gradient_norm()
@@ -108,6 +118,7 @@ class Recorder:
         functional = self.functional
         functional.require_finite(value)
         logger.info("%s after %d updates", status.name, iterations)
+        solves, converged = self._solves()
         return Result(
             control=control,
             objective=value.objective,
@@ -118,6 +129,8 @@ class Recorder:
             history=tuple(self.history),
             state=state,
             peak_memory=peak_memory_of_ranks(functional.comm, functional.space.comm),
+            solves=solves,
+            converged_solves=converged,
             functional=functional,
         )
 

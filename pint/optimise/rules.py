@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from pint.mgrit import Convergence
 from pint.optimise.strategy import MOST_EFFORT
 
 MOST = 10**15
@@ -62,10 +63,10 @@ MAYBE_ESTIMATE = Rule("null or not negative", lambda x: x is None or ESTIMATE.ac
 def _is_convergence(value: Any) -> bool:
     return value is None or (
         isinstance(value, dict)
-        and value.keys() == {"residuals", "converged"}
+        and value.keys() == {field.name for field in fields(Convergence)}
         and isinstance(value["converged"], bool)
         and isinstance(value["residuals"], list)
-        and all(map(ESTIMATE.accepts, value["residuals"]))
+        and all(map(ESTIMATE.accepts, [value["bound"], *value["residuals"]]))
     )
 
 

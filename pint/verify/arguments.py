@@ -157,6 +157,7 @@ def _stack(singles: list[Sample], dimensions: int) -> Sample:
         np.array([step.t0 for step in steps]).reshape(shape),
         np.array([step.t1 for step in steps]).reshape(shape),
         steps[0].level,
+        size=steps[0].size,
     )
     return Sample(
         {**stacked([one.at for one in singles]), "s": s}, stacked([one.along for one in singles])
@@ -171,7 +172,7 @@ def batches_of_one(sample: Sample) -> list[Sample]:
         return {**mapped(whole, lambda value: value[i : i + 1]), "theta": arguments["theta"]}
 
     def steps(s: Steps, i: int) -> Steps:
-        return Steps(s.index[i : i + 1], s.t0[i : i + 1], s.t1[i : i + 1], s.level)
+        return Steps(s.index[i : i + 1], s.t0[i : i + 1], s.t1[i : i + 1], s.level, size=s.size)
 
     return [
         Sample({**row(sample.at, i), "s": steps(sample.at["s"], i)}, row(sample.along, i))
