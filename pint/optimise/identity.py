@@ -12,6 +12,9 @@ from pint.controls import ControlSpace
 from pint.optimise.run import Run
 from pint.reduced_functional import ReducedFunctional
 
+HOW = ("batched", "in_place", "leaves_out", "uses_guess", "kept_shape")
+"""Attributes of users' objects that say how something is computed, and not what."""
+
 
 def signature(run: Run) -> dict[str, np.ndarray]:
     """Return what a checkpoint has in common with every run that can resume it. Collective."""
@@ -51,12 +54,15 @@ def content_of(functional: ReducedFunctional) -> dict[str, int]:
     of ``stepper.layers[3]`` belong to ``stepper.layers``.
     """
     problem, own = functional.problem, {}
-    for name in ("stepper", "adjoint", "objective", "examples"):
-        own.update(_grouped(fingerprints(getattr(problem, name), name), name))
-    for number, term in enumerate(problem.regularisers):
-        name = f"regularisers[{number}]"
-        own.update(_grouped(fingerprints(term, name), name))
-        own[name] = fingerprint(type(term))
+    named = {name: getattr(problem, name) for name in ("stepper", "adjoint", "objective")}
+    named |= {f"regularisers[{number}]": term for number, term in enumerate(problem.regularisers)}
+    if problem.examples is not None:
+        named["examples"] = problem.examples
+    for name, part in named.items():
+        own[name] = fingerprint(type(part))
+        own.update(_grouped(fingerprints(_constants(type(part)), name), name))
+        own.update(_grouped(fingerprints(part, name), name))
+    own = {name: number for name, number in own.items() if name.rpartition(".")[2] not in HOW}
     # Ranks in space hold parts of the same arrays.
     ranks = functional.space.comm.allgather(own)
     return (
@@ -68,10 +74,24 @@ def content_of(functional: ReducedFunctional) -> dict[str, int]:
     )
 
 
+def _constants(kind: type) -> dict[str, Any]:
+    """Return the numbers, texts and arrays that a class has, by their names."""
+    found = {
+        name: value for parent in reversed(kind.__mro__) for name, value in vars(parent).items()
+    }
+    plain = (bool, int, float, complex, str, tuple, np.ndarray, np.generic)
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, plain) and not name.startswith("_") and name != "may_differ"
+    }
+
+
 def _grouped(numbers: Mapping[str, int], name: str) -> dict[str, int]:
     groups: dict[str, list[tuple[str, int]]] = {}
     for part, number in numbers.items():
-        groups.setdefault(name + part[len(name) :].partition("[")[0], []).append((part, number))
+        group = name + part[len(name) :].partition("[")[0]
+        groups.setdefault(group, []).append((part[len(group) :], number))
     return {
         group: members[0][1] if len(members) == 1 else fingerprint(members)
         for group, members in groups.items()
@@ -90,10 +110,13 @@ def difference(name: str, found: Any, expected: np.ndarray) -> str | None:
 
 def content_difference(found: Mapping[str, int], expected: Mapping[str, int]) -> str | None:
     """Return what parts of the problem differ, None if none does."""
-    names = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    # The adjoint often has what the stepper has: a change is named once.
+    changes = {
+        (found.get(name), expected.get(name)): name for name in reversed({**expected, **found})
+    }
+    names = [name for (before, now), name in reversed(changes.items()) if before != now]
     if not names:
         return None
-    # The adjoint usually has what the stepper has.
     shown = ", ".join(f"`{name}`" for name in names[:3]) + (", ..." if len(names) > 3 else "")
     return (
         f"belongs to another problem: {shown} {'differs' if len(names) == 1 else 'differ'} from "

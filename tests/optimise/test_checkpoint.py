@@ -358,7 +358,7 @@ HEAVIER = linear_quadratic.LinearQuadratic(
         (
             on_grid(T, problem=HEAVIER, **BOUNDS),
             pint.OneShot(),
-            r"another problem: `stepper\.problem\.Q`, .*`objective\.problem\.Q` differ from",
+            r"another problem: `stepper\.problem\.Q` differs from",
         ),
         (bounded, pint.Adaptive(), "`solves` is 'FixedCycles', here it is 'Controll"),
         (bounded, pint.OneShot(hessian=pint.lbfgs(3)), "`hessian` is 'memory 20"),
