@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
@@ -287,12 +287,10 @@ class ReducedFunctional(Uncopied):
         The other ranks get None.
         """
         own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
-        over_space = self.space.comm.gather(own, root=0)
-        if over_space is None:
-            return None
-        whole = np.concatenate(over_space, axis=1 + self.space.axis) if own.ndim > 1 else own
-        over_time = self.comm.gather(whole, root=0)
-        return None if over_time is None else np.concatenate(over_time)
+        whole = own if self.space.comm.rank == 0 else None
+        if own.ndim > 1:
+            whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
+        return None if whole is None else gather_rows_on_root(self.comm, whole)
 
     def select(self, indices: np.ndarray) -> None:
         """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
