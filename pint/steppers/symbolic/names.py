@@ -50,9 +50,10 @@ class Names:
         twice = [name for name in self.controls if name in self.parameters]
         if twice:
             raise ValueError(f"`SympyODE`: `{twice[0]}` is both a control and a parameter.")
+        self.time: Any = None
         if time is not None:
-            (of_time,) = self._symbols("time", time, "")
-            self.places[of_time] = "t"
+            (self.time,) = self._symbols("time", time, "")
+            self.places[self.time] = "t"
 
     # Symbols
 

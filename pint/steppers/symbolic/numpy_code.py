@@ -42,7 +42,7 @@ def generate(
     used = set().union(*(expression.free_symbols for expression in expressions))
     values = {symbol: place for symbol, place in places.items() if symbol in used}
     common, results = sympy.cse(expressions, sympy.numbered_symbols("common_"))
-    writer = _Writer()
+    writer = Writer(_Printer())
     for symbol, value in common:
         writer.assign(symbol, value)
     remaining = iter([writer.short(result) for result in results])
@@ -85,7 +85,7 @@ def without_code(expression: Any) -> Any:
     return None
 
 
-def _code(printer: SciPyPrinter, expression: Any) -> str:
+def _code(printer: Any, expression: Any) -> str:
     try:
         code = str(printer.doprint(expression))
     except (NotImplementedError, TypeError):
@@ -95,11 +95,11 @@ def _code(printer: SciPyPrinter, expression: Any) -> str:
     return code
 
 
-class _Writer:
+class Writer:
     """Lines of code, each short enough for Python's compiler."""
 
-    def __init__(self) -> None:
-        self.printer = _Printer()
+    def __init__(self, printer: Any) -> None:
+        self.printer = printer
         self.lines: list[str] = []
         self._names = sympy.numbered_symbols("part_", real=True)
 

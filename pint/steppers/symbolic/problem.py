@@ -10,10 +10,13 @@ import sympy
 
 from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
 from pint.interface import Fields, Problem
+from pint.steppers.compiled import compiled_parts
+from pint.steppers.compiled.machine import ScalarCode
 from pint.steppers.ode import ODE
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
 from pint.steppers.symbolic.names import Names, SymbolFields
+from pint.steppers.symbolic.scalar_code import scalar_code
 
 
 class SympyODE(ODE):
@@ -98,6 +101,7 @@ class SympyODE(ODE):
         self.initial_state = np.array([float(value) if constant else 0.0 for value in y0])
         self.initial_state.flags.writeable = False
         self.cost = SympyCost(names, running, terminal, self.definition)
+        self._expressions = {"f": f, "running": [running]}
         lam = [sympy.Symbol(f"lam_{i}", real=True) for i in range(len(f))]
         of_f = [names.derivatives("rhs", g) for g in f]
         of_y0 = [names.derivatives("initial_state", value) for value in y0]
@@ -134,6 +138,7 @@ class SympyODE(ODE):
         *,
         controls: Mapping[str, Any] | None = None,
         regularisers: Sequence[Regulariser] = (),
+        backend: Literal["numpy", "compiled"] = "numpy",
     ) -> Problem:
         """Return the problem of minimising the cost.
 
@@ -147,11 +152,16 @@ class SympyODE(ODE):
             For a control or parameter by name: its lower and upper bound, None for no bound, or
             its `TimeControl` or `SharedControl`. Fields that are not named have no bounds.
         regularisers : sequence of Regulariser
+        backend : 'numpy' or 'compiled'
+            'compiled' steps in machine code: see `pint.steppers.compiled`.
 
         Raises
         ------
         ValueError
-            If a name or a choice is unknown, or the shape of a field does not fit its symbols.
+            If a name or a choice is unknown, the shape of a field does not fit its symbols, or an
+            expression cannot be compiled.
+        ImportError
+            If `backend` is 'compiled', and numba is not installed.
         """
         stepper, adjoint = named_scheme(self, scheme)
         given = dict(controls or {})
@@ -166,7 +176,26 @@ class SympyODE(ODE):
             **{n: _field(TimeControl, n, s, given.get(n)) for n, s in names.controls.items()},
             **{n: _field(SharedControl, n, s, given.get(n)) for n, s in names.parameters.items()},
         }
-        return Problem(stepper, adjoint, RunningCost(self.cost, quadrature), fields, regularisers)
+        cost = RunningCost(self.cost, quadrature)
+        if backend == "numpy":
+            return Problem(stepper, adjoint, cost, fields, regularisers)
+        parts = compiled_parts(
+            self._scalar_code(), stepper, adjoint, cost, list(names.controls), list(names.parameters)
+        )
+        return Problem(*parts, fields, regularisers)
+
+    def _scalar_code(self) -> ScalarCode:
+        """Return right-hand side and running cost as scalar code."""
+        names, f, running = self._names, self._expressions["f"], self._expressions["running"][0]
+        parameters = [symbol for group in names.parameters.values() for symbol in group]
+        derivatives = {
+            "f": [names.derivatives("rhs", g) for g in f],
+            "running": names.derivatives("running_cost", running),
+        }
+        controls = list(names.controls.values())
+        return scalar_code(
+            names.states, controls, parameters, names.time, f, running, derivatives
+        )
 
 
 class SympyCost(Lagrangian):

@@ -1,0 +1,128 @@
+"""From the scalar code of a right-hand side to loops in machine code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from pint.steppers.compiled import cache
+from pint.steppers.compiled.scheme_code import (
+    HELPERS,
+    Scheme,
+    runge_kutta,
+    theta_scheme,
+    vectors,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScalarCode:
+    """The functions of one state in plain numbers that `kernels` calls, as source code.
+
+    ``_f``, ``_f_vjp``, ``_f_jacobian``, ``_running``, ``_running_gradient``. States and blocks of
+    the control are tuples of numbers there, shared parameters an array of all of them.
+
+    Attributes
+    ----------
+    text : str
+    states : int
+        Length of a state.
+    controls : tuple of int
+        Length of a block of each time-dependent field.
+    parameters : int
+        Length of all shared fields together.
+    timed : bool
+        Whether something depends on the time.
+    functions : mapping of str to callable
+        What else the code calls: compiled functions of the user's. What contains them is compiled
+        in every process, because nobody can tell whether they have changed.
+    """
+
+    text: str
+    states: int
+    controls: tuple[int, ...]
+    parameters: int
+    timed: bool
+    functions: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The loops over the steps of one scheme and one right-hand side; compiled when first used.
+
+    Attributes
+    ----------
+    code : ScalarCode
+    scheme : Tableau or Coefficients
+        Of `RungeKutta` or `Theta`.
+    """
+
+    code: ScalarCode
+    scheme: Scheme
+
+    def __reduce__(self) -> Any:
+        return Machine, (self.code, self.scheme)
+
+    @cached_property
+    def text(self) -> str:
+        """The source of the module that is compiled."""
+        code, inputs = self.code, sum(self.code.controls)
+        make = theta_scheme if hasattr(self.scheme, "implicit") else runge_kutta
+        n = code.states
+        parts = [
+            HELPERS,
+            f"def _workspace():\n    return numpy.empty(({n}, {n + 1}))",
+            code.text,
+            vectors(n, code.controls),
+            make(self.scheme, n, inputs),
+            files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2],
+        ]
+        text = "\n\n".join(parts)
+        text = re.sub(r"^def _", "@inner\ndef _", text, flags=re.MULTILINE)
+        for name in KERNELS:
+            text = text.replace(f"\ndef {name}(", f"\n@outer({name!r})\ndef {name}(")
+        return text
+
+    @cached_property
+    def kernels(self) -> dict[str, Any]:
+        """The compiled loops by name.
+
+        Raises
+        ------
+        ValueError
+            If the code cannot be compiled; the message says why.
+        ImportError
+            If numba is not installed.
+        """
+        compiler: Any = importlib.import_module("pint.steppers.compiled.numba_adaptor")
+        fields = max(len(self.code.controls), 1)
+
+        def compiled(path: str | None) -> dict[str, Any]:
+            names = {
+                # Machine code of two modules of one name would be taken for the same.
+                "__name__": f"pint_{hashlib.sha256(self.text.encode()).hexdigest()}",
+                **compiler.names(fields, to_file=path is not None),
+                **self.code.functions,
+            }
+            try:
+                exec(compile(self.text, path or "<compiled steps>", "exec"), names)
+            except compiler.ERRORS as error:
+                reason = " ".join(str(error).split())
+                raise ValueError(f"the steps cannot be compiled: {reason[:200]}") from error
+            return {name: names[name] for name in KERNELS}
+
+        if self.code.functions:
+            return compiled(None)
+        return cache.kept(self.text, compiler.versions(), compiled)
+
+
+KERNELS = ("advance", "transpose", "costs", "cost_slopes")
