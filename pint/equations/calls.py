@@ -32,8 +32,8 @@ from pint.equations.results import (
     watched,
 )
 from pint.errors import overrides
-from pint.grid import Steps, TimeGrid
-from pint.interface import Adjoint, Fields, Problem
+from pint.grid import Runs, Steps, TimeGrid
+from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
 from pint.states import Block
 
 STEPS_AT_ONCE = 1024
@@ -86,6 +86,14 @@ class Calls:
             native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
         ]
+        self._advances = [
+            stepper.advance if overrides(stepper, TimeStepper, "advance") else None
+            for stepper in self.steppers
+        ]
+        self._advances_back = [
+            adjoint.advance if overrides(adjoint, Adjoint, "advance") else None
+            for adjoint in self.adjoints
+        ]
         for level in range(grid.levels):
             watched(self._steps, level, self.steppers[level], "step")
             watched(self._vjps, level, self.adjoints[level], "vjp")
@@ -102,6 +110,11 @@ class Calls:
     def own_step(self) -> bool:
         """Whether the finest adjoint defines `step`."""
         return self._own[0] is not None
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether steppers and adjoints of all levels make runs of steps."""
+        return None not in self._advances and None not in self._advances_back
 
     # Steps of the state equation
 
@@ -159,7 +172,12 @@ class Calls:
         guessed: bool = False,
     ) -> None:
         """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
-        count = len(starts)
+        count, advance = len(starts), self._advances[level]
+        if advance is not None:
+            near = self._usable(level, out) if guessed and len(out) == count else None
+            s = Runs(self.grid, level, starts, 1, count, count, kept, near)
+            advance(s, start, u, theta, out, rhs)
+            return
         news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
         # In place of the old states come the new ones, so that a guess is read before it is lost.
         usable = guessed and len(out) == count and self._usable(level, out) is not None
@@ -167,6 +185,46 @@ class Calls:
         sources = repeat(None) if rhs is None else self._rows(rhs)
         before = chain(self._rows(start), news)
         self._step_each(level, singles, u, theta, before, news, sources)
+
+    def relax(
+        self,
+        level: int,
+        starts: range,
+        runs: tuple[int, int, int],
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        out: Block,
+        rhs: Block | None,
+        kept: Any = None,
+        guessed: bool = False,
+    ) -> None:
+        """Make the steps of many intervals: see `Propagator.relax`.
+
+        `starts` are those of all rows, `runs` the numbers of `Runs`; the rest is as in `step`.
+        """
+        near = self._usable(level, out) if guessed else None
+        s = Runs(self.grid, level, starts, *runs, kept, near)
+        self.steppers[level].advance(s, y, u, theta, out, rhs)
+
+    def relax_back(
+        self,
+        level: int,
+        starts: range,
+        runs: tuple[int, int, int],
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        lam: Block,
+        out: Block,
+        rhs: Block | None,
+        kept: Any = None,
+        guess: Block | None = None,
+        into: Views | None = None,
+    ) -> None:
+        """Make the transposed steps of many intervals; the arguments are those of `relax`, `vjp`."""
+        s = Runs(self.grid, level, starts, *runs, kept, self._usable(level, guess))
+        self.adjoints[level].advance(s, y, u, theta, lam, out, rhs, into)
 
     def _step_each(
         self,
@@ -272,6 +330,12 @@ class Calls:
         The rest is as in `vjp`.
         """
         count, guess = len(starts), self._usable(level, guess)
+        advance = self._advances_back[level]
+        if advance is not None:
+            kept = None if isinstance(kept, list) else kept
+            s = Runs(self.grid, level, starts, 1, count, count, kept, guess)
+            advance(s, y, u, theta, start, out, rhs, into)
+            return
         whole = len(out) == count
         news = self._rows(out, backward=True) if whole else self._to_and_fro(out, count)
         singles = self._each(
@@ -377,6 +441,11 @@ class Calls:
             du,
             dtheta,
         )
+
+    @property
+    def adds_slopes(self) -> bool:
+        """Whether the objective adds the derivatives of step costs where they belong."""
+        return overrides(self.problem.objective, Objective, "add_step_cost_derivative")
 
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""

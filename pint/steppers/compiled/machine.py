@@ -6,10 +6,12 @@ import hashlib
 import importlib
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
+from types import ModuleType
 from typing import Any
 
 from pint.steppers.compiled import cache
@@ -107,12 +109,13 @@ class Machine:
         fields = max(len(self.code.controls), 1)
 
         def compiled(path: str | None) -> dict[str, Any]:
-            names = {
-                # Machine code of two modules of one name would be taken for the same.
-                "__name__": f"pint_{hashlib.sha256(self.text.encode()).hexdigest()}",
-                **compiler.names(fields, to_file=path is not None),
-                **self.code.functions,
-            }
+            # Machine code of two modules of one name would be taken for the same; what is kept in
+            # files looks for its module by name.
+            module = ModuleType(f"pint_{hashlib.sha256(self.text.encode()).hexdigest()}")
+            sys.modules[module.__name__] = module
+            names = vars(module)
+            names.update(compiler.names(fields, to_file=path is not None))
+            names.update(self.code.functions)
             try:
                 exec(compile(self.text, path or "<compiled steps>", "exec"), names)
             except compiler.ERRORS as error:
