@@ -425,7 +425,8 @@ class Calls:
         objective = self.problem.objective
         costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
         if self.batched:
-            return float(checked(costs, s.index, objective, "step_cost").sum())
+            expected = np.broadcast_to(0.0, len(y0))
+            return float(checked(costs, expected, objective, "step_cost").sum())
         return checked_number(costs, objective, "step_cost")
 
     def step_cost_derivative(
@@ -442,7 +443,7 @@ class Calls:
             dtheta,
         )
 
-    @property
+    @cached_property
     def adds_slopes(self) -> bool:
         """Whether the objective adds the derivatives of step costs where they belong."""
         return overrides(self.problem.objective, Objective, "add_step_cost_derivative")
@@ -477,7 +478,11 @@ class Calls:
         for begin in range(0, len(rows), chunk):
             some = rows[begin : begin + chunk]
             here = as_rows(some)
-            s = self._batch(0, shifted(some, first), None, None)
+            starts = shifted(some, first)
+            if self.adds_slopes:  # such an objective reads the times only where it needs them
+                s: Any = Runs(self.grid, 0, starts, len(some), 1, 1)
+            else:
+                s = self._batch(0, starts, None, None)
             blocks = {name: values[here] for name, values in fields.items()}
             yield here, slice(begin, begin + len(some)), s, blocks
 

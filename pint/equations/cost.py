@@ -100,7 +100,8 @@ class Cost:
             sources = space.allocate(count)
             sums = sources if self.intervals is None else space.allocate(count)
         sources[...] = 0.0
-        sums[...] = 0.0
+        if sums is not sources:
+            sums[...] = 0.0
         adds = calls.adds_slopes and self.intervals is None
         for here, y0, y1, s, u in self.visit(state):
             if adds:

@@ -39,6 +39,11 @@ class Runs:
     guess: Any = None
 
     @property
+    def index(self) -> np.ndarray:
+        """The numbers of the finest steps where the steps of all rows begin; made anew."""
+        return np.arange(self.starts.start, self.starts.stop, self.starts.step)
+
+    @property
     def size(self) -> float | None:
         """The size of each step on a uniform grid, else None."""
         return self.grid.size_on(self.level)
