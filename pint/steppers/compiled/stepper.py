@@ -192,7 +192,7 @@ class CompiledAdjoint(Adjoint):
             NO_STATES if rhs is None else rhs,
             NO_STATES if s.guess is None or not self.stepper.uses_guess else s.guess,
             NO_STATES if s.kept is None else s.kept,
-            fields.blocks(u if into is None else du),
+            fields.nowhere if into is None else fields.blocks(du),
             sums,
             into is not None,
             *shape,
@@ -209,6 +209,7 @@ class FlatFields:
 
     def __init__(self, names: Sequence[str], shared: Sequence[str]) -> None:
         self.names, self.shared = tuple(names), tuple(shared)
+        self.nowhere = (NO_STATES,) * max(len(self.names), 1)
 
     def blocks(self, fields: Fields) -> tuple[np.ndarray, ...]:
         """Return the blocks of each time-dependent field, shape (B, n): views."""
