@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
@@ -102,7 +103,7 @@ class ReducedFunctional(Uncopied):
         unconverged: Unconverged = "warn",
         **unknown: Any,
     ) -> None:
-        _check(problem, grid, guess, kept_bytes, storage, unconverged)
+        _check_kinds(problem, grid)
         assert grid is not None
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
@@ -115,39 +116,47 @@ class ReducedFunctional(Uncopied):
             "storage": storage,
             "unconverged": unconverged,
         }
-        check_names("ReducedFunctional", list(self._options), unknown)
         self.problem, self.grid, self.comm, self.space = problem, grid, grid.comm, problem.space
         self.controls = problem.control_space(grid)
-        self.calls = Calls(problem, grid)
         self.ranks_to_end = self.comm if self.comm.size > 1 else self.space.comm
-        precision = self.space.precision
-        self.accuracy = accuracy or Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
-        self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
-        # Every rank checks the initial state, so that a wrong one is an error on all of them.
-        with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
-            self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
         self.phases = Phases()
-        forward, backward = (
-            MGRIT(
-                grid,
-                self.space,
-                reverse=reverse,
-                relaxation=relaxation,
-                c_weight=c_weight,
-                cycle=cycle,
-                phases=self.phases,
-                chunk_bytes=chunk_bytes,
-                storage=storage,
+        with agreeing(self.comm, "ReducedFunctional", self.space.comm) as ranks:
+            check_names("ReducedFunctional", list(self._options), unknown)
+            _check_options(grid, guess, kept_bytes, storage, unconverged)
+            ranks.same = self._options
+            ranks.same_in_time = {"problem": {"regularisers": problem.regularisers}}
+            ranks.expected = {"problem": _parts(problem)}
+            self.calls = Calls(problem, grid)
+            precision = self.space.precision
+            self.accuracy = accuracy or Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
+            # Every rank checks the initial state, so that a wrong one is an error on all of them.
+            with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
+                self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+            forward, backward = (
+                MGRIT(
+                    grid,
+                    self.space,
+                    reverse=reverse,
+                    relaxation=relaxation,
+                    c_weight=c_weight,
+                    cycle=cycle,
+                    phases=self.phases,
+                    chunk_bytes=chunk_bytes,
+                    storage=storage,
+                )
+                for reverse in (False, True)
             )
-            for reverse in (False, True)
-        )
+        if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
+            advice = "Where that is meant, name the attribute in `may_differ` of its class."
+            warnings.warn(f"{ranks.difference} {advice}", stacklevel=2)
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
         chunk = forward.levels[0].chunk
         self.cost = Cost(self.calls, self.controls, self.phases, chunk, intervals)
-        ranks = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
-        self.solves = Solves(unconverged, not any(ranks), self.controls.part_comm)
+        places = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
+        self.solves = Solves(unconverged, not any(places), self.controls.part_comm)
         common = (intervals, self.ranks_to_end, self.solves)
         self.state = StateEquation(self.calls, self.controls, forward, guess, kept_bytes, *common)
         self.adjoint = AdjointEquation(
@@ -202,7 +211,9 @@ class ReducedFunctional(Uncopied):
         return value.objective, self.controls.riesz(derivative)
 
     def _solved(self, control: Control) -> tuple[State, Value]:
-        self.controls.require_fitting(control)
+        with agreeing(self.comm, "ReducedFunctional.value", self.space.comm) as ranks:
+            self.controls.require_fitting(control)
+            self.controls.require_agreement(ranks, control, "control")
         state = self._state or self.state.new()
         self._state = None  # what a solve that fails leaves is no start for the next one
         self.state.solve(state, control, Cycles(self.accuracy))
@@ -220,11 +231,15 @@ class ReducedFunctional(Uncopied):
         derivative = self.derivative_of(state, adjoint)
         finite = bool(np.isfinite(derivative.vector).all())
         if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
-            raise NotFiniteError(
-                f"the derivative is NaN or infinite although the objective is {value.objective}: "
-                f"check `{type(self.problem.adjoint).__name__}.vjp` and the derivatives of "
-                f"`{type(self.problem.objective).__name__}` and the regularisers, or use fewer "
-                "levels."
+            adjoint_of, cost = (
+                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
+            )
+            raise alike(
+                NotFiniteError(
+                    f"the derivative is NaN or infinite although J = {value.objective}: check "
+                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
+                    "use fewer levels."
+                )
             )
         self._adjoint = adjoint
         return value, derivative
@@ -293,12 +308,15 @@ class ReducedFunctional(Uncopied):
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
-        if self.problem.examples is None:
-            raise ValueError(
-                "`ReducedFunctional.select` needs a problem with `examples`: for a network, one "
-                "made with `batch_size`."
-            )
-        self.state.selection.select(indices)
+        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
+        with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
+            if self.problem.examples is None:
+                raise ValueError(
+                    "`ReducedFunctional.select` needs a problem with `examples`: for a network, "
+                    "one made with `batch_size`."
+                )
+            ranks.same = {"indices": indices}
+            self.state.selection.select(indices)
         for trajectory in (self._state, self._adjoint):
             if trajectory is not None:
                 trajectory.forget()
@@ -324,29 +342,29 @@ class ReducedFunctional(Uncopied):
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
         if not reduce(self.comm, known, "min")[0]:
             stepper = self.problem.stepper
-            raise NotFiniteError(
-                f"the initial state, `{type(getattr(stepper, 'ode', stepper)).__name__}.initial`, "
-                "is NaN or infinite."
-            )
+            name = type(getattr(stepper, "ode", stepper)).__name__
+            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
         level = self.state.solver.bad_level()
         if level is None:
-            raise NotFiniteError(
-                f"the objective is {value.objective} although all states are finite: check "
-                "`Objective` and the regularisers."
+            raise alike(
+                NotFiniteError(
+                    f"the objective is {value.objective} although all states are finite: check "
+                    "`Objective` and the regularisers."
+                )
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
-        raise NotFiniteError(
-            f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
-            "step may be unstable at that size: use fewer levels, a smaller coarsening factor or "
-            "more steps."
+        raise alike(
+            NotFiniteError(
+                f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
+                "step may be unstable at that size: use fewer levels, a smaller coarsening factor "
+                "or more steps."
+            )
         )
 
 
-def _check(
-    problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str, unconverged: str
-) -> None:
-    """Raise an error that names the argument unless the arguments of a functional are right."""
+def _check_kinds(problem: Any, grid: Any) -> None:
+    """Raise TypeError unless the first arguments of a functional are right."""
     if not isinstance(problem, Problem):
         raise TypeError(
             f"`ReducedFunctional(problem=...)` must be a Problem, got {type(problem).__name__}."
@@ -356,6 +374,12 @@ def _check(
             f"`ReducedFunctional(grid=...)` must be a TimeGrid, got {type(grid).__name__}; make "
             "one with `pint.TimeGrid.uniform(final_time, steps)`."
         )
+
+
+def _check_options(
+    grid: TimeGrid, guess: str, kept_bytes: float, storage: str, unconverged: str
+) -> None:
+    """Raise ValueError, which names the option, unless the options of a functional are right."""
     if storage not in ("all", "C"):
         raise ValueError(f"`ReducedFunctional(storage=...)` is 'all' or 'C', got {storage!r}.")
     if storage == "C":
@@ -372,3 +396,9 @@ def _check(
         )
     if not kept_bytes >= 0:
         raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")
+
+
+def _parts(problem: Problem) -> dict[str, Any]:
+    """Return the user's objects of a problem, which all ranks in time have alike."""
+    names = ("stepper", "adjoint", "objective", "examples")
+    return {name: getattr(problem, name) for name in names}

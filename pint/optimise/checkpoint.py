@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, on_root
+from pint.comm import alike, ending_all_ranks, on_root
 from pint.errors import CheckpointError
 from pint.optimise.run import Run
 from pint.optimise.saved_run import FORMAT, SavedRun, arrays_of, difference, random_difference
@@ -182,7 +182,7 @@ def resume(run: Run, checkpoint: Checkpoint | None) -> bool:
     try:
         return checkpoint.begin(run)
     except (OSError, ValueError) as error:
-        raise CheckpointError(str(error)) from None
+        raise alike(CheckpointError(str(error))) from None
 
 
 def _on_root(functional: ReducedFunctional, function: Callable[[], T]) -> T:

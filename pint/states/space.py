@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import SerialComm, private
 from pint.errors import lengths, number, real_array, shown
 
 Block = Any
@@ -132,7 +132,7 @@ class ArraySpace(StateSpace):
         comm: Any = None,
         axis: int = 0,
     ) -> None:
-        self.comm = SerialComm() if comm is None else comm
+        self.comm = private(comm, "ArraySpace(comm=...)")
         self.shape = lengths("ArraySpace(shape=...)", shape, 0 if self.comm.size > 1 else 1)
         dimensions = max(len(self.shape), 1)
         if not isinstance(axis, Integral) or not -dimensions <= axis < dimensions:
