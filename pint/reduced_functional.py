@@ -231,12 +231,14 @@ class ReducedFunctional(Uncopied):
         derivative = self.derivative_of(state, adjoint)
         finite = bool(np.isfinite(derivative.vector).all())
         if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
+            adjoint_of, cost = (
+                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
+            )
             raise alike(
                 NotFiniteError(
-                    "the derivative is NaN or infinite although the objective is "
-                    f"{value.objective}: check `{type(self.problem.adjoint).__name__}.vjp` and the "
-                    f"derivatives of `{type(self.problem.objective).__name__}` and the "
-                    "regularisers, or use fewer levels."
+                    f"the derivative is NaN or infinite although J = {value.objective}: check "
+                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
+                    "use fewer levels."
                 )
             )
         self._adjoint = adjoint
@@ -304,6 +306,7 @@ class ReducedFunctional(Uncopied):
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
+        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
         with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
             if self.problem.examples is None:
                 raise ValueError(
@@ -337,12 +340,8 @@ class ReducedFunctional(Uncopied):
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
         if not reduce(self.comm, known, "min")[0]:
             stepper = self.problem.stepper
-            raise alike(
-                NotFiniteError(
-                    f"the initial state, `{type(getattr(stepper, 'ode', stepper)).__name__}."
-                    "initial`, is NaN or infinite."
-                )
-            )
+            name = type(getattr(stepper, "ode", stepper)).__name__
+            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
         level = self.state.solver.bad_level()
         if level is None:
             raise alike(
