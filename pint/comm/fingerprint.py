@@ -44,14 +44,15 @@ def fingerprints(value: Any, name: str = "") -> dict[str, int]:
     name : str
         How to call the value; a part is called ``name.part``, or ``name[part]``.
     """
-    return {part: _number(_digest(found, set())) for part, found in _leaves(value, name, set())}
+    return {part: _number(_digest(found, set())) for part, found in leaves(value, name)}
 
 
 def _number(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "little") >> 12
 
 
-def _leaves(value: Any, name: str, above: set[int]) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "", above: frozenset[int] = frozenset()) -> Iterator[Any]:
+    """Yield the name and the value of each part of a value: see `fingerprints`. Not collective."""
     if id(value) in above:
         yield name, type(value)
         return
@@ -61,7 +62,7 @@ def _leaves(value: Any, name: str, above: set[int]) -> Iterator[tuple[str, Any]]
         return
     for key, part in parts:
         label = f"{name}.{key}" if name and isinstance(key, str) else f"{name}[{key}]"
-        yield from _leaves(part, label if name else str(key), above | {id(value)})
+        yield from leaves(part, label if name else str(key), above | {id(value)})
 
 
 def _digest(value: Any, above: set[int]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pint.comm import gather_rows, on_root
+from pint.comm import agreeing, gather_rows, on_root
 from pint.report.files import write_atomically
 
 if TYPE_CHECKING:
@@ -105,8 +106,10 @@ class Control:
 
     def save(self, path: str | Path) -> None:
         """Write all fields to one `.npz` file, replacing it in one step. Collective."""
-        gathered: dict[str, Any] = self.gather()
         space = self.space
+        with agreeing(space.comm, "Control.save", space.space_comm) as ranks:
+            ranks.same = {"path": os.fspath(path)}
+        gathered: dict[str, Any] = self.gather()
 
         def write() -> None:
             write_atomically(path, lambda file: np.savez(file, **gathered))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import private
 from pint.errors import check_choice, integer, lengths, number, real_array, shown
 
 BlockRestriction = Callable[[np.ndarray, np.ndarray], Any]
@@ -29,7 +29,7 @@ class ControlField(ABC):
         weight: float = 1.0,
         comm: Any = None,
     ) -> None:
-        self.comm: Any = SerialComm() if comm is None else comm
+        self.comm: Any = private(comm, f"{self.kind}(comm=...)")
         self.shape = lengths(f"{self.kind}(shape=...)", shape, 0 if self.distributed else 1)
         self.weight = number(self.kind, "weight", weight, positive=True)
         self.lower = self._bound("lower", lower, -np.inf)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, on_root, reduce
+from pint.comm import SerialComm, agreeing, on_root, private, reduce
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl, check_field_name
 from pint.controls.halo import neighbour_halo
@@ -59,13 +60,19 @@ class ControlSpace:
     """
 
     def __init__(self, grid: TimeGrid, comm: Any = None, /, **fields: ControlField) -> None:
-        for name, field in fields.items():
-            check_field_name("ControlSpace(...)", name)
-            if not isinstance(field, (TimeControl, SharedControl)):
-                raise TypeError(
-                    f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
-                    f"got {type(field).__name__}."
-                )
+        if comm is not None:
+            comm = private(comm, "ControlSpace(comm=...)")
+        with agreeing(grid.comm, "ControlSpace", comm) as ranks:
+            for name, field in fields.items():
+                check_field_name("ControlSpace(...)", name)
+                if not isinstance(field, (TimeControl, SharedControl)):
+                    raise TypeError(
+                        f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
+                        f"got {type(field).__name__}."
+                    )
+                part = ranks.same_in_time if field.distributed else ranks.same
+                part[name] = field
+            bounds = {name: self._bounds(grid, name, field) for name, field in fields.items()}
         self.grid = grid
         self.comm = grid.comm
         self.fields = dict(fields)
@@ -93,7 +100,6 @@ class ControlSpace:
             if field.distributed
         }
         self.weights = self._metric_weights()
-        bounds = {name: self._bounds(name, field) for name, field in fields.items()}
         self.lower = self._spread({name: lower for name, (lower, _) in bounds.items()})
         self.upper = self._spread({name: upper for name, (_, upper) in bounds.items()})
         self.bounded = any(field.bounded for field in fields.values())
@@ -115,17 +121,18 @@ class ControlSpace:
         self.places[name] = (slice(self.size, stop), shape)
         self.size = stop
 
-    def _bounds(self, name: str, field: ControlField) -> tuple[np.ndarray, np.ndarray]:
+    @staticmethod
+    def _bounds(grid: TimeGrid, name: str, field: ControlField) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds of this rank's part of a field."""
         if not isinstance(field, TimeControl) or field.steps_bounded is None:
             return field.lower, field.upper
-        if field.steps_bounded != self.grid.steps:
+        if field.steps_bounded != grid.steps:
             raise ValueError(
                 f"`TimeControl(lower=..., upper=...)` of `{name}` has bounds of "
-                f"{field.steps_bounded} steps, the grid has N = {self.grid.steps}; give one block "
+                f"{field.steps_bounded} steps, the grid has N = {grid.steps}; give one block "
                 "of bounds for grids of any N."
             )
-        return field.bounds_at(self.grid.first, self.grid.last)
+        return field.bounds_at(grid.first, grid.last)
 
     def __copy__(self) -> ControlSpace:
         return self
@@ -156,9 +163,7 @@ class ControlSpace:
         return Control(self, np.zeros(self.size))
 
     def control(self, /, **values: Any) -> Control:
-        """Return the control with the given values; fields not named are zero.
-
-        Collective if a field lives on a coarser time mesh.
+        """Return the control with the given values; fields not named are zero. Collective.
 
         Parameters
         ----------
@@ -175,15 +180,25 @@ class ControlSpace:
             If a field is unknown, a shape does not fit, or a value is NaN or infinite.
         """
         new = self.zeros()
-        for name, value in values.items():
-            if name not in self.fields:
-                raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
-            array = real_array(f"control({name}=...)", value)
-            mesh = self.meshes.get(name)
-            self._assign(new[name], name, array, mesh)
-            if mesh is not None:
-                new[name][...] = mesh.project(new[name])
+        with agreeing(self.comm, "control", self.space_comm) as ranks:
+            for name, value in values.items():
+                if name not in self.fields:
+                    raise ValueError(
+                        f"the control has no field `{name}`; it has {list(self.fields)}."
+                    )
+                array = real_array(f"control({name}=...)", value)
+                self._assign(new[name], name, array, self.meshes.get(name))
+            self.require_agreement(ranks, new)
+        for name in values:
+            if name in self.meshes:
+                new[name][...] = self.meshes[name].project(new[name])
         return new
+
+    def require_agreement(self, ranks: agreeing, control: Control, argument: str = "") -> None:
+        """Let `ranks` compare the shared fields of an argument, a control of this space."""
+        for name, field in self.shared_fields.items():
+            same = ranks.same_in_time if field.distributed else ranks.same
+            same[f"{argument}.{name}".lstrip(".")] = control[name]
 
     def scatter(self, values: Mapping[str, np.ndarray]) -> Control:
         """Return the control whose `gather` gave `values`, to the last bit. Not collective.
@@ -245,6 +260,8 @@ class ControlSpace:
         ValueError
             If the file is not an `.npz` archive, or its fields are not this space's.
         """
+        with agreeing(self.comm, "ControlSpace.load", self.space_comm) as ranks:
+            ranks.same = {"path": os.fspath(path)}
         shapes = {name: self._whole_shape(name) for name in self.fields}
 
         def read() -> dict[str, np.ndarray]:

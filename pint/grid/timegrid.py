@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import SerialComm, agreeing, private
 from pint.errors import integer, number, real_array, shown
 from pint.grid.uniform import UniformTimes
 
@@ -50,12 +50,13 @@ class Steps(_Fields):
     @property
     def dt(self) -> Any:
         """Step size ``t1 - t0``; on a uniform grid the same number for all steps of a level."""
-        if self.size is None:
-            return self.t1 - self.t0
-        if isinstance(self.t1, float):
-            return self.size
-        sizes = np.empty(np.shape(self.t1))
-        sizes.fill(self.size)
+        size, end = self.size, self.t1
+        if size is None:
+            return end - self.t0
+        if type(end) is float:
+            return size
+        sizes = np.empty(end.shape)
+        sizes.fill(size)
         return sizes
 
     def _replace(self, **values: Any) -> Steps:
@@ -183,7 +184,7 @@ class TimeGrid:
 
     Notes
     -----
-    Not collective, but every rank must make the same grid.
+    Collective: all ranks make the same grid, and an error of one is an error on all of them.
 
     Examples
     --------
@@ -192,6 +193,8 @@ class TimeGrid:
     [64, 32, 16, 8]
     """
 
+    may_differ = ("first", "last")
+
     def __init__(
         self,
         t: Any,
@@ -199,12 +202,17 @@ class TimeGrid:
         levels: int = 1,
         comm: Any = None,
     ) -> None:
-        self.t: Any = t if isinstance(t, UniformTimes) else _checked_times(t)
+        self.comm: Any = private(comm, "TimeGrid(comm=...)")
+        with agreeing(self.comm, "TimeGrid") as ranks:
+            self.t: Any = _checked_times(t)
+            self.steps = self.t.size - 1
+            self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
+            self.levels = len(self.coarsening) + 1
+            ranks.same = {"steps": self.steps, "levels": self.levels}
+            ranks.same["coarsening"] = self.coarsening
+            is_uniform = isinstance(self.t, UniformTimes)
+            ranks.same["final_time" if is_uniform else "t"] = self.t[-1] if is_uniform else self.t
         self._size = _uniform_size(self.t)
-        self.comm: Any = SerialComm() if comm is None else comm
-        self.steps = self.t.size - 1
-        self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
-        self.levels = len(self.coarsening) + 1
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
         )
@@ -229,17 +237,7 @@ class TimeGrid:
         comm: Any = None,
     ) -> TimeGrid:
         """Return the grid of `steps` equal steps from 0 to `final_time`."""
-        steps = integer("TimeGrid.uniform", "steps", steps, 1)
-        final_time = number("TimeGrid.uniform", "final_time", final_time, positive=True)
-        if steps >= 2**62:
-            raise ValueError(
-                f"`TimeGrid.uniform(steps=...)` must be below 2^62, got {shown(steps)}."
-            )
-        try:
-            times = UniformTimes(final_time, steps)
-        except ValueError as error:
-            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
-        return cls(times, coarsening, levels, comm)
+        return cls(_Uniform(final_time, steps), coarsening, levels, comm)
 
     @property
     def local_steps(self) -> int:
@@ -398,8 +396,32 @@ def as_slice(rows: range, shift: int = 0) -> slice:
     return slice(rows.start + shift, stop if stop >= 0 else None, rows.step)
 
 
-def _checked_times(t: Any) -> np.ndarray:
+class _Uniform(NamedTuple):
+    """What `TimeGrid.uniform` is given; the constructor checks it, on all ranks together."""
+
+    final_time: Any
+    steps: Any
+
+    def times(self) -> UniformTimes:
+        """Return the times, or raise an error."""
+        steps = integer("TimeGrid.uniform", "steps", self.steps, 1)
+        final_time = number("TimeGrid.uniform", "final_time", self.final_time, positive=True)
+        if steps >= 2**62:
+            raise ValueError(
+                f"`TimeGrid.uniform(steps=...)` must be below 2^62, got {shown(steps)}."
+            )
+        try:
+            return UniformTimes(final_time, steps)
+        except ValueError as error:
+            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
+
+
+def _checked_times(t: Any) -> Any:
     """Return a read-only copy of a user's times, or raise an error."""
+    if isinstance(t, UniformTimes):
+        return t
+    if isinstance(t, _Uniform):
+        return t.times()
     times = real_array("TimeGrid(t=...)", t)
     if times.ndim != 1 or times.size < 2:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, on_root
+from pint.comm import alike, ending_all_ranks, on_root
 from pint.errors import CheckpointError
 from pint.optimise.history_table import HistoryTable
 from pint.optimise.identity import content_of
@@ -213,7 +213,7 @@ def resume(run: Run, checkpoint: Checkpoint | None) -> bool:
     try:
         return checkpoint.begin(run)
     except (OSError, ValueError) as error:
-        raise CheckpointError(str(error)) from None
+        raise alike(CheckpointError(str(error))) from None
 
 
 def _on_root(functional: ReducedFunctional, function: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pint.comm import SerialComm, reduce
+from pint.comm import SerialComm, alike, reduce
 from pint.errors import ConvergenceError, ConvergenceWarning
 
 Unconverged = Literal["warn", "error", "ignore"]
@@ -70,7 +70,7 @@ class Solves:
         self.converged += converged
         wrong = not converged and not math.isnan(residuals[-1])
         if self._action == "error" and reduce(self._comm, wrong, "max")[0]:
-            raise ConvergenceError(_message(equation, residuals, bound))
+            raise alike(ConvergenceError(_message(equation, residuals, bound)))
         if wrong and self._action == "warn":
             self._action = "ignore"  # one word is enough: the numbers stay in the counts
             if self._speaks:
