@@ -82,6 +82,7 @@ class AdjointEquation:
     def solve(self, adjoint: AdjointState, state: State, how: How) -> None:
         """Solve at a solved state, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
+            self.calls.failure = ""
             self._require_own(adjoint, state)
             control, solver, known = state.solved_control, self.solver, adjoint.is_known
             check_how(how, self.calls.grid.levels, known)

@@ -2,7 +2,8 @@
 
 The door makes the arguments of one step or of a batch, hands out states as their user knows them,
 takes care of ``out=``, checks the shapes of results, and adds derivatives to where they belong.
-Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
+A method that raises NumericalError has the result NaN: ranks stay in step, and line searches can
+shorten the step. Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pint.equations.results import (
     checked,
     checked_slope,
     shifted,
+    spoil,
 )
+from pint.errors import NumericalError
 from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Problem
 from pint.states import Block, one_by_one
@@ -50,6 +53,8 @@ class Calls:
         By level.
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
+    failure : str
+        The first NumericalError of the user's methods on this rank since a solve has emptied it.
 
     Raises
     ------
@@ -60,6 +65,7 @@ class Calls:
     def __init__(self, problem: Problem, grid: TimeGrid) -> None:
         self.problem, self.grid, self.space = problem, grid, problem.space
         self.batched = problem.stepper.batched
+        self.failure = ""
         if self.batched and not self.space.batches:
             raise ValueError(
                 f"`{type(problem.stepper).__name__}.batched` must be False for states of a "
@@ -122,10 +128,13 @@ class Calls:
         guess = self._usable(level, guess)
         if self.batched:
             s = self._batch(level, starts, kept, guess)
-            if stepper.in_place:
-                step(s, y, u, theta, out=out)
-            else:
-                out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            try:
+                if stepper.in_place:
+                    step(s, y, u, theta, out=out)
+                else:
+                    out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            except NumericalError as error:
+                out[...] = self._nan(error, stepper, "step")
             return
         places = repeat(None) if guess is None else guess
         singles = self._each(level, starts, _singly(kept), places)
@@ -169,14 +178,17 @@ class Calls:
         parts = zip(singles, self._blocks(u), states, out, sources, strict=False)
         for s, some, y, new, source in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
-            if in_place:
-                step(s, y, blocks, theta, out=new)
-            else:
-                result = step(s, y, blocks, theta)
-                # The test stands here, too: a call for each step would cost as much as the copy.
-                if getattr(result, "shape", None) != new.shape:
-                    checked(result, new, stepper, "step")
-                new[...] = result
+            try:  # in the loop: all ranks in space make the same steps, whichever of them fails
+                if in_place:
+                    step(s, y, blocks, theta, out=new)
+                else:
+                    result = step(s, y, blocks, theta)
+                    # Tested here, too: a call for each step would cost as much as the copy.
+                    if getattr(result, "shape", None) != new.shape:
+                        checked(result, new, stepper, "step")
+                    new[...] = result
+            except NumericalError as error:
+                new[...] = self._nan(error, stepper, "step")
             if source is not None:
                 new += source
 
@@ -225,16 +237,20 @@ class Calls:
         if adjoint.in_place:
             options = {"out": out if wanted else False}
         own = self._own[level]
-        name = "vjp"
         # Without a place for the derivative nobody needs the other two products.
-        if into is None and own is not None:
-            dy, name = own(*arguments, **options), "step"
-        else:
-            dy, du, dtheta = self._vjps[level](*arguments, **options)
-            if into is not None:
-                add(into, du, dtheta, adjoint)
-        if wanted and not adjoint.in_place:
-            out[...] = checked(dy, out, adjoint, name)
+        name = "step" if into is None and own is not None else "vjp"
+        try:
+            if into is None and own is not None:
+                dy = own(*arguments, **options)
+            else:
+                dy, du, dtheta = self._vjps[level](*arguments, **options)
+                if into is not None:
+                    add(into, du, dtheta, adjoint)
+            if wanted and not adjoint.in_place:
+                out[...] = checked(dy, out, adjoint, name)
+        except NumericalError as error:
+            out[...] = self._nan(error, adjoint, name)
+            spoil(into)
 
     def march_back(
         self,
@@ -286,6 +302,7 @@ class Calls:
         """Make transposed steps one by one; each is complete when the next one begins."""
         adjoint, vjp, own = self.adjoints[level], self._vjps[level], self._own[level]
         in_place, names = adjoint.in_place, tuple(u)
+        name = "step" if into is None and own is not None else "vjp"
         time_views, shared_views = ({}, {}) if into is None else into
         to_names = tuple(time_views)
         parts = zip(
@@ -300,46 +317,61 @@ class Calls:
         )
         for s, some, y, lam, new, source, places in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
-            if into is None and own is not None:
-                dy = (
-                    own(s, y, blocks, theta, lam, out=new)
-                    if in_place
-                    else own(s, y, blocks, theta, lam)
-                )
-            else:
-                dy, du, dtheta = (
-                    vjp(s, y, blocks, theta, lam, out=new)
-                    if in_place
-                    else vjp(s, y, blocks, theta, lam)
-                )
-                if into is not None:
-                    views = dict(zip(to_names, places))  # noqa: B905
-                    add_fields(views, du, "time-dependent", adjoint)
-                    if dtheta:
-                        add_fields(shared_views, dtheta, "shared", adjoint)
-            if not in_place:
-                if getattr(dy, "shape", None) != new.shape:
-                    checked(dy, new, adjoint, "vjp" if own is None or into else "step")
-                new[...] = dy
+            try:
+                if into is None and own is not None:
+                    dy = (
+                        own(s, y, blocks, theta, lam, out=new)
+                        if in_place
+                        else own(s, y, blocks, theta, lam)
+                    )
+                else:
+                    dy, du, dtheta = (
+                        vjp(s, y, blocks, theta, lam, out=new)
+                        if in_place
+                        else vjp(s, y, blocks, theta, lam)
+                    )
+                    if into is not None:
+                        views = dict(zip(to_names, places))  # noqa: B905
+                        add_fields(views, du, "time-dependent", adjoint)
+                        if dtheta:
+                            add_fields(shared_views, dtheta, "shared", adjoint)
+                if not in_place:
+                    if getattr(dy, "shape", None) != new.shape:
+                        checked(dy, new, adjoint, name)
+                    new[...] = dy
+            except NumericalError as error:
+                new[...] = self._nan(error, adjoint, name)
+                spoil(into)
             if source is not None:
                 new += source
 
     # Initial state and costs
 
     def initial(self, theta: Fields, like: Any) -> Any:
-        """Return y_0, of the shape of the state `like`."""
+        """Return y_0, of the shape of the state `like`, or the number NaN."""
         stepper = self.problem.stepper
-        return checked(self.space.native(stepper.initial, ())(theta), like, stepper, "initial")
+        try:
+            y0 = self.space.native(stepper.initial, ())(theta)
+        except NumericalError as error:
+            return self._nan(error, stepper, "initial")
+        return checked(y0, like, stepper, "initial")
 
     def initial_vjp(self, theta: Fields, lam0: Any, into: Views) -> None:
         """Add ``(dy_0/dtheta)^T lam0`` to a derivative, in place."""
         adjoint = self.problem.adjoint
-        add(into, {}, self.space.native(adjoint.initial_vjp, (1,))(theta, lam0), adjoint)
+        try:
+            add(into, {}, self.space.native(adjoint.initial_vjp, (1,))(theta, lam0), adjoint)
+        except NumericalError as error:
+            self._nan(error, adjoint, "initial_vjp")
+            spoil(into)
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> float:
         """Return the sum of the costs of some steps, as `visit` gives them."""
         objective = self.problem.objective
-        costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
+        try:
+            costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
+        except NumericalError as error:
+            return self._nan(error, objective, "step_cost")
         if self.batched:
             costs = checked(costs, s.index, objective, "step_cost").sum()
         return float(costs)
@@ -347,9 +379,13 @@ class Calls:
     def step_cost_derivative(
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
     ) -> tuple[Any, Any, Fields, Fields]:
-        """Return the derivatives of some steps' costs; the first two may be the number 0.0."""
+        """Return the derivatives of some steps' costs; the first two may be 0.0 or NaN."""
         objective, name = self.problem.objective, "step_cost_derivative"
-        slopes = self.space.native(objective.step_cost_derivative, (1, 2))(s, y0, y1, u, theta)
+        try:
+            slopes = self.space.native(objective.step_cost_derivative, (1, 2))(s, y0, y1, u, theta)
+        except NumericalError as error:
+            nan = self._nan(error, objective, name)
+            return nan, nan, {}, {}
         dy0, dy1, du, dtheta = slopes
         return (
             checked_slope(dy0, y0, objective, name),
@@ -361,13 +397,19 @@ class Calls:
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
-        return float(self.space.native(objective.terminal, (0,))(y, theta))
+        try:
+            return float(self.space.native(objective.terminal, (0,))(y, theta))
+        except NumericalError as error:
+            return self._nan(error, objective, "terminal")
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        """Return the derivatives of psi; the first one may be the number 0.0."""
-        objective = self.problem.objective
-        dy, dtheta = self.space.native(objective.terminal_derivative, (0,))(y, theta)
-        return checked_slope(dy, y, objective, "terminal_derivative"), dtheta
+        """Return the derivatives of psi; the first one may be 0.0 or NaN."""
+        objective, name = self.problem.objective, "terminal_derivative"
+        try:
+            dy, dtheta = self.space.native(objective.terminal_derivative, (0,))(y, theta)
+        except NumericalError as error:
+            return self._nan(error, objective, name), {}
+        return checked_slope(dy, y, objective, name), dtheta
 
     def visit(
         self, rows: range, control: Control, chunk: int
@@ -389,6 +431,11 @@ class Calls:
             s = self._batch(0, shifted(some, first), None, None)
             blocks = {name: values[here] for name, values in fields.items()}
             yield here, slice(begin, begin + len(some)), s, blocks
+
+    def _nan(self, error: NumericalError, owner: object, method: str) -> float:
+        """Note that a user's method has failed, if it is the first; return its result, NaN."""
+        self.failure = self.failure or f"`{type(owner).__name__}.{method}` raised {error!r}"
+        return math.nan
 
     # Arguments
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,13 @@ def add_fields(
         if getattr(value, "shape", None) != place.shape:
             checked(value, place, owner, f"derivative[{name!r}]")
         place += value if scale == 1.0 else scale * value
+
+
+def spoil(views: Views | None) -> None:
+    """Fill views of a derivative with NaN, in place."""
+    for places in views or ():
+        for place in places.values():
+            place[...] = math.nan
 
 
 def at_rows(control: Control, rows: Any) -> Views:
