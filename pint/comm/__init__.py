@@ -11,17 +11,19 @@ from pint.comm.communicators import (
     world,
 )
 from pint.comm.fingerprint import fingerprint, fingerprints
-from pint.comm.guards import alike, ending_all_ranks, ends_all_ranks
+from pint.comm.guards import alike, all_arrive, ending_all_ranks, ends_all_ranks, is_alike
 
 __all__ = [
     "Reductions",
     "SerialComm",
     "agreeing",
     "alike",
+    "all_arrive",
     "ending_all_ranks",
     "ends_all_ranks",
     "fingerprint",
     "fingerprints",
+    "is_alike",
     "on_root",
     "private",
     "reduce",

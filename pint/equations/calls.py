@@ -3,32 +3,42 @@
 The door makes the arguments of one step or of a batch, hands out states as their user knows them,
 takes care of ``out=``, checks the shapes of results, and adds derivatives to where they belong.
 A method that raises NumericalError has the result NaN: ranks stay in step, and line searches can
-shorten the step. Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
+shorten the step.
+
+Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
 from pint.equations.results import (
+    KINDS,
     Views,
     add,
     add_fields,
     as_rows,
+    blocks_of,
     checked,
+    checked_number,
     checked_slope,
     shifted,
+    singly,
     spoil,
+    unpacked,
+    watched,
 )
-from pint.errors import NumericalError
+from pint.errors import NumericalError, overrides
 from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Problem
-from pint.states import Block, one_by_one
+from pint.states import Block
 
 STEPS_AT_ONCE = 1024
 """Steps that are made one by one have their times computed together, so many at a time."""
@@ -80,9 +90,15 @@ class Calls:
         self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
         # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
         self._own = [
-            native(adjoint.step, (1, 4)) if type(adjoint).step is not Adjoint.step else None
+            native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
         ]
+        for level in range(grid.levels):
+            watched(self._steps, level, self.steppers[level], "step")
+            watched(self._vjps, level, self.adjoints[level], "vjp")
+            watched(self._own, level, self.adjoints[level], "step")
+        # Plain arrays of this type need no closer look.
+        self._usual = getattr(self.space.allocate(1), "dtype", None)
 
     @cached_property
     def _two(self) -> Block:
@@ -137,7 +153,7 @@ class Calls:
                 out[...] = self._nan(error, stepper, "step")
             return
         places = repeat(None) if guess is None else guess
-        singles = self._each(level, starts, _singly(kept), places)
+        singles = self._each(level, starts, singly(kept), places)
         self._step_each(level, singles, u, theta, y, out, repeat(None))
 
     def march(
@@ -157,7 +173,7 @@ class Calls:
         news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
         # In place of the old states come the new ones, so that a guess is read before it is lost.
         usable = guessed and len(out) == count and self._usable(level, out) is not None
-        singles = self._each(level, starts, _singly(kept), news if usable else repeat(None))
+        singles = self._each(level, starts, singly(kept), news if usable else repeat(None))
         sources = repeat(None) if rhs is None else self._rows(rhs)
         before = chain(self._rows(start), news)
         self._step_each(level, singles, u, theta, before, news, sources)
@@ -174,8 +190,9 @@ class Calls:
     ) -> None:
         """Make steps one by one; each result is complete when the next step begins."""
         step, stepper = self._steps[level], self.steppers[level]
+        array, usual = np.ndarray, self._usual
         in_place, names = stepper.in_place, tuple(u)
-        parts = zip(singles, self._blocks(u), states, out, sources, strict=False)
+        parts = zip(singles, blocks_of(u, self.batched), states, out, sources, strict=False)
         for s, some, y, new, source in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
             try:  # in the loop: all ranks in space make the same steps, whichever of them fails
@@ -184,7 +201,8 @@ class Calls:
                 else:
                     result = step(s, y, blocks, theta)
                     # Tested here, too: a call for each step would cost as much as the copy.
-                    if getattr(result, "shape", None) != new.shape:
+                    plain = type(result) is array and result.dtype is usual
+                    if not plain or result.shape != new.shape:
                         checked(result, new, stepper, "step")
                     new[...] = result
             except NumericalError as error:
@@ -226,7 +244,7 @@ class Calls:
         guess = self._usable(level, guess)
         if not self.batched:
             guesses = repeat(None) if guess is None else guess
-            singles = self._each(level, starts, _singly(kept), guesses)
+            singles = self._each(level, starts, singly(kept), guesses)
             self._transpose_each(level, singles, u, theta, y, lam, out, repeat(None), into)
             return
         adjoint = self.adjoints[level]
@@ -276,7 +294,7 @@ class Calls:
         singles = self._each(
             level,
             starts[::-1],
-            _singly(kept, backward=True),
+            singly(kept, backward=True),
             repeat(None) if guess is None else self._rows(guess, backward=True),
         )
         sources = repeat(None) if rhs is None else self._rows(rhs, backward=True)
@@ -301,18 +319,19 @@ class Calls:
     ) -> None:
         """Make transposed steps one by one; each is complete when the next one begins."""
         adjoint, vjp, own = self.adjoints[level], self._vjps[level], self._own[level]
+        array, usual = np.ndarray, self._usual
         in_place, names = adjoint.in_place, tuple(u)
         name = "step" if into is None and own is not None else "vjp"
         time_views, shared_views = ({}, {}) if into is None else into
         to_names = tuple(time_views)
         parts = zip(
             singles,
-            self._blocks(u, backward),
+            blocks_of(u, self.batched, backward),
             states,
             adjoints,
             out,
             sources,
-            self._blocks(time_views, backward),
+            blocks_of(time_views, self.batched, backward),
             strict=False,
         )
         for s, some, y, lam, new, source, places in parts:
@@ -336,7 +355,8 @@ class Calls:
                         if dtheta:
                             add_fields(shared_views, dtheta, "shared", adjoint)
                 if not in_place:
-                    if getattr(dy, "shape", None) != new.shape:
+                    plain = type(dy) is array and dy.dtype is usual
+                    if not plain or dy.shape != new.shape:
                         checked(dy, new, adjoint, name)
                     new[...] = dy
             except NumericalError as error:
@@ -360,7 +380,8 @@ class Calls:
         """Add ``(dy_0/dtheta)^T lam0`` to a derivative, in place."""
         adjoint = self.problem.adjoint
         try:
-            add(into, {}, self.space.native(adjoint.initial_vjp, (1,))(theta, lam0), adjoint)
+            found = self.space.native(adjoint.initial_vjp, (1,))(theta, lam0)
+            add_fields(into[1], found, KINDS[1], adjoint)
         except NumericalError as error:
             self._nan(error, adjoint, "initial_vjp")
             spoil(into)
@@ -373,8 +394,8 @@ class Calls:
         except NumericalError as error:
             return self._nan(error, objective, "step_cost")
         if self.batched:
-            costs = checked(costs, s.index, objective, "step_cost").sum()
-        return float(costs)
+            return float(checked(costs, s.index, objective, "step_cost").sum())
+        return checked_number(costs, objective, "step_cost")
 
     def step_cost_derivative(
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
@@ -386,7 +407,7 @@ class Calls:
         except NumericalError as error:
             nan = self._nan(error, objective, name)
             return nan, nan, {}, {}
-        dy0, dy1, du, dtheta = slopes
+        dy0, dy1, du, dtheta = unpacked(slopes, 4, objective, name)
         return (
             checked_slope(dy0, y0, objective, name),
             checked_slope(dy1, y1, objective, name),
@@ -398,17 +419,19 @@ class Calls:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
         try:
-            return float(self.space.native(objective.terminal, (0,))(y, theta))
+            value = self.space.native(objective.terminal, (0,))(y, theta)
         except NumericalError as error:
             return self._nan(error, objective, "terminal")
+        return checked_number(value, objective, "terminal")
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
         """Return the derivatives of psi; the first one may be 0.0 or NaN."""
         objective, name = self.problem.objective, "terminal_derivative"
         try:
-            dy, dtheta = self.space.native(objective.terminal_derivative, (0,))(y, theta)
+            slopes = self.space.native(objective.terminal_derivative, (0,))(y, theta)
         except NumericalError as error:
             return self._nan(error, objective, name), {}
+        dy, dtheta = unpacked(slopes, 2, objective, name)
         return checked_slope(dy, y, objective, name), dtheta
 
     def visit(
@@ -472,16 +495,6 @@ class Calls:
         )  # fmt: skip
         return map(_steps_of, zip(*some, *more, strict=True))
 
-    def _blocks(self, fields: Mapping[str, Any], backward: bool = False) -> Iterable[Any]:
-        """Return the tuples of the fields' blocks, one by one."""
-        if not fields:
-            return repeat(())
-        if self.batched:
-            rows = [one_by_one(values, backward) for values in fields.values()]
-        else:
-            rows = [values[::-1] if backward else values for values in fields.values()]
-        return zip(*rows, strict=True)
-
     def _rows(self, block: Block, backward: bool = False) -> Any:
         """Return the states of a block one by one, as batches of one if batched."""
         rows = self.space.singles if self.batched else self.space.states
@@ -497,10 +510,3 @@ class Calls:
             return None
         # An iteration that starts from NaN would not recover, even if its equation has a solution.
         return guess if math.isfinite(self.space.squared_norm(guess)) else None
-
-
-def _singly(kept: Any, backward: bool = False) -> Any:
-    """Return what steps keep, one by one, as blocks of one row."""
-    if kept is None or isinstance(kept, list):
-        return kept[::-1] if backward and kept is not None else kept
-    return one_by_one(kept, backward)

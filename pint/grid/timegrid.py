@@ -50,12 +50,13 @@ class Steps(_Fields):
     @property
     def dt(self) -> Any:
         """Step size ``t1 - t0``; on a uniform grid the same number for all steps of a level."""
-        if self.size is None:
-            return self.t1 - self.t0
-        if isinstance(self.t1, float):
-            return self.size
-        sizes = np.empty(np.shape(self.t1))
-        sizes.fill(self.size)
+        size, end = self.size, self.t1
+        if size is None:
+            return end - self.t0
+        if type(end) is float:
+            return size
+        sizes = np.empty(end.shape)
+        sizes.fill(size)
         return sizes
 
     def _replace(self, **values: Any) -> Steps:
@@ -207,7 +208,10 @@ class TimeGrid:
             self.steps = self.t.size - 1
             self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
             self.levels = len(self.coarsening) + 1
-            ranks.same = {"t": self.t, "coarsening": self.coarsening, "levels": self.levels}
+            ranks.same = {"steps": self.steps, "levels": self.levels}
+            ranks.same["coarsening"] = self.coarsening
+            is_uniform = isinstance(self.t, UniformTimes)
+            ranks.same["final_time" if is_uniform else "t"] = self.t[-1] if is_uniform else self.t
         self._size = _uniform_size(self.t)
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)

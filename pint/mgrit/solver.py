@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pint.comm import reduce
+from pint.errors import Uncopied
 from pint.grid import TimeGrid
 from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.cycle import (
@@ -33,7 +34,7 @@ Guess = Literal["zero", "constant", "coarse", "nested"]
 Storage = Literal["all", "C"]
 
 
-class MGRIT:
+class MGRIT(Uncopied):
     """Multigrid reduction in time for ``Y[k+1] = Phi(Y[k]) + g[k+1]``, ``Y[0]`` given [1]_.
 
     Parameters

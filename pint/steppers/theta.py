@@ -11,7 +11,7 @@ import numpy as np
 
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.states import ArraySpace
+from pint.states import ArraySpace, space_like
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import add_fields
 
@@ -104,7 +104,7 @@ class Theta(TimeStepper):
                 f"`Theta(ode=...)`: {type(ode).__name__} defines no `jacobian`, which implicit "
                 "schemes need."
             )
-        shape = np.shape(ode.initial_state)
+        shape = space_like(ode).shape
         if len(shape) != 1:
             raise ValueError(
                 f"`Theta(ode=...)`: implicit schemes need states that are vectors; the initial "
@@ -114,7 +114,7 @@ class Theta(TimeStepper):
         self.scheme = scheme
         self.coefficients = COEFFICIENTS[scheme]
         self.kept_shape = shape
-        self._space = ArraySpace(shape)
+        self._space = space_like(ode)
 
     @property
     def space(self) -> ArraySpace:
