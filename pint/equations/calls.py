@@ -10,6 +10,7 @@ Blocks, control blocks and kept arrays ascend in time, whatever the direction of
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
@@ -40,8 +41,13 @@ from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Problem
 from pint.states import Block
 
+logger = logging.getLogger(__name__)
+
 STEPS_AT_ONCE = 1024
 """Steps that are made one by one have their times computed together, so many at a time."""
+
+_NOTHING = math.nan
+"""What a method has returned that has raised NumericalError, told apart by identity."""
 
 _steps_of = partial(tuple.__new__, Steps)
 """Makes a `Steps` of its fields, at half the cost of calling it."""
@@ -370,43 +376,34 @@ class Calls:
     def initial(self, theta: Fields, like: Any) -> Any:
         """Return y_0, of the shape of the state `like`, or the number NaN."""
         stepper = self.problem.stepper
-        try:
-            y0 = self.space.native(stepper.initial, ())(theta)
-        except NumericalError as error:
-            return self._nan(error, stepper, "initial")
-        return checked(y0, like, stepper, "initial")
+        y0 = self._returned(stepper, "initial", (), theta)
+        return y0 if y0 is _NOTHING else checked(y0, like, stepper, "initial")
 
     def initial_vjp(self, theta: Fields, lam0: Any, into: Views) -> None:
         """Add ``(dy_0/dtheta)^T lam0`` to a derivative, in place."""
         adjoint = self.problem.adjoint
-        try:
-            found = self.space.native(adjoint.initial_vjp, (1,))(theta, lam0)
-            add_fields(into[1], found, KINDS[1], adjoint)
-        except NumericalError as error:
-            self._nan(error, adjoint, "initial_vjp")
+        found = self._returned(adjoint, "initial_vjp", (1,), theta, lam0)
+        if found is _NOTHING:
             spoil(into)
+        else:
+            add_fields(into[1], found, KINDS[1], adjoint)
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> float:
         """Return the sum of the costs of some steps, as `visit` gives them."""
-        objective = self.problem.objective
-        try:
-            costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
-        except NumericalError as error:
-            return self._nan(error, objective, "step_cost")
-        if self.batched:
-            return float(checked(costs, s.index, objective, "step_cost").sum())
-        return checked_number(costs, objective, "step_cost")
+        objective, name = self.problem.objective, "step_cost"
+        costs = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
+        if self.batched and costs is not _NOTHING:
+            return float(checked(costs, s.index, objective, name).sum())
+        return checked_number(costs, objective, name)
 
     def step_cost_derivative(
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
     ) -> tuple[Any, Any, Fields, Fields]:
         """Return the derivatives of some steps' costs; the first two may be 0.0 or NaN."""
         objective, name = self.problem.objective, "step_cost_derivative"
-        try:
-            slopes = self.space.native(objective.step_cost_derivative, (1, 2))(s, y0, y1, u, theta)
-        except NumericalError as error:
-            nan = self._nan(error, objective, name)
-            return nan, nan, {}, {}
+        slopes = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
+        if slopes is _NOTHING:
+            return slopes, slopes, {}, {}
         dy0, dy1, du, dtheta = unpacked(slopes, 4, objective, name)
         return (
             checked_slope(dy0, y0, objective, name),
@@ -418,21 +415,32 @@ class Calls:
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
-        try:
-            value = self.space.native(objective.terminal, (0,))(y, theta)
-        except NumericalError as error:
-            return self._nan(error, objective, "terminal")
+        value = self._returned(objective, "terminal", (0,), y, theta)
         return checked_number(value, objective, "terminal")
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
         """Return the derivatives of psi; the first one may be 0.0 or NaN."""
         objective, name = self.problem.objective, "terminal_derivative"
-        try:
-            slopes = self.space.native(objective.terminal_derivative, (0,))(y, theta)
-        except NumericalError as error:
-            return self._nan(error, objective, name), {}
+        slopes = self._returned(objective, name, (0,), y, theta)
+        if slopes is _NOTHING:
+            return slopes, {}
         dy, dtheta = unpacked(slopes, 2, objective, name)
         return checked_slope(dy, y, objective, name), dtheta
+
+    def _returned(self, owner: Any, name: str, states: tuple[int, ...], *arguments: Any) -> Any:
+        """Return what a user's method returns, or `_NOTHING` if it raises NumericalError."""
+        try:
+            return self.space.native(getattr(owner, name), states)(*arguments)
+        except NumericalError as error:
+            return self._nan(error, owner, name)
+
+    def _nan(self, error: NumericalError, owner: object, method: str) -> float:
+        """Note that a user's method has failed, if it is the first; return its result, NaN."""
+        if not self.failure:
+            of, text = type(getattr(owner, "ode", owner)).__name__, " ".join(str(error).split())
+            self.failure = f"`{of}.{method}` raised {type(error).__name__}: {text}"
+            logger.info("%s; its result counts as NaN", self.failure)
+        return _NOTHING
 
     def visit(
         self, rows: range, control: Control, chunk: int
@@ -454,11 +462,6 @@ class Calls:
             s = self._batch(0, shifted(some, first), None, None)
             blocks = {name: values[here] for name, values in fields.items()}
             yield here, slice(begin, begin + len(some)), s, blocks
-
-    def _nan(self, error: NumericalError, owner: object, method: str) -> float:
-        """Note that a user's method has failed, if it is the first; return its result, NaN."""
-        self.failure = self.failure or f"`{type(owner).__name__}.{method}` raised {error!r}"
-        return math.nan
 
     # Arguments
 
