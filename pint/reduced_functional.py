@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
@@ -233,14 +233,12 @@ class ReducedFunctional(Uncopied):
         finite = bool(np.isfinite(derivative.vector).all())
         if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
             self._raise_failure()
-            adjoint_of, cost = (
-                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
-            )
             raise alike(
                 NotFiniteError(
-                    f"the derivative is NaN or infinite although J = {value.objective}: check "
-                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
-                    "use fewer levels."
+                    "the derivative is NaN or infinite although the objective is "
+                    f"{value.objective}: check `{type(self.problem.adjoint).__name__}.vjp` and the "
+                    f"derivatives of `{type(self.problem.objective).__name__}` and the "
+                    "regularisers, or use fewer levels."
                 )
             )
         self._adjoint = adjoint
@@ -291,12 +289,10 @@ class ReducedFunctional(Uncopied):
         The other ranks get None.
         """
         own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
-        over_space = self.space.comm.gather(own, root=0)
-        if over_space is None:
-            return None
-        whole = np.concatenate(over_space, axis=1 + self.space.axis) if own.ndim > 1 else own
-        over_time = self.comm.gather(whole, root=0)
-        return None if over_time is None else np.concatenate(over_time)
+        whole = own if self.space.comm.rank == 0 else None
+        if own.ndim > 1:
+            whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
+        return None if whole is None else gather_rows_on_root(self.comm, whole)
 
     def select(self, indices: np.ndarray) -> None:
         """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
@@ -344,8 +340,12 @@ class ReducedFunctional(Uncopied):
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
         if not reduce(self.comm, known, "min")[0]:
             stepper = self.problem.stepper
-            name = type(getattr(stepper, "ode", stepper)).__name__
-            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
+            raise alike(
+                NotFiniteError(
+                    f"the initial state, `{type(getattr(stepper, 'ode', stepper)).__name__}."
+                    "initial`, is NaN or infinite."
+                )
+            )
         level = self.state.solver.bad_level()
         if level is None:
             raise alike(
