@@ -182,7 +182,8 @@ class ReducedFunctional(Uncopied):
         Raises
         ------
         NotFiniteError
-            If it is NaN or infinite; the message names the level and its step size.
+            If it is NaN or infinite; the message names the level and its step size, or quotes the
+            NumericalError that one of the problem's methods has raised.
         ConvergenceError
             With ``unconverged="error"``, if MGRIT does not meet the tolerances of `accuracy`.
         TypeError, ValueError
@@ -234,6 +235,7 @@ class ReducedFunctional(Uncopied):
             adjoint_of, cost = (
                 type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
             )
+            self._raise_failure()
             raise alike(
                 NotFiniteError(
                     f"the derivative is NaN or infinite although J = {value.objective}: check "
@@ -335,6 +337,7 @@ class ReducedFunctional(Uncopied):
         """Raise NotFiniteError, which says where, unless the objective is finite."""
         if math.isfinite(value.objective):
             return
+        self._raise_failure()
         # The last solve has left y_0 on the first rank.
         start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
@@ -359,6 +362,17 @@ class ReducedFunctional(Uncopied):
                 "or more steps."
             )
         )
+
+    def _raise_failure(self) -> None:
+        """Raise NotFiniteError with the NumericalError of a user's method, if there was one."""
+        texts = [
+            text
+            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
+            for text in some
+        ]
+        for rank, text in enumerate(texts):
+            if text:
+                raise alike(NotFiniteError(f"{text} (on rank {rank} of {len(texts)})"))
 
 
 def _check_kinds(problem: Any, grid: Any) -> None:
