@@ -340,6 +340,12 @@ class Problem:
         The ranks among which the examples are divided, so that each of them contributes a part of
         the derivative: see `ControlSpace`.
 
+    Notes
+    -----
+    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time,
+    and warns of a difference. A class whose objects may differ, in a counter for example, names
+    these attributes in a tuple `may_differ`; names that begin with an underscore are not compared.
+
     Raises
     ------
     TypeError
@@ -397,6 +403,8 @@ class Problem:
                 integer(type(self.examples).__name__, name, getattr(self.examples, name, None), 1)
         if not isinstance(self.space, StateSpace):
             raise TypeError(f"`{type(self.stepper).__name__}.space` must be a StateSpace.")
+        if self.comm is not None:
+            object.__setattr__(self, "comm", private(self.comm, "Problem(comm=...)"))
         if np.dtype(getattr(self.space, "dtype", float)).kind == "c":
             raise TypeError(
                 f"`{type(self.stepper).__name__}.space` must be one of real numbers, got complex "

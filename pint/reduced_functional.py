@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
@@ -134,8 +134,8 @@ class ReducedFunctional(Uncopied):
             check_names("ReducedFunctional", list(self._options), unknown)
             _check_options(grid, guess, kept_bytes, storage, unconverged)
             ranks.same = self._options
-            ranks.same_in_time = {"problem": {"regularisers": problem.regularisers}}
-            ranks.expected = {"problem": _parts(problem)}
+            ranks.same_in_time = {"problem.regularisers": problem.regularisers}
+            ranks.expected = _parts(problem)
             self.calls = Calls(problem, grid)
             precision = self.space.precision
             if accuracy is None:
@@ -195,7 +195,8 @@ class ReducedFunctional(Uncopied):
         Raises
         ------
         NotFiniteError
-            If it is NaN or infinite; the message names the level and its step size.
+            If it is NaN or infinite; the message names the level and its step size, or quotes the
+            NumericalError that one of the problem's methods has raised.
         ConvergenceError
             With ``unconverged="error"``, if MGRIT does not meet the tolerances of `accuracy`.
         TypeError, ValueError
@@ -247,6 +248,7 @@ class ReducedFunctional(Uncopied):
             adjoint_of, cost = (
                 type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
             )
+            self._raise_failure()
             raise alike(
                 NotFiniteError(
                     f"the derivative is NaN or infinite although J = {value.objective}: check "
@@ -302,12 +304,10 @@ class ReducedFunctional(Uncopied):
         The other ranks get None.
         """
         own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
-        over_space = self.space.comm.gather(own, root=0)
-        if over_space is None:
-            return None
-        whole = np.concatenate(over_space, axis=1 + self.space.axis) if own.ndim > 1 else own
-        over_time = self.comm.gather(whole, root=0)
-        return None if over_time is None else np.concatenate(over_time)
+        whole = own if self.space.comm.rank == 0 else None
+        if own.ndim > 1:
+            whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
+        return None if whole is None else gather_rows_on_root(self.comm, whole)
 
     def select(self, indices: np.ndarray) -> None:
         """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
@@ -352,6 +352,7 @@ class ReducedFunctional(Uncopied):
         """Raise NotFiniteError, which says where, unless the objective is finite."""
         if math.isfinite(value.objective):
             return
+        self._raise_failure()
         # The last solve has left y_0 on the first rank.
         start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
@@ -376,6 +377,17 @@ class ReducedFunctional(Uncopied):
                 "or more steps."
             )
         )
+
+    def _raise_failure(self) -> None:
+        """Raise NotFiniteError with the NumericalError of a user's method, if there was one."""
+        texts = [
+            text
+            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
+            for text in some
+        ]
+        for rank, text in enumerate(texts):
+            if text:
+                raise alike(NotFiniteError(f"{text} (on rank {rank} of {len(texts)})"))
 
 
 def _check_kinds(problem: Any, grid: Any) -> None:
@@ -411,6 +423,6 @@ def _check_options(
 
 
 def _parts(problem: Problem) -> dict[str, Any]:
-    """Return the user's objects of a problem, which all ranks in time have alike."""
+    """Return the user's objects of a problem by name; ranks in time should have them alike."""
     names = ("stepper", "adjoint", "objective", "examples")
-    return {name: getattr(problem, name) for name in names}
+    return {f"problem.{name}": getattr(problem, name) for name in names}

@@ -112,6 +112,7 @@ class StateEquation(Uncopied):
     def solve(self, state: State, control: Control, how: How) -> None:
         """Solve for `control`, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
+            self.calls.failure = ""
             self.require_own(state)
             self.controls.require_fitting(control)
             check_how(how, self.calls.grid.levels, state.control is not None)
@@ -230,11 +231,12 @@ class StateEquation(Uncopied):
 def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     """Return the memories for what the steps of each level keep."""
     grid, steppers = calls.grid, calls.steppers
-    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes)]
+    comm = calls.space.comm
+    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes, comm)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
     # backward: on more levels it is relaxed, and with other C-points the steps are others.
     if grid.levels != 2 or not grid.coarse_steps_coincide:
         return memories
     left = kept_bytes - memories[0].bytes
     coarse = grid.layouts()[1].local_steps
-    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left)]
+    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left, comm)]

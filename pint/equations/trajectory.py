@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import reduce
 from pint.controls import Control
 from pint.mgrit import Accuracy, Convergence
 from pint.report.convergence import Solves
@@ -47,12 +48,13 @@ class TapeMemory:
         Of the array of one step; None where nothing is kept.
     limit : float
         Most bytes; nothing is kept if all arrays together need more.
+    comm : communicator
+        The ranks that share a state.
     """
 
-    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float) -> None:
+    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> None:
         # All or nothing: a batch of transposes needs the arrays of all its steps.
-        fits = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
-        self.block = np.empty((steps, *(shape or ()))) if fits else None
+        self.block = np.empty((steps, *(shape or ()))) if fits(steps, shape, limit, comm) else None
         self.bytes = 0 if self.block is None else self.block.nbytes
         self.current: Tape | None = None
 
@@ -62,6 +64,16 @@ class TapeMemory:
         # whose it is: there is nothing to copy or to clear when another one takes over.
         self.current = None if self.block is None else Tape(self)
         return self.current
+
+
+def fits(steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> bool:
+    """Return whether arrays of a shape for some steps need at most `limit` bytes. Collective.
+
+    All ranks of `comm`, which share a state in parts that may differ in size, decide alike: steps
+    that find nothing kept may be collective.
+    """
+    own = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
+    return bool(reduce(comm, own, "min")[0])
 
 
 class Tape:

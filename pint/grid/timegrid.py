@@ -156,7 +156,10 @@ class TimeGrid:
             self.steps = self.t.size - 1
             self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
             self.levels = len(self.coarsening) + 1
-            ranks.same = {"t": self.t, "coarsening": self.coarsening, "levels": self.levels}
+            ranks.same = {"steps": self.steps, "levels": self.levels}
+            ranks.same["coarsening"] = self.coarsening
+            is_uniform = isinstance(self.t, UniformTimes)
+            ranks.same["final_time" if is_uniform else "t"] = self.t[-1] if is_uniform else self.t
         self._size = _uniform_size(self.t)
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)

@@ -110,9 +110,10 @@ class MGRIT(Uncopied):
         layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
         # Batches are one step of each interval, or all steps of level 1.
         most = layouts[min(1, grid.levels - 1)].local_steps + 2
-        scratch = space.allocate(min(chunk_size(space, chunk_bytes), most))
+        chunk = chunk_size(space, chunk_bytes)
+        scratch = space.allocate(min(chunk, most))
         self.levels = [
-            Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch, reverse)
+            Level(layout, space, grid.comm, self.phases, chunk, scratch, reverse)
             for layout in layouts
         ]
 
