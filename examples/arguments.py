@@ -19,7 +19,7 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 
 # isort: split
 import pint
-from pint.comm import ending_all_ranks
+from pint.comm import all_arrive, ending_all_ranks, is_alike
 from pint.report.files import check_writable
 
 INTERRUPTED = 130
@@ -526,10 +526,11 @@ def run(
         try:
             check_rules(options, comm.size)
             setup = set_up(options, comm)
-        except ValueError as error:
-            wrong = str(error)
-        except MemoryError as error:
-            wrong = f"argument {sizes}: too large: {error}"
+        except (ValueError, MemoryError) as error:
+            if not (is_alike(error) or all_arrive(comm)):
+                raise  # the mistake of this rank ends all ranks
+            is_size = isinstance(error, MemoryError)
+            wrong = f"argument {sizes}: too large: {error}" if is_size else str(error)
     if wrong is not None:
         command.error(wrong)
     # Numbers that are not finite are reported once, not at each operation.
@@ -538,12 +539,14 @@ def run(
         try:
             numbers = work(options, setup)
         except pint.NumericalError as error:
+            if not (comm.size == 1 or is_alike(error)):
+                raise
             failure = str(error)
         except pint.CheckpointError as error:
             wrong = f"argument --checkpoint: {error}"
         except OSError as error:  # for example a full disk
             failure = f"cannot write a result: {error}"
-            if comm.rank == 0:  # it writes all files; the others may wait for its messages
+            if not is_alike(error):  # on one rank, and the others may wait for its messages
                 print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
                 if comm.size > 1:
                     comm.Abort(1)

@@ -6,13 +6,15 @@ Wrong arguments raise ValueError or TypeError: one line that names the argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from types import FunctionType
 from typing import Any, NoReturn
 
 import numpy as np
+
+ComplexWarning: Any = getattr(np, "exceptions", np).ComplexWarning  # its place before numpy 1.25
 
 
 class NumericalError(ArithmeticError):
@@ -139,11 +141,55 @@ def shown(value: Any) -> str:
     return type(value).__name__
 
 
+def overrides(part: object, base: type, name: str) -> bool:
+    """Return whether an object has a method of its own in place of that of its interface."""
+    method = getattr(part, name)  # of the class, or of the object alone
+    return getattr(method, "__func__", method) is not getattr(base, name)
+
+
+def check_methods(
+    part: object, base: type, pairs: Mapping[str, str], needed: Sequence[str]
+) -> None:
+    """Raise TypeError unless optional methods are defined in pairs, and one of those needed is.
+
+    Parameters
+    ----------
+    part : object
+        Of a subclass of `base`, whose own methods mean that there is nothing.
+    pairs : mapping of str to str
+        A method and its derivative, of which nobody may define one alone.
+    needed : sequence of str
+        Methods of which at least one must be defined; none if there are none.
+    """
+    kind, hooks = type(part).__name__, [*pairs, *pairs.values()]
+    own = [name for name in dir(part) if not name.startswith("_") and not hasattr(base, name)]
+    left_out = [name for name in hooks if not overrides(part, base, name)]
+
+    def hint(names: Sequence[str], cutoff: float) -> str:
+        close = [(name, get_close_matches(name, own, 1, cutoff)) for name in names]
+        found = [f" Did you mean `{name}` by `{got[0]}`?" for name, got in close if got]
+        return found[0] if found else ""
+
+    for method, derivative in pairs.items():
+        if (method in left_out) != (derivative in left_out):
+            there, missing = (derivative, method) if method in left_out else (method, derivative)
+            raise TypeError(
+                f"`{kind}` defines `{there}` but not `{missing}`: define both."
+                + hint([missing], 0.6)
+            )
+    if needed and all(name in left_out for name in needed):
+        either = " nor ".join(f"`{name}`" for name in needed)
+        raise TypeError(f"`{kind}` defines neither {either}: it would be zero." + hint(needed, 0.6))
+    misspelt = [name for name in left_out if get_close_matches(name, own, 1, 0.88)]
+    if misspelt:
+        raise TypeError(f"`{kind}` does not define `{misspelt[0]}`." + hint(misspelt, 0.88))
+
+
 class Uncopied:
     """Base of objects that neither `copy` nor `pickle` may take apart: both raise TypeError."""
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} cannot be copied or pickled, because it holds memory "
-            "that its parts share; make another one from the same arguments."
+            f"a {type(self).__name__} cannot be copied or pickled, because its parts share "
+            "memory; make another from the same arguments, and save controls by `Control.save`."
         )

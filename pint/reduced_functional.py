@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
+from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
-from pint.errors import NotFiniteError, check_names
+from pint.equations.results import checked_control, checked_number
+from pint.errors import NotFiniteError, Uncopied, check_names
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
@@ -24,15 +25,7 @@ from pint.report.timing import Phases
 from pint.states import Block
 
 
-@dataclass
-class _Known:
-    """The control that `value` has solved for last, by its numbers, and the objective there."""
-
-    vector: np.ndarray
-    value: Value
-
-
-class ReducedFunctional:
+class ReducedFunctional(Uncopied):
     """``J(u, theta) = F(sum_n l_n + psi) + R`` with the states eliminated by MGRIT.
 
     ``value``, ``derivative`` and ``gradient`` solve to `accuracy`. The optimisers hold trajectories
@@ -44,8 +37,8 @@ class ReducedFunctional:
     grid : TimeGrid
     accuracy : Accuracy
         Of state and adjoint in ``value``, ``derivative`` and ``gradient``; the default is 30
-        cycles or a residual norm 1e-12 times that of the trajectory. Without effect on a grid
-        of one level.
+        cycles or a residual norm 1e-12 times that of the trajectory (1e-6 for float32 states).
+        Without effect on a grid of one level.
     relaxation, c_weight, cycle
         Of `pint.mgrit.MGRIT`.
     guess : 'zero', 'constant', 'coarse' or 'nested'
@@ -89,7 +82,9 @@ class ReducedFunctional:
 
     Notes
     -----
-    All methods are collective.
+    All methods are collective. Nothing is remembered between `value`, `derivative` and `gradient`,
+    so that a problem that has been changed in between counts as it is; `value_and_gradient` solves
+    for both at the price of the gradient alone.
     """
 
     def __init__(
@@ -129,10 +124,12 @@ class ReducedFunctional:
             check_names("ReducedFunctional", list(self._options), unknown)
             _check_options(grid, guess, kept_bytes, storage, unconverged)
             ranks.same = self._options
-            ranks.same_in_time = {"problem": {"regularisers": problem.regularisers}}
-            ranks.expected = {"problem": _parts(problem)}
+            ranks.same_in_time = {"problem.regularisers": problem.regularisers}
+            ranks.expected = _parts(problem)
             self.calls = Calls(problem, grid)
-            self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
+            precision = self.space.precision
+            self.accuracy = accuracy or Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
@@ -167,13 +164,13 @@ class ReducedFunctional:
         )
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
-        self._known: _Known | None = None
+        self._differentiable = False
 
     def on(self, grid: TimeGrid) -> ReducedFunctional:
         """Return the functional of the same problem, with the same options, on another grid."""
         return ReducedFunctional(self.problem, grid, **self._options)
 
-    def control(self, **values: Any) -> Control:
+    def control(self, /, **values: Any) -> Control:
         """Return the control with the given values: see `ControlSpace.control`."""
         return self.controls.control(**values)
 
@@ -185,7 +182,8 @@ class ReducedFunctional:
         Raises
         ------
         NotFiniteError
-            If it is NaN or infinite; the message names the level and its step size.
+            If it is NaN or infinite; the message names the level and its step size, or quotes the
+            NumericalError that one of the problem's methods has raised.
         ConvergenceError
             With ``unconverged="error"``, if MGRIT does not meet the tolerances of `accuracy`.
         TypeError, ValueError
@@ -196,33 +194,57 @@ class ReducedFunctional:
     def derivative(self, control: Control) -> Control:
         """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v.
 
-        It raises what `value` raises.
+        It raises what `value` raises, NotFiniteError if the derivative is not finite, and what
+        `require_differentiable` raises.
         """
-        state, _ = self._solved(control)
-        if self._adjoint is None:
-            self._adjoint = self.adjoint.new(all_points=False)
-        self.adjoint.solve(self._adjoint, state, Cycles(self.accuracy))
-        return self.derivative_of(state, self._adjoint)
+        return self._differentiated(control)[1]
 
     def gradient(self, control: Control) -> Control:
-        """Return the gradient of J in the control's metric. It raises what `value` raises."""
+        """Return the gradient of J in the control's metric. It raises what `derivative` raises."""
         return self.controls.riesz(self.derivative(control))
 
+    def value_and_gradient(self, control: Control) -> tuple[float, Control]:
+        """Return J and its gradient from one state and one adjoint solve.
+
+        It raises what `derivative` raises.
+        """
+        value, derivative = self._differentiated(control)
+        return value.objective, self.controls.riesz(derivative)
+
     def _solved(self, control: Control) -> tuple[State, Value]:
-        known = self._known
         with agreeing(self.comm, "ReducedFunctional.value", self.space.comm) as ranks:
             self.controls.require_fitting(control)
             self.controls.require_agreement(ranks, control, "control")
-            # By value: a control may have been changed in place, and on one rank only.
-            ranks.yes = known is not None and np.array_equal(known.vector, control.vector)
-        if self._state is None:
-            self._state = self.state.new()
-        if not ranks.yes or self._known is None:
-            self._known = None
-            self.state.solve(self._state, control, Cycles(self.accuracy))
-            self._known = _Known(control.vector.copy(), self.objective(self._state))
-        self.require_finite(self._known.value)
-        return self._state, self._known.value
+        state = self._state or self.state.new()
+        self._state = None  # what a solve that fails leaves is no start for the next one
+        self.state.solve(state, control, Cycles(self.accuracy))
+        value = self.objective(state)
+        self.require_finite(value)
+        self._state = state
+        return state, value
+
+    def _differentiated(self, control: Control) -> tuple[Value, Control]:
+        self.require_differentiable()
+        state, value = self._solved(control)
+        adjoint = self._adjoint or self.adjoint.new(all_points=False)
+        self._adjoint = None
+        self.adjoint.solve(adjoint, state, Cycles(self.accuracy))
+        derivative = self.derivative_of(state, adjoint)
+        finite = bool(np.isfinite(derivative.vector).all())
+        if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
+            adjoint_of, cost = (
+                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
+            )
+            self._raise_failure()
+            raise alike(
+                NotFiniteError(
+                    f"the derivative is NaN or infinite although J = {value.objective}: check "
+                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
+                    "use fewer levels."
+                )
+            )
+        self._adjoint = adjoint
+        return value, derivative
 
     # On trajectories that the caller holds
 
@@ -234,7 +256,11 @@ class ReducedFunctional:
         self.state.require_own(state)
         control = state.solved_control
         with ending_all_ranks(self.ranks_to_end):
-            terms = tuple(float(term.value(control)) for term in self.problem.regularisers)
+            self.state.selection.apply()
+            terms = tuple(
+                checked_number(term.value(control), term, "value")
+                for term in self.problem.regularisers
+            )
             return Value(self.cost.value(state), terms)
 
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
@@ -248,7 +274,8 @@ class ReducedFunctional:
         derivative = self.adjoint.derivative(adjoint, state)
         with ending_all_ranks(self.ranks_to_end), self.phases("gradient"):
             for term in self.problem.regularisers:
-                derivative = derivative + term.derivative(state.solved_control)
+                part = term.derivative(state.solved_control)
+                derivative = derivative + checked_control(part, term, "derivative")
         return derivative
 
     def states(self, state: State) -> Block:
@@ -264,17 +291,16 @@ class ReducedFunctional:
         The other ranks get None.
         """
         own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
-        over_space = self.space.comm.gather(own, root=0)
-        if over_space is None:
-            return None
-        whole = np.concatenate(over_space, axis=1 + self.space.axis) if own.ndim > 1 else own
-        over_time = self.comm.gather(whole, root=0)
-        return None if over_time is None else np.concatenate(over_time)
+        whole = own if self.space.comm.rank == 0 else None
+        if own.ndim > 1:
+            whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
+        return None if whole is None else gather_rows_on_root(self.comm, whole)
 
     def select(self, indices: np.ndarray) -> None:
         """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
 
-        The trajectories that the caller holds are those of other examples from now on: solve them
+        Other functionals of the same problem keep the examples that they have selected. The
+        trajectories that the caller holds are those of other examples from now on: solve them
         again.
 
         Raises
@@ -282,6 +308,7 @@ class ReducedFunctional:
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
+        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
         with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
             if self.problem.examples is None:
                 raise ValueError(
@@ -289,17 +316,35 @@ class ReducedFunctional:
                     "one made with `batch_size`."
                 )
             ranks.same = {"indices": indices}
-            self.problem.examples.select(indices)
-        self.state.examples_changed()
-        self._known = None
+            self.state.selection.select(indices)
         for trajectory in (self._state, self._adjoint):
             if trajectory is not None:
                 trajectory.forget()
+
+    def require_differentiable(self) -> None:
+        """Compare, the first time, what y_0 depends on with the derivatives that are defined.
+
+        Raises
+        ------
+        TypeError
+            If y_0 depends on a shared field that the result of `Adjoint.initial_vjp` leaves out.
+        """
+        if not self._differentiable:
+            require_initial_vjp(self.calls, self.controls)
+            self._differentiable = True
 
     def require_finite(self, value: Value) -> None:
         """Raise NotFiniteError, which says where, unless the objective is finite."""
         if math.isfinite(value.objective):
             return
+        self._raise_failure()
+        # The last solve has left y_0 on the first rank.
+        start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
+        known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
+        if not reduce(self.comm, known, "min")[0]:
+            stepper = self.problem.stepper
+            name = type(getattr(stepper, "ode", stepper)).__name__
+            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
         level = self.state.solver.bad_level()
         if level is None:
             raise alike(
@@ -317,6 +362,17 @@ class ReducedFunctional:
                 "or more steps."
             )
         )
+
+    def _raise_failure(self) -> None:
+        """Raise NotFiniteError with the NumericalError of a user's method, if there was one."""
+        texts = [
+            text
+            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
+            for text in some
+        ]
+        for rank, text in enumerate(texts):
+            if text:
+                raise alike(NotFiniteError(f"{text} (on rank {rank} of {len(texts)})"))
 
 
 def _check_kinds(problem: Any, grid: Any) -> None:
@@ -355,6 +411,6 @@ def _check_options(
 
 
 def _parts(problem: Problem) -> dict[str, Any]:
-    """Return the user's objects of a problem, which all ranks in time have alike."""
+    """Return the user's objects of a problem by name; ranks in time should have them alike."""
     names = ("stepper", "adjoint", "objective", "examples")
-    return {name: getattr(problem, name) for name in names}
+    return {f"problem.{name}": getattr(problem, name) for name in names}

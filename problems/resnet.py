@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -378,7 +379,8 @@ class Network(ABC):
         objective = Classification(columns, size, comm, self.readout)
         batches = None
         if batch_size is not None:
-            batches = Batches(x, labels, self.place(stepper.opening), objective)
+            place = partial(self.place, stepper.opening)
+            batches = Batches(x, labels, place, objective)
         return pint.Problem(
             stepper,
             ResidualLayersAdjoint(stepper),

@@ -41,8 +41,6 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
     expected : dict
         Values of the user's own objects, compared as those of `same_in_time`. They may differ for
         a good reason, and a difference is no error.
-    yes : bool
-        Set within the context; after it, whether all ranks have said yes.
     difference : str
         After the context, the first difference of the `expected` values, empty if there is none.
 
@@ -58,7 +56,7 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         self.same: dict[str, Any] = {}
         self.same_in_time: dict[str, Any] = {}
         self.expected: dict[str, Any] = {}
-        self.yes, self.difference = True, ""
+        self.difference = ""
 
     def __enter__(self) -> agreeing:
         return self
@@ -77,7 +75,7 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
             for values in (self.same, self.same_in_time, self.expected)
         )
         # Least values, and by their negatives the largest ones
-        mine = [-failed, failed, self.yes, everywhere, -everywhere]
+        mine = [-failed, failed, everywhere, -everywhere]
         *least, low, high, expected_low, expected_high = reduce(
             self.comm, [*mine, *(sign * number for number in in_time for sign in (1, -1))], "min"
         )
@@ -86,12 +84,11 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         if least[0] < 0:
             self._raise_for_all(error, by_all=least[1] == 1)
             return
-        self.yes = bool(least[2])
-        if least[3] != -least[4]:
+        if least[2] != -least[3]:
             raise alike(ValueError(self._named_difference(self.same, in_space=True)))
-        if least[5] < 0:
+        if least[4] < 0:
             raise alike(ValueError(self._named_difference(self.same_in_time)))
-        if least[6] < 0:
+        if least[5] < 0:
             self.difference = self._named_difference(self.expected)
 
     def _raise_for_all(self, error: BaseException | None, by_all: bool) -> None:

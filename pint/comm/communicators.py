@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from pint.comm.chunks import broadcast
 from pint.comm.guards import alike, ending_all_ranks, install_hook
 
 T = TypeVar("T")
@@ -250,7 +251,7 @@ def on_root(comm: Any, function: Callable[[], T]) -> T:
                 outcome = (True, function())
             except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
                 outcome = (False, error)
-        done, value = comm.bcast(outcome, root=0)
+        done, value = broadcast(comm, outcome)
     if done:
         return value
     raise alike(value)

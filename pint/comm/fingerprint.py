@@ -35,7 +35,8 @@ def fingerprints(value: Any, name: str = "") -> dict[str, int]:
     of a sequence its items, of a dataclass its public fields, of any other object its public
     attributes: names that begin with an underscore do not count, nor do names in the object's
     `may_differ`. Functions and classes count by their names, a random generator by its
-    state. A communicator, a module or a foreign object without attributes counts by its class.
+    state. A module or a foreign object without attributes counts by its class; all communicators
+    are alike.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ def _digest(value: Any, above: set[int]) -> bytes:
     elif isinstance(value, np.ndarray):
         state.update(f"array {value.dtype.str} {value.shape}".encode())
         state.update(_content(value))
+    elif _is_communicator(value):
+        state.update(b"communicator")
     elif isinstance(value, np.random.Generator):
         state.update(_digest(value.bit_generator.state, above))
     elif isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
@@ -95,6 +98,8 @@ def _digest(value: Any, above: set[int]) -> bytes:
 
 def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
     """Return the parts of a value with their names, in an order that is the same everywhere."""
+    if _is_communicator(value):
+        return None
     if isinstance(value, (*_PLAIN, Enum, np.ndarray, np.random.Generator, type, types.ModuleType)):
         return None
     if isinstance(value, functools.partial):
@@ -115,6 +120,11 @@ def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
         for name in names
         if not name.startswith("_") and name not in hidden and hasattr(value, name)
     ]
+
+
+def _is_communicator(value: Any) -> bool:
+    """Whether a value is one; all are alike, for a run may continue on other ranks."""
+    return hasattr(value, "Allreduce") and not isinstance(value, type)
 
 
 def _content(array: np.ndarray) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -63,6 +64,20 @@ def ends_all_ranks(method: Callable[..., T]) -> Callable[..., T]:
             return method(self, *arguments, **options)
 
     return guarded
+
+
+def all_arrive(comm: Any, seconds: float = 2.0) -> bool:
+    """Return whether every rank arrives here within some seconds. Collective, if they do.
+
+    For an error whose place does not tell whether all ranks raise it: those that do arrive. Where
+    others wait elsewhere, in another call, `comm` cannot be used any more.
+    """
+    if comm.size == 1:
+        return True
+    request, end = comm.Ibarrier(), time.monotonic() + seconds
+    while not (arrived := request.Test()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(arrived)
 
 
 def install_hook(comm: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pint.comm import agreeing, on_root
+from pint.comm import agreeing, gather_rows, on_root
 from pint.report.files import write_atomically
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ class Control:
         for name, field in self.space.fields.items():
             values = self[name].copy()
             if name in self.space.time_fields:
-                values = np.concatenate(self.space.comm.allgather(values))
+                values = gather_rows(self.space.comm, values)
             if field.distributed:
                 axis = 1 if name in self.space.time_fields else 0
-                values = np.concatenate(field.comm.allgather(values), axis=axis)
+                values = gather_rows(field.comm, values, axis)
             gathered[name] = values
         return gathered
 

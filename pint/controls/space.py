@@ -15,9 +15,10 @@ from pint.controls.fields import ControlField, SharedControl, TimeControl, check
 from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
 from pint.controls.restriction import Restriction
+from pint.controls.saved import check_fields
 from pint.errors import real_array
 from pint.grid.timegrid import TimeGrid
-from pint.report.files import load_arrays
+from pint.report.archives import load_arrays
 
 
 class ControlSpace:
@@ -217,11 +218,17 @@ class ControlSpace:
         shape = self.fields[name].shape
         return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
 
+    def _whole_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a field, all time steps and all ranks together."""
+        steps = (self.grid.steps,) if name in self.time_fields else ()
+        return (*steps, *self.block_shape(name))
+
     def _assign(
         self, target: np.ndarray, name: str, array: np.ndarray, mesh: ControlMesh | None = None
     ) -> None:
         """Set a field, in place; values may be coefficients on `mesh`. Not collective."""
-        shape, part = self.block_shape(name), slice(None)
+        shape = self.block_shape(name)
+        part: tuple[slice, ...] = ()
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
         if array.ndim == 0:
@@ -230,16 +237,18 @@ class ControlSpace:
         if name in self._lengths:
             lengths = self._lengths[name]
             start = sum(lengths[: self.fields[name].comm.rank])
-            part = slice(start, start + lengths[self.fields[name].comm.rank])
+            part = (slice(start, start + lengths[self.fields[name].comm.rank]),)
         if mesh is not None and array.shape == (mesh.coefficients, *shape):
-            target[...] = mesh.expand(array)[(slice(None), part)]
-        elif name in self.time_fields and array.shape == (self.grid.steps, *shape):
-            target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
+            target[...] = mesh.expand(array)[(slice(None), *part)]
+        elif name in self.time_fields and array.shape == self._whole_shape(name):
+            target[...] = array[self.grid.first : self.grid.last][(slice(None), *part)]
         elif array.shape == shape:
             target[...] = array[part]
         else:
-            whole = (self.grid.steps, *shape) if name in self.time_fields else shape
-            raise ValueError(f"the control's `{name}` must have shape {whole}, got {array.shape}.")
+            raise ValueError(
+                f"the control's `{name}` must have shape {self._whole_shape(name)}, "
+                f"got {array.shape}."
+            )
 
     def load(self, path: str | Path) -> Control:
         """Return the control saved in a `.npz` file by `Control.save`. Collective.
@@ -253,17 +262,12 @@ class ControlSpace:
         """
         with agreeing(self.comm, "ControlSpace.load", self.space_comm) as ranks:
             ranks.same = {"path": os.fspath(path)}
-        values = on_root(self.space_comm, lambda: on_root(self.comm, lambda: load_arrays(path)))
-        if set(values) != set(self.fields):
-            raise ValueError(
-                f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
-            )
-        for name, array in values.items():
-            whole = self.block_shape(name)
-            whole = (self.grid.steps, *whole) if name in self.time_fields else whole
-            # One block for all steps is for `control` only; a number may stand for one parameter.
-            if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
-                raise ValueError(f"{path}: `{name}` must have shape {whole}, got {array.shape}.")
+        shapes = {name: self._whole_shape(name) for name in self.fields}
+
+        def read() -> dict[str, np.ndarray]:
+            return load_arrays(path, lambda declared: check_fields(declared, shapes))
+
+        values = on_root(self.space_comm, lambda: on_root(self.comm, read))
         try:
             loaded = self.scatter(values)
         except (TypeError, ValueError) as error:

@@ -10,59 +10,8 @@ import numpy as np
 
 from pint.comm import SerialComm, agreeing, private
 from pint.errors import integer, number, real_array, shown
+from pint.grid.steps import Steps
 from pint.grid.uniform import UniformTimes
-
-
-class _Fields(NamedTuple):
-    index: Any
-    t0: Any
-    t1: Any
-    level: int = 0
-    kept: Any = None
-    guess: Any = None
-    size: float | None = None
-
-
-class Steps(_Fields):
-    """One time step, or a batch of B steps, of one level.
-
-    Attributes
-    ----------
-    index : int or ndarray of int, shape (B,)
-        Number of the *finest-level* step at which each step begins.
-    t0, t1 : float or ndarray, shape (B, 1, ..., 1)
-        Where the steps begin and end, in the unit of time; they broadcast against a batch of
-        states.
-    level : int
-        Level, 0 is the finest.
-    kept : ndarray or None
-        Memory for what a step keeps for its transposes, an array of `TimeStepper.kept_shape` for
-        each step of a batch. The step fills it and the transposes read it, unless it is None.
-    guess : state, batch of states, or None
-        Something near the state at ``t1``, for steps that solve their equation iteratively
-        (`TimeStepper.uses_guess`). It is finite, and must not be changed.
-    size : float or None
-        The size of each step on a uniform grid; None where sizes may differ.
-    """
-
-    __slots__ = ()
-
-    @property
-    def dt(self) -> Any:
-        """Step size ``t1 - t0``; on a uniform grid the same number for all steps of a level."""
-        if self.size is None:
-            return self.t1 - self.t0
-        if isinstance(self.t1, float):
-            return self.size
-        sizes = np.empty(np.shape(self.t1))
-        sizes.fill(self.size)
-        return sizes
-
-    def _replace(self, **values: Any) -> Steps:
-        """Return these steps with other values; with other times they have other sizes."""
-        if "t0" in values or "t1" in values:
-            values.setdefault("size", None)
-        return super()._replace(**values)
 
 
 @dataclass(frozen=True)
@@ -207,7 +156,10 @@ class TimeGrid:
             self.steps = self.t.size - 1
             self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
             self.levels = len(self.coarsening) + 1
-            ranks.same = {"t": self.t, "coarsening": self.coarsening, "levels": self.levels}
+            ranks.same = {"steps": self.steps, "levels": self.levels}
+            ranks.same["coarsening"] = self.coarsening
+            is_uniform = isinstance(self.t, UniformTimes)
+            ranks.same["final_time" if is_uniform else "t"] = self.t[-1] if is_uniform else self.t
         self._size = _uniform_size(self.t)
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)

@@ -42,6 +42,17 @@ class Accuracy:
                     f"`Accuracy({name}=...)` must be finite and not negative, got {tolerance}."
                 )
 
+    def require_reachable(self, option: str, precision: float) -> None:
+        """Raise ValueError, which begins with `option`, if rounding keeps residuals above it.
+
+        `precision` is the relative rounding error of the states.
+        """
+        if self.relative is not None and 0 < self.relative < 4 * precision and precision > 1e-10:
+            raise ValueError(
+                f"`{option}`: rounding of float32 states keeps residuals above relative="
+                f"{self.relative:g}; use at least {10 * precision:.1g}, or float64 states."
+            )
+
     def met_by(self, residual: float, norm: float) -> bool:
         """Whether a residual norm meets the tolerances; False without any."""
         return residual <= self.bound(norm)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pint.comm import reduce
+from pint.errors import Uncopied
 from pint.grid import TimeGrid
 from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.cycle import (
@@ -33,7 +34,7 @@ Guess = Literal["zero", "constant", "coarse", "nested"]
 Storage = Literal["all", "C"]
 
 
-class MGRIT:
+class MGRIT(Uncopied):
     """Multigrid reduction in time for ``Y[k+1] = Phi(Y[k]) + g[k+1]``, ``Y[0]`` given [1]_.
 
     Parameters
@@ -107,9 +108,10 @@ class MGRIT:
         layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
         # Batches are one step of each interval, or all steps of level 1.
         most = layouts[min(1, grid.levels - 1)].local_steps + 2
-        scratch = space.allocate(min(chunk_size(space, chunk_bytes), most))
+        chunk = chunk_size(space, chunk_bytes)
+        scratch = space.allocate(min(chunk, most))
         self.levels = [
-            Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch, reverse)
+            Level(layout, space, grid.comm, self.phases, chunk, scratch, reverse)
             for layout in layouts
         ]
 

@@ -37,6 +37,7 @@ class Point:
     """
 
     def __init__(self, functional: ReducedFunctional) -> None:
+        functional.require_differentiable()
         self.functional = functional
         self.state = functional.state.new()
         self.adjoint = functional.adjoint.new(all_points=False)

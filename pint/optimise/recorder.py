@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
@@ -85,7 +84,7 @@ class Recorder:
             self.callback(
                 replace(row, phases=dict(row.phases)),  # a row is frozen, its dictionary is not
                 read_only(point.control),
-                _read_only_state(point.state),
+                point.state.shown(read_only(point.state.solved_control)),
             )
         return row
 
@@ -145,16 +144,6 @@ def read_only(control: Control) -> Control:
     vector = control.vector.view()
     vector.flags.writeable = False
     return Control(control.space, vector)
-
-
-def _read_only_state(state: State) -> State:
-    """Return a state that shares the points, which cannot be changed through it."""
-    shared = copy.copy(state)
-    shared.control = read_only(state.solved_control)
-    if isinstance(state.points, np.ndarray):  # other blocks have no such views
-        shared.points = state.points.view()
-        shared.points.flags.writeable = False
-    return shared
 
 
 def _residual(solved: State | AdjointState) -> float:

@@ -53,4 +53,6 @@ class ReducedSpace(Descent):
         """Accept every problem and grid."""
 
     def strategy(self, functional: ReducedFunctional) -> Strategy:
-        return FixedCycles(self.accuracy or functional.accuracy)
+        accuracy = self.accuracy or functional.accuracy
+        accuracy.require_reachable("ReducedSpace(accuracy=...)", functional.space.precision)
+        return FixedCycles(accuracy)

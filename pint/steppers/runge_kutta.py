@@ -10,7 +10,7 @@ import numpy as np
 
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.states import ArraySpace
+from pint.states import ArraySpace, space_like
 from pint.steppers.ode import ODE
 
 
@@ -109,7 +109,7 @@ class RungeKutta(TimeStepper):
                 f"got {tableau!r}."
             )
         self.ode = ode
-        self._space = ArraySpace(np.shape(ode.initial_state))
+        self._space = space_like(ode)
         later = len(self.tableau.b) - 1  # the first stage is y
         self.kept_shape = (later, *self._space.shape) if later else None
 

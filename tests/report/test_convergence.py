@@ -67,7 +67,7 @@ def test_one_warning_for_each_functional():
             functional.gradient(scale * control)
         other.value(start(other))
     assert len(told) == 2
-    assert (functional.solves.asked, functional.solves.converged) == (4, 0)
+    assert (functional.solves.asked, functional.solves.converged) == (6, 0)
 
 
 def test_an_adjoint_that_does_not_converge_is_told():
