@@ -414,8 +414,8 @@ def _coarsening_factors(
     levels = integer("TimeGrid", "levels", levels, 1)
     if levels - 1 > steps.bit_length():  # before as many factors are stored
         raise ValueError(
-            f"`TimeGrid(levels=...)`: {levels} levels need at least 2^{levels - 1} steps, "
-            f"got N = {steps}; use fewer levels."
+            f"`TimeGrid(levels=...)`: {shown(levels)} levels need more than N = {steps} steps; use "
+            "fewer levels."
         )
     whole = isinstance(coarsening, Iterable) and not isinstance(coarsening, str)
     factors: tuple[int, ...] = tuple(coarsening) if whole else (coarsening,)  # type: ignore
@@ -431,8 +431,9 @@ def _coarsening_factors(
     for level, factor in enumerate(factors[: levels - 1]):
         if factor > remaining:
             raise ValueError(
-                f"`TimeGrid(coarsening=...)`: factor {factor} is larger than the {remaining} "
-                f"steps of level {level} (N = {steps}); use a smaller factor or fewer levels."
+                f"`TimeGrid(coarsening=...)`: factor {shown(factor)} is larger than the "
+                f"{remaining} steps of level {level} (N = {steps}); use a smaller factor or fewer "
+                "levels."
             )
         remaining //= factor
     return factors[: levels - 1]
