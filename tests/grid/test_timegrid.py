@@ -96,7 +96,8 @@ def test_times_of_steps(grids):
             assert (single.index, single.level) == (start, level) == (batch.index[j], batch.level)
             assert (single.t0, single.t1) == (grid.t[start], grid.t[start + stride])
             assert (single.t0, single.t1) == (batch.t0[j, 0, 0], batch.t1[j, 0, 0])
-            assert single.dt == single.t1 - single.t0 == batch.dt[j, 0, 0]
+            assert single.dt == batch.dt[j, 0, 0]
+            assert single.dt == pytest.approx(single.t1 - single.t0, abs=4e-16 * grid.t[-1])
 
 
 @given(distributed_grids(), st.data())
