@@ -2,11 +2,15 @@
 
 The door makes the arguments of one step or of a batch, hands out states as their user knows them,
 takes care of ``out=``, checks the shapes of results, and adds derivatives to where they belong.
+A method that raises NumericalError has the result NaN: ranks stay in step, and line searches can
+shorten the step.
+
 Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
@@ -28,16 +32,22 @@ from pint.equations.results import (
     checked_slope,
     shifted,
     singly,
+    spoil,
     unpacked,
     watched,
 )
-from pint.errors import overrides
+from pint.errors import NumericalError, overrides
 from pint.grid import Runs, Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
 from pint.states import Block
 
+logger = logging.getLogger(__name__)
+
 STEPS_AT_ONCE = 1024
 """Steps that are made one by one have their times computed together, so many at a time."""
+
+_NOTHING = math.nan
+"""What a method has returned that has raised NumericalError, told apart by identity."""
 
 _steps_of = partial(tuple.__new__, Steps)
 """Makes a `Steps` of its fields, at half the cost of calling it."""
@@ -59,6 +69,8 @@ class Calls:
         By level.
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
+    failure : str
+        The first NumericalError of the user's methods on this rank since a solve has emptied it.
 
     Raises
     ------
@@ -69,6 +81,7 @@ class Calls:
     def __init__(self, problem: Problem, grid: TimeGrid) -> None:
         self.problem, self.grid, self.space = problem, grid, problem.space
         self.batched = problem.stepper.batched
+        self.failure = ""
         if self.batched and not self.space.batches:
             raise ValueError(
                 f"`{type(problem.stepper).__name__}.batched` must be False for states of a "
@@ -150,10 +163,13 @@ class Calls:
         guess = self._usable(level, guess)
         if self.batched:
             s = self._batch(level, starts, kept, guess)
-            if stepper.in_place:
-                step(s, y, u, theta, out=out)
-            else:
-                out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            try:
+                if stepper.in_place:
+                    step(s, y, u, theta, out=out)
+                else:
+                    out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            except NumericalError as error:
+                out[...] = self._nan(error, stepper, "step")
             return
         places = repeat(None) if guess is None else guess
         singles = self._each(level, starts, singly(kept), places)
@@ -243,15 +259,18 @@ class Calls:
         parts = zip(singles, blocks_of(u, self.batched), states, out, sources, strict=False)
         for s, some, y, new, source in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
-            if in_place:
-                step(s, y, blocks, theta, out=new)
-            else:
-                result = step(s, y, blocks, theta)
-                # The test stands here, too: a call for each step would cost as much as the copy.
-                plain = type(result) is array and result.dtype is usual
-                if not plain or result.shape != new.shape:
-                    checked(result, new, stepper, "step")
-                new[...] = result
+            try:  # in the loop: all ranks in space make the same steps, whichever of them fails
+                if in_place:
+                    step(s, y, blocks, theta, out=new)
+                else:
+                    result = step(s, y, blocks, theta)
+                    # Tested here, too: a call for each step would cost as much as the copy.
+                    plain = type(result) is array and result.dtype is usual
+                    if not plain or result.shape != new.shape:
+                        checked(result, new, stepper, "step")
+                    new[...] = result
+            except NumericalError as error:
+                new[...] = self._nan(error, stepper, "step")
             if source is not None:
                 new += source
 
@@ -300,16 +319,20 @@ class Calls:
         if adjoint.in_place:
             options = {"out": out if wanted else False}
         own = self._own[level]
-        name = "vjp"
         # Without a place for the derivative nobody needs the other two products.
-        if into is None and own is not None:
-            dy, name = own(*arguments, **options), "step"
-        else:
-            dy, du, dtheta = self._vjps[level](*arguments, **options)
-            if into is not None:
-                add(into, du, dtheta, adjoint)
-        if wanted and not adjoint.in_place:
-            out[...] = checked(dy, out, adjoint, name)
+        name = "step" if into is None and own is not None else "vjp"
+        try:
+            if into is None and own is not None:
+                dy = own(*arguments, **options)
+            else:
+                dy, du, dtheta = self._vjps[level](*arguments, **options)
+                if into is not None:
+                    add(into, du, dtheta, adjoint)
+            if wanted and not adjoint.in_place:
+                out[...] = checked(dy, out, adjoint, name)
+        except NumericalError as error:
+            out[...] = self._nan(error, adjoint, name)
+            spoil(into)
 
     def march_back(
         self,
@@ -368,6 +391,7 @@ class Calls:
         adjoint, vjp, own = self.adjoints[level], self._vjps[level], self._own[level]
         array, usual = np.ndarray, self._usual
         in_place, names = adjoint.in_place, tuple(u)
+        name = "step" if into is None and own is not None else "vjp"
         time_views, shared_views = ({}, {}) if into is None else into
         to_names = tuple(time_views)
         parts = zip(
@@ -382,59 +406,69 @@ class Calls:
         )
         for s, some, y, lam, new, source, places in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
-            if into is None and own is not None:
-                dy = (
-                    own(s, y, blocks, theta, lam, out=new)
-                    if in_place
-                    else own(s, y, blocks, theta, lam)
-                )
-            else:
-                dy, du, dtheta = (
-                    vjp(s, y, blocks, theta, lam, out=new)
-                    if in_place
-                    else vjp(s, y, blocks, theta, lam)
-                )
-                if into is not None:
-                    views = dict(zip(to_names, places))  # noqa: B905
-                    add_fields(views, du, "time-dependent", adjoint)
-                    if dtheta:
-                        add_fields(shared_views, dtheta, "shared", adjoint)
-            if not in_place:
-                plain = type(dy) is array and dy.dtype is usual
-                if not plain or dy.shape != new.shape:
-                    checked(dy, new, adjoint, "vjp" if own is None or into else "step")
-                new[...] = dy
+            try:
+                if into is None and own is not None:
+                    dy = (
+                        own(s, y, blocks, theta, lam, out=new)
+                        if in_place
+                        else own(s, y, blocks, theta, lam)
+                    )
+                else:
+                    dy, du, dtheta = (
+                        vjp(s, y, blocks, theta, lam, out=new)
+                        if in_place
+                        else vjp(s, y, blocks, theta, lam)
+                    )
+                    if into is not None:
+                        views = dict(zip(to_names, places))  # noqa: B905
+                        add_fields(views, du, "time-dependent", adjoint)
+                        if dtheta:
+                            add_fields(shared_views, dtheta, "shared", adjoint)
+                if not in_place:
+                    plain = type(dy) is array and dy.dtype is usual
+                    if not plain or dy.shape != new.shape:
+                        checked(dy, new, adjoint, name)
+                    new[...] = dy
+            except NumericalError as error:
+                new[...] = self._nan(error, adjoint, name)
+                spoil(into)
             if source is not None:
                 new += source
 
     # Initial state and costs
 
     def initial(self, theta: Fields, like: Any) -> Any:
-        """Return y_0, of the shape of the state `like`."""
+        """Return y_0, of the shape of the state `like`, or the number NaN."""
         stepper = self.problem.stepper
-        return checked(self.space.native(stepper.initial, ())(theta), like, stepper, "initial")
+        y0 = self._returned(stepper, "initial", (), theta)
+        return y0 if y0 is _NOTHING else checked(y0, like, stepper, "initial")
 
     def initial_vjp(self, theta: Fields, lam0: Any, into: Views) -> None:
         """Add ``(dy_0/dtheta)^T lam0`` to a derivative, in place."""
         adjoint = self.problem.adjoint
-        found = self.space.native(adjoint.initial_vjp, (1,))(theta, lam0)
-        add_fields(into[1], found, KINDS[1], adjoint)
+        found = self._returned(adjoint, "initial_vjp", (1,), theta, lam0)
+        if found is _NOTHING:
+            spoil(into)
+        else:
+            add_fields(into[1], found, KINDS[1], adjoint)
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> float:
         """Return the sum of the costs of some steps, as `visit` gives them."""
-        objective = self.problem.objective
-        costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
-        if self.batched:
+        objective, name = self.problem.objective, "step_cost"
+        costs = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
+        if self.batched and costs is not _NOTHING:
             expected = np.broadcast_to(0.0, len(y0))
-            return float(checked(costs, expected, objective, "step_cost").sum())
-        return checked_number(costs, objective, "step_cost")
+            return float(checked(costs, expected, objective, name).sum())
+        return checked_number(costs, objective, name)
 
     def step_cost_derivative(
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
     ) -> tuple[Any, Any, Fields, Fields]:
-        """Return the derivatives of some steps' costs; the first two may be the number 0.0."""
+        """Return the derivatives of some steps' costs; the first two may be 0.0 or NaN."""
         objective, name = self.problem.objective, "step_cost_derivative"
-        slopes = self.space.native(objective.step_cost_derivative, (1, 2))(s, y0, y1, u, theta)
+        slopes = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
+        if slopes is _NOTHING:
+            return slopes, slopes, {}, {}
         dy0, dy1, du, dtheta = unpacked(slopes, 4, objective, name)
         return (
             checked_slope(dy0, y0, objective, name),
@@ -451,15 +485,32 @@ class Calls:
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
-        value = self.space.native(objective.terminal, (0,))(y, theta)
+        value = self._returned(objective, "terminal", (0,), y, theta)
         return checked_number(value, objective, "terminal")
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        """Return the derivatives of psi; the first one may be the number 0.0."""
+        """Return the derivatives of psi; the first one may be 0.0 or NaN."""
         objective, name = self.problem.objective, "terminal_derivative"
-        slopes = self.space.native(objective.terminal_derivative, (0,))(y, theta)
+        slopes = self._returned(objective, name, (0,), y, theta)
+        if slopes is _NOTHING:
+            return slopes, {}
         dy, dtheta = unpacked(slopes, 2, objective, name)
         return checked_slope(dy, y, objective, name), dtheta
+
+    def _returned(self, owner: Any, name: str, states: tuple[int, ...], *arguments: Any) -> Any:
+        """Return what a user's method returns, or `_NOTHING` if it raises NumericalError."""
+        try:
+            return self.space.native(getattr(owner, name), states)(*arguments)
+        except NumericalError as error:
+            return self._nan(error, owner, name)
+
+    def _nan(self, error: NumericalError, owner: object, method: str) -> float:
+        """Note that a user's method has failed, if it is the first; return its result, NaN."""
+        if not self.failure:
+            of, text = type(getattr(owner, "ode", owner)).__name__, " ".join(str(error).split())
+            self.failure = f"`{of}.{method}` raised {type(error).__name__}: {text}"
+            logger.info("%s; its result counts as NaN", self.failure)
+        return _NOTHING
 
     def visit(
         self, rows: range, control: Control, chunk: int

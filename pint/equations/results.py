@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from itertools import repeat
@@ -165,6 +166,13 @@ def add_fields(
         ):
             checked(value, place, owner, f"derivative[{name!r}]")
         place += value if scale == 1.0 else scale * value
+
+
+def spoil(views: Views | None) -> None:
+    """Fill views of a derivative with NaN, in place."""
+    for places in views or ():
+        for place in places.values():
+            place[...] = math.nan
 
 
 def at_rows(control: Control, rows: Any) -> Views:

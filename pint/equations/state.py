@@ -45,10 +45,9 @@ class Selection:
         self.epoch: object = None
         self._indices: np.ndarray | None = None
 
-    def select(self, indices: Any) -> None:
+    def select(self, indices: np.ndarray) -> None:
         """Work with these examples from now on."""
         assert self.examples is not None
-        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
         self.examples.select(indices)
         self.examples.selected_by, self._indices, self.epoch = self, indices, object()
 
@@ -113,6 +112,7 @@ class StateEquation(Uncopied):
     def solve(self, state: State, control: Control, how: How) -> None:
         """Solve for `control`, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
+            self.calls.failure = ""
             self.require_own(state)
             self.controls.require_fitting(control)
             check_how(how, self.calls.grid.levels, state.control is not None)
