@@ -44,6 +44,8 @@ class ScalarCode:
         Length of all shared fields together.
     timed : bool
         Whether something depends on the time.
+    workspace : str
+        Code of further arrays that the functions find in ``work`` from place 1 on.
     functions : mapping of str to callable
         What else the code calls: compiled functions of the user's. What contains them is compiled
         in every process, because nobody can tell whether they have changed.
@@ -54,6 +56,7 @@ class ScalarCode:
     controls: tuple[int, ...]
     parameters: int
     timed: bool
+    workspace: str = ""
     functions: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -82,7 +85,7 @@ class Machine:
         n = code.states
         parts = [
             HELPERS,
-            f"def _workspace():\n    return numpy.empty(({n}, {n + 1}))",
+            f"def _workspace():\n    return (numpy.empty(({n}, {n + 1})), {code.workspace})",
             code.text,
             vectors(n, code.controls),
             make(self.scheme, n, inputs),
@@ -105,7 +108,7 @@ class Machine:
         ImportError
             If numba is not installed.
         """
-        compiler: Any = importlib.import_module("pint.steppers.compiled.numba_adaptor")
+        adaptor = compiler()
         fields = max(len(self.code.controls), 1)
 
         def compiled(path: str | None) -> dict[str, Any]:
@@ -114,18 +117,29 @@ class Machine:
             module = ModuleType(f"pint_{hashlib.sha256(self.text.encode()).hexdigest()}")
             sys.modules[module.__name__] = module
             names = vars(module)
-            names.update(compiler.names(fields, to_file=path is not None))
+            names.update(adaptor.names(fields, to_file=path is not None))
             names.update(self.code.functions)
             try:
                 exec(compile(self.text, path or "<compiled steps>", "exec"), names)
-            except compiler.ERRORS as error:
+            except adaptor.ERRORS as error:
                 reason = " ".join(str(error).split())
                 raise ValueError(f"the steps cannot be compiled: {reason[:200]}") from error
             return {name: names[name] for name in KERNELS}
 
         if self.code.functions:
             return compiled(None)
-        return cache.kept(self.text, compiler.versions(), compiled)
+        return cache.kept(self.text, adaptor.versions(), compiled)
+
+
+def compiler() -> Any:
+    """Return the module that imports numba; ImportError, which says what to do, without it."""
+    try:
+        return importlib.import_module("pint.steppers.compiled.numba_adaptor")
+    except ImportError as error:
+        raise ImportError(
+            "compiled steps need numba: install the extra `compiled` "
+            f'(pip install "pint-control[compiled]"), or use backend="numpy" ({error}).'
+        ) from error
 
 
 KERNELS = ("advance", "transpose", "costs", "cost_slopes")

@@ -16,7 +16,8 @@ ERRORS = (numba.core.errors.NumbaError, NotImplementedError)
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 _NUMBERS, _BLOCK = (types.Array(types.float64, n, "A") for n in (1, 2))
-_READ_NUMBERS, _READ = (types.Array(types.float64, n, "A", readonly=True) for n in (1, 2))
+_TIMES, _READ = (types.Array(types.float64, n, "A", readonly=True) for n in (1, 2))
+_SHARED = types.Array(types.float64, 1, "C")
 
 
 def versions() -> str:
@@ -25,6 +26,16 @@ def versions() -> str:
     features = host.get_host_cpu_features().flatten()
     parts = (sys.version, numba.__version__, np.__version__, host.get_host_cpu_name(), features)
     return "\n".join(parts)
+
+
+def is_compiled(function: Any) -> bool:
+    """Return whether a function is one of numba's."""
+    return isinstance(function, numba.core.dispatcher.Dispatcher)
+
+
+def jitted(function: Any) -> Any:
+    """Return a function of Python's as one of numba's."""
+    return function if is_compiled(function) else njit(**_OPTIONS)(function)
 
 
 def names(fields: int, to_file: bool) -> dict[str, Any]:
@@ -39,19 +50,19 @@ def names(fields: int, to_file: bool) -> dict[str, Any]:
     """
     integers = (types.int64,) * 4
     read_fields, into = types.UniTuple(_READ, fields), types.UniTuple(_BLOCK, fields)
-    times, weights = (_READ_NUMBERS, _READ_NUMBERS), (types.float64,) * 3
+    times, weights = (_TIMES, _TIMES), (types.float64,) * 3
     signatures = {
         "advance": (
-            *times, _READ, read_fields, _READ_NUMBERS, _BLOCK, _READ, _READ, _BLOCK, *integers
+            *times, _READ, read_fields, _SHARED, _BLOCK, _READ, _READ, _BLOCK, *integers
         ),
         "transpose": (
-            *times, _READ, _READ, read_fields, _READ_NUMBERS, _BLOCK, _READ, _READ, _READ,
-            into, _NUMBERS, types.boolean, *integers,
+            *times, _READ, _READ, read_fields, _SHARED, _BLOCK, _READ, _READ, _READ,
+            into, _SHARED, types.boolean, *integers,
         ),
-        "costs": (*times, _READ, _READ, read_fields, _READ_NUMBERS, *weights, _NUMBERS),
+        "costs": (*times, _READ, _READ, read_fields, _SHARED, *weights, _NUMBERS),
         "cost_slopes": (
-            *times, _READ, _READ, read_fields, _READ_NUMBERS, *weights, types.float64,
-            _BLOCK, _BLOCK, into, _NUMBERS, types.int64,
+            *times, _READ, _READ, read_fields, _SHARED, *weights, types.float64,
+            _BLOCK, _BLOCK, into, _SHARED, types.int64,
         ),
     }  # fmt: skip
     return {

@@ -174,7 +174,7 @@ def _newton(d: int) -> str:
     for i in range(d):
         for j in range(d):
             one = "1.0 - " if i == j else "-"
-            matrix.append(f"work[{i}, {j}] = {one}h * (j[{j * d + i}] if turned else j[{i * d + j}])")
+            matrix.append(f"work[0][{i}, {j}] = {one}h * (j[{j * d + i}] if turned else j[{i * d + j}])")
     fill = [
         "def _fill_matrix(t, h, z, u, theta, work, turned):",
         "j = _f_jacobian(t, z, u, theta, work)",
@@ -183,13 +183,13 @@ def _newton(d: int) -> str:
     # The right-hand side is the last column: elimination and substitution in place.
     solved = [
         "def _solved(right, work):",
-        *(f"work[{i}, {d}] = right[{i}]" for i in range(d)),
-        f"_eliminate(work, {d})",
-        f"return {_each(d, f'work[{{i}}, {d}]')}",
+        *(f"work[0][{i}, {d}] = right[{i}]" for i in range(d)),
+        f"_eliminate(work[0], {d})",
+        f"return {_each(d, f'work[0][{{i}}, {d}]')}",
     ]
     lost = _each(d, "math.nan")
     reach = [
-        " + ".join(f"abs(work[{i}, {j}]) * abs(z[{j}])" for j in range(d)) for i in range(d)
+        " + ".join(f"abs(work[0][{i}, {j}]) * abs(z[{j}])" for j in range(d)) for i in range(d)
     ]
     worst = "abs(r[0]) / (scale[0] + tiny)".replace("tiny", repr(TINY))
     for i in range(1, d):

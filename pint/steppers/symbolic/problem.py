@@ -10,9 +10,10 @@ import sympy
 
 from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
 from pint.interface import Fields, Problem
-from pint.steppers.compiled import compiled_parts
 from pint.steppers.compiled.machine import ScalarCode
+from pint.steppers.compiled.parts import compiled_parts
 from pint.steppers.ode import ODE
+from pint.steppers.runge_kutta import Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
 from pint.steppers.symbolic.names import Names, SymbolFields
@@ -133,7 +134,7 @@ class SympyODE(ODE):
 
     def problem(
         self,
-        scheme: str = "rk4",
+        scheme: str | Tableau = "rk4",
         quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
         *,
         controls: Mapping[str, Any] | None = None,
@@ -144,8 +145,8 @@ class SympyODE(ODE):
 
         Parameters
         ----------
-        scheme : str
-            A name that `pint.steppers.scheme` knows.
+        scheme : str or Tableau
+            As `pint.steppers.scheme` knows it.
         quadrature : 'left', 'right', 'midpoint' or 'trapezoid'
             Of the running cost, see `RunningCost`.
         controls : mapping of str to (lower, upper) or field, optional
