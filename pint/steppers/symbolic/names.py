@@ -173,6 +173,10 @@ class Names:
         """Return an expression in the user's symbols."""
         return ours.xreplace({own: symbol for symbol, own in self.meaning.items()})
 
+    def short(self, ours: Any) -> str:
+        """Return the text of an expression in the user's symbols, for a message."""
+        return _short(self._theirs(ours))
+
     # Derivatives and code
 
     def derivatives(self, argument: str, expression: Any) -> dict[Any, Any]:

@@ -71,15 +71,18 @@ def generate(
     return Generated(code, sorted(writer.printer.module_imports))
 
 
-def without_code(expression: Any) -> Any:
-    """Return a part of an expression for which there is no numpy code, None if there is none."""
+def without_code(expression: Any, printer: Any = None) -> Any:
+    """Return a part of an expression for which there is no code, None if there is none.
+
+    The code is that of numpy by default, or of another printer.
+    """
     seen: set[Any] = set()
     for part in sympy.postorder_traversal(expression):
         if type(part) in seen or not isinstance(part, (sympy.Expr, Boolean)):
             continue
         seen.add(type(part))
         try:
-            _code(_Printer(), part)
+            _code(printer or _Printer(), part)
         except NotImplementedError:
             return part
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,7 +10,9 @@ import numpy as np
 import sympy
 
 from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
+from pint.errors import check_choice
 from pint.interface import Fields, Problem
+from pint.steppers.compiled.choice import pays
 from pint.steppers.compiled.machine import ScalarCode
 from pint.steppers.compiled.parts import compiled_parts
 from pint.steppers.ode import ODE
@@ -18,6 +21,8 @@ from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
 from pint.steppers.symbolic.names import Names, SymbolFields
 from pint.steppers.symbolic.scalar_code import scalar_code
+
+logger = logging.getLogger(__name__)
 
 
 class SympyODE(ODE):
@@ -139,7 +144,8 @@ class SympyODE(ODE):
         *,
         controls: Mapping[str, Any] | None = None,
         regularisers: Sequence[Regulariser] = (),
-        backend: Literal["numpy", "compiled"] = "numpy",
+        backend: Literal["numpy", "compiled", "auto"] = "numpy",
+        steps: int | None = None,
     ) -> Problem:
         """Return the problem of minimising the cost.
 
@@ -153,8 +159,12 @@ class SympyODE(ODE):
             For a control or parameter by name: its lower and upper bound, None for no bound, or
             its `TimeControl` or `SharedControl`. Fields that are not named have no bounds.
         regularisers : sequence of Regulariser
-        backend : 'numpy' or 'compiled'
-            'compiled' steps in machine code: see `pint.steppers.compiled`.
+        backend : 'numpy', 'compiled' or 'auto'
+            'compiled' steps in machine code, which numba makes of the expressions: for states of
+            a few numbers and many steps. 'auto' takes it where that is faster in total, or steps
+            in numpy, and says so in the log.
+        steps : int, optional
+            Number of time steps by which 'auto' decides.
 
         Raises
         ------
@@ -178,15 +188,20 @@ class SympyODE(ODE):
             **{n: _field(SharedControl, n, s, given.get(n)) for n, s in names.parameters.items()},
         }
         cost = RunningCost(self.cost, quadrature)
-        if backend == "numpy":
-            return Problem(stepper, adjoint, cost, fields, regularisers)
-        parts = compiled_parts(
-            self._scalar_code(), stepper, adjoint, cost, list(names.controls), list(names.parameters)
-        )
+        check_choice("SympyODE.problem", "backend", backend, ["numpy", "compiled", "auto"])
+        parts: tuple[Any, Any, Any] = (stepper, adjoint, cost)
+        known = list(names.controls), list(names.parameters)
+        if backend == "compiled":
+            parts = compiled_parts(self._scalar_code(), *parts, *known)
+        elif backend == "auto" and pays(len(names.states), steps):
+            try:
+                parts = compiled_parts(self._scalar_code(), *parts, *known)
+            except ValueError as error:
+                logger.warning("steps in numpy: %s", error)
         return Problem(*parts, fields, regularisers)
 
     def _scalar_code(self) -> ScalarCode:
-        """Return right-hand side and running cost as scalar code."""
+        """Return right-hand side and running cost as scalar code, or raise ValueError."""
         names, f, running = self._names, self._expressions["f"], self._expressions["running"][0]
         parameters = [symbol for group in names.parameters.values() for symbol in group]
         derivatives = {
@@ -194,9 +209,15 @@ class SympyODE(ODE):
             "running": names.derivatives("running_cost", running),
         }
         controls = list(names.controls.values())
-        return scalar_code(
-            names.states, controls, parameters, names.time, f, running, derivatives
-        )
+        try:
+            return scalar_code(
+                names.states, controls, parameters, names.time, f, running, derivatives
+            )
+        except NotImplementedError as error:
+            raise ValueError(
+                f"`SympyODE.problem(backend=...)`: `{names.short(error.args[0])}` cannot be "
+                'compiled; use backend="numpy".'
+            ) from None
 
 
 class SympyCost(Lagrangian):

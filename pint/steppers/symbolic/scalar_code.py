@@ -10,7 +10,7 @@ from sympy.printing.pycode import PythonCodePrinter
 
 from pint.steppers.compiled.machine import ScalarCode
 from pint.steppers.compiled.scheme_code import as_tuple
-from pint.steppers.symbolic.numpy_code import Writer
+from pint.steppers.symbolic.numpy_code import Writer, without_code
 
 LARGEST_POWER = 64
 """Integer powers up to this one are products."""
@@ -110,6 +110,10 @@ class _Functions:
         the entries of its argument ``dtheta``.
         """
         everything = [one for group in [*groups, added] for one in group]
+        for one in everything:
+            part = without_code(one, _Printer())
+            if part is not None:
+                raise NotImplementedError(part)
         used: set[Any] = set().union(*(one.free_symbols for one in everything))
         common, results = sympy.cse(everything, sympy.numbered_symbols("common_"))
         writer = Writer(_Printer())
