@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -149,11 +150,11 @@ def by_hand(name: str) -> Callable[[np.ndarray, float], tuple[float, np.ndarray]
             lx, lq, lv, lw = dt * x, -h * math.sin(q), 0.0, 0.1 * dt * w
             for i in range(n - 1, -1, -1):
                 x, q, v, w, p = y[i, 0], y[i, 1], y[i, 2], y[i, 3], u[i, 0]
-                a, b, c, d = f(q, v, w, p)
+                _, b, c, d = f(q, v, w, p)
                 q2, v2, w2 = q + h * b, v + h * c, w + h * d
-                a, b, c, d = f(q2, v2, w2, p)
+                _, b, c, d = f(q2, v2, w2, p)
                 q3, v3, w3 = q + h * b, v + h * c, w + h * d
-                a, b, c, d = f(q3, v3, w3, p)
+                _, b, c, d = f(q3, v3, w3, p)
                 q4, w4 = q + dt * b, w + dt * d
                 # The transpose has no part with respect to x: l stays as it is there.
                 r, s = dt / 6, dt / 3
@@ -251,11 +252,11 @@ def main(arguments: list[str] | None = None) -> list[Row]:
             u = 0.3 * np.sin(np.arange(steps) / 7.0)[:, None]
             dt = final_time / steps
             functions: dict[str, Callable[[], Any]] = {
-                "by hand": lambda u=u, dt=dt: loop(u, dt),
+                "by hand": partial(loop, u, dt),
                 "compiled": by_pint(compiled, final_time, u),
             }
             if scan is not None:
-                functions["jax"] = lambda u=u, dt=dt: scan(u, dt)
+                functions["jax"] = partial(scan, u, dt)
             check(functions, dt)
             times = medians(functions, options.repeats)
             plain = by_pint(ode.problem("rk4"), final_time, u)

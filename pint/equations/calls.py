@@ -99,14 +99,8 @@ class Calls:
             native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
         ]
-        self._advances = [
-            stepper.advance if overrides(stepper, TimeStepper, "advance") else None
-            for stepper in self.steppers
-        ]
-        self._advances_back = [
-            adjoint.advance if overrides(adjoint, Adjoint, "advance") else None
-            for adjoint in self.adjoints
-        ]
+        self._advances = [overrides(one, TimeStepper, "advance") for one in self.steppers]
+        self._advances_back = [overrides(one, Adjoint, "advance") for one in self.adjoints]
         for level in range(grid.levels):
             watched(self._steps, level, self.steppers[level], "step")
             watched(self._vjps, level, self.adjoints[level], "vjp")
@@ -127,7 +121,7 @@ class Calls:
     @property
     def relaxes(self) -> bool:
         """Whether steppers and adjoints of all levels make runs of steps."""
-        return None not in self._advances and None not in self._advances_back
+        return all(self._advances) and all(self._advances_back)
 
     # Steps of the state equation
 
@@ -188,11 +182,10 @@ class Calls:
         guessed: bool = False,
     ) -> None:
         """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
-        count, advance = len(starts), self._advances[level]
-        if advance is not None:
-            near = self._usable(level, out) if guessed and len(out) == count else None
-            s = Runs(self.grid, level, starts, 1, count, count, kept, near)
-            advance(s, start, u, theta, out, rhs)
+        count = len(starts)
+        if self._advances[level]:
+            guessed, runs = guessed and len(out) == count, (1, count, count)
+            self.relax(level, starts, runs, u, theta, start, out, rhs, kept, guessed)
             return
         news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
         # In place of the old states come the new ones, so that a guess is read before it is lost.
@@ -238,7 +231,7 @@ class Calls:
         guess: Block | None = None,
         into: Views | None = None,
     ) -> None:
-        """Make the transposed steps of many intervals; the arguments are those of `relax`, `vjp`."""
+        """Make the transposed steps of many intervals; arguments as in `relax` and `vjp`."""
         s = Runs(self.grid, level, starts, *runs, kept, self._usable(level, guess))
         self.adjoints[level].advance(s, y, u, theta, lam, out, rhs, into)
 
@@ -353,11 +346,9 @@ class Calls:
         The rest is as in `vjp`.
         """
         count, guess = len(starts), self._usable(level, guess)
-        advance = self._advances_back[level]
-        if advance is not None:
-            kept = None if isinstance(kept, list) else kept
-            s = Runs(self.grid, level, starts, 1, count, count, kept, guess)
-            advance(s, y, u, theta, start, out, rhs, into)
+        if self._advances_back[level]:
+            kept, runs = None if isinstance(kept, list) else kept, (1, count, count)
+            self.relax_back(level, starts, runs, u, theta, y, start, out, rhs, kept, guess, into)
             return
         whole = len(out) == count
         news = self._rows(out, backward=True) if whole else self._to_and_fro(out, count)
@@ -530,10 +521,10 @@ class Calls:
             some = rows[begin : begin + chunk]
             here = as_rows(some)
             starts = shifted(some, first)
-            if self.adds_slopes:  # such an objective reads the times only where it needs them
-                s: Any = Runs(self.grid, 0, starts, len(some), 1, 1)
-            else:
-                s = self._batch(0, starts, None, None)
+            # An objective of that kind reads the times only where it needs them.
+            lazy = self.adds_slopes
+            together: Any = Runs(self.grid, 0, starts, len(some), 1, 1) if lazy else None
+            s = together if lazy else self._batch(0, starts, None, None)
             blocks = {name: values[here] for name, values in fields.items()}
             yield here, slice(begin, begin + len(some)), s, blocks
 

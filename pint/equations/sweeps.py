@@ -154,16 +154,18 @@ class Sweep(Propagator):
     ) -> None:
         whole = range(steps[0], steps[-1] + length)
         starts, local = self.starts(level, whole), self.local(level, whole)
-        u, rows, runs = self.blocks(level, local), self.rows(starts), (len(steps), length, steps.step)
+        u, rows, runs = (
+            self.blocks(level, local),
+            self.rows(starts),
+            (len(steps), length, steps.step),
+        )
         tapes = self.tapes if self.at is None else self.at.tapes
         tape = tapes[level] if level < len(tapes) else None
         kept = None if tape is None else tape.runs(local, length, steps.step)
         if level == 0:
             self._made += len(steps) * length
         if self.at is None:
-            self.calls.relax(
-                level, starts, runs, u, self.theta, states, out, rhs, kept, guessed
-            )
+            self.calls.relax(level, starts, runs, u, self.theta, states, out, rhs, kept, guessed)
             return
         y, guess, into = self.linearised_at(level, rows)
         self.calls.relax_back(

@@ -113,7 +113,7 @@ class Tape:
         return [None if row in self.missing else self.place(slice(row, row + 1)) for row in rows]
 
     def runs(self, rows: range, length: int, apart: int) -> Any:
-        """Return the arrays of rows, of which `length` of every `apart` ones must not be missing."""
+        """Return the arrays of rows; `length` of every `apart` ones must not be missing."""
         if not self.valid:
             return None
         fits = self.missing.step == apart and (self.missing.start - rows[0]) % apart >= length

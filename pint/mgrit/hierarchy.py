@@ -250,13 +250,16 @@ class Level:
         )
 
     def advance_all(self, starts: range, length: int) -> None:
-        """Take `length` steps from each of the rows `starts`, as far as the last one has so many."""
+        """Take `length` steps from each of the rows `starts`; the last one may have fewer."""
         end = self.layout.local_steps
         rest = starts[-1:] if starts[-1] + length > end else starts[:0]
         whole = starts[: len(starts) - len(rest)]
         if whole:
             self.steps_evaluated += len(whole) * length * self.layout.substeps
-            first, after = self.layout.first, self.place(range(whole[0] + 1, whole[-1] + length + 1))
+            first, after = (
+                self.layout.first,
+                self.place(range(whole[0] + 1, whole[-1] + length + 1)),
+            )
             self.propagator.relax(
                 self.layout.level,
                 range(first + whole.start, first + whole.stop, whole.step),

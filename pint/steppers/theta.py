@@ -279,9 +279,7 @@ class ThetaAdjoint(Adjoint):
         return self.ode.initial_vjp(theta, lam0)
 
 
-def warn_of_failure(
-    scheme: str, t0: float, dt: float, level: int, failed: int, count: int
-) -> None:
+def warn_of_failure(scheme: str, t0: float, dt: float, level: int, failed: int, count: int) -> None:
     """Warn of steps whose equation Newton's method did not solve, the first of them at t0."""
     warnings.warn(
         f"Newton's method of the {scheme} step at t = {t0:.6g} with step size {dt:.3g} (level "

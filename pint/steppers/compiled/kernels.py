@@ -81,14 +81,18 @@ def costs(t0, dt, y0, y1, u, theta, left, middle, right, values):
         values[i] = total
 
 
-def cost_slopes(t0, dt, y0, y1, u, theta, left, middle, right, scale, of_y0, of_y1, du, dtheta, count):
+def cost_slopes(
+    t0, dt, y0, y1, u, theta, left, middle, right, scale, of_y0, of_y1, du, dtheta, count
+):
     work = _workspace()
     timed, sized = len(t0) > 0, len(dt) > 1
     for i in range(count):
         t, h = t0[i] if timed else 0.0, dt[i] if sized else dt[0]
         v = _control(u, i)
         if left != 0.0:
-            of_y, of_u = _running_gradient(t, _load(y0, i), v, theta, scale * left * h, dtheta, work)
+            of_y, of_u = _running_gradient(
+                t, _load(y0, i), v, theta, scale * left * h, dtheta, work
+            )
             _increase(of_y0, i, of_y)
             _add_control(du, i, of_u)
         if middle != 0.0:

@@ -22,6 +22,7 @@ from pint.steppers.compiled.scheme_code import (
     theta_scheme,
     vectors,
 )
+from pint.steppers.runge_kutta import Tableau
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class ScalarCode:
     timed : bool
         Whether something depends on the time.
     workspace : str
-        Code of further arrays that the functions find in ``work`` from place 1 on.
+        Code of further arrays that the functions find in ``work`` from place 2 on.
     functions : mapping of str to callable
         What else the code calls: compiled functions of the user's. What contains them is compiled
         in every process, because nobody can tell whether they have changed.
@@ -81,14 +82,15 @@ class Machine:
     def text(self) -> str:
         """The source of the module that is compiled."""
         code, inputs = self.code, sum(self.code.controls)
-        make = theta_scheme if hasattr(self.scheme, "implicit") else runge_kutta
-        n = code.states
+        n, scheme = code.states, self.scheme
+        make: Any = runge_kutta if isinstance(scheme, Tableau) else theta_scheme
         parts = [
             HELPERS,
-            f"def _workspace():\n    return (numpy.empty(({n}, {n + 1})), {code.workspace})",
+            f"def _workspace():\n    return (numpy.empty(({n}, {n + 1})), numpy.empty(({n}, {n})), "
+            f"{code.workspace})",
             code.text,
             vectors(n, code.controls),
-            make(self.scheme, n, inputs),
+            make(scheme, n, inputs),
             files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2],
         ]
         text = "\n\n".join(parts)

@@ -29,38 +29,36 @@ def _inputs(y, u, work):
 
 def _f(t, y, u, theta, work):
     _inputs(y, u, work)
-    _user_f(t, work[1], work[2], theta, work[3])
+    _user_f(t, work[2], work[3], theta, work[4])
     return {of_y}
 
 
 def _f_vjp(t, y, u, theta, lam, dtheta, work):
     _inputs(y, u, work)
     {load_lam}
-    work[3][:], work[4][:], work[5][:] = 0.0, 0.0, 0.0
-    _user_f_vjp(t, work[1], work[2], theta, work[6], work[3], work[4], work[5])
+    work[4][:], work[5][:], work[6][:] = 0.0, 0.0, 0.0
+    _user_f_vjp(t, work[2], work[3], theta, work[7], work[4], work[5], work[6])
     for i in range(len(dtheta)):
-        dtheta[i] += work[5][i]
+        dtheta[i] += work[6][i]
     return {of_y}, {of_u}
 
 
-def _f_jacobian(t, y, u, theta, work):
+def _f_jacobian(t, y, u, theta, out, work):
     _inputs(y, u, work)
-    work[7][:, :] = 0.0
-    _user_jacobian(t, work[1], work[2], theta, work[7])
-    return {jacobian}
+    _user_jacobian(t, work[2], work[3], theta, out)
 
 
 def _running(t, y, u, theta, work):
     _inputs(y, u, work)
-    return float(_user_running(t, work[1], work[2], theta))
+    return float(_user_running(t, work[2], work[3], theta))
 
 
 def _running_gradient(t, y, u, theta, weight, dtheta, work):
     _inputs(y, u, work)
-    work[3][:], work[4][:], work[5][:] = 0.0, 0.0, 0.0
-    _user_running_gradient(t, work[1], work[2], theta, work[3], work[4], work[5])
+    work[4][:], work[5][:], work[6][:] = 0.0, 0.0, 0.0
+    _user_running_gradient(t, work[2], work[3], theta, work[4], work[5], work[6])
     for i in range(len(dtheta)):
-        dtheta[i] += weight * work[5][i]
+        dtheta[i] += weight * work[6][i]
     return {weighted_y}, {weighted_u}
 """
 
@@ -128,13 +126,14 @@ class CompiledODE(ODE):
                     f"SharedControl, got {type(field).__name__}."
                 )
         self.controls, self.timed = dict(controls), timed
-        given = {"f": f, "f_vjp": f_vjp, "jacobian": jacobian}
+        given: dict[str, Any] = {"f": f, "f_vjp": f_vjp, "jacobian": jacobian}
         for name, pair in (("running", running_cost), ("terminal", terminal_cost)):
             if pair is not None and len(pair) != 2:
                 raise TypeError(f"`CompiledODE({name}_cost=...)` must be a pair of functions.")
-            given |= dict(zip((name, f"{name}_gradient"), pair or (None, None), strict=True))
+            functions: tuple[Any, Any] = pair or (None, None)
+            given |= {name: functions[0], f"{name}_gradient": functions[1]}
         for name, one in given.items():
-            if one is not None and not callable(one) or (one is None and name in ("f", "f_vjp")):
+            if (one is not None and not callable(one)) or (one is None and name in ("f", "f_vjp")):
                 raise TypeError(f"`CompiledODE({name}=...)` must be a function.")
         inner = compiler()
         inside = ("f", "f_vjp", "jacobian", "running", "running_gradient")
@@ -177,16 +176,15 @@ class CompiledODE(ODE):
             parts = "".join(f"{pattern.replace('#', str(i))}, " for i in range(count))
             return f"({parts})"
 
-        load = [f"work[1][{i}] = y[{i}]" for i in range(d)]
-        load += [f"work[2][{i}] = u[{i}]" for i in range(inputs)]
+        load = [f"work[2][{i}] = y[{i}]" for i in range(d)]
+        load += [f"work[3][{i}] = u[{i}]" for i in range(inputs)]
         text = _CODE.format(
             load="\n    ".join(load),
-            load_lam="\n    ".join(f"work[6][{i}] = lam[{i}]" for i in range(d)),
-            of_y=each(d, "work[3][#]"),
-            of_u=each(inputs, "work[4][#]"),
-            weighted_y=each(d, "weight * work[3][#]"),
-            weighted_u=each(inputs, "weight * work[4][#]"),
-            jacobian=each(d * d, "work[7].flat[#]"),
+            load_lam="\n    ".join(f"work[7][{i}] = lam[{i}]" for i in range(d)),
+            of_y=each(d, "work[4][#]"),
+            of_u=each(inputs, "work[5][#]"),
+            weighted_y=each(d, "weight * work[4][#]"),
+            weighted_u=each(inputs, "weight * work[5][#]"),
         )
         functions = {f"_user_{name}": one for name, one in self.functions.items()}
         none = compiler().jitted
@@ -196,7 +194,7 @@ class CompiledODE(ODE):
             "_user_running_gradient", none(lambda t, y, u, theta, dy, du, dtheta: None)
         )
         sizes = (d, inputs, d, inputs, shared, d)
-        workspace = ", ".join(f"numpy.zeros({n})" for n in sizes) + f", numpy.zeros(({d}, {d}))"
+        workspace = ", ".join(f"numpy.zeros({n})" for n in sizes)
         return ScalarCode(text, d, lengths, shared, self.timed, workspace, functions)
 
     # One state after the other, for checks and for numbers of other kinds

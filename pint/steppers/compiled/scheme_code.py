@@ -88,7 +88,9 @@ def runge_kutta(tableau: Tableau, d: int, control_length: int) -> str:
     back = states(stages[:-1])
     for i in reversed(stages):
         seeds = [
-            _times("dt", [(b[i], f"lam[{n}]"), *((a[j][i], f"l_{j}[{n}]") for j in stages[i + 1 :])])
+            _times(
+                "dt", [(b[i], f"lam[{n}]"), *((a[j][i], f"l_{j}[{n}]") for j in stages[i + 1 :])]
+            )
             for n in range(d)
         ]
         back.append(f"s = {as_tuple(seeds)}")
@@ -164,21 +166,28 @@ def _eliminate(work, n):
         for j in range(i + 1, n):
             work[i, n] -= work[i, j] * work[j, n]
         work[i, n] /= work[i, i]
+
+
+def _row_size(matrix, row, z):
+    total = 0.0
+    for j in range(len(z)):
+        total += abs(matrix[row, j]) * abs(z[j])
+    return total
 """
-"""Solves with the first n columns of an array for the last one, in place, with pivots."""
+"""Solves with the first n columns of an array for the last one, in place; sizes of its rows."""
 
 
 def _newton(d: int) -> str:
     """Return the functions that solve ``z = base + h f(t, z)``: see `pint.steppers.Theta`."""
-    matrix = []
-    for i in range(d):
-        for j in range(d):
-            one = "1.0 - " if i == j else "-"
-            matrix.append(f"work[0][{i}, {j}] = {one}h * (j[{j * d + i}] if turned else j[{i * d + j}])")
     fill = [
         "def _fill_matrix(t, h, z, u, theta, work, turned):",
-        "j = _f_jacobian(t, z, u, theta, work)",
-        *matrix,
+        "matrix, jacobian = work[0], work[1]",
+        "jacobian[:, :] = 0.0",
+        "_f_jacobian(t, z, u, theta, jacobian, work)",
+        f"for i in range({d}):",
+        f"    for j in range({d}):",
+        "        slope = jacobian[j, i] if turned else jacobian[i, j]",
+        "        matrix[i, j] = (1.0 if i == j else 0.0) - h * slope",
     ]
     # The right-hand side is the last column: elimination and substitution in place.
     solved = [
@@ -188,9 +197,6 @@ def _newton(d: int) -> str:
         f"return {_each(d, f'work[0][{{i}}, {d}]')}",
     ]
     lost = _each(d, "math.nan")
-    reach = [
-        " + ".join(f"abs(work[0][{i}, {j}]) * abs(z[{j}])" for j in range(d)) for i in range(d)
-    ]
     worst = "abs(r[0]) / (scale[0] + tiny)".replace("tiny", repr(TINY))
     for i in range(1, d):
         worst = f"_larger({worst}, abs(r[{i}]) / (scale[{i}] + {TINY!r}))"
@@ -212,7 +218,7 @@ def _newton(d: int) -> str:
         f"    if iteration == {ITERATIONS} or not finite:",
         "        return False, z",
         "    _fill_matrix(t, h, z, u, theta, work, False)",
-        f"    reach = {as_tuple(reach)}",
+        f"    reach = {_each(d, '_row_size(work[0], {i}, z)')}",
         "    x = _solved(r, work)",
         f"    z, last = {_each(d, 'z[{i}] - x[{i}]')}, worst",
         "return False, z",

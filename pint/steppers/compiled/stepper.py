@@ -61,8 +61,7 @@ class CompiledStepper(TimeStepper):
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, out: Any = None) -> Any:
         if not are_floats(y, u, theta):
-            result = self.stepper.step(s, y, u, theta)
-            return result if out is None else np.copyto(out, result) or out
+            return _written(self.stepper.step(s, y, u, theta), out)
         out = np.empty(y.shape) if out is None else out
         self._advance(s, y, u, theta, out, None, (len(y), 1, 1, 1))
         return out
@@ -136,7 +135,7 @@ class CompiledAdjoint(Adjoint):
         if not are_floats(y, u, {**theta, "lam": lam}):
             kept = s._replace(kept=None) if self.stepper.kept_shape is None else s
             dy, du, dtheta = self.adjoint.vjp(kept, y, u, theta, lam)
-            return (dy if out is None else np.copyto(out, dy) or out), du, dtheta
+            return _written(dy, out), du, dtheta
         out = np.empty(y.shape) if out is None else out
         du = {name: np.zeros(block.shape) for name, block in u.items()}
         dtheta = {name: np.zeros(values.shape) for name, values in theta.items()}
@@ -231,6 +230,14 @@ class FlatFields:
             place = fields[name]
             place += numbers[first : first + place.size].reshape(place.shape)
             first += place.size
+
+
+def _written(result: Any, out: Any) -> Any:
+    """Return a result, in `out` if there is one."""
+    if out is None:
+        return result
+    out[...] = result
+    return out
 
 
 def are_floats(y: Any, u: Fields, theta: Fields) -> bool:

@@ -72,14 +72,18 @@ def scalar_code(
         write(
             "_f_vjp(t, y, u, theta, lam, dtheta, work)",
             [product(states), product(inputs)],
-            product(parameters),
+            _entries("dtheta[{}]", product(parameters)),
         ),
-        write("_f_jacobian(t, y, u, theta, work)", [[of[y] for of in of_f for y in states]]),
+        write(
+            "_f_jacobian(t, y, u, theta, out, work)",
+            [],
+            {f"out[{i}, {j}]": of[y] for i, of in enumerate(of_f) for j, y in enumerate(states)},
+        ),
         write("_running(t, y, u, theta, work)", [[running]], number=True),
         write(
             "_running_gradient(t, y, u, theta, weight, dtheta, work)",
             [slope(states), slope(inputs)],
-            slope(parameters),
+            _entries("dtheta[{}]", slope(parameters)),
         ),
     ]
     return ScalarCode(
@@ -89,6 +93,11 @@ def scalar_code(
         parameters=len(parameters),
         timed=time is not None and any(one.has(time) for one in [*f, running]),
     )
+
+
+def _entries(place: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return values by the code of their places."""
+    return {place.format(i): value for i, value in enumerate(values)}
 
 
 class _Functions:
@@ -101,15 +110,16 @@ class _Functions:
         self,
         signature: str,
         groups: Sequence[Sequence[Any]],
-        added: Sequence[Any] = (),
+        added: Mapping[str, Any] | None = None,
         number: bool = False,
     ) -> str:
         """Return the source of a function.
 
         It returns a tuple for each group of expressions, or a `number`; what is `added` goes to
-        the entries of its argument ``dtheta``.
+        places of its arguments.
         """
-        everything = [one for group in [*groups, added] for one in group]
+        more = {place: one for place, one in (added or {}).items() if one != 0}
+        everything = [one for group in [*groups, more.values()] for one in group]
         for one in everything:
             part = without_code(one, _Printer())
             if part is not None:
@@ -124,7 +134,7 @@ class _Functions:
         lines += writer.lines
         values = iter(codes)
         tuples = [as_tuple([next(values) for _ in group]) for group in groups]
-        lines += [f"dtheta[{i}] += {value}" for i, value in enumerate(values)]
+        lines += [f"{place} += {value}" for place, value in zip(more, values, strict=True)]
         lines.append(f"return {codes[0] if number else ', '.join(tuples)}")
         return "\n    ".join([f"def {signature}:", *lines])
 
@@ -138,9 +148,9 @@ class _Printer(PythonCodePrinter):
     def _print_Integer(self, expression: Any) -> str:  # noqa: N802  (sympy's names)
         return repr(float(expression))
 
-    _print_Rational = _print_Float = _print_NumberSymbol = _print_Integer
-    _print_Half = _print_One = _print_Zero = _print_NegativeOne = _print_Integer
-    _print_Pi = _print_Exp1 = _print_Integer
+    _print_Rational = _print_Float = _print_NumberSymbol = _print_Integer  # noqa: N815
+    _print_Half = _print_One = _print_Zero = _print_NegativeOne = _print_Integer  # noqa: N815
+    _print_Pi = _print_Exp1 = _print_Integer  # noqa: N815
 
     def _print_Pow(self, expression: Any, rational: bool = False) -> str:  # noqa: N802
         inner, exponent = f"({self._print(expression.base)})", expression.exp
