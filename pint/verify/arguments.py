@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pint.comm import agreeing
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
 from pint.grid import Steps
@@ -270,10 +271,17 @@ def require_testable(problem: Problem, space: ControlSpace, test: str) -> None:
         )
 
 
-def require_control(control: Any, test: str) -> None:
-    """Raise TypeError unless `control` is a Control."""
+def require_alike(control: Any, test: str, seed: int) -> None:
+    """Raise an error unless `control` is a Control, and all ranks have it and `seed` alike.
+
+    Collective.
+    """
     if not isinstance(control, Control):
         raise TypeError(
             f"`{test}(control=...)` must be a pint.Control, got {type(control).__name__}; make "
             "one with `problem.control_space(grid).control(...)`."
         )
+    space = control.space
+    with agreeing(space.comm, test, space.space_comm) as ranks:
+        ranks.same = {"seed": seed}
+        space.require_agreement(ranks, control, "control")

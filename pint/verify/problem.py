@@ -20,7 +20,7 @@ from pint.verify.arguments import (
     label,
     places,
     random_direction,
-    require_control,
+    require_alike,
     require_testable,
 )
 from pint.verify.blame import explained, without_wrong_vjp
@@ -104,7 +104,7 @@ def check_problem(
         require_testable(problem, space, "check_problem")
     if control is None:
         control = random_control(space, seed)
-    require_control(control, "check_problem")
+    require_alike(control, "check_problem", seed)
     control = control.copy()
     if distributed:
         return Report("check_problem", _checks_in_space(problem, control, seed))
