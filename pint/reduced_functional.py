@@ -137,6 +137,8 @@ class ReducedFunctional(Uncopied):
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+            ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
+            ranks.same_in_time["problem.stepper.space"] = self.space
             forward, backward = (
                 MGRIT(
                     grid,
