@@ -78,7 +78,8 @@ class ReducedFunctional(Uncopied):
     TypeError
         If `problem` is no Problem, or `grid` no TimeGrid.
     ValueError
-        If an argument is unknown or out of range, or the grid does not fit ``storage="C"``.
+        If an argument is unknown or out of range, the grid does not fit ``storage="C"``, or the
+        ranks have different arguments: see `Problem`.
 
     Notes
     -----
