@@ -112,7 +112,7 @@ class TimeGrid:
     Parameters
     ----------
     t : array_like, shape (N + 1,)
-        Strictly increasing times.
+        Strictly increasing times. An array is copied unless it is read-only.
     coarsening : int or sequence of int
         Coarsening factor m >= 2, for all levels or one for each level but the coarsest.
     levels : int
@@ -370,7 +370,9 @@ def _checked_times(t: Any) -> Any:
         return t
     if isinstance(t, _Uniform):
         return t.times()
-    times = real_array("TimeGrid(t=...)", t)
+    is_frozen = isinstance(t, np.ndarray) and t.base is None and not t.flags.writeable
+    # An array that nobody can change is not copied: it may have as many entries as memory holds.
+    times = t if is_frozen and t.dtype == float else real_array("TimeGrid(t=...)", t)
     if times.ndim != 1 or times.size < 2:
         raise ValueError(
             f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."

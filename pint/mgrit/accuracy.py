@@ -20,7 +20,9 @@ class Accuracy:
         Largest residual norm.
     relative : float, optional
         Largest ratio of the residual norm to the norm of the trajectory, both over the C-points;
-        dimensionless, and so the same for states and adjoints of any size.
+        dimensionless, and so the same for states and adjoints of any size. Both norms are those
+        of the space, of all components together: where some are small beside others, give states
+        in units in which they are alike, or a smaller tolerance.
 
     Raises
     ------
