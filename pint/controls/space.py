@@ -16,7 +16,7 @@ from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
 from pint.controls.restriction import Restriction
 from pint.controls.saved import check_fields
-from pint.errors import check_kind, real_array, shown
+from pint.errors import check_kind, real_array
 from pint.grid.timegrid import TimeGrid
 from pint.report.archives import load_arrays
 
@@ -356,7 +356,7 @@ class ControlSpace:
         """
         if not isinstance(control, Control):
             raise TypeError(
-                f"a control must be a `pint.Control`, got {shown(control)}; make one with "
+                f"a control must be a `pint.Control`, got {type(control).__name__}; make one with "
                 "`functional.control(...)`."
             )
         other = control.space
