@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,15 @@ from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
 from pint.equations.results import checked_control, checked_number
-from pint.errors import NotFiniteError, Uncopied, check_names
+from pint.errors import (
+    NotFiniteError,
+    Uncopied,
+    check_choice,
+    check_kind,
+    check_names,
+    is_number,
+    shown,
+)
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
@@ -105,6 +113,8 @@ class ReducedFunctional(Uncopied):
     ) -> None:
         _check_kinds(problem, grid)
         assert grid is not None
+        if isinstance(relaxation, Iterable) and not isinstance(relaxation, str):
+            relaxation = tuple(relaxation)  # two solvers read it
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
             "relaxation": relaxation,
@@ -128,7 +138,10 @@ class ReducedFunctional(Uncopied):
             ranks.expected = _parts(problem)
             self.calls = Calls(problem, grid)
             precision = self.space.precision
-            self.accuracy = accuracy or Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            if accuracy is None:
+                accuracy = Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            check_kind("ReducedFunctional", "accuracy", accuracy, Accuracy, "a `pint.Accuracy`")
+            self.accuracy = accuracy
             self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
@@ -232,13 +245,15 @@ class ReducedFunctional(Uncopied):
         derivative = self.derivative_of(state, adjoint)
         finite = bool(np.isfinite(derivative.vector).all())
         if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
+            adjoint_of, cost = (
+                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
+            )
             self._raise_failure()
             raise alike(
                 NotFiniteError(
-                    "the derivative is NaN or infinite although the objective is "
-                    f"{value.objective}: check `{type(self.problem.adjoint).__name__}.vjp` and the "
-                    f"derivatives of `{type(self.problem.objective).__name__}` and the "
-                    "regularisers, or use fewer levels."
+                    f"the derivative is NaN or infinite although J = {value.objective}: check "
+                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
+                    "use fewer levels."
                 )
             )
         self._adjoint = adjoint
@@ -306,6 +321,9 @@ class ReducedFunctional(Uncopied):
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
+        if not isinstance(indices, Iterable) or isinstance(indices, str):
+            raise TypeError(f"`select(indices)` must be numbers of examples, got {shown(indices)}.")
+        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
         with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
             if self.problem.examples is None:
                 raise ValueError(
@@ -340,12 +358,8 @@ class ReducedFunctional(Uncopied):
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
         if not reduce(self.comm, known, "min")[0]:
             stepper = self.problem.stepper
-            raise alike(
-                NotFiniteError(
-                    f"the initial state, `{type(getattr(stepper, 'ode', stepper)).__name__}."
-                    "initial`, is NaN or infinite."
-                )
-            )
+            name = type(getattr(stepper, "ode", stepper)).__name__
+            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
         level = self.state.solver.bad_level()
         if level is None:
             raise alike(
@@ -393,22 +407,19 @@ def _check_options(
     grid: TimeGrid, guess: str, kept_bytes: float, storage: str, unconverged: str
 ) -> None:
     """Raise ValueError, which names the option, unless the options of a functional are right."""
-    if storage not in ("all", "C"):
-        raise ValueError(f"`ReducedFunctional(storage=...)` is 'all' or 'C', got {storage!r}.")
+    for name, value, choices in (
+        ("storage", storage, ("all", "C")),
+        ("guess", guess, ("zero", "constant", "coarse", "nested")),
+        ("unconverged", unconverged, ("warn", "error", "ignore")),
+    ):
+        check_choice("ReducedFunctional", name, value, choices)
     if storage == "C":
         grid.check_c_points("`ReducedFunctional(storage='C')`")
-    if guess not in ("zero", "constant", "coarse", "nested"):
+    endless = isinstance(kept_bytes, float) and kept_bytes == math.inf
+    if not endless and (not is_number(kept_bytes) or kept_bytes < 0):
         raise ValueError(
-            "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
-            f"got {guess!r}."
+            f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {shown(kept_bytes)}."
         )
-    if unconverged not in ("warn", "error", "ignore"):
-        raise ValueError(
-            "`ReducedFunctional(unconverged=...)` is 'warn', 'error' or 'ignore', "
-            f"got {unconverged!r}."
-        )
-    if not kept_bytes >= 0:
-        raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")
 
 
 def _parts(problem: Problem) -> dict[str, Any]:

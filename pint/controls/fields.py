@@ -40,7 +40,9 @@ class ControlField(ABC):
                 f"`{self.kind}(lower=..., upper=...)`: bounds of {len(self.lower)} and of "
                 f"{len(self.upper)} steps; give both for all N steps."
             )
-        if not (self.lower <= self.upper).all():
+        # Without one of them nothing is compared: a comparison takes memory for a whole block.
+        both = lower is not None and upper is not None
+        if both and not (self.lower <= self.upper).all():
             raise ValueError(
                 f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper."
             )

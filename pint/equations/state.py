@@ -45,10 +45,9 @@ class Selection:
         self.epoch: object = None
         self._indices: np.ndarray | None = None
 
-    def select(self, indices: Any) -> None:
+    def select(self, indices: np.ndarray) -> None:
         """Work with these examples from now on."""
         assert self.examples is not None
-        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
         self.examples.select(indices)
         self.examples.selected_by, self._indices, self.epoch = self, indices, object()
 

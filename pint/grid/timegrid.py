@@ -10,60 +10,8 @@ import numpy as np
 
 from pint.comm import SerialComm, agreeing, private
 from pint.errors import integer, number, real_array, shown
+from pint.grid.steps import Steps
 from pint.grid.uniform import UniformTimes
-
-
-class _Fields(NamedTuple):
-    index: Any
-    t0: Any
-    t1: Any
-    level: int = 0
-    kept: Any = None
-    guess: Any = None
-    size: float | None = None
-
-
-class Steps(_Fields):
-    """One time step, or a batch of B steps, of one level.
-
-    Attributes
-    ----------
-    index : int or ndarray of int, shape (B,)
-        Number of the *finest-level* step at which each step begins.
-    t0, t1 : float or ndarray, shape (B, 1, ..., 1)
-        Where the steps begin and end, in the unit of time; they broadcast against a batch of
-        states.
-    level : int
-        Level, 0 is the finest.
-    kept : ndarray or None
-        Memory for what a step keeps for its transposes, an array of `TimeStepper.kept_shape` for
-        each step of a batch. The step fills it and the transposes read it, unless it is None.
-    guess : state, batch of states, or None
-        Something near the state at ``t1``, for steps that solve their equation iteratively
-        (`TimeStepper.uses_guess`). It is finite, and must not be changed.
-    size : float or None
-        The size of each step on a uniform grid; None where sizes may differ.
-    """
-
-    __slots__ = ()
-
-    @property
-    def dt(self) -> Any:
-        """Step size ``t1 - t0``; on a uniform grid the same number for all steps of a level."""
-        size, end = self.size, self.t1
-        if size is None:
-            return end - self.t0
-        if type(end) is float:
-            return size
-        sizes = np.empty(end.shape)
-        sizes.fill(size)
-        return sizes
-
-    def _replace(self, **values: Any) -> Steps:
-        """Return these steps with other values; with other times they have other sizes."""
-        if "t0" in values or "t1" in values:
-            values.setdefault("size", None)
-        return super()._replace(**values)
 
 
 @dataclass(frozen=True)
@@ -164,7 +112,7 @@ class TimeGrid:
     Parameters
     ----------
     t : array_like, shape (N + 1,)
-        Strictly increasing times.
+        Strictly increasing times. An array is copied unless it is read-only.
     coarsening : int or sequence of int
         Coarsening factor m >= 2, for all levels or one for each level but the coarsest.
     levels : int
@@ -422,7 +370,9 @@ def _checked_times(t: Any) -> Any:
         return t
     if isinstance(t, _Uniform):
         return t.times()
-    times = real_array("TimeGrid(t=...)", t)
+    is_frozen = isinstance(t, np.ndarray) and t.base is None and not t.flags.writeable
+    # An array that nobody can change is not copied: it may have as many entries as memory holds.
+    times = t if is_frozen and t.dtype == float else real_array("TimeGrid(t=...)", t)
     if times.ndim != 1 or times.size < 2:
         raise ValueError(
             f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."
@@ -466,8 +416,8 @@ def _coarsening_factors(
     levels = integer("TimeGrid", "levels", levels, 1)
     if levels - 1 > steps.bit_length():  # before as many factors are stored
         raise ValueError(
-            f"`TimeGrid(levels=...)`: {levels} levels need at least 2^{levels - 1} steps, "
-            f"got N = {steps}; use fewer levels."
+            f"`TimeGrid(levels=...)`: {shown(levels)} levels need more than N = {steps} steps; use "
+            "fewer levels."
         )
     whole = isinstance(coarsening, Iterable) and not isinstance(coarsening, str)
     factors: tuple[int, ...] = tuple(coarsening) if whole else (coarsening,)  # type: ignore
@@ -483,8 +433,9 @@ def _coarsening_factors(
     for level, factor in enumerate(factors[: levels - 1]):
         if factor > remaining:
             raise ValueError(
-                f"`TimeGrid(coarsening=...)`: factor {factor} is larger than the {remaining} "
-                f"steps of level {level} (N = {steps}); use a smaller factor or fewer levels."
+                f"`TimeGrid(coarsening=...)`: factor {shown(factor)} is larger than the "
+                f"{remaining} steps of level {level} (N = {steps}); use a smaller factor or fewer "
+                "levels."
             )
         remaining //= factor
     return factors[: levels - 1]

@@ -13,6 +13,7 @@ import numpy as np
 
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
+from pint.errors import check_kind, integer
 from pint.grid import Steps
 from pint.interface import Problem
 
@@ -277,3 +278,9 @@ def require_control(control: Any, test: str) -> None:
             f"`{test}(control=...)` must be a pint.Control, got {type(control).__name__}; make "
             "one with `problem.control_space(grid).control(...)`."
         )
+
+
+def require_problem(problem: Any, test: str, seed: Any) -> None:
+    """Raise an error unless `problem` is a Problem, and `seed` a seed."""
+    check_kind(test, "problem", problem, Problem, "a pint.Problem")
+    integer(test, "seed", seed, 0)

@@ -21,6 +21,7 @@ from pint.verify.arguments import (
     places,
     random_direction,
     require_control,
+    require_problem,
     require_testable,
 )
 from pint.verify.blame import explained, without_wrong_vjp
@@ -98,6 +99,7 @@ def check_problem(
     """
     if not isinstance(grid, TimeGrid):
         raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
+    require_problem(problem, "check_problem", seed)
     space = problem.control_space(grid)
     distributed = problem.space.comm.size > 1 or space.space_comm.size > 1
     if not distributed:
