@@ -170,14 +170,15 @@ class ControlSpace:
         **values : array_like
             By field name. For a time-dependent field the blocks of all N steps, or one block
             for every step; on a coarser time mesh the coefficients, or blocks, which are
-            projected; for a shared field the parameters.
+            projected; for a shared field the parameters. All ranks give the same values.
 
         Raises
         ------
         TypeError
             If a value does not consist of real numbers.
         ValueError
-            If a field is unknown, a shape does not fit, or a value is NaN or infinite.
+            If a field is unknown, a shape does not fit, a value is NaN or infinite, or the ranks
+            give different values.
         """
         new = self.zeros()
         with agreeing(self.comm, "control", self.space_comm) as ranks:
@@ -188,7 +189,7 @@ class ControlSpace:
                     )
                 array = real_array(f"control({name}=...)", value)
                 self._assign(new[name], name, array, self.meshes.get(name))
-            self.require_agreement(ranks, new)
+                ranks.same[name] = array
         for name in values:
             if name in self.meshes:
                 new[name][...] = self.meshes[name].project(new[name])
