@@ -241,7 +241,7 @@ WRONG_AND_RIGHT = {
     "control must be": lambda grid, functional, wrong: functional.value(
         3.0 if wrong else functional.controls.zeros()
     ),
-    "got 3.0": lambda grid, functional, wrong: pint.minimize(functional, 3.0 if wrong else None),
+    "got float": lambda grid, functional, wrong: pint.minimize(functional, 3.0 if wrong else None),
     "callback": lambda grid, functional, wrong: pint.minimize(
         functional, callback=3 if wrong else None
     ),

@@ -112,7 +112,7 @@ def test_every_rank_raises_where_values_are_not_finite(world, where):
 
 
 OTHERS = {
-    "no control": (lambda grid: 0.0, TypeError, "must be a `pint.Control`, got 0.0"),
+    "no control": (lambda grid: 0.0, TypeError, "must be a `pint.Control`, got float"),
     "field": (lambda grid: space(grid, v=pint.TimeControl(1)), ValueError, "has the fields"),
     "shape": (lambda grid: space(grid, u=pint.TimeControl(2)), ValueError, "has the fields"),
     "kind": (lambda grid: space(grid, u=pint.SharedControl(1)), ValueError, "has the fields"),
