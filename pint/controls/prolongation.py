@@ -10,6 +10,7 @@ import scipy.sparse
 from pint.comm import agreeing
 from pint.controls.control import Control
 from pint.controls.space import ControlSpace, described
+from pint.errors import check_choice, check_kind
 from pint.grid.timegrid import TimeGrid
 
 
@@ -51,11 +52,10 @@ def prolong(
     >>> prolong(control, fine, "linear")["u"].ravel().tolist()
     [0.5, 1.5, 2.5, 3.5]
     """
+    check_kind("prolong", "space", space, ControlSpace, "a ControlSpace: `functional.controls`")
     with agreeing(space.comm, "prolong", space.space_comm) as ranks:
-        if interpolate not in ("constant", "linear"):
-            raise ValueError(
-                f"`prolong(interpolate=...)` is 'constant' or 'linear', got {interpolate!r}."
-            )
+        check_kind("prolong", "control", control, Control, "a pint.Control")
+        check_choice("prolong", "interpolate", interpolate, ("constant", "linear"))
         _check_fields(control.space, space)
         _check_times(control.space.grid, space.grid)
         ranks.same = {"interpolate": interpolate}

@@ -14,6 +14,7 @@ import numpy as np
 from pint.comm import agreeing
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
+from pint.errors import check_kind, integer
 from pint.grid import Steps
 from pint.interface import Problem
 
@@ -271,8 +272,8 @@ def require_testable(problem: Problem, space: ControlSpace, test: str) -> None:
         )
 
 
-def require_alike(control: Any, test: str, seed: int) -> None:
-    """Raise an error unless `control` is a Control, and all ranks have it and `seed` alike.
+def require_alike(problem: Any, control: Any, test: str, seed: Any) -> None:
+    """Raise an error unless the arguments of a test are right, and alike on all ranks.
 
     Collective.
     """
@@ -283,5 +284,6 @@ def require_alike(control: Any, test: str, seed: int) -> None:
         )
     space = control.space
     with agreeing(space.comm, test, space.space_comm) as ranks:
-        ranks.same = {"seed": seed}
+        check_kind(test, "problem", problem, Problem, "a pint.Problem")
+        ranks.same = {"seed": integer(test, "seed", seed, 0)}
         space.require_agreement(ranks, control, "control")
