@@ -16,7 +16,6 @@ from petsc4py import PETSc
 from pint.comm import private
 from pint.states.space import StateSpace
 
-
 GARBAGE_BYTES = 2**22
 """About so much memory of vectors that methods drop may wait for its release (2 us)."""
 
