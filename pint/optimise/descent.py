@@ -22,6 +22,7 @@ from pint.optimise.point import Candidate, Point
 from pint.optimise.recorder import Recorder, is_finite
 from pint.optimise.result import Result, Status
 from pint.optimise.run import Run
+from pint.optimise.safeguard import Safeguard, move_to_best
 from pint.optimise.strategy import Strategy
 from pint.reduced_functional import ReducedFunctional
 
@@ -93,7 +94,8 @@ class Descent(Method):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        run = Run(Point(functional), self.strategy(functional), self.hessian, self.step)
+        strategy = Safeguard(self.strategy(functional))
+        run = Run(Point(functional), strategy, self.hessian, self.step)
         resumed = resume(run, checkpoint)  # its errors are raised identically on every rank
         start = functional.controls.project(start)
         with ending_all_ranks(functional.ranks_to_end):
@@ -108,8 +110,9 @@ class Descent(Method):
                     status = self._update(run, candidate)
                     if status is None:
                         recorder.add(run.point, run.step, run.rejected)
+                        run.note_best()
                         status = self._ended(run, interrupted(), checkpoint)
-            return self._result(run, recorder, start, status)
+            return self._result(run, candidate, recorder, start, status)
 
     def _ended(self, run: Run, stop: bool, checkpoint: Checkpoint | None) -> Status | None:
         """Return why the loop ends at the current iterate, if it does. Collective."""
@@ -122,14 +125,21 @@ class Descent(Method):
         if stop:
             return Status.INTERRUPTED
         if not math.isfinite(gradient_norm):
-            return Status.NOT_FINITE
-        if gradient_norm > GROWTH * least or point.diverges:
+            run.strategy.solve_exactly(point)
+            gradient_norm = point.gradient_norm()
+            if not is_finite(point):
+                return Status.NOT_FINITE
+        # Gradients of the size of rounding grow by chance, those of a descent with its objective.
+        risen = point.value.objective > history[0].objective
+        if risen and gradient_norm > GROWTH * least:
             return Status.DIVERGING
         if at_tolerance:
             # Inexact solves may have found a small gradient where the true one is not.
+            inexact = point.gradient
             point.solve_exactly()
             if point.gradient_norm() <= self.gradient_tolerance:
                 return Status.CONVERGED
+            run.strategy.rest_from(point, inexact, self.gradient_tolerance)
         return Status.ITERATION_LIMIT if at_limit else None
 
     def _update(self, run: Run, candidate: Candidate) -> Status | None:
@@ -143,17 +153,17 @@ class Descent(Method):
             # Near the optimum a good step decreases J by less than the error of J.
             bound = point.value.objective + point.comparison_error(strategy.tolerance)
             search = self.line_search.begin(bound, self.step)
-            while search.is_open:
+            while search.is_open and not strategy.failed:
                 # State sweep, on the candidate's trajectory, and objective
                 control = space.project(point.control + search.step * direction)
                 with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
-                    strategy.solve_candidate(candidate, point, control, decrease)
-                search = search.judged(candidate.trial(point))
+                    trial = strategy.trial(candidate, point, control, decrease)
+                search = search.judged(trial)
             run.rejected += search.rejected
             # Without a test of the objective neither accuracy nor another direction would help.
             if search.accepted or decrease is None:
                 break
-            if candidate.refinable:
+            if trial.refinable:
                 strategy.tighten(point)
             elif run.hessian.pairs:
                 run.hessian = run.hessian.cleared()
@@ -172,16 +182,21 @@ class Descent(Method):
                 run.hessian = run.hessian.updated(s, y)
         return None
 
-    def _result(self, run: Run, recorder: Recorder, start: Control, status: Status) -> Result:
-        """Return the result, evaluated with exact state and adjoint. Collective."""
+    def _result(
+        self, run: Run, candidate: Candidate, recorder: Recorder, start: Control, status: Status
+    ) -> Result:
+        """Return the best exact iterate, with exact state and adjoint. Collective."""
         point, iterations = run.point, run.history[-1].iteration
         with np.errstate(over="ignore", invalid="ignore"):
             if status is not Status.CONVERGED:  # which has been confirmed by exact solves
                 point.solve_exactly()
-            if not is_finite(point):
+            finite = is_finite(point)
+            moved = move_to_best(point, candidate, run.rivals(start))
+            if not finite:
                 # Inexact states were finite where the exact ones are not.
                 status = Status.NOT_FINITE
-                point.solve_exactly(start)
+            elif moved and status is Status.CONVERGED:
+                status = Status.DIVERGING
         return recorder.result(point, status, iterations)
 
 
