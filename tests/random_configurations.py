@@ -242,9 +242,15 @@ def check(case: Configuration, comm: Any = None) -> None:
     expected = single.objective(exact).objective
     close("objective", objective, expected, max(1.0, abs(expected)))
     gradient = rf.controls.riesz(rf.derivative_of(state, adjoint)).gather()
-    expected = single.controls.riesz(single.derivative_of(exact, exact_adjoint)).gather()
+    derivative = single.derivative_of(exact, exact_adjoint)
+    expected = single.controls.riesz(derivative).gather()
     for name, values in expected.items():
         close(f"gradient {name}", gradient[name], values, np.concatenate([values.ravel(), [1e-3]]))
+    # What both have left out would be a difference from this.
+    direction = 1e-4 * random_control(single.controls, case.seed + 1, 1.0)
+    slope = (single.value(control + direction) - single.value(control - direction)) / 2
+    size = single.controls.norm(derivative) * single.controls.norm(direction)
+    assert abs(slope - single.controls.pair(derivative, direction)) <= 1e-4 * size
 
 
 def close(what: str, found: Any, expected: Any, size: Any) -> None:

@@ -187,7 +187,9 @@ def spoil(views: Views | None) -> None:
 
 def at_rows(control: Control, rows: Any) -> Views:
     """Return the views of a control at the steps of some rows, and of its shared fields."""
-    return {name: values[rows] for name, values in control.time.items()}, control.shared
+    # With an ellipsis a block that is one number is a view, too.
+    places = rows if rows is ... else (rows, ...)
+    return {name: values[places] for name, values in control.time.items()}, control.shared
 
 
 def singly(kept: Any, backward: bool = False) -> Any:
@@ -204,5 +206,10 @@ def blocks_of(fields: Mapping[str, Any], batched: bool, backward: bool = False) 
     if batched:
         rows = [one_by_one(values, backward) for values in fields.values()]
     else:
-        rows = [values[::-1] if backward else values for values in fields.values()]
+        rows = [_views(values[::-1] if backward else values) for values in fields.values()]
     return zip(*rows, strict=True)
+
+
+def _views(values: Any) -> Iterable[Any]:
+    """Return the rows of an array one by one, as views even where they are single numbers."""
+    return values if values.ndim > 1 else (values[row, ...] for row in range(len(values)))
