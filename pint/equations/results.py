@@ -203,6 +203,7 @@ def blocks_of(fields: Mapping[str, Any], batched: bool, backward: bool = False) 
     """Return the tuples of the fields' blocks, one by one, as batches of one if `batched`."""
     if not fields:
         return repeat(())
+    rows: list[Iterable[Any]]
     if batched:
         rows = [one_by_one(values, backward) for values in fields.values()]
     else:
