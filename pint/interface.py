@@ -71,6 +71,13 @@ class TimeStepper(ABC):
         out : state, or batch of states, optional
             Only with `in_place`: the step writes its result there, and returns it. `out` shares
             memory with no argument but ``s.guess``.
+
+        Raises
+        ------
+        NumericalError
+            Where its equation cannot be solved. The result then counts as NaN, that of the whole
+            batch if steps are batched: a line search shortens its step, and a first solve ends
+            with the message on every rank. The same holds for all methods of a problem.
         """
 
     def initial(self, theta: Fields) -> Any:
