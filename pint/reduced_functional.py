@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, leaves, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
 from pint.equations.results import checked_control, checked_number
-from pint.errors import NotFiniteError, Uncopied, check_names
+from pint.errors import (
+    NotFiniteError,
+    Uncopied,
+    check_choice,
+    check_kind,
+    check_names,
+    is_number,
+    shown,
+)
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
@@ -105,6 +113,8 @@ class ReducedFunctional(Uncopied):
     ) -> None:
         _check_kinds(problem, grid)
         assert grid is not None
+        if isinstance(relaxation, Iterable) and not isinstance(relaxation, str):
+            relaxation = tuple(relaxation)  # two solvers read it
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
             "relaxation": relaxation,
@@ -124,11 +134,18 @@ class ReducedFunctional(Uncopied):
             check_names("ReducedFunctional", list(self._options), unknown)
             _check_options(grid, guess, kept_bytes, storage, unconverged)
             ranks.same = self._options
-            ranks.same_in_time = {"problem.regularisers": problem.regularisers}
-            ranks.expected = _parts(problem)
+            for name, part in _parts(problem):
+                # Other attributes may be counters, or the number of the rank.
+                is_data = isinstance(part, (float, complex, np.inexact, np.ndarray))
+                (ranks.same_in_time if is_data else ranks.expected)[name] = part
+            ranks.same_in_time["problem.regularisers"] = problem.regularisers
+            ranks.advice = "What is meant to differ is named in `may_differ` of its class."
             self.calls = Calls(problem, grid)
             precision = self.space.precision
-            self.accuracy = accuracy or Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            if accuracy is None:
+                accuracy = Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            check_kind("ReducedFunctional", "accuracy", accuracy, Accuracy, "a `pint.Accuracy`")
+            self.accuracy = accuracy
             self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
@@ -148,8 +165,7 @@ class ReducedFunctional(Uncopied):
                 for reverse in (False, True)
             )
         if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
-            advice = "Where that is meant, name the attribute in `may_differ` of its class."
-            warnings.warn(f"{ranks.difference} {advice}", stacklevel=2)
+            warnings.warn(ranks.difference, stacklevel=2)
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
@@ -308,6 +324,8 @@ class ReducedFunctional(Uncopied):
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
+        if not isinstance(indices, Iterable) or isinstance(indices, str):
+            raise TypeError(f"`select(indices)` must be numbers of examples, got {shown(indices)}.")
         indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
         with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
             if self.problem.examples is None:
@@ -393,25 +411,22 @@ def _check_options(
     grid: TimeGrid, guess: str, kept_bytes: float, storage: str, unconverged: str
 ) -> None:
     """Raise ValueError, which names the option, unless the options of a functional are right."""
-    if storage not in ("all", "C"):
-        raise ValueError(f"`ReducedFunctional(storage=...)` is 'all' or 'C', got {storage!r}.")
+    for name, value, choices in (
+        ("storage", storage, ("all", "C")),
+        ("guess", guess, ("zero", "constant", "coarse", "nested")),
+        ("unconverged", unconverged, ("warn", "error", "ignore")),
+    ):
+        check_choice("ReducedFunctional", name, value, choices)
     if storage == "C":
         grid.check_c_points("`ReducedFunctional(storage='C')`")
-    if guess not in ("zero", "constant", "coarse", "nested"):
+    endless = isinstance(kept_bytes, float) and kept_bytes == math.inf
+    if not endless and (not is_number(kept_bytes) or kept_bytes < 0):
         raise ValueError(
-            "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
-            f"got {guess!r}."
+            f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {shown(kept_bytes)}."
         )
-    if unconverged not in ("warn", "error", "ignore"):
-        raise ValueError(
-            "`ReducedFunctional(unconverged=...)` is 'warn', 'error' or 'ignore', "
-            f"got {unconverged!r}."
-        )
-    if not kept_bytes >= 0:
-        raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")
 
 
-def _parts(problem: Problem) -> dict[str, Any]:
-    """Return the user's objects of a problem by name; ranks in time should have them alike."""
-    names = ("stepper", "adjoint", "objective", "examples")
-    return {f"problem.{name}": getattr(problem, name) for name in names}
+def _parts(problem: Problem) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of the user's objects by name; ranks in time should have them alike."""
+    for name in ("stepper", "adjoint", "objective", "examples"):
+        yield from leaves(getattr(problem, name), f"problem.{name}")

@@ -159,10 +159,11 @@ class Batches(pint.Examples):
                 f"`select(indices)` must be 1 to {self.batch_size} numbers of examples, "
                 f"got shape {indices.shape}."
             )
-        if indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= self.count:
+        whole = indices.dtype.kind in "iu"
+        if not whole or indices.min() < 0 or indices.max() >= self.count:
+            got = f"{indices.min()} to {indices.max()}" if whole else f"an array of {indices.dtype}"
             raise ValueError(
-                f"`select(indices)` must be integers from 0 to {self.count - 1}, got "
-                f"{indices.min()} to {indices.max()}."
+                f"`select(indices)` must be integers from 0 to {self.count - 1}, got {got}."
             )
         own = indices[self.share]
         # Views are made anew: copies of all parts together have arrays of their own.

@@ -16,7 +16,7 @@ from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
 from pint.controls.restriction import Restriction
 from pint.controls.saved import check_fields
-from pint.errors import real_array
+from pint.errors import check_kind, real_array
 from pint.grid.timegrid import TimeGrid
 from pint.report.archives import load_arrays
 
@@ -170,14 +170,15 @@ class ControlSpace:
         **values : array_like
             By field name. For a time-dependent field the blocks of all N steps, or one block
             for every step; on a coarser time mesh the coefficients, or blocks, which are
-            projected; for a shared field the parameters.
+            projected; for a shared field the parameters. All ranks give the same values.
 
         Raises
         ------
         TypeError
             If a value does not consist of real numbers.
         ValueError
-            If a field is unknown, a shape does not fit, or a value is NaN or infinite.
+            If a field is unknown, a shape does not fit, a value is NaN or infinite, or the ranks
+            give different values.
         """
         new = self.zeros()
         with agreeing(self.comm, "control", self.space_comm) as ranks:
@@ -188,7 +189,7 @@ class ControlSpace:
                     )
                 array = real_array(f"control({name}=...)", value)
                 self._assign(new[name], name, array, self.meshes.get(name))
-            self.require_agreement(ranks, new)
+                ranks.same[name] = array
         for name in values:
             if name in self.meshes:
                 new[name][...] = self.meshes[name].project(new[name])
@@ -208,8 +209,11 @@ class ControlSpace:
         TypeError, ValueError
             If a shape does not fit, or a value does not consist of finite real numbers.
         """
+        check_kind("ControlSpace.scatter", "values", values, Mapping, "a mapping of arrays")
         new = self.zeros()
         for name, value in values.items():
+            if name not in self.fields:
+                raise ValueError(f"`scatter`: no field `{name}`; there are {list(self.fields)}.")
             self._assign(new[name], name, real_array(f"control({name}=...)", value))
         return new
 
@@ -288,6 +292,7 @@ class ControlSpace:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
         # One rank adds what is replicated: every rank must get the same number to the last bit,
         # for decisions are taken by it, and a product is rounded as the memory is aligned.
+        derivative, direction = self._own(derivative), self._own(direction)
         own = [
             derivative.vector[part] @ direction.vector[part]
             for part, (over_time, over_space) in self.parts
@@ -325,14 +330,20 @@ class ControlSpace:
 
         For controls on a coarser time mesh, for all v on that mesh. Collective.
         """
-        gradient = Control(self, derivative.vector / self.weights)
+        gradient = Control(self, self._own(derivative).vector / self.weights)
         for name, mesh in self.meshes.items():
             gradient[name][...] = mesh.riesz(derivative[name])
         return gradient
 
     def dual(self, control: Control) -> Control:
         """Return the derivative that `control` represents: the inverse of `riesz`."""
-        return Control(self, control.vector * self.weights)
+        return Control(self, self._own(control).vector * self.weights)
+
+    def _own(self, control: Control) -> Control:
+        """Return a control, or raise an error if it is none, or not of a space like this."""
+        if not isinstance(control, Control) or len(control.vector) != self.size:
+            self.require_fitting(control)
+        return control
 
     def require_fitting(self, control: Control) -> None:
         """Raise an error, the same on every rank, unless `control` is of a space like this.
@@ -378,8 +389,8 @@ class ControlSpace:
     def project(self, control: Control) -> Control:
         """Return the nearest control within the bounds; `control` itself without bounds."""
         if not self.bounded:
-            return control
-        return Control(self, np.clip(control.vector, self.lower, self.upper))
+            return self._own(control)
+        return Control(self, np.clip(self._own(control).vector, self.lower, self.upper))
 
     def restrict(self, control: Control, reverse: bool = False) -> list[dict[str, np.ndarray]]:
         r"""Return the time-dependent blocks of each level's steps on this rank. Collective.

@@ -491,10 +491,14 @@ class Calls:
         some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
         if self.batched:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
+        size = s.size
+        if size is not None and self.batched:
+            size = np.full((1,) * (1 + len(self.space.shape)), size)
+            size.flags.writeable = False
         # islice first: a longer iterator would lose the item that zip looks ahead at.
         count = len(starts)
         more = (
-            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(s.size, count)
+            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(size, count)
         )  # fmt: skip
         return map(_steps_of, zip(*some, *more, strict=True))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
 from pint.errors import ComplexWarning, shown
 from pint.interface import Fields
@@ -152,7 +154,8 @@ def add_fields(
     views: Mapping[str, Any], values: Fields, kind: str, owner: object, scale: float = 1.0
 ) -> None:
     """Add derivatives, times `scale`, to views by field name, in place; check names and shapes."""
-    require_mapping(values, kind, owner)
+    if type(values) is not dict:
+        require_mapping(values, kind, owner)
     for name, value in values.items():
         if name not in views:
             raise ValueError(
@@ -160,10 +163,8 @@ def add_fields(
                 f"field; these are {list(views)}."
             )
         place = views[name]
-        if (
-            getattr(value, "shape", None) != place.shape
-            or getattr(value, "dtype", None) is not place.dtype
-        ):
+        plain = type(value) is np.ndarray and value.dtype is place.dtype
+        if not plain or value.shape != place.shape:
             checked(value, place, owner, f"derivative[{name!r}]")
         place += value if scale == 1.0 else scale * value
 

@@ -112,7 +112,7 @@ class TimeGrid:
     Parameters
     ----------
     t : array_like, shape (N + 1,)
-        Strictly increasing times.
+        Strictly increasing times. An array is copied unless it is read-only.
     coarsening : int or sequence of int
         Coarsening factor m >= 2, for all levels or one for each level but the coarsest.
     levels : int
@@ -370,7 +370,9 @@ def _checked_times(t: Any) -> Any:
         return t
     if isinstance(t, _Uniform):
         return t.times()
-    times = real_array("TimeGrid(t=...)", t)
+    is_frozen = isinstance(t, np.ndarray) and t.base is None and not t.flags.writeable
+    # An array that nobody can change is not copied: it may have as many entries as memory holds.
+    times = t if is_frozen and t.dtype == float else real_array("TimeGrid(t=...)", t)
     if times.ndim != 1 or times.size < 2:
         raise ValueError(
             f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."
@@ -414,8 +416,8 @@ def _coarsening_factors(
     levels = integer("TimeGrid", "levels", levels, 1)
     if levels - 1 > steps.bit_length():  # before as many factors are stored
         raise ValueError(
-            f"`TimeGrid(levels=...)`: {levels} levels need at least 2^{levels - 1} steps, "
-            f"got N = {steps}; use fewer levels."
+            f"`TimeGrid(levels=...)`: {shown(levels)} levels need more than N = {steps} steps; use "
+            "fewer levels."
         )
     whole = isinstance(coarsening, Iterable) and not isinstance(coarsening, str)
     factors: tuple[int, ...] = tuple(coarsening) if whole else (coarsening,)  # type: ignore
@@ -431,8 +433,9 @@ def _coarsening_factors(
     for level, factor in enumerate(factors[: levels - 1]):
         if factor > remaining:
             raise ValueError(
-                f"`TimeGrid(coarsening=...)`: factor {factor} is larger than the {remaining} "
-                f"steps of level {level} (N = {steps}); use a smaller factor or fewer levels."
+                f"`TimeGrid(coarsening=...)`: factor {shown(factor)} is larger than the "
+                f"{remaining} steps of level {level} (N = {steps}); use a smaller factor or fewer "
+                "levels."
             )
         remaining //= factor
     return factors[: levels - 1]

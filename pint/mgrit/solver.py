@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pint.comm import reduce
-from pint.errors import Uncopied
+from pint.errors import Uncopied, check_choice, check_kind, is_number, number, shown
 from pint.grid import TimeGrid
 from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.cycle import (
@@ -87,17 +87,19 @@ class MGRIT(Uncopied):
         chunk_bytes: int | None = None,
         storage: Storage = "all",
     ) -> None:
-        if storage not in ("all", "C"):
-            raise ValueError(f"`MGRIT(storage=...)` is 'all' or 'C', got {storage!r}.")
-        if cycle not in ("V", "F"):
-            raise ValueError(f"`MGRIT(cycle=...)` is 'V' or 'F', got {cycle!r}.")
-        if not 0 < c_weight < 2:
-            raise ValueError(f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {c_weight}.")
-        if chunk_bytes is not None and not chunk_bytes > 0:
-            raise ValueError(f"`MGRIT(chunk_bytes=...)` must be positive, got {chunk_bytes}.")
+        check_kind("MGRIT", "grid", grid, TimeGrid, "a TimeGrid")
+        check_kind("MGRIT", "space", space, StateSpace, "a StateSpace")
+        check_choice("MGRIT", "storage", storage, ("all", "C"))
+        check_choice("MGRIT", "cycle", cycle, ("V", "F"))
+        if not is_number(c_weight) or not 0 < c_weight < 2:
+            raise ValueError(
+                f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {shown(c_weight)}."
+            )
+        if chunk_bytes is not None:
+            chunk_bytes = int(number("MGRIT", "chunk_bytes", chunk_bytes, positive=True))
         if storage == "C":
             grid.check_c_points("`MGRIT(storage='C')`")
-        chunk_bytes = CHUNK_BYTES if chunk_bytes is None else int(chunk_bytes)
+        chunk_bytes = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
         self.comm = grid.comm
         self.reverse = reverse
         self.space = space
@@ -388,11 +390,11 @@ def relaxation_counts(relaxation: str | Sequence[str], levels: int) -> tuple[int
     ValueError
         If a word is not F(CF)*, or there are not as many words as levels to relax.
     """
-    several = isinstance(relaxation, Sequence) and not isinstance(relaxation, str)
+    several = isinstance(relaxation, Iterable) and not isinstance(relaxation, str)
     words: tuple[str, ...] = tuple(relaxation) if several else (relaxation,)  # type: ignore[assignment]
     for word in words:
         if not isinstance(word, str) or word != "F" + "CF" * word.count("C"):
-            raise ValueError(f"`relaxation` must be 'F', 'FCF', 'FCFCF', ..., got {word!r}.")
+            raise ValueError(f"`relaxation` must be 'F', 'FCF', 'FCFCF', ..., got {shown(word)}.")
     if len(words) == 1:
         words *= max(levels - 1, 1)
     if levels > 1 and len(words) != levels - 1:

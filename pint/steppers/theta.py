@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.errors import check_choice, check_kind
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.states import ArraySpace, space_like
@@ -98,10 +99,7 @@ class Theta(TimeStepper):
     ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`Theta(ode=...)` must be an ODE, got {type(ode).__name__}.")
-        if scheme not in COEFFICIENTS:
-            raise ValueError(
-                f"`Theta(scheme=...)` must be one of {', '.join(COEFFICIENTS)}, got {scheme!r}."
-            )
+        check_choice("Theta", "scheme", scheme, list(COEFFICIENTS))
         if type(ode).jacobian is ODE.jacobian:
             raise TypeError(
                 f"`Theta(ode=...)`: {type(ode).__name__} defines no `jacobian`, which implicit "
@@ -253,6 +251,7 @@ class ThetaAdjoint(Adjoint):
     """
 
     def __init__(self, stepper: Theta) -> None:
+        check_kind("ThetaAdjoint", "stepper", stepper, Theta, "a Theta")
         self.stepper = stepper
         self.ode = stepper.ode
 

@@ -135,6 +135,7 @@ def test_methods_of_a_few_cycles_are_not_counted(silent, method):
     assert (result.solves, result.converged_solves) == (0, 0)
 
 
+@pytest.mark.filterwarnings("ignore:Newton")  # of trial steps far out
 @pytest.mark.parametrize(
     "method",
     [
