@@ -376,11 +376,12 @@ class ReducedFunctional(Uncopied):
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
+        ways = "more steps" if level == 0 else "fewer levels, a smaller coarsening factor"
         raise alike(
             NotFiniteError(
-                f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
-                "step may be unstable at that size: use fewer levels, a smaller coarsening factor "
-                "or more steps."
+                f"the states of level {level} (step size {size:.3g}) are not finite: the model "
+                "leaves its domain or grows without bounds for this control, or the step is too "
+                f"long for its scheme, an explicit one above all. Use {ways} or another control."
             )
         )
 

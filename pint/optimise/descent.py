@@ -153,7 +153,7 @@ class Descent(Method):
             # Near the optimum a good step decreases J by less than the error of J.
             bound = point.value.objective + point.comparison_error(strategy.tolerance)
             search = self.line_search.begin(bound, self.step)
-            while search.is_open and not strategy.failed:
+            while search.is_open:
                 # State sweep, on the candidate's trajectory, and objective
                 control = space.project(point.control + search.step * direction)
                 with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
@@ -190,12 +190,11 @@ class Descent(Method):
         with np.errstate(over="ignore", invalid="ignore"):
             if status is not Status.CONVERGED:  # which has been confirmed by exact solves
                 point.solve_exactly()
-            finite = is_finite(point)
-            moved = move_to_best(point, candidate, run.rivals(start))
-            if not finite:
-                # Inexact states were finite where the exact ones are not.
-                status = Status.NOT_FINITE
-            elif moved and status is Status.CONVERGED:
+            objective = point.value.objective
+            if not is_finite(point):  # inexact states were finite where the exact ones are not
+                status, objective = Status.NOT_FINITE, math.inf
+            moved = move_to_best(point, candidate, run.rivals(start, objective), objective)
+            if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
         return recorder.result(point, status, iterations)
 
