@@ -1,6 +1,7 @@
 """Controls: fields, their space and metric, regularisers, and controls on other time grids."""
 
 from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.controls.projection import projected_gradient
 from pint.controls.prolongation import prolong
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
 from pint.controls.space import Control, ControlSpace
@@ -14,5 +15,6 @@ __all__ = [
     "Smoothness",
     "Tikhonov",
     "TimeControl",
+    "projected_gradient",
     "prolong",
 ]

@@ -21,16 +21,16 @@ class Run:
     strategy : Strategy
     hessian : InverseHessian
     step : float
-        Of the last update.
+        Of the last update; before the first one that of its first trial.
     rejected : int
-        Trials that it rejected.
+        Trials of the last update besides the one that it ended with.
     history : list of Iterate
     """
 
     point: Point
     strategy: Strategy
     hessian: InverseHessian
-    step: float
+    step: float = 1.0
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
 
