@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from against_pymgrit import Ours, Posed, Theirs, check, compare, plot
 from measuring import Row, installed, options_of, print_table, save
 
@@ -47,6 +48,9 @@ class FinalValue(pint.Objective):
 
     def terminal(self, y: Any, theta: Any) -> float:
         return float(y[0])
+
+    def terminal_derivative(self, y: Any, theta: Any) -> Any:
+        return np.ones(1), {}
 
 
 def ours(steps: int, levels: int) -> Posed:

@@ -95,7 +95,7 @@ class Framework:
 
     def __call__(self, control: pint.Control | None = None) -> Gradient:
         control = next(self.turns) if control is None else control
-        value, gradient = self.functional.value(control), self.functional.gradient(control)
+        value, gradient = self.functional.value_and_gradient(control)
         return value, {name: gradient[name] for name in NAMES}
 
 

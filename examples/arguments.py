@@ -7,7 +7,8 @@ import contextlib
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 
 # isort: split
 import pint
-from pint.comm import ending_all_ranks
+from pint.comm import all_arrive, ending_all_ranks, is_alike
 from pint.report.files import check_writable
 
 INTERRUPTED = 130
@@ -144,6 +145,9 @@ def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
     option("--storage", choices=["all", "C"], default="all",
            help="time points whose states are stored: all, or the C-points alone, every m-th one "
            "(--coarsening); the others are then computed again where they are needed")  # fmt: skip
+    option("--unconverged", choices=["warn", "error", "ignore"], default="warn",
+           help="what follows where MGRIT does not meet its tolerance: one warning, an error "
+           "(exit code 1), or nothing")  # fmt: skip
     return option
 
 
@@ -348,6 +352,7 @@ def make_functional(
         accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
         relaxation=options.relaxation if grid.levels > 1 else "F",
         storage=options.storage,
+        unconverged=options.unconverged,
     )
 
 
@@ -405,6 +410,8 @@ def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
         "adjoint_steps": last.adjoint_steps,
         "seconds": last.seconds,
         "peak_memory": list(result.peak_memory),
+        "solves": result.solves,
+        "converged_solves": result.converged_solves,
     }
 
 
@@ -416,7 +423,14 @@ def print_result(result: pint.Result) -> None:
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
     print(f"{'updates':20s}{result.iterations} in {last.seconds:.2f} s")
     print(f"{'steps evaluated':20s}{last.state_steps} state, {last.adjoint_steps} adjoint")
+    print_unconverged(result)
     print_peak_memory(result)
+
+
+def print_unconverged(result: pint.Result) -> None:
+    """Print how many solves to a tolerance have met it, unless all have."""
+    if result.converged_solves < result.solves:
+        print(f"{'converged solves':20s}{result.converged_solves} of {result.solves}")
 
 
 def print_peak_memory(result: pint.Result) -> None:
@@ -471,6 +485,23 @@ def check_outputs(options: argparse.Namespace, *names: str) -> None:
         raise ValueError("argument --plot: needs matplotlib (pip install 'pint-control[examples]')")
 
 
+@contextlib.contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Print pint's own warnings without the place in the code, and each of them."""
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, pint.ConvergenceWarning):
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+        else:
+            usual(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", pint.ConvergenceWarning)
+        warnings.showwarning = show
+        yield
+
+
 def run(
     arguments: list[str] | None,
     parser: Callable[[Any], Parser],
@@ -497,23 +528,27 @@ def run(
         try:
             check_rules(options, comm.size)
             setup = set_up(options, comm)
-        except ValueError as error:
-            wrong = str(error)
-        except MemoryError as error:
-            wrong = f"argument {sizes}: too large: {error}"
+        except (ValueError, MemoryError) as error:
+            if not (is_alike(error) or all_arrive(comm)):
+                raise  # the mistake of this rank ends all ranks
+            is_size = isinstance(error, MemoryError)
+            wrong = f"argument {sizes}: too large: {error}" if is_size else str(error)
     if wrong is not None:
         command.error(wrong)
     # Numbers that are not finite are reported once, not at each operation.
-    with ending_all_ranks(comm), np.errstate(over="ignore", invalid="ignore"):
+    quiet = np.errstate(over="ignore", invalid="ignore")
+    with ending_all_ranks(comm), quiet, warnings_in_one_line():
         try:
             numbers = work(options, setup)
         except pint.NumericalError as error:
+            if not (comm.size == 1 or is_alike(error)):
+                raise
             failure = str(error)
         except pint.CheckpointError as error:
             wrong = f"argument --checkpoint: {error}"
         except OSError as error:  # for example a full disk
             failure = f"cannot write a result: {error}"
-            if comm.rank == 0:  # it writes all files; the others may wait for its messages
+            if not is_alike(error):  # on one rank, and the others may wait for its messages
                 print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
                 if comm.size > 1:
                     comm.Abort(1)

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 import pint
+from pint.controls.saved import check_fields
+from pint.report.archives import open_archive
 from pint.report.files import write_atomically
+from pint.report.reading import read_json
 from problems.convolution import ConvolutionalNetwork
 from problems.data import Dataset, Normalisation
 from problems.resnet import DenseNetwork, Network, classify
@@ -89,28 +92,50 @@ def load(path: str) -> SavedNetwork:
     """
     described = description_of(path)
     try:
-        content = json.loads(described.read_text(encoding="utf-8"))
+        content = read_json(described)
         kind = KINDS[content.pop("network")]
         layers, final_time = content.pop("layers"), content.pop("final_time")
-        classes = tuple(map(str, content.pop("class_names")))
+        if not isinstance(layers, int) or layers < 1:
+            raise ValueError(f"`layers` is {layers!r}")
+        classes = _class_names(content.pop("class_names"))
         by, inputs = content.pop("normalisation"), content.pop("inputs")
         least, most = map(float, inputs)
+        if not np.isfinite([least, most]).all():
+            raise ValueError("`inputs` are not finite")
         if "image" in content:
             content["image"] = tuple(content["image"])
         network = kind(**content)
         if len(classes) != network.classes:
             raise ValueError(f"{len(classes)} names for {network.classes} classes")
-        normalisation = by and _normalisation(by, network.example_shape)
+        normalisation = None if by is None else _normalisation(by, network.example_shape)
+        _check_weights(path, network, layers)
         controls = network.controls(pint.TimeGrid.uniform(final_time, layers))
     except OSError as error:
-        raise ValueError(f"cannot read {str(described)!r}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"cannot read {error.filename!r}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{str(described)!r} does not describe a network ({error})") from None
-    try:
-        weights = controls.load(path)
-    except OSError as error:
-        raise ValueError(f"cannot read {path!r}: {error.strerror or error}") from None
-    return SavedNetwork(network, weights, classes, normalisation, (least, most))
+    return SavedNetwork(network, controls.load(path), classes, normalisation, (least, most))
+
+
+def _check_weights(path: str, network: Network, layers: int) -> None:
+    """Raise ValueError unless a file has the weights of a network, before memory is taken."""
+    shapes = {
+        name: ((layers,) if isinstance(field, pint.TimeControl) else ()) + field.shape
+        for name, field in network.fields().items()
+    }
+    with open_archive(path) as archive:
+        try:
+            check_fields(archive.declared, shapes)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _class_names(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ValueError("`class_names` is no list of names")
+    if not all(name.isprintable() for name in found):
+        raise ValueError("a name of a class cannot be printed")
+    return tuple(found)
 
 
 def _normalisation(by: dict[str, Any], shape: tuple[int, ...]) -> Normalisation:

@@ -29,6 +29,7 @@ from arguments import (
     make_method,
     most_cycles,
     print_peak_memory,
+    print_unconverged,
     run,
     word_of,
 )
@@ -136,6 +137,7 @@ def make_functional(
         cycle=options.cycle,
         guess=options.initial_guess,
         storage=options.storage,
+        unconverged=options.unconverged,
     )
 
 
@@ -211,6 +213,8 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "status": word_of(result.status),
         "seconds": result.history[-1].seconds,
         "peak_memory": list(result.peak_memory),
+        "solves": result.solves,
+        "converged_solves": result.converged_solves,
     }
     if setup.comm.rank == 0:
         print_summary(options, setup, result)
@@ -265,6 +269,7 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
     print(f"{'loss':20s}{result.cost:.10g}")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
     print(f"{'updates':20s}{result.iterations} in {seconds:.2f} s ({updates:.1f} a second)")
+    print_unconverged(result)
     print_peak_memory(result)
 
 

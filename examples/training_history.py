@@ -7,12 +7,14 @@ import contextlib
 import csv
 import io
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pint.report.files import write_atomically
+from pint.report.reading import read_regular
 
 HISTORY_COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
@@ -23,14 +25,19 @@ TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  t
 
 def load_history(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of the run that is resumed, none if it has no history file."""
-    if not (options.resume and options.history and Path(options.history).is_file()):
+    if not (options.resume and options.history and Path(options.history).exists()):
         return []
     try:
-        with open(options.history, newline="", encoding="utf-8") as file:
-            names, *rows = csv.reader(file)
+        text = read_regular(options.history).decode("utf-8")
+        # A killed run may have left half of its last line.
+        names, *rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
         if names != HISTORY_COLUMNS:
             raise ValueError("other columns")
         table = [dict(zip(names, map(_number, row), strict=True)) for row in rows]
+        numbers = [row["iteration"] for row in table]
+        ascending = numbers == sorted(set(numbers)) and min(numbers, default=0) >= 0
+        if not ascending or not all(isinstance(number, int) for number in numbers):
+            raise ValueError("its iterations do not ascend")
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(
             f"argument --history: {options.history!r} is no history to continue ({error})"
@@ -49,7 +56,8 @@ def _number(text: str) -> int | float:
 class Progress:
     """Callback: writes a row for each iterate, to the terminal and to the history file.
 
-    The file is rewritten as a whole at most every `interval` seconds, and at the end.
+    New rows are appended to the file at most every `interval` seconds. At the beginning and at
+    the end it is written as a whole.
 
     Parameters
     ----------
@@ -74,11 +82,15 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
     interval: float = 1.0
     written: float = -math.inf
+    size: int = -1  # of the file, as it was left
+    appended: int = 0  # rows in it
     known: tuple[float, float] = (math.nan, math.nan)
 
     def keep(self, iterations: int) -> None:
         """Drop later rows: the file of a killed run may be ahead of its checkpoint."""
-        self.rows = [row for row in self.rows if row["iteration"] <= iterations]
+        while self.rows and self.rows[-1]["iteration"] > iterations:
+            self.rows.pop()
+            self.size = -1
 
     def __call__(self, iterate: Any, control: Any, state: Any) -> None:
         row = {name: getattr(iterate, name, None) for name in HISTORY_COLUMNS}
@@ -103,15 +115,33 @@ class Progress:
         if iterate.seconds > self.written + self.interval:
             # A full disk ends no training; it is reported at the end.
             with contextlib.suppress(OSError):
-                self.write_history()
+                self.append_history()
             self.written = iterate.seconds
+
+    def append_history(self) -> None:
+        """Add the new rows to the history file; write it as a whole if it is not as it was left."""
+        path = self.options.history
+        if path is None or self.comm.rank > 0:
+            return
+        if not os.path.isfile(path) or os.path.getsize(path) != self.size:
+            self.write_history()
+            return
+        with open(path, "ab") as file:
+            file.write(_lines(self.rows[self.appended :]))
+            file.flush()
+            os.fsync(file.fileno())
+            self.size, self.appended = file.tell(), len(self.rows)
 
     def write_history(self) -> None:
         """Write all rows so far to the history file."""
         if self.options.history is None or self.comm.rank > 0:
             return
-        text = io.StringIO()
-        table = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        write_atomically(self.options.history, lambda file: file.write(text.getvalue().encode()))
+        content = (",".join(HISTORY_COLUMNS) + "\n").encode() + _lines(self.rows)
+        write_atomically(self.options.history, lambda file: file.write(content))
+        self.size, self.appended = len(content), len(self.rows)
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -15,7 +15,14 @@ from pint.controls import (
     TimeControl,
     prolong,
 )
-from pint.errors import CheckpointError, NotFiniteError, NumericalError, VerificationError
+from pint.errors import (
+    CheckpointError,
+    ConvergenceError,
+    ConvergenceWarning,
+    NotFiniteError,
+    NumericalError,
+    VerificationError,
+)
 from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
@@ -76,6 +83,8 @@ __all__ = [
     "Control",
     "ControlSpace",
     "Convergence",
+    "ConvergenceError",
+    "ConvergenceWarning",
     "Examples",
     "External",
     "Lagged",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, NoneType
 from typing import Any
 
 import numpy as np
 
+from pint.comm import private
 from pint.controls import ControlField, ControlSpace, Regulariser, SharedControl, TimeControl
+from pint.controls.fields import check_field_name
+from pint.errors import check_methods, integer, overrides
 from pint.grid import Steps, TimeGrid
-from pint.states import ArraySpace, StateSpace
+from pint.states import StateSpace, space_like
+from pint.states.slopes import central_slope, complex_slope, is_analytic
 
 Fields = Mapping[str, Any]
 """Control values, or derivatives with respect to them, by field name."""
@@ -46,8 +49,8 @@ class TimeStepper(ABC):
 
     @property
     def space(self) -> StateSpace:
-        """The space of the states; by default arrays of the shape of `initial_state`."""
-        return ArraySpace(np.shape(self.initial_state))
+        """The space of the states; by default arrays of shape and precision of `initial_state`."""
+        return space_like(self)
 
     @abstractmethod
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
@@ -144,19 +147,20 @@ class Adjoint(ABC):
 class Objective(ABC):
     """The cost ``F(sum_n l_n(y_n, y_{n+1}, u_n, theta) + psi(y_N, theta))``.
 
-    Implement the step cost l, the terminal cost psi, or both, each with its derivative. Step
-    costs and their derivatives take and return batches as the stepper of the problem does.
+    Implement the step cost l, the terminal cost psi, or both, each with its derivative: a `Problem`
+    insists on that. Step costs and their derivatives take and return batches as the stepper of the
+    problem does.
     """
 
     @property
     def has_outer(self) -> bool:
         """Whether the class defines `outer`."""
-        return type(self).outer is not Objective.outer
+        return overrides(self, Objective, "outer")
 
     @property
     def has_step_cost(self) -> bool:
         """Whether the class defines `step_cost`."""
-        return type(self).step_cost is not Objective.step_cost
+        return overrides(self, Objective, "step_cost")
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
         """Return l of one step, or of each step of a batch, shape (B,)."""
@@ -195,16 +199,22 @@ class Objective(ABC):
 class Examples(ABC):
     """The examples over which a cost is the mean; the cost takes one batch of them at a time.
 
+    Before the first selection these are the first `batch_size` ones. A functional selects its own
+    again where another functional of the problem has selected others.
+
     Attributes
     ----------
     count : int
         Number of all examples.
     batch_size : int
         Most examples of a batch.
+    selected_by : object
+        The selection of a functional that is in force: not for users.
     """
 
     count: int
     batch_size: int
+    selected_by: object = None
 
     @abstractmethod
     def select(self, indices: np.ndarray) -> None:
@@ -277,58 +287,18 @@ class DifferenceAdjoint(Adjoint):
         Its first `lead` axes, 0 or 1, are the steps of a batch, which do not depend on each other.
         """
         if key not in self._is_analytic:
-            self._is_analytic[key] = _is_analytic(function, at, key)
+            self._is_analytic[key] = is_analytic(function, at, key)
         result = np.empty(np.shape(at[key]))
         for place in np.ndindex(result.shape[lead:]):
             direction = np.zeros(result.shape)
             direction[(..., *place)] = 1.0
             slope = None
             if self._is_analytic[key]:
-                slope = _complex_slope(function, at, key, direction)
+                slope = complex_slope(function, at, key, direction)
             if slope is None:
-                slope = _central_slope(function, at, key, direction)
+                slope = central_slope(function, at, key, direction)
             result[(..., *place)] = (lam * slope).sum(axis=tuple(range(lead, np.ndim(lam))))
         return result
-
-
-def _is_analytic(function: Any, at: Mapping[Any, Any], key: Any) -> bool:
-    """Return whether the complex step along a direction gives what differences give."""
-    # All entries change: an imaginary part that gets lost in one of them shows.
-    direction = np.random.default_rng(0).standard_normal(np.shape(at[key]))
-    slope = _complex_slope(function, at, key, direction)
-    if slope is None:
-        return False
-    differences = _central_slope(function, at, key, direction)
-    size = np.linalg.norm(np.ravel(slope)) + np.linalg.norm(np.ravel(differences))
-    rounding = 1e-9 * np.linalg.norm(np.ravel(function(at)))
-    return bool(np.linalg.norm(np.ravel(slope - differences)) <= 1e-7 * size + rounding)
-
-
-def _complex_slope(function: Any, at: Mapping[Any, Any], key: Any, direction: Any) -> Any:
-    """Return the derivative by a complex step; None if the function refuses complex numbers."""
-    # All arguments are complex, so that the function may write to an array like any of them.
-    moved = {name: np.asarray(value) + 0j for name, value in at.items()}
-    moved[key] += 1e-30j * direction
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", _ComplexWarning)
-            return np.imag(function(moved)) / 1e-30
-    except (TypeError, ValueError, ArithmeticError, AttributeError, _ComplexWarning):
-        return None
-
-
-def _central_slope(function: Any, at: Mapping[Any, Any], key: Any, direction: Any) -> Any:
-    """Return the derivative by central differences."""
-    size = 6e-6 * max(1.0, float(np.abs(at[key]).max(initial=0.0)))
-    ahead, behind = (
-        # A copy: the function may return the same array each time.
-        np.array(function({**at, key: at[key] + distance * direction}), dtype=float)
-        for distance in (size, -size)
-    )
-    return (ahead - behind) / (2 * size)
-
-
-_ComplexWarning: Any = getattr(np, "exceptions", np).ComplexWarning  # its place before numpy 1.25
 
 
 def _frozen(controls: Any) -> Mapping[str, ControlField]:
@@ -339,6 +309,7 @@ def _frozen(controls: Any) -> Mapping[str, ControlField]:
             f'e.g. {{"u": pint.TimeControl(1)}}, got {type(controls).__name__}.'
         )
     for name, one in controls.items():
+        check_field_name("Problem(controls=...)", name)
         if not isinstance(one, (TimeControl, SharedControl)):
             raise TypeError(
                 f"`Problem(controls=...)`: `{name}` must be a TimeControl or a SharedControl, "
@@ -369,10 +340,19 @@ class Problem:
         The ranks among which the examples are divided, so that each of them contributes a part of
         the derivative: see `ControlSpace`.
 
+    Notes
+    -----
+    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time,
+    and warns of a difference. A class whose objects may differ, in a counter for example, names
+    these attributes in a tuple `may_differ`; names that begin with an underscore are not compared.
+
     Raises
     ------
     TypeError
-        If a part is not an instance of its interface; the message names it.
+        If a part is not an instance of its interface, or lacks a method that it needs: the
+        derivative of a cost, or the cost of a derivative; the message names it.
+    ValueError
+        If a field has a name that cannot be one.
     """
 
     stepper: TimeStepper
@@ -398,8 +378,16 @@ class Problem:
                     f"`Problem({name}=...)` must be a {kind.__name__}, "
                     f"got {type(getattr(self, name)).__name__}."
                 )
+        pairs = {name: f"{name}_derivative" for name in ("step_cost", "terminal", "outer")}
+        check_methods(self.objective, Objective, pairs, ["step_cost", "terminal"])
         object.__setattr__(self, "controls", _frozen(self.controls))
-        object.__setattr__(self, "regularisers", tuple(self.regularisers))
+        terms: Any = self.regularisers
+        if not isinstance(terms, Iterable):
+            raise TypeError(
+                "`Problem(regularisers=...)` must be a sequence of Regulariser, "
+                f"got a {type(terms).__name__}."
+            )
+        object.__setattr__(self, "regularisers", tuple(terms))
         for regulariser in self.regularisers:
             if not isinstance(regulariser, Regulariser):
                 raise TypeError(
@@ -410,8 +398,25 @@ class Problem:
             raise TypeError(
                 f"`Problem(examples=...)` must be an Examples, got {type(self.examples).__name__}."
             )
+        if self.examples is not None:
+            for name in ("count", "batch_size"):
+                integer(type(self.examples).__name__, name, getattr(self.examples, name, None), 1)
         if not isinstance(self.space, StateSpace):
             raise TypeError(f"`{type(self.stepper).__name__}.space` must be a StateSpace.")
+        if self.comm is not None:
+            object.__setattr__(self, "comm", private(self.comm, "Problem(comm=...)"))
+        if np.dtype(getattr(self.space, "dtype", float)).kind == "c":
+            raise TypeError(
+                f"`{type(self.stepper).__name__}.space` must be one of real numbers, got complex "
+                "ones: make a state of real and imaginary parts."
+            )
+        if self.comm is not None:
+            object.__setattr__(self, "comm", private(self.comm, "Problem(comm=...)"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The mapping of the fields is a read-only view, which can be neither copied nor pickled.
+        parts = (self.stepper, self.adjoint, self.objective)
+        return Problem, (*parts, dict(self.controls), self.regularisers, self.examples, self.comm)
 
     @property
     def space(self) -> StateSpace:

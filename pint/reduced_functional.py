@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
+from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
-from pint.errors import NotFiniteError, check_names
+from pint.equations.results import checked_control, checked_number
+from pint.errors import (
+    NotFiniteError,
+    Uncopied,
+    check_choice,
+    check_kind,
+    check_names,
+    is_number,
+    shown,
+)
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import MGRIT, Accuracy, Guess, Storage
+from pint.report.convergence import Solves, Unconverged
 from pint.report.timing import Phases
 from pint.states import Block
 
 
-@dataclass
-class _Known:
-    """The control that `value` has solved for last, by its numbers, and the objective there."""
-
-    vector: np.ndarray
-    value: Value
-
-
-class ReducedFunctional:
+class ReducedFunctional(Uncopied):
     """``J(u, theta) = F(sum_n l_n + psi) + R`` with the states eliminated by MGRIT.
 
     ``value``, ``derivative`` and ``gradient`` solve to `accuracy`. The optimisers hold trajectories
@@ -42,8 +45,8 @@ class ReducedFunctional:
     grid : TimeGrid
     accuracy : Accuracy
         Of state and adjoint in ``value``, ``derivative`` and ``gradient``; the default is 30
-        cycles or a residual norm 1e-12 times that of the trajectory. Without effect on a grid
-        of one level.
+        cycles or a residual norm 1e-12 times that of the trajectory (1e-6 for float32 states).
+        Without effect on a grid of one level.
     relaxation, c_weight, cycle
         Of `pint.mgrit.MGRIT`.
     guess : 'zero', 'constant', 'coarse' or 'nested'
@@ -57,6 +60,12 @@ class ReducedFunctional:
         The points that trajectories hold. With 'C', the C-points alone, the memory for them falls
         to 1/m, and the F-points are computed again where they are needed. It takes a grid of at
         least two levels whose N is divisible by m, and an interval of its own for each rank.
+    unconverged : 'warn', 'error' or 'ignore'
+        What follows where MGRIT does not meet a tolerance that a solve was given: of this
+        `accuracy`, or in `minimize` of a method that solves to a tolerance. A `ConvergenceWarning`
+        for the first such solve, from the first rank; a `ConvergenceError` for each, on all
+        ranks; or nothing. All of them are counted: see `solves`. Methods of a few cycles have no
+        tolerance to meet.
 
     Attributes
     ----------
@@ -68,6 +77,9 @@ class ReducedFunctional:
         The door to the user's methods.
     phases : pint.report.timing.Phases
         This rank's wall time by phase, of both solvers and of the gradient.
+    solves : pint.report.convergence.Solves
+        ``solves.asked`` counts the solves to a tolerance so far, ``solves.converged`` those that
+        have met it.
 
     Raises
     ------
@@ -78,7 +90,9 @@ class ReducedFunctional:
 
     Notes
     -----
-    All methods are collective.
+    All methods are collective. Nothing is remembered between `value`, `derivative` and `gradient`,
+    so that a problem that has been changed in between counts as it is; `value_and_gradient` solves
+    for both at the price of the gradient alone.
     """
 
     def __init__(
@@ -94,10 +108,13 @@ class ReducedFunctional:
         kept_bytes: float = 2**31,
         chunk_bytes: int | None = None,
         storage: Storage = "all",
+        unconverged: Unconverged = "warn",
         **unknown: Any,
     ) -> None:
-        _check(problem, grid, guess, kept_bytes, storage)
+        _check_kinds(problem, grid)
         assert grid is not None
+        if isinstance(relaxation, Iterable) and not isinstance(relaxation, str):
+            relaxation = tuple(relaxation)  # two solvers read it
         self._options: dict[str, Any] = {
             "accuracy": accuracy,
             "relaxation": relaxation,
@@ -107,50 +124,66 @@ class ReducedFunctional:
             "kept_bytes": kept_bytes,
             "chunk_bytes": chunk_bytes,
             "storage": storage,
+            "unconverged": unconverged,
         }
-        check_names("ReducedFunctional", list(self._options), unknown)
         self.problem, self.grid, self.comm, self.space = problem, grid, grid.comm, problem.space
         self.controls = problem.control_space(grid)
-        self.calls = Calls(problem, grid)
         self.ranks_to_end = self.comm if self.comm.size > 1 else self.space.comm
-        self.accuracy = accuracy or Accuracy(cycles=30, relative=1e-12)
-        # Every rank checks the initial state, so that a wrong one is an error on all of them.
-        with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
-            self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
         self.phases = Phases()
-        forward, backward = (
-            MGRIT(
-                grid,
-                self.space,
-                reverse=reverse,
-                relaxation=relaxation,
-                c_weight=c_weight,
-                cycle=cycle,
-                phases=self.phases,
-                chunk_bytes=chunk_bytes,
-                storage=storage,
+        with agreeing(self.comm, "ReducedFunctional", self.space.comm) as ranks:
+            check_names("ReducedFunctional", list(self._options), unknown)
+            _check_options(grid, guess, kept_bytes, storage, unconverged)
+            ranks.same = self._options
+            ranks.same_in_time = {"problem.regularisers": problem.regularisers}
+            ranks.expected = _parts(problem)
+            self.calls = Calls(problem, grid)
+            precision = self.space.precision
+            if accuracy is None:
+                accuracy = Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
+            check_kind("ReducedFunctional", "accuracy", accuracy, Accuracy, "a `pint.Accuracy`")
+            self.accuracy = accuracy
+            self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
+            # Every rank checks the initial state, so that a wrong one is an error on all of them.
+            with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
+                self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+            forward, backward = (
+                MGRIT(
+                    grid,
+                    self.space,
+                    reverse=reverse,
+                    relaxation=relaxation,
+                    c_weight=c_weight,
+                    cycle=cycle,
+                    phases=self.phases,
+                    chunk_bytes=chunk_bytes,
+                    storage=storage,
+                )
+                for reverse in (False, True)
             )
-            for reverse in (False, True)
-        )
+        if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
+            advice = "Where that is meant, name the attribute in `may_differ` of its class."
+            warnings.warn(f"{ranks.difference} {advice}", stacklevel=2)
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
         chunk = forward.levels[0].chunk
         self.cost = Cost(self.calls, self.controls, self.phases, chunk, intervals)
-        common = (intervals, self.ranks_to_end)
+        places = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
+        self.solves = Solves(unconverged, not any(places), self.controls.part_comm)
+        common = (intervals, self.ranks_to_end, self.solves)
         self.state = StateEquation(self.calls, self.controls, forward, guess, kept_bytes, *common)
         self.adjoint = AdjointEquation(
             self.calls, self.controls, backward, guess, self.cost, self.state, *common
         )
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
-        self._known: _Known | None = None
+        self._differentiable = False
 
     def on(self, grid: TimeGrid) -> ReducedFunctional:
         """Return the functional of the same problem, with the same options, on another grid."""
         return ReducedFunctional(self.problem, grid, **self._options)
 
-    def control(self, **values: Any) -> Control:
+    def control(self, /, **values: Any) -> Control:
         """Return the control with the given values: see `ControlSpace.control`."""
         return self.controls.control(**values)
 
@@ -162,37 +195,69 @@ class ReducedFunctional:
         Raises
         ------
         NotFiniteError
-            If it is NaN or infinite; the message names the level and its step size.
+            If it is NaN or infinite; the message names the level and its step size, or quotes the
+            NumericalError that one of the problem's methods has raised.
+        ConvergenceError
+            With ``unconverged="error"``, if MGRIT does not meet the tolerances of `accuracy`.
         TypeError, ValueError
             If it is no control of the problem; see `ControlSpace.require_fitting`.
         """
         return self._solved(control)[1].objective
 
     def derivative(self, control: Control) -> Control:
-        """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v."""
-        state, _ = self._solved(control)
-        if self._adjoint is None:
-            self._adjoint = self.adjoint.new(all_points=False)
-        self.adjoint.solve(self._adjoint, state, Cycles(self.accuracy))
-        return self.derivative_of(state, self._adjoint)
+        """Return dJ, a dual vector: ``space.pair(dJ, v)`` is the derivative in direction v.
+
+        It raises what `value` raises, NotFiniteError if the derivative is not finite, and what
+        `require_differentiable` raises.
+        """
+        return self._differentiated(control)[1]
 
     def gradient(self, control: Control) -> Control:
-        """Return the gradient of J in the control's metric."""
+        """Return the gradient of J in the control's metric. It raises what `derivative` raises."""
         return self.controls.riesz(self.derivative(control))
 
+    def value_and_gradient(self, control: Control) -> tuple[float, Control]:
+        """Return J and its gradient from one state and one adjoint solve.
+
+        It raises what `derivative` raises.
+        """
+        value, derivative = self._differentiated(control)
+        return value.objective, self.controls.riesz(derivative)
+
     def _solved(self, control: Control) -> tuple[State, Value]:
-        self.controls.require_fitting(control)
-        if self._state is None:
-            self._state = self.state.new()
-        # By value: a control may have been changed in place, and on one rank only.
-        same = self._known is not None and np.array_equal(self._known.vector, control.vector)
-        in_time = reduce(self.comm, same, "min")
-        if not reduce(self.space.comm, in_time, "min")[0] or self._known is None:
-            self._known = None
-            self.state.solve(self._state, control, Cycles(self.accuracy))
-            self._known = _Known(control.vector.copy(), self.objective(self._state))
-        self.require_finite(self._known.value)
-        return self._state, self._known.value
+        with agreeing(self.comm, "ReducedFunctional.value", self.space.comm) as ranks:
+            self.controls.require_fitting(control)
+            self.controls.require_agreement(ranks, control, "control")
+        state = self._state or self.state.new()
+        self._state = None  # what a solve that fails leaves is no start for the next one
+        self.state.solve(state, control, Cycles(self.accuracy))
+        value = self.objective(state)
+        self.require_finite(value)
+        self._state = state
+        return state, value
+
+    def _differentiated(self, control: Control) -> tuple[Value, Control]:
+        self.require_differentiable()
+        state, value = self._solved(control)
+        adjoint = self._adjoint or self.adjoint.new(all_points=False)
+        self._adjoint = None
+        self.adjoint.solve(adjoint, state, Cycles(self.accuracy))
+        derivative = self.derivative_of(state, adjoint)
+        finite = bool(np.isfinite(derivative.vector).all())
+        if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
+            adjoint_of, cost = (
+                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
+            )
+            self._raise_failure()
+            raise alike(
+                NotFiniteError(
+                    f"the derivative is NaN or infinite although J = {value.objective}: check "
+                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
+                    "use fewer levels."
+                )
+            )
+        self._adjoint = adjoint
+        return value, derivative
 
     # On trajectories that the caller holds
 
@@ -204,7 +269,11 @@ class ReducedFunctional:
         self.state.require_own(state)
         control = state.solved_control
         with ending_all_ranks(self.ranks_to_end):
-            terms = tuple(float(term.value(control)) for term in self.problem.regularisers)
+            self.state.selection.apply()
+            terms = tuple(
+                checked_number(term.value(control), term, "value")
+                for term in self.problem.regularisers
+            )
             return Value(self.cost.value(state), terms)
 
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
@@ -218,7 +287,8 @@ class ReducedFunctional:
         derivative = self.adjoint.derivative(adjoint, state)
         with ending_all_ranks(self.ranks_to_end), self.phases("gradient"):
             for term in self.problem.regularisers:
-                derivative = derivative + term.derivative(state.solved_control)
+                part = term.derivative(state.solved_control)
+                derivative = derivative + checked_control(part, term, "derivative")
         return derivative
 
     def states(self, state: State) -> Block:
@@ -234,17 +304,16 @@ class ReducedFunctional:
         The other ranks get None.
         """
         own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
-        over_space = self.space.comm.gather(own, root=0)
-        if over_space is None:
-            return None
-        whole = np.concatenate(over_space, axis=1 + self.space.axis) if own.ndim > 1 else own
-        over_time = self.comm.gather(whole, root=0)
-        return None if over_time is None else np.concatenate(over_time)
+        whole = own if self.space.comm.rank == 0 else None
+        if own.ndim > 1:
+            whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
+        return None if whole is None else gather_rows_on_root(self.comm, whole)
 
     def select(self, indices: np.ndarray) -> None:
         """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
 
-        The trajectories that the caller holds are those of other examples from now on: solve them
+        Other functionals of the same problem keep the examples that they have selected. The
+        trajectories that the caller holds are those of other examples from now on: solve them
         again.
 
         Raises
@@ -252,39 +321,77 @@ class ReducedFunctional:
         ValueError
             If the problem has no examples to select, or there are too many indices or wrong ones.
         """
-        if self.problem.examples is None:
-            raise ValueError(
-                "`ReducedFunctional.select` needs a problem with `examples`: for a network, one "
-                "made with `batch_size`."
-            )
-        self.problem.examples.select(indices)
-        self.state.examples_changed()
-        self._known = None
+        if not isinstance(indices, Iterable) or isinstance(indices, str):
+            raise TypeError(f"`select(indices)` must be numbers of examples, got {shown(indices)}.")
+        indices = np.array(indices if hasattr(indices, "__len__") else list(indices))
+        with agreeing(self.comm, "ReducedFunctional.select", self.space.comm) as ranks:
+            if self.problem.examples is None:
+                raise ValueError(
+                    "`ReducedFunctional.select` needs a problem with `examples`: for a network, "
+                    "one made with `batch_size`."
+                )
+            ranks.same = {"indices": indices}
+            self.state.selection.select(indices)
         for trajectory in (self._state, self._adjoint):
             if trajectory is not None:
                 trajectory.forget()
+
+    def require_differentiable(self) -> None:
+        """Compare, the first time, what y_0 depends on with the derivatives that are defined.
+
+        Raises
+        ------
+        TypeError
+            If y_0 depends on a shared field that the result of `Adjoint.initial_vjp` leaves out.
+        """
+        if not self._differentiable:
+            require_initial_vjp(self.calls, self.controls)
+            self._differentiable = True
 
     def require_finite(self, value: Value) -> None:
         """Raise NotFiniteError, which says where, unless the objective is finite."""
         if math.isfinite(value.objective):
             return
+        self._raise_failure()
+        # The last solve has left y_0 on the first rank.
+        start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
+        known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
+        if not reduce(self.comm, known, "min")[0]:
+            stepper = self.problem.stepper
+            name = type(getattr(stepper, "ode", stepper)).__name__
+            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
         level = self.state.solver.bad_level()
         if level is None:
-            raise NotFiniteError(
-                f"the objective is {value.objective} although all states are finite: check "
-                "`Objective` and the regularisers."
+            raise alike(
+                NotFiniteError(
+                    f"the objective is {value.objective} although all states are finite: check "
+                    "`Objective` and the regularisers."
+                )
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
-        raise NotFiniteError(
-            f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
-            "step may be unstable at that size: use fewer levels, a smaller coarsening factor or "
-            "more steps."
+        raise alike(
+            NotFiniteError(
+                f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
+                "step may be unstable at that size: use fewer levels, a smaller coarsening factor "
+                "or more steps."
+            )
         )
 
+    def _raise_failure(self) -> None:
+        """Raise NotFiniteError with the NumericalError of a user's method, if there was one."""
+        texts = [
+            text
+            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
+            for text in some
+        ]
+        for rank, text in enumerate(texts):
+            if text:
+                raise alike(NotFiniteError(f"{text} (on rank {rank} of {len(texts)})"))
 
-def _check(problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str) -> None:
-    """Raise an error that names the argument unless the arguments of a functional are right."""
+
+def _check_kinds(problem: Any, grid: Any) -> None:
+    """Raise TypeError unless the first arguments of a functional are right."""
     if not isinstance(problem, Problem):
         raise TypeError(
             f"`ReducedFunctional(problem=...)` must be a Problem, got {type(problem).__name__}."
@@ -294,14 +401,28 @@ def _check(problem: Any, grid: Any, guess: str, kept_bytes: float, storage: str)
             f"`ReducedFunctional(grid=...)` must be a TimeGrid, got {type(grid).__name__}; make "
             "one with `pint.TimeGrid.uniform(final_time, steps)`."
         )
-    if storage not in ("all", "C"):
-        raise ValueError(f"`ReducedFunctional(storage=...)` is 'all' or 'C', got {storage!r}.")
+
+
+def _check_options(
+    grid: TimeGrid, guess: str, kept_bytes: float, storage: str, unconverged: str
+) -> None:
+    """Raise ValueError, which names the option, unless the options of a functional are right."""
+    for name, value, choices in (
+        ("storage", storage, ("all", "C")),
+        ("guess", guess, ("zero", "constant", "coarse", "nested")),
+        ("unconverged", unconverged, ("warn", "error", "ignore")),
+    ):
+        check_choice("ReducedFunctional", name, value, choices)
     if storage == "C":
         grid.check_c_points("`ReducedFunctional(storage='C')`")
-    if guess not in ("zero", "constant", "coarse", "nested"):
+    endless = isinstance(kept_bytes, float) and kept_bytes == math.inf
+    if not endless and (not is_number(kept_bytes) or kept_bytes < 0):
         raise ValueError(
-            "`ReducedFunctional(guess=...)` is 'zero', 'constant', 'coarse' or 'nested', "
-            f"got {guess!r}."
+            f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {shown(kept_bytes)}."
         )
-    if not kept_bytes >= 0:
-        raise ValueError(f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {kept_bytes}.")
+
+
+def _parts(problem: Problem) -> dict[str, Any]:
+    """Return the user's objects of a problem by name; ranks in time should have them alike."""
+    names = ("stepper", "adjoint", "objective", "examples")
+    return {f"problem.{name}": getattr(problem, name) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -128,19 +129,28 @@ class Batches(pint.Examples):
         All examples.
     labels : ndarray, shape (M, classes)
         Their one-hot labels.
-    place : ndarray, shape (b, ...)
-        Where the network reads this rank's share of the batch: a view with the examples first.
+    place : callable
+        Returns where the network reads this rank's share of the batch: a view with the examples
+        first, shape (b, ...).
     objective : Classification
         Made with the size of the batch, and the communicator that shares it.
     """
 
     def __init__(
-        self, x: np.ndarray, labels: np.ndarray, place: np.ndarray, objective: Classification
+        self,
+        x: np.ndarray,
+        labels: np.ndarray,
+        place: Callable[[], np.ndarray],
+        objective: Classification,
     ) -> None:
         self.count, self.batch_size = len(x), objective.examples
         self.objective = objective
         self.share = share(self.batch_size, objective.comm)
-        self._pairs = ((x, place), (labels, objective.labels.T))
+        # Arrays that nobody can change need no copy, which might be as large as all else.
+        self._x, self._labels = (
+            values.copy() if values.flags.writeable else values for values in (x, labels)
+        )
+        self._place = place
 
     def select(self, indices: np.ndarray) -> None:
         indices = np.asarray(indices)
@@ -149,13 +159,16 @@ class Batches(pint.Examples):
                 f"`select(indices)` must be 1 to {self.batch_size} numbers of examples, "
                 f"got shape {indices.shape}."
             )
-        if indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= self.count:
+        whole = indices.dtype.kind in "iu"
+        if not whole or indices.min() < 0 or indices.max() >= self.count:
+            got = f"{indices.min()} to {indices.max()}" if whole else f"an array of {indices.dtype}"
             raise ValueError(
-                f"`select(indices)` must be integers from 0 to {self.count - 1}, got "
-                f"{indices.min()} to {indices.max()}."
+                f"`select(indices)` must be integers from 0 to {self.count - 1}, got {got}."
             )
         own = indices[self.share]
-        for source, place in self._pairs:
+        # Views are made anew: copies of all parts together have arrays of their own.
+        pairs = ((self._x, self._place()), (self._labels, self.objective.labels.T))
+        for source, place in pairs:
             place[: len(own)] = source[own]
             place[len(own) :] = 0.0
         self.objective.examples = len(indices)

@@ -16,11 +16,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 import pint
+from pint.errors import check_kind, integer, shown
 from pint.interface import Fields
 from problems.activations import ACTIVATIONS, Activation
 from problems.classification import Batches, Classification, Readout, WholeState, logits, share
@@ -231,6 +233,15 @@ def classify(
     x : ndarray, shape (B, ...)
     at_once : int
     """
+    check_kind("classify", "network", network, Network, "a Network")
+    check_kind("classify", "weights", weights, pint.Control, "a pint.Control")
+    check_kind("classify", "x", x, np.ndarray, "an array of numpy")
+    if x.ndim < 1 or x.shape[1:] != network.example_shape:
+        raise ValueError(
+            f"`classify(x=...)` must have shape (B, {', '.join(map(str, network.example_shape))}),"
+            f" got {x.shape}."
+        )
+    at_once = integer("classify", "at_once", at_once, 1)
     grid, theta, u = weights.space.grid, weights.shared, weights.time
     found = np.empty(len(x), dtype=int)
     for begin in range(0, len(x), at_once):
@@ -365,11 +376,14 @@ class Network(ABC):
             batch is larger than the data.
         """
         check_examples(x, labels, self.example_shape, self.classes)
+        if regularisation is not None:
+            check_kind("problem", "regularisation", regularisation, Regularisation, "such a value")
         size = len(x) if batch_size is None else batch_size
-        if not isinstance(size, (int, np.integer)) or not 1 <= size <= len(x):
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if not whole or not 1 <= size <= len(x):
             raise ValueError(
                 f"`problem(batch_size=...)` must be an integer from 1 to {len(x)}, the number of "
-                f"examples, got {batch_size}."
+                f"examples, got {shown(batch_size)}."
             )
         comm = pint.SerialComm() if comm is None else comm
         own, fields = share(size, comm), self.fields(metric)
@@ -378,7 +392,8 @@ class Network(ABC):
         objective = Classification(columns, size, comm, self.readout)
         batches = None
         if batch_size is not None:
-            batches = Batches(x, labels, self.place(stepper.opening), objective)
+            place = partial(self.place, stepper.opening)
+            batches = Batches(x, labels, place, objective)
         return pint.Problem(
             stepper,
             ResidualLayersAdjoint(stepper),
@@ -490,8 +505,8 @@ class DenseNetwork(Network):
 def check_sizes(sizes: Mapping[str, int]) -> None:
     """Raise ValueError unless all sizes are positive integers."""
     for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)):
-            raise ValueError(f"`{name}` must be an integer, got {size!r}.")
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
+            raise ValueError(f"`{name}` must be an integer, got {shown(size)}.")
         if size < 1:
             raise ValueError(f"`{name}` must be at least 1, got {size}.")
 
@@ -499,10 +514,9 @@ def check_sizes(sizes: Mapping[str, int]) -> None:
 def check_choices(network: object, **choices: Collection[str]) -> None:
     """Raise ValueError unless each named attribute is one of its choices."""
     for name, allowed in choices.items():
-        if getattr(network, name) not in allowed:
-            raise ValueError(
-                f"`{name}` must be one of {', '.join(allowed)}, got {getattr(network, name)!r}."
-            )
+        value = getattr(network, name)
+        if not (isinstance(value, str) and value in allowed):
+            raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {shown(value)}.")
 
 
 def check_examples(x: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
@@ -510,6 +524,8 @@ def check_examples(x: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], cl
 
     `shape` is that of an example.
     """
+    for name, values in (("x", x), ("labels", labels)):
+        check_kind("problem", name, values, np.ndarray, "an array of numpy")
     if x.dtype.kind not in "biuf":
         raise ValueError(f"`x` must be real numbers, got {x.dtype}.")
     if x.ndim < 1 or x.shape[1:] != shape or len(x) < 1:

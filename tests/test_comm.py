@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pint
-from pint.comm import ending_all_ranks, ends_all_ranks, on_root, reduce
+from pint.comm import alike, ending_all_ranks, ends_all_ranks, on_root, reduce
 
 
 class TwoRanks:
@@ -79,14 +79,23 @@ def test_an_exception_on_one_rank_ends_all(capsys):
     assert "test_comm.py" in message  # the traceback
 
 
-def test_numerical_errors_and_normal_ends_pass(capsys):
+def test_errors_of_all_ranks_and_normal_ends_pass(capsys):
     comm = TwoRanks()
     with ending_all_ranks(comm):
         pass
-    with pytest.raises(pint.NotFiniteError), ending_all_ranks(comm):
-        raise pint.NotFiniteError("alike on all ranks")
+    with pytest.raises(KeyError), ending_all_ranks(comm), ending_all_ranks(comm):
+        raise alike(KeyError("on all ranks"))
     assert comm.aborted_with == []
     assert capsys.readouterr().err == ""
+
+
+def test_no_type_of_error_passes(capsys):
+    for kind in (pint.NotFiniteError, pint.CheckpointError, KeyboardInterrupt, StopIteration):
+        comm = TwoRanks()
+        with pytest.raises(kind), ending_all_ranks(comm):
+            raise kind("of this rank")
+        assert comm.aborted_with == [1]
+    assert "of this rank" in capsys.readouterr().err
 
 
 def test_one_rank_just_raises(capsys):

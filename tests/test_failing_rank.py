@@ -1,5 +1,7 @@
 """An exception on one rank ends the run on all of them, soon and with its message."""
 
+import itertools
+import os
 import shutil
 import sys
 
@@ -12,18 +14,51 @@ import pint
 import registry
 
 comm = pint.world()
-where = sys.argv[1]
+where, kind = sys.argv[1], sys.argv[2]
+
+class Own(BaseException):
+    pass
+
+errors = {"Own": Own, "NumericalError": pint.NumericalError, "NotFiniteError": pint.NotFiniteError,
+          "CheckpointError": pint.CheckpointError}
+error = errors[kind] if kind in errors else getattr(__builtins__, kind)
 
 def mistake(*arguments, **options):
     if comm.rank == comm.size - 1:
-        raise RuntimeError("the user's mistake")
-    return None
+        raise error("the user's mistake")
 
-class Stepper(registry.Pendulum):
+def made(place, kind):
+    class Made(kind):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            if where == "constructor" and place == "stepper":
+                mistake()
+    return Made
+
+class Stepper(made("stepper", registry.Pendulum)):
     def step(self, s, *arguments, **options):
         if where == "step" and s.level == 0 and (s.index == 15).any():
-            raise RuntimeError("the user's mistake")
+            mistake()
         return super().step(s, *arguments, **options)
+
+    def initial(self, theta):
+        if where == "initial":
+            mistake()
+        return super().initial(theta)
+
+    def coarsen(self, level):
+        if where == "coarsen":
+            mistake()
+        return super().coarsen(level)
+
+class Term(pint.Regulariser):
+    def value(self, control):
+        if where == "regulariser":
+            mistake()
+        return 0.0
+
+    def derivative(self, control):
+        return control.space.zeros()
 
 stepper = Stepper()
 grid = pint.TimeGrid.uniform(1.0, 16, coarsening=2, levels=3, comm=comm)
@@ -33,9 +68,11 @@ if where == "adjoint":
     adjoint.vjp = mistake
 if where == "objective":
     objective.terminal = mistake
-problem = pint.Problem(stepper, adjoint, objective, controls)
+problem = pint.Problem(stepper, adjoint, objective, controls, [Term()])
 functional = pint.ReducedFunctional(problem, grid)
 callback = mistake if where == "callback" else None
+if where == "between":
+    mistake()
 start, method = functional.control(theta=0.5), pint.ReducedSpace(iterations=3)
 if where == "grid":
     functional.on = mistake
@@ -44,12 +81,25 @@ pint.minimize(functional, start, method, callback=callback)
 print("came to an end")
 """
 
+PLACES = (
+    "step adjoint objective regulariser initial coarsen callback grid constructor between".split()
+)
+KINDS = (
+    "ValueError TypeError KeyError RuntimeError OSError MemoryError StopIteration Own "
+    "KeyboardInterrupt GeneratorExit NumericalError NotFiniteError CheckpointError"
+).split()
+# Each place and each kind; all pairs on demand.
+PAIRS = [(place, KINDS[index % len(KINDS)]) for index, place in enumerate(PLACES)]
+PAIRS += [("step", "CheckpointError"), ("adjoint", "StopIteration"), ("callback", "Own")]
+if os.environ.get("PINT_ALL_FAILURES"):
+    PAIRS = list(itertools.product(PLACES, KINDS))
 
-@pytest.mark.parametrize("where", ["step", "adjoint", "objective", "callback", "grid"])
-def test_a_mistake_in_the_users_code(where):
-    status, output = run(*launcher(), sys.executable, "-c", PROGRAM, where)
+
+@pytest.mark.parametrize(("where", "kind"), PAIRS)
+def test_a_mistake_in_the_users_code(where, kind):
+    status, output = run(*launcher(), sys.executable, "-c", PROGRAM, where, kind)
     assert status != 0, output
-    assert "RuntimeError: the user's mistake" in output
+    assert f"{kind}: the user's mistake" in output or f'{kind}: "the user\'s mistake"' in output
     assert "came to an end" not in output
 
 
@@ -71,7 +121,7 @@ def test_a_mistake_while_rank_0_works_for_all():
 
 
 def test_the_same_program_without_a_mistake():
-    status, output = run(*launcher(), sys.executable, "-c", PROGRAM, "nowhere")
+    status, output = run(*launcher(), sys.executable, "-c", PROGRAM, "nowhere", "Own")
     assert status == 0, output
     assert output.count("came to an end") == (2 if launcher() else 1)
 

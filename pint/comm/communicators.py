@@ -7,17 +7,15 @@ Everywhere else a communicator is used through the methods of `mpi4py.MPI.Comm` 
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import wraps
-from types import TracebackType
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from pint.errors import CheckpointError, NumericalError
+from pint.comm.chunks import broadcast
+from pint.comm.guards import alike, ending_all_ranks, install_hook
 
 T = TypeVar("T")
 
@@ -71,7 +69,99 @@ def world() -> Any:
         _check_launcher(1, f"mpi4py cannot be used ({error})")
         return SerialComm()
     _check_launcher(MPI.COMM_WORLD.size, f"mpi4py uses another MPI ({MPI.get_vendor()[0]})")
+    if MPI.COMM_WORLD.size > 1:
+        install_hook(MPI.COMM_WORLD)
     return MPI.COMM_WORLD
+
+
+class _Attribute:
+    """What is cached on a communicator: our duplicate of it, and how it was split.
+
+    Attributes
+    ----------
+    own : communicator or None
+        The duplicate; None on a duplicate, which is our own already.
+    splits : dict of int to (communicator, communicator)
+        By the number of ranks in space.
+    """
+
+    def __init__(self, own: Any = None) -> None:
+        self.own = own
+        self.splits: dict[int, tuple[Any, Any]] = {}
+
+
+@cache
+def _key() -> int:
+    """Return the key of our attribute of communicators."""
+    from mpi4py import MPI
+
+    def free(comm: Any, key: int, attribute: _Attribute) -> None:
+        # The user frees a communicator: nothing uses its duplicate any more.
+        if attribute.own is not None and not MPI.Is_finalized():
+            attribute.own.Free()
+
+    return int(MPI.Comm.Create_keyval(delete_fn=free))
+
+
+def _is_mpi(comm: Any) -> bool:
+    return type(comm).__module__.partition(".")[0] == "mpi4py"
+
+
+def is_alone(comm: Any) -> bool:
+    """Whether a communicator has no other ranks: one that stands in for many has none, either."""
+    return bool(comm.size == 1 or not _is_mpi(comm))
+
+
+def private(comm: Any, argument: str) -> Any:
+    """Return the framework's own duplicate of a communicator, made once. Collective.
+
+    Messages of the user's on `comm` cannot meet ours. The duplicate is cached on `comm`, and is
+    freed with it. A communicator of one rank, on which nothing is sent, is returned as it is.
+
+    Parameters
+    ----------
+    comm : communicator or None
+        None stands for one process.
+    argument : str
+        What the user calls it, for errors.
+
+    Raises
+    ------
+    TypeError
+        If it is no communicator.
+    ValueError
+        If it has been freed, or has no ranks of its own.
+    """
+    if comm is None:
+        return SerialComm()
+    if not _is_mpi(comm):
+        # One that stands in for MPI's, such as `SerialComm`
+        if not all(hasattr(comm, name) for name in ("rank", "size")):
+            raise TypeError(
+                f"`{argument}` must be a communicator such as `pint.world()`, got "
+                f"{type(comm).__name__}."
+            )
+        return comm
+    from mpi4py import MPI
+
+    if not isinstance(comm, MPI.Comm):
+        raise TypeError(f"`{argument}` must be a communicator, got {type(comm).__name__}.")
+    if comm == MPI.COMM_NULL:
+        raise ValueError(
+            f"`{argument}` is MPI.COMM_NULL, a communicator without ranks, or has been freed."
+        )
+    if comm.Is_inter():
+        raise ValueError(f"`{argument}` must not be an inter-communicator.")
+    if comm.size == 1:
+        return comm
+    install_hook(comm)
+    attribute = comm.Get_attr(_key())
+    if attribute is None:
+        own = comm.Dup()
+        own.Set_attr(_key(), _Attribute())
+        attribute = _Attribute(own)
+        comm.Set_attr(_key(), attribute)
+    return comm if attribute.own is None else attribute.own
 
 
 def split(world: Any, space_size: int) -> tuple[Any, Any]:
@@ -79,13 +169,20 @@ def split(world: Any, space_size: int) -> tuple[Any, Any]:
 
     The ranks of one space communicator share each time point's state, those of one time
     communicator hold the same part of the states. Ranks that follow each other share states.
-    Collective.
+    Another call with the same arguments returns the same communicators. Collective.
 
     Raises
     ------
+    TypeError
+        If `world` is no communicator.
     ValueError
         If `space_size` does not divide the number of ranks.
     """
+    own = private(world, "split(world=...)")
+    if isinstance(own, SerialComm):
+        world = own
+    if not isinstance(space_size, (int, np.integer)) or isinstance(space_size, bool):
+        raise ValueError(f"`split(space_size=...)` must be an integer, got {space_size!r}.")
     if space_size < 1 or world.size % space_size:
         raise ValueError(
             f"`split(space_size=...)` must divide the number of ranks, {world.size}, "
@@ -93,10 +190,15 @@ def split(world: Any, space_size: int) -> tuple[Any, Any]:
         )
     if world.size == 1:
         return world, world
-    return (
-        world.Split(color=world.rank % space_size, key=world.rank),
-        world.Split(color=world.rank // space_size, key=world.rank),
-    )
+    splits = own.Get_attr(_key()).splits
+    # A user may have freed them.
+    if not all(splits.get(space_size, ())) or space_size not in splits:
+        splits[space_size] = (
+            own.Split(color=own.rank % space_size, key=own.rank),
+            own.Split(color=own.rank // space_size, key=own.rank),
+        )
+    time, space = splits[space_size]
+    return time, space
 
 
 def _check_launcher(size: int, why: str) -> None:
@@ -149,47 +251,7 @@ def on_root(comm: Any, function: Callable[[], T]) -> T:
                 outcome = (True, function())
             except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
                 outcome = (False, error)
-        done, value = comm.bcast(outcome, root=0)
+        done, value = broadcast(comm, outcome)
     if done:
         return value
-    raise value
-
-
-class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks(comm):`)
-    """Context in which an exception on one rank ends the processes of all ranks.
-
-    The other ranks wait for messages that will never come, so the exception is printed and the
-    run is aborted with exit code 1. A `NumericalError` or `CheckpointError` is raised
-    identically on every rank, and passes.
-    """
-
-    def __init__(self, comm: Any) -> None:
-        self.comm = comm
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        alike = isinstance(error, (NumericalError, CheckpointError))
-        if error is None or self.comm.size == 1 or alike:
-            return
-        sys.stderr.write(f"rank {self.comm.rank} of {self.comm.size} ends all ranks:\n")
-        traceback.print_exception(kind, error, trace, file=sys.stderr)
-        sys.stderr.flush()
-        self.comm.Abort(1)
-
-
-def ends_all_ranks(method: Callable[..., T]) -> Callable[..., T]:
-    """Decorate a collective method of an object with `ranks_to_end`: see `ending_all_ranks`."""
-
-    @wraps(method)
-    def guarded(self: Any, *arguments: Any, **options: Any) -> T:
-        with ending_all_ranks(self.ranks_to_end):
-            return method(self, *arguments, **options)
-
-    return guarded
+    raise alike(value)

@@ -35,7 +35,8 @@ def fingerprints(value: Any, name: str = "") -> dict[str, int]:
     of a sequence its items, of a dataclass its public fields, of any other object its public
     attributes: names that begin with an underscore do not count, nor do names in the object's
     `may_differ`. Functions and classes count by their names, a random generator by its
-    state. A communicator, a module or a foreign object without attributes counts by its class.
+    state. A module or a foreign object without attributes counts by its class; all communicators
+    are alike.
 
     Parameters
     ----------
@@ -43,14 +44,15 @@ def fingerprints(value: Any, name: str = "") -> dict[str, int]:
     name : str
         How to call the value; a part is called ``name.part``, or ``name[part]``.
     """
-    return {part: _number(_digest(found, set())) for part, found in _leaves(value, name, set())}
+    return {part: _number(_digest(found, set())) for part, found in leaves(value, name)}
 
 
 def _number(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "little") >> 12
 
 
-def _leaves(value: Any, name: str, above: set[int]) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "", above: frozenset[int] = frozenset()) -> Iterator[Any]:
+    """Yield the name and the value of each part of a value: see `fingerprints`. Not collective."""
     if id(value) in above:
         yield name, type(value)
         return
@@ -60,7 +62,7 @@ def _leaves(value: Any, name: str, above: set[int]) -> Iterator[tuple[str, Any]]
         return
     for key, part in parts:
         label = f"{name}.{key}" if name and isinstance(key, str) else f"{name}[{key}]"
-        yield from _leaves(part, label if name else str(key), above | {id(value)})
+        yield from leaves(part, label if name else str(key), above | {id(value)})
 
 
 def _digest(value: Any, above: set[int]) -> bytes:
@@ -79,6 +81,8 @@ def _digest(value: Any, above: set[int]) -> bytes:
     elif isinstance(value, np.ndarray):
         state.update(f"array {value.dtype.str} {value.shape}".encode())
         state.update(_content(value))
+    elif _is_communicator(value):
+        state.update(b"communicator")
     elif isinstance(value, np.random.Generator):
         state.update(_digest(value.bit_generator.state, above))
     elif isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
@@ -94,6 +98,8 @@ def _digest(value: Any, above: set[int]) -> bytes:
 
 def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
     """Return the parts of a value with their names, in an order that is the same everywhere."""
+    if _is_communicator(value):
+        return None
     if isinstance(value, (*_PLAIN, Enum, np.ndarray, np.random.Generator, type, types.ModuleType)):
         return None
     if isinstance(value, functools.partial):
@@ -114,6 +120,11 @@ def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
         for name in names
         if not name.startswith("_") and name not in hidden and hasattr(value, name)
     ]
+
+
+def _is_communicator(value: Any) -> bool:
+    """Whether a value is one; all are alike, for a run may continue on other ranks."""
+    return hasattr(value, "Allreduce") and not isinstance(value, type)
 
 
 def _content(array: np.ndarray) -> bytes:

@@ -1,10 +1,11 @@
 """Controls: fields, their space and metric, regularisers, and controls on other time grids."""
 
+from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl
 from pint.controls.projection import projected_gradient
 from pint.controls.prolongation import prolong
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
-from pint.controls.space import Control, ControlSpace
+from pint.controls.space import ControlSpace
 
 __all__ = [
     "Control",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import private
+from pint.errors import check_choice, integer, lengths, number, real_array, shown
 
 BlockRestriction = Callable[[np.ndarray, np.ndarray], Any]
 """Gives the block of a coarse step from those of the fine steps and their sizes."""
@@ -27,17 +29,20 @@ class ControlField(ABC):
         weight: float = 1.0,
         comm: Any = None,
     ) -> None:
-        self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        self.comm: Any = SerialComm() if comm is None else comm
-        least = 0 if self.distributed else 1
-        if any(length < least for length in self.shape):
-            raise ValueError(f"`{self.kind}(shape=...)` must have lengths >= {least}, got {shape}.")
-        if not 0 < weight < np.inf:
-            raise ValueError(f"`{self.kind}(weight=...)` must be positive, got {weight}.")
-        self.weight = float(weight)
+        self.comm: Any = private(comm, f"{self.kind}(comm=...)")
+        self.shape = lengths(f"{self.kind}(shape=...)", shape, 0 if self.distributed else 1)
+        self.weight = number(self.kind, "weight", weight, positive=True)
         self.lower = self._bound("lower", lower, -np.inf)
         self.upper = self._bound("upper", upper, np.inf)
-        if not (self.lower <= self.upper).all():
+        both_vary = self._varies(self.lower) and self._varies(self.upper)
+        if both_vary and len(self.lower) != len(self.upper):
+            raise ValueError(
+                f"`{self.kind}(lower=..., upper=...)`: bounds of {len(self.lower)} and of "
+                f"{len(self.upper)} steps; give both for all N steps."
+            )
+        # Without one of them nothing is compared: a comparison takes memory for a whole block.
+        both = lower is not None and upper is not None
+        if both and not (self.lower <= self.upper).all():
             raise ValueError(
                 f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper."
             )
@@ -53,15 +58,43 @@ class ControlField(ABC):
         return bool(self.comm.size > 1)
 
     def _bound(self, name: str, value: Any, default: float) -> np.ndarray:
-        bound = np.asarray(default if value is None else value, dtype=float)
-        if np.isnan(bound).any():
-            raise ValueError(f"`{self.kind}({name}=...)` contains NaN.")
+        """Return a bound as a read-only array of the framework's own."""
+        bound = real_array(f"{self.kind}({name}=...)", default if value is None else value)
+        if np.isnan(bound).any() or (bound == -default).any():
+            what = "NaN" if np.isnan(bound).any() else f"{-default}, which leaves no number"
+            raise ValueError(f"`{self.kind}({name}=...)` contains {what}.")
         try:
-            return np.broadcast_to(bound, self.shape)
+            bound = np.broadcast_to(bound, self._bound_shape(bound))
         except ValueError:
             raise ValueError(
                 f"`{self.kind}({name}=...)` has shape {bound.shape}, the control {self.shape}."
             ) from None
+        bound.flags.writeable = False
+        return bound
+
+    def _bound_shape(self, bound: np.ndarray) -> tuple[int, ...]:
+        """Return the shape that a bound is broadcast to."""
+        return (len(bound), *self.shape) if self._varies(bound) else self.shape
+
+    def _varies(self, bound: np.ndarray) -> bool:
+        """Whether a bound has blocks for all steps."""
+        return isinstance(self, TimeControl) and bound.ndim == len(self.shape) + 1
+
+
+def check_field_name(owner: str, name: Any) -> None:
+    """Raise an error, which begins with `owner`, unless `name` can be the name of a field.
+
+    It is part of texts, the name of an argument, and that of an entry of an `.npz` archive.
+    """
+    # numpy.savez means something else by the first two, and adds `.npy` itself.
+    reserved = ("file", "allow_pickle")
+    if not isinstance(name, str):
+        raise TypeError(f"`{owner}`: the name of a field must be a string, got {shown(name)}.")
+    if not re.fullmatch(r"[^\W\d][\w.-]*", name) or name.endswith(".npy") or name in reserved:
+        raise ValueError(
+            f"`{owner}`: a field cannot be called {shown(name)}; use a letter, then letters, "
+            "digits and underscores."
+        )
 
 
 class TimeControl(ControlField):
@@ -72,7 +105,7 @@ class TimeControl(ControlField):
     shape : int or sequence of int
         Shape of one block.
     lower, upper : array_like, optional
-        Bounds, broadcast to `shape`.
+        Bounds, broadcast to `shape`; or those of all N steps, with a leading axis of length N.
     metric : 'time' or 'euclidean'
         Inner product: ``sum_n dt_n <u_n, v_n>``, which does not depend on the number of steps,
         or ``sum_n <u_n, v_n>``.
@@ -113,12 +146,8 @@ class TimeControl(ControlField):
         interpolate: Literal["constant", "linear"] = "constant",
     ) -> None:
         super().__init__(shape, lower, upper, weight, comm)
-        if not isinstance(every, (int, np.integer)) or every < 1:
-            raise ValueError(f"`TimeControl(every=...)` must be an integer >= 1, got {every}.")
-        if interpolate not in ("constant", "linear"):
-            raise ValueError(
-                f"`TimeControl(interpolate=...)` is 'constant' or 'linear', got {interpolate!r}."
-            )
+        self.every = every = integer("TimeControl", "every", every, 1)
+        check_choice("TimeControl", "interpolate", interpolate, ("constant", "linear"))
         if interpolate == "linear" and every == 1:
             raise ValueError("`TimeControl(interpolate='linear')` needs `every` >= 2.")
         if interpolate == "linear" and self.bounded:
@@ -126,16 +155,35 @@ class TimeControl(ControlField):
                 "`TimeControl(lower=..., upper=...)`: hat functions cannot have bounds; use "
                 "interpolate='constant'."
             )
-        self.every = int(every)
-        self.interpolate = interpolate
-        if metric not in ("time", "euclidean"):
-            raise ValueError(f"`TimeControl(metric=...)` is 'time' or 'euclidean', got {metric!r}.")
-        if restrict not in ("inject", "mean") and not callable(restrict):
+        if every > 1 and self.steps_bounded is not None:
             raise ValueError(
-                f"`TimeControl(restrict=...)` is 'inject', 'mean' or a function, got {restrict!r}."
+                "`TimeControl(lower=..., upper=...)`: bounds that vary in time need every=1; give "
+                "one block of bounds."
+            )
+        self.interpolate = interpolate
+        check_choice("TimeControl", "metric", metric, ("time", "euclidean"))
+        is_name = isinstance(restrict, str) and restrict in ("inject", "mean")
+        if not is_name and not callable(restrict):
+            raise ValueError(
+                "`TimeControl(restrict=...)` is 'inject', 'mean' or a function, "
+                f"got {shown(restrict)}."
             )
         self.metric = metric
         self.restrict = restrict
+
+    @property
+    def steps_bounded(self) -> int | None:
+        """N where the bounds vary in time, None where they are those of every step."""
+        counts = {len(bound) for bound in (self.lower, self.upper) if self._varies(bound)}
+        return max(counts, default=None)
+
+    def bounds_at(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper bounds of some steps, with a leading axis, or of every step."""
+        lower, upper = (
+            bound[first:last] if self._varies(bound) else bound
+            for bound in (self.lower, self.upper)
+        )
+        return lower, upper
 
 
 class SharedControl(ControlField):

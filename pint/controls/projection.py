@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pint.controls.space import Control
+from pint.controls.control import Control
 
 
 def projected_gradient(control: Control, gradient: Control) -> Control:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from pint.controls.space import Control, ControlSpace, described
+from pint.controls.control import Control
+from pint.controls.space import ControlSpace, described
+from pint.errors import check_choice, check_kind
 from pint.grid.timegrid import TimeGrid
 
 
@@ -49,10 +51,9 @@ def prolong(
     >>> prolong(control, fine, "linear")["u"].ravel().tolist()
     [0.5, 1.5, 2.5, 3.5]
     """
-    if interpolate not in ("constant", "linear"):
-        raise ValueError(
-            f"`prolong(interpolate=...)` is 'constant' or 'linear', got {interpolate!r}."
-        )
+    check_kind("prolong", "control", control, Control, "a pint.Control")
+    check_kind("prolong", "space", space, ControlSpace, "a ControlSpace: `functional.controls`")
+    check_choice("prolong", "interpolate", interpolate, ("constant", "linear"))
     _check_fields(control.space, space)
     old, new = control.space.grid, space.grid
     ends = np.array([[grid.t[0], grid.t[-1]] for grid in (old, new)], dtype=float)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from pint.controls.space import Control
+from pint.controls.control import Control
+from pint.errors import number, shown
 
 
 class Regulariser(ABC):
@@ -22,10 +23,15 @@ class Regulariser(ABC):
         """Return dR as a dual vector (no Riesz map). Collective."""
 
 
-def _check_gamma(name: str, gamma: float) -> float:
-    if not 0 <= gamma < np.inf:
-        raise ValueError(f"`{name}(gamma=...)` must be finite and not negative, got {gamma}.")
-    return float(gamma)
+def _names(owner: str, fields: Iterable[str]) -> tuple[str, ...]:
+    """Return a user's names of fields, or raise TypeError."""
+    found = [fields] if isinstance(fields, str) or not isinstance(fields, Iterable) else fields
+    names = tuple(found)
+    if isinstance(fields, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"`{owner}(fields=...)` must be a sequence of names of fields, got {shown(fields)}."
+        )
+    return names
 
 
 def _check_fields(name: str, fields: Sequence[str], allowed: Collection[str], kind: str) -> None:
@@ -49,8 +55,8 @@ class Tikhonov(Regulariser):
     """
 
     def __init__(self, gamma: float, fields: Sequence[str]) -> None:
-        self.gamma = _check_gamma("Tikhonov", gamma)
-        self.fields = tuple(fields)
+        self.gamma = number("Tikhonov", "gamma", gamma)
+        self.fields = _names("Tikhonov", fields)
 
     def value(self, control: Control) -> float:
         return 0.5 * control.space.pair(self.derivative(control), control)
@@ -82,8 +88,8 @@ class Smoothness(Regulariser):
     """
 
     def __init__(self, gamma: float, fields: Sequence[str]) -> None:
-        self.gamma = _check_gamma("Smoothness", gamma)
-        self.fields = tuple(fields)
+        self.gamma = number("Smoothness", "gamma", gamma)
+        self.fields = _names("Smoothness", fields)
 
     def _slopes(self, control: Control, name: str) -> tuple[int, np.ndarray, np.ndarray]:
         """Return n and the jumps u_n - u_{n-1} and slopes jump / h_n from that step n on.

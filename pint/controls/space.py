@@ -2,105 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, on_root, reduce
-from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.comm import SerialComm, agreeing, on_root, private, reduce
+from pint.controls.control import Control
+from pint.controls.fields import ControlField, SharedControl, TimeControl, check_field_name
 from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
 from pint.controls.restriction import Restriction
+from pint.controls.saved import check_fields
+from pint.errors import check_kind, real_array, shown
 from pint.grid.timegrid import TimeGrid
-from pint.report.files import load_arrays, write_atomically
-
-
-@dataclass(frozen=True)
-class Control:
-    r"""An element of a `ControlSpace`, or a derivative (dual) laid out like one.
-
-    ``control["name"]`` is the view of one field: shape (local steps, \*shape) for a
-    `TimeControl`, shape (\*shape) for a `SharedControl`. Arithmetic returns new controls.
-
-    Attributes
-    ----------
-    space : ControlSpace
-    vector : ndarray, shape (local size,)
-        All local values, field after field.
-    """
-
-    space: ControlSpace
-    vector: np.ndarray
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        where, shape = self.space.places[name]
-        return self.vector[where].reshape(shape)
-
-    def __add__(self, other: Control) -> Control:
-        return Control(self.space, self.vector + self._like(other).vector)
-
-    def __sub__(self, other: Control) -> Control:
-        return Control(self.space, self.vector - self._like(other).vector)
-
-    def __mul__(self, factor: float) -> Control:
-        if isinstance(factor, Control) or np.ndim(factor) > 0:
-            raise TypeError(
-                f"a control can be multiplied by a number, not by a {type(factor).__name__}; for "
-                "the product of two controls see `ControlSpace.inner`."
-            )
-        return Control(self.space, factor * self.vector)
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> Control:
-        return Control(self.space, -self.vector)
-
-    def _like(self, other: Control) -> Control:
-        """Return `other` if it can be added, or raise an error."""
-        if not isinstance(other, Control):
-            raise TypeError(
-                f"a control can be added to a control, not to a {type(other).__name__}."
-            )
-        if other.space is not self.space:
-            self.space.require_fitting(other)
-        return other
-
-    @cached_property
-    def time(self) -> dict[str, np.ndarray]:
-        """The time-dependent fields by name, this rank's steps."""
-        return {name: self[name] for name in self.space.time_fields}
-
-    @cached_property
-    def shared(self) -> dict[str, np.ndarray]:
-        """The shared fields by name."""
-        return {name: self[name] for name in self.space.shared_fields}
-
-    def gather(self) -> dict[str, np.ndarray]:
-        """Return all fields with the blocks of all time steps, on every rank. Collective."""
-        gathered = {}
-        for name, field in self.space.fields.items():
-            values = self[name].copy()
-            if name in self.space.time_fields:
-                values = np.concatenate(self.space.comm.allgather(values))
-            if field.distributed:
-                axis = 1 if name in self.space.time_fields else 0
-                values = np.concatenate(field.comm.allgather(values), axis=axis)
-            gathered[name] = values
-        return gathered
-
-    def save(self, path: str | Path) -> None:
-        """Write all fields to one `.npz` file, replacing it in one step. Collective."""
-        gathered: dict[str, Any] = self.gather()
-        space = self.space
-
-        def write() -> None:
-            write_atomically(path, lambda file: np.savez(file, **gathered))
-
-        on_root(space.space_comm, lambda: on_root(space.comm, write))
+from pint.report.archives import load_arrays
 
 
 class ControlSpace:
@@ -142,14 +60,19 @@ class ControlSpace:
     """
 
     def __init__(self, grid: TimeGrid, comm: Any = None, /, **fields: ControlField) -> None:
-        for name, field in fields.items():
-            if name in ("file", "allow_pickle"):  # numpy.savez means something else by these
-                raise ValueError(f"`ControlSpace({name}=...)`: a field cannot have this name.")
-            if not isinstance(field, (TimeControl, SharedControl)):
-                raise TypeError(
-                    f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
-                    f"got {type(field).__name__}."
-                )
+        if comm is not None:
+            comm = private(comm, "ControlSpace(comm=...)")
+        with agreeing(grid.comm, "ControlSpace", comm) as ranks:
+            for name, field in fields.items():
+                check_field_name("ControlSpace(...)", name)
+                if not isinstance(field, (TimeControl, SharedControl)):
+                    raise TypeError(
+                        f"`ControlSpace({name}=...)` must be a TimeControl or a SharedControl, "
+                        f"got {type(field).__name__}."
+                    )
+                part = ranks.same_in_time if field.distributed else ranks.same
+                part[name] = field
+            bounds = {name: self._bounds(grid, name, field) for name, field in fields.items()}
         self.grid = grid
         self.comm = grid.comm
         self.fields = dict(fields)
@@ -177,8 +100,8 @@ class ControlSpace:
             if field.distributed
         }
         self.weights = self._metric_weights()
-        self.lower = self._spread({name: field.lower for name, field in fields.items()})
-        self.upper = self._spread({name: field.upper for name, field in fields.items()})
+        self.lower = self._spread({name: lower for name, (lower, _) in bounds.items()})
+        self.upper = self._spread({name: upper for name, (_, upper) in bounds.items()})
         self.bounded = any(field.bounded for field in fields.values())
         self.meshes = {
             name: ControlMesh(
@@ -197,6 +120,25 @@ class ControlSpace:
         stop = self.size + int(np.prod(shape, dtype=int))
         self.places[name] = (slice(self.size, stop), shape)
         self.size = stop
+
+    @staticmethod
+    def _bounds(grid: TimeGrid, name: str, field: ControlField) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds of this rank's part of a field."""
+        if not isinstance(field, TimeControl) or field.steps_bounded is None:
+            return field.lower, field.upper
+        if field.steps_bounded != grid.steps:
+            raise ValueError(
+                f"`TimeControl(lower=..., upper=...)` of `{name}` has bounds of "
+                f"{field.steps_bounded} steps, the grid has N = {grid.steps}; give one block "
+                "of bounds for grids of any N."
+            )
+        return field.bounds_at(grid.first, grid.last)
+
+    def __copy__(self) -> ControlSpace:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> ControlSpace:
+        return self  # nothing of it changes, and controls of one space can be added
 
     def _spread(self, values: Mapping[str, Any]) -> np.ndarray:
         """Return the local vector with each field's value at every one of its steps."""
@@ -220,10 +162,8 @@ class ControlSpace:
         """Return the zero control. Not collective."""
         return Control(self, np.zeros(self.size))
 
-    def control(self, **values: Any) -> Control:
-        """Return the control with the given values; fields not named are zero.
-
-        Collective if a field lives on a coarser time mesh.
+    def control(self, /, **values: Any) -> Control:
+        """Return the control with the given values; fields not named are zero. Collective.
 
         Parameters
         ----------
@@ -234,31 +174,46 @@ class ControlSpace:
 
         Raises
         ------
+        TypeError
+            If a value does not consist of real numbers.
         ValueError
-            If a field is unknown, a shape does not fit, or a value is not a finite real number.
+            If a field is unknown, a shape does not fit, or a value is NaN or infinite.
         """
         new = self.zeros()
-        for name, value in values.items():
-            if name not in self.fields:
-                raise ValueError(f"the control has no field `{name}`; it has {list(self.fields)}.")
-            array = _real(name, value)
-            mesh = self.meshes.get(name)
-            self._assign(new[name], name, array, mesh)
-            if mesh is not None:
-                new[name][...] = mesh.project(new[name])
+        with agreeing(self.comm, "control", self.space_comm) as ranks:
+            for name, value in values.items():
+                if name not in self.fields:
+                    raise ValueError(
+                        f"the control has no field `{name}`; it has {list(self.fields)}."
+                    )
+                array = real_array(f"control({name}=...)", value)
+                self._assign(new[name], name, array, self.meshes.get(name))
+            self.require_agreement(ranks, new)
+        for name in values:
+            if name in self.meshes:
+                new[name][...] = self.meshes[name].project(new[name])
         return new
+
+    def require_agreement(self, ranks: agreeing, control: Control, argument: str = "") -> None:
+        """Let `ranks` compare the shared fields of an argument, a control of this space."""
+        for name, field in self.shared_fields.items():
+            same = ranks.same_in_time if field.distributed else ranks.same
+            same[f"{argument}.{name}".lstrip(".")] = control[name]
 
     def scatter(self, values: Mapping[str, np.ndarray]) -> Control:
         """Return the control whose `gather` gave `values`, to the last bit. Not collective.
 
         Raises
         ------
-        ValueError
-            If a shape does not fit, or a value is not a finite real number.
+        TypeError, ValueError
+            If a shape does not fit, or a value does not consist of finite real numbers.
         """
+        check_kind("ControlSpace.scatter", "values", values, Mapping, "a mapping of arrays")
         new = self.zeros()
         for name, value in values.items():
-            self._assign(new[name], name, _real(name, value))
+            if name not in self.fields:
+                raise ValueError(f"`scatter`: no field `{name}`; there are {list(self.fields)}.")
+            self._assign(new[name], name, real_array(f"control({name}=...)", value))
         return new
 
     def block_shape(self, name: str) -> tuple[int, ...]:
@@ -266,11 +221,17 @@ class ControlSpace:
         shape = self.fields[name].shape
         return (sum(self._lengths[name]), *shape[1:]) if name in self._lengths else shape
 
+    def _whole_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a field, all time steps and all ranks together."""
+        steps = (self.grid.steps,) if name in self.time_fields else ()
+        return (*steps, *self.block_shape(name))
+
     def _assign(
         self, target: np.ndarray, name: str, array: np.ndarray, mesh: ControlMesh | None = None
     ) -> None:
         """Set a field, in place; values may be coefficients on `mesh`. Not collective."""
-        shape, part = self.block_shape(name), slice(None)
+        shape = self.block_shape(name)
+        part: tuple[slice, ...] = ()
         if not np.isfinite(array).all():
             raise ValueError(f"the control's `{name}` contains NaN or infinity.")
         if array.ndim == 0:
@@ -279,16 +240,18 @@ class ControlSpace:
         if name in self._lengths:
             lengths = self._lengths[name]
             start = sum(lengths[: self.fields[name].comm.rank])
-            part = slice(start, start + lengths[self.fields[name].comm.rank])
+            part = (slice(start, start + lengths[self.fields[name].comm.rank]),)
         if mesh is not None and array.shape == (mesh.coefficients, *shape):
-            target[...] = mesh.expand(array)[(slice(None), part)]
-        elif name in self.time_fields and array.shape == (self.grid.steps, *shape):
-            target[...] = array[self.grid.first : self.grid.last][(slice(None), part)]
+            target[...] = mesh.expand(array)[(slice(None), *part)]
+        elif name in self.time_fields and array.shape == self._whole_shape(name):
+            target[...] = array[self.grid.first : self.grid.last][(slice(None), *part)]
         elif array.shape == shape:
             target[...] = array[part]
         else:
-            whole = (self.grid.steps, *shape) if name in self.time_fields else shape
-            raise ValueError(f"the control's `{name}` must have shape {whole}, got {array.shape}.")
+            raise ValueError(
+                f"the control's `{name}` must have shape {self._whole_shape(name)}, "
+                f"got {array.shape}."
+            )
 
     def load(self, path: str | Path) -> Control:
         """Return the control saved in a `.npz` file by `Control.save`. Collective.
@@ -300,20 +263,17 @@ class ControlSpace:
         ValueError
             If the file is not an `.npz` archive, or its fields are not this space's.
         """
-        values = on_root(self.space_comm, lambda: on_root(self.comm, lambda: load_arrays(path)))
-        if set(values) != set(self.fields):
-            raise ValueError(
-                f"{path} holds the fields {sorted(values)}, the control has {sorted(self.fields)}."
-            )
-        for name, array in values.items():
-            whole = self.block_shape(name)
-            whole = (self.grid.steps, *whole) if name in self.time_fields else whole
-            # One block for all steps is for `control` only; a number may stand for one parameter.
-            if array.shape != whole and (array.ndim > 0 or np.prod(whole) > 1):
-                raise ValueError(f"{path}: `{name}` must have shape {whole}, got {array.shape}.")
+        with agreeing(self.comm, "ControlSpace.load", self.space_comm) as ranks:
+            ranks.same = {"path": os.fspath(path)}
+        shapes = {name: self._whole_shape(name) for name in self.fields}
+
+        def read() -> dict[str, np.ndarray]:
+            return load_arrays(path, lambda declared: check_fields(declared, shapes))
+
+        values = on_root(self.space_comm, lambda: on_root(self.comm, read))
         try:
             loaded = self.scatter(values)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from None
         for name, mesh in self.meshes.items():
             loaded[name][...] = mesh.project(loaded[name])
@@ -331,6 +291,7 @@ class ControlSpace:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
         # One rank adds what is replicated: every rank must get the same number to the last bit,
         # for decisions are taken by it, and a product is rounded as the memory is aligned.
+        derivative, direction = self._own(derivative), self._own(direction)
         own = [
             derivative.vector[part] @ direction.vector[part]
             for part, (over_time, over_space) in self.parts
@@ -368,14 +329,20 @@ class ControlSpace:
 
         For controls on a coarser time mesh, for all v on that mesh. Collective.
         """
-        gradient = Control(self, derivative.vector / self.weights)
+        gradient = Control(self, self._own(derivative).vector / self.weights)
         for name, mesh in self.meshes.items():
             gradient[name][...] = mesh.riesz(derivative[name])
         return gradient
 
     def dual(self, control: Control) -> Control:
         """Return the derivative that `control` represents: the inverse of `riesz`."""
-        return Control(self, control.vector * self.weights)
+        return Control(self, self._own(control).vector * self.weights)
+
+    def _own(self, control: Control) -> Control:
+        """Return a control, or raise an error if it is none, or not of a space like this."""
+        if not isinstance(control, Control) or len(control.vector) != self.size:
+            self.require_fitting(control)
+        return control
 
     def require_fitting(self, control: Control) -> None:
         """Raise an error, the same on every rank, unless `control` is of a space like this.
@@ -389,7 +356,7 @@ class ControlSpace:
         """
         if not isinstance(control, Control):
             raise TypeError(
-                f"a control must be a `pint.Control`, got {type(control).__name__}; make one with "
+                f"a control must be a `pint.Control`, got {shown(control)}; make one with "
                 "`functional.control(...)`."
             )
         other = control.space
@@ -421,8 +388,8 @@ class ControlSpace:
     def project(self, control: Control) -> Control:
         """Return the nearest control within the bounds; `control` itself without bounds."""
         if not self.bounded:
-            return control
-        return Control(self, np.clip(control.vector, self.lower, self.upper))
+            return self._own(control)
+        return Control(self, np.clip(self._own(control).vector, self.lower, self.upper))
 
     def restrict(self, control: Control, reverse: bool = False) -> list[dict[str, np.ndarray]]:
         r"""Return the time-dependent blocks of each level's steps on this rank. Collective.
@@ -433,13 +400,6 @@ class ControlSpace:
         of `control`.
         """
         return self._restriction.levels(control.time, reverse)
-
-
-def _real(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufO":
-        raise ValueError(f"the control's `{name}` must hold real numbers, got {array.dtype}.")
-    return array.astype(float)
 
 
 def described(space: ControlSpace) -> dict[str, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pint.comm import ending_all_ranks
+import numpy as np
+
+from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control, ControlSpace
 from pint.equations.calls import Calls
 from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
-from pint.equations.results import as_rows, at_rows, rows_after
+from pint.equations.results import KINDS, add_fields, as_rows, at_rows, rows_after
 from pint.equations.state import StateEquation
 from pint.equations.sweeps import Sweep
 from pint.equations.trajectory import (
@@ -21,15 +23,19 @@ from pint.equations.trajectory import (
     Relax,
     State,
     check_how,
+    note_convergence,
 )
+from pint.errors import Uncopied, overrides
+from pint.interface import DifferenceAdjoint, TimeStepper
 from pint.mgrit import MGRIT, Guess
+from pint.report.convergence import Solves
 from pint.states import Block
 
 BATCHES_FROM = 8
 """Steps made one by one leave the derivative to batches of so many steps, or more."""
 
 
-class AdjointEquation:
+class AdjointEquation(Uncopied):
     """``lam_n = (dPhi_n/dy)^T lam_{n+1} + source_n``, exact transposes of the state's steps.
 
     Parameters
@@ -47,6 +53,8 @@ class AdjointEquation:
         Where trajectories hold C-points alone.
     ranks_to_end : communicator
         The ranks that end if one of them raises.
+    solves : Solves
+        Counts the solves to a tolerance.
     """
 
     def __init__(
@@ -59,10 +67,11 @@ class AdjointEquation:
         state: StateEquation,
         intervals: Intervals | None,
         ranks_to_end: Any,
+        solves: Solves,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
         self.cost, self.state = cost, state
-        self.intervals, self.ranks_to_end = intervals, ranks_to_end
+        self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
 
     def new(self, all_points: bool = True) -> AdjointState:
         """Return an empty trajectory; the first solve begins with the first guess.
@@ -77,7 +86,9 @@ class AdjointEquation:
     def solve(self, adjoint: AdjointState, state: State, how: How) -> None:
         """Solve at a solved state, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
+            self.calls.failure = ""
             self._require_own(adjoint, state)
+            self.state.selection.apply()
             control, solver, known = state.solved_control, self.solver, adjoint.is_known
             check_how(how, self.calls.grid.levels, known)
             relaxed = isinstance(how, Cycles) and how.relaxed
@@ -122,6 +133,7 @@ class AdjointEquation:
             rows = range(self.calls.grid.local_steps)
             adjoint.missing = engine.missing if gathered else rows
             adjoint.state, adjoint.solution = state, state.solution
+            note_convergence(self.solves, "adjoint equation", how, adjoint.convergence)
 
     def derivative(self, adjoint: AdjointState, state: State) -> Control:
         """Return the cost's derivative with respect to the control, a dual vector. Collective.
@@ -131,6 +143,7 @@ class AdjointEquation:
         with ending_all_ranks(self.ranks_to_end), self.solver.phases("gradient"):
             self._require_own(adjoint, state)
             adjoint.require_solved_at(state)
+            self.state.selection.apply()
             if adjoint.missing:
                 self._finish(adjoint, state)
             assert adjoint.derivative is not None
@@ -257,3 +270,33 @@ class AdjointEquation:
                 "the adjoint belongs to another functional: make one with "
                 "`functional.adjoint.new()`."
             )
+
+
+def require_initial_vjp(calls: Calls, controls: ControlSpace) -> None:
+    """Raise TypeError if y_0 depends on a shared field that its derivative leaves out. Collective.
+
+    y_0 is computed at two values of each such field.
+    """
+    stepper, adjoint, space = calls.problem.stepper, calls.problem.adjoint, calls.space
+    own = overrides(stepper, TimeStepper, "initial")
+    if not own or not controls.shared_fields or isinstance(adjoint, DifferenceAdjoint):
+        return
+    before, after = space.allocate(2)
+    at = controls.project(controls.control(**dict.fromkeys(controls.shared_fields, 0.5)))
+    with np.errstate(all="ignore"):
+        before[...] = calls.initial(at.shared, before)
+        known = space.native(adjoint.initial_vjp, (1,))(at.shared, before)
+        add_fields(controls.zeros().shared, known, KINDS[1], adjoint)  # as far as there are any
+        for name in controls.shared_fields.keys() - set(known):
+            moved = at.copy()
+            moved[name][...] += 0.25
+            moved = controls.project(moved)
+            after[...] = calls.initial(moved.shared, after)
+            old, new = space.as_array(before), space.as_array(after)
+            moves = not np.array_equal(old, new, equal_nan=True)
+            if reduce(space.comm, moves, "max")[0]:
+                kinds = [type(getattr(part, "ode", part)).__name__ for part in (stepper, adjoint)]
+                raise TypeError(
+                    f"`{kinds[0]}.initial` depends on `{name}`, but `{kinds[1]}.initial_vjp` "
+                    "returns no derivative with respect to it: define it, or add it there."
+                )

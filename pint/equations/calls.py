@@ -2,33 +2,52 @@
 
 The door makes the arguments of one step or of a batch, hands out states as their user knows them,
 takes care of ``out=``, checks the shapes of results, and adds derivatives to where they belong.
+A method that raises NumericalError has the result NaN: ranks stay in step, and line searches can
+shorten the step.
+
 Blocks, control blocks and kept arrays ascend in time, whatever the direction of a sweep.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
 from pint.equations.results import (
+    KINDS,
     Views,
     add,
     add_fields,
     as_rows,
+    blocks_of,
     checked,
+    checked_number,
     checked_slope,
     shifted,
+    singly,
+    spoil,
+    unpacked,
+    watched,
 )
+from pint.errors import NumericalError, overrides
 from pint.grid import Steps, TimeGrid
 from pint.interface import Adjoint, Fields, Problem
-from pint.states import Block, one_by_one
+from pint.states import Block
+
+logger = logging.getLogger(__name__)
 
 STEPS_AT_ONCE = 1024
 """Steps that are made one by one have their times computed together, so many at a time."""
+
+_NOTHING = math.nan
+"""What a method has returned that has raised NumericalError, told apart by identity."""
 
 _steps_of = partial(tuple.__new__, Steps)
 """Makes a `Steps` of its fields, at half the cost of calling it."""
@@ -50,6 +69,8 @@ class Calls:
         By level.
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
+    failure : str
+        The first NumericalError of the user's methods on this rank since a solve has emptied it.
 
     Raises
     ------
@@ -60,6 +81,7 @@ class Calls:
     def __init__(self, problem: Problem, grid: TimeGrid) -> None:
         self.problem, self.grid, self.space = problem, grid, problem.space
         self.batched = problem.stepper.batched
+        self.failure = ""
         if self.batched and not self.space.batches:
             raise ValueError(
                 f"`{type(problem.stepper).__name__}.batched` must be False for states of a "
@@ -74,9 +96,15 @@ class Calls:
         self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
         # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
         self._own = [
-            native(adjoint.step, (1, 4)) if type(adjoint).step is not Adjoint.step else None
+            native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
         ]
+        for level in range(grid.levels):
+            watched(self._steps, level, self.steppers[level], "step")
+            watched(self._vjps, level, self.adjoints[level], "vjp")
+            watched(self._own, level, self.adjoints[level], "step")
+        # Plain arrays of this type need no closer look.
+        self._usual = getattr(self.space.allocate(1), "dtype", None)
 
     @cached_property
     def _two(self) -> Block:
@@ -122,13 +150,16 @@ class Calls:
         guess = self._usable(level, guess)
         if self.batched:
             s = self._batch(level, starts, kept, guess)
-            if stepper.in_place:
-                step(s, y, u, theta, out=out)
-            else:
-                out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            try:
+                if stepper.in_place:
+                    step(s, y, u, theta, out=out)
+                else:
+                    out[...] = checked(step(s, y, u, theta), out, stepper, "step")
+            except NumericalError as error:
+                out[...] = self._nan(error, stepper, "step")
             return
         places = repeat(None) if guess is None else guess
-        singles = self._each(level, starts, _singly(kept), places)
+        singles = self._each(level, starts, singly(kept), places)
         self._step_each(level, singles, u, theta, y, out, repeat(None))
 
     def march(
@@ -148,7 +179,7 @@ class Calls:
         news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
         # In place of the old states come the new ones, so that a guess is read before it is lost.
         usable = guessed and len(out) == count and self._usable(level, out) is not None
-        singles = self._each(level, starts, _singly(kept), news if usable else repeat(None))
+        singles = self._each(level, starts, singly(kept), news if usable else repeat(None))
         sources = repeat(None) if rhs is None else self._rows(rhs)
         before = chain(self._rows(start), news)
         self._step_each(level, singles, u, theta, before, news, sources)
@@ -165,18 +196,23 @@ class Calls:
     ) -> None:
         """Make steps one by one; each result is complete when the next step begins."""
         step, stepper = self._steps[level], self.steppers[level]
+        array, usual = np.ndarray, self._usual
         in_place, names = stepper.in_place, tuple(u)
-        parts = zip(singles, self._blocks(u), states, out, sources, strict=False)
+        parts = zip(singles, blocks_of(u, self.batched), states, out, sources, strict=False)
         for s, some, y, new, source in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
-            if in_place:
-                step(s, y, blocks, theta, out=new)
-            else:
-                result = step(s, y, blocks, theta)
-                # The test stands here, too: a call for each step would cost as much as the copy.
-                if getattr(result, "shape", None) != new.shape:
-                    checked(result, new, stepper, "step")
-                new[...] = result
+            try:  # in the loop: all ranks in space make the same steps, whichever of them fails
+                if in_place:
+                    step(s, y, blocks, theta, out=new)
+                else:
+                    result = step(s, y, blocks, theta)
+                    # Tested here, too: a call for each step would cost as much as the copy.
+                    plain = type(result) is array and result.dtype is usual
+                    if not plain or result.shape != new.shape:
+                        checked(result, new, stepper, "step")
+                    new[...] = result
+            except NumericalError as error:
+                new[...] = self._nan(error, stepper, "step")
             if source is not None:
                 new += source
 
@@ -214,7 +250,7 @@ class Calls:
         guess = self._usable(level, guess)
         if not self.batched:
             guesses = repeat(None) if guess is None else guess
-            singles = self._each(level, starts, _singly(kept), guesses)
+            singles = self._each(level, starts, singly(kept), guesses)
             self._transpose_each(level, singles, u, theta, y, lam, out, repeat(None), into)
             return
         adjoint = self.adjoints[level]
@@ -225,16 +261,20 @@ class Calls:
         if adjoint.in_place:
             options = {"out": out if wanted else False}
         own = self._own[level]
-        name = "vjp"
         # Without a place for the derivative nobody needs the other two products.
-        if into is None and own is not None:
-            dy, name = own(*arguments, **options), "step"
-        else:
-            dy, du, dtheta = self._vjps[level](*arguments, **options)
-            if into is not None:
-                add(into, du, dtheta, adjoint)
-        if wanted and not adjoint.in_place:
-            out[...] = checked(dy, out, adjoint, name)
+        name = "step" if into is None and own is not None else "vjp"
+        try:
+            if into is None and own is not None:
+                dy = own(*arguments, **options)
+            else:
+                dy, du, dtheta = self._vjps[level](*arguments, **options)
+                if into is not None:
+                    add(into, du, dtheta, adjoint)
+            if wanted and not adjoint.in_place:
+                out[...] = checked(dy, out, adjoint, name)
+        except NumericalError as error:
+            out[...] = self._nan(error, adjoint, name)
+            spoil(into)
 
     def march_back(
         self,
@@ -260,7 +300,7 @@ class Calls:
         singles = self._each(
             level,
             starts[::-1],
-            _singly(kept, backward=True),
+            singly(kept, backward=True),
             repeat(None) if guess is None else self._rows(guess, backward=True),
         )
         sources = repeat(None) if rhs is None else self._rows(rhs, backward=True)
@@ -285,72 +325,86 @@ class Calls:
     ) -> None:
         """Make transposed steps one by one; each is complete when the next one begins."""
         adjoint, vjp, own = self.adjoints[level], self._vjps[level], self._own[level]
+        array, usual = np.ndarray, self._usual
         in_place, names = adjoint.in_place, tuple(u)
+        name = "step" if into is None and own is not None else "vjp"
         time_views, shared_views = ({}, {}) if into is None else into
         to_names = tuple(time_views)
         parts = zip(
             singles,
-            self._blocks(u, backward),
+            blocks_of(u, self.batched, backward),
             states,
             adjoints,
             out,
             sources,
-            self._blocks(time_views, backward),
+            blocks_of(time_views, self.batched, backward),
             strict=False,
         )
         for s, some, y, lam, new, source, places in parts:
             blocks = dict(zip(names, some))  # noqa: B905  (strict costs a tenth of the loop's time)
-            if into is None and own is not None:
-                dy = (
-                    own(s, y, blocks, theta, lam, out=new)
-                    if in_place
-                    else own(s, y, blocks, theta, lam)
-                )
-            else:
-                dy, du, dtheta = (
-                    vjp(s, y, blocks, theta, lam, out=new)
-                    if in_place
-                    else vjp(s, y, blocks, theta, lam)
-                )
-                if into is not None:
-                    views = dict(zip(to_names, places))  # noqa: B905
-                    add_fields(views, du, "time-dependent", adjoint)
-                    if dtheta:
-                        add_fields(shared_views, dtheta, "shared", adjoint)
-            if not in_place:
-                if getattr(dy, "shape", None) != new.shape:
-                    checked(dy, new, adjoint, "vjp" if own is None or into else "step")
-                new[...] = dy
+            try:
+                if into is None and own is not None:
+                    dy = (
+                        own(s, y, blocks, theta, lam, out=new)
+                        if in_place
+                        else own(s, y, blocks, theta, lam)
+                    )
+                else:
+                    dy, du, dtheta = (
+                        vjp(s, y, blocks, theta, lam, out=new)
+                        if in_place
+                        else vjp(s, y, blocks, theta, lam)
+                    )
+                    if into is not None:
+                        views = dict(zip(to_names, places))  # noqa: B905
+                        add_fields(views, du, "time-dependent", adjoint)
+                        if dtheta:
+                            add_fields(shared_views, dtheta, "shared", adjoint)
+                if not in_place:
+                    plain = type(dy) is array and dy.dtype is usual
+                    if not plain or dy.shape != new.shape:
+                        checked(dy, new, adjoint, name)
+                    new[...] = dy
+            except NumericalError as error:
+                new[...] = self._nan(error, adjoint, name)
+                spoil(into)
             if source is not None:
                 new += source
 
     # Initial state and costs
 
     def initial(self, theta: Fields, like: Any) -> Any:
-        """Return y_0, of the shape of the state `like`."""
+        """Return y_0, of the shape of the state `like`, or the number NaN."""
         stepper = self.problem.stepper
-        return checked(self.space.native(stepper.initial, ())(theta), like, stepper, "initial")
+        y0 = self._returned(stepper, "initial", (), theta)
+        return y0 if y0 is _NOTHING else checked(y0, like, stepper, "initial")
 
     def initial_vjp(self, theta: Fields, lam0: Any, into: Views) -> None:
         """Add ``(dy_0/dtheta)^T lam0`` to a derivative, in place."""
         adjoint = self.problem.adjoint
-        add(into, {}, self.space.native(adjoint.initial_vjp, (1,))(theta, lam0), adjoint)
+        found = self._returned(adjoint, "initial_vjp", (1,), theta, lam0)
+        if found is _NOTHING:
+            spoil(into)
+        else:
+            add_fields(into[1], found, KINDS[1], adjoint)
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> float:
         """Return the sum of the costs of some steps, as `visit` gives them."""
-        objective = self.problem.objective
-        costs = self.space.native(objective.step_cost, (1, 2))(s, y0, y1, u, theta)
-        if self.batched:
-            costs = checked(costs, s.index, objective, "step_cost").sum()
-        return float(costs)
+        objective, name = self.problem.objective, "step_cost"
+        costs = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
+        if self.batched and costs is not _NOTHING:
+            return float(checked(costs, s.index, objective, name).sum())
+        return checked_number(costs, objective, name)
 
     def step_cost_derivative(
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
     ) -> tuple[Any, Any, Fields, Fields]:
-        """Return the derivatives of some steps' costs; the first two may be the number 0.0."""
+        """Return the derivatives of some steps' costs; the first two may be 0.0 or NaN."""
         objective, name = self.problem.objective, "step_cost_derivative"
-        slopes = self.space.native(objective.step_cost_derivative, (1, 2))(s, y0, y1, u, theta)
-        dy0, dy1, du, dtheta = slopes
+        slopes = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
+        if slopes is _NOTHING:
+            return slopes, slopes, {}, {}
+        dy0, dy1, du, dtheta = unpacked(slopes, 4, objective, name)
         return (
             checked_slope(dy0, y0, objective, name),
             checked_slope(dy1, y1, objective, name),
@@ -361,13 +415,32 @@ class Calls:
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
-        return float(self.space.native(objective.terminal, (0,))(y, theta))
+        value = self._returned(objective, "terminal", (0,), y, theta)
+        return checked_number(value, objective, "terminal")
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        """Return the derivatives of psi; the first one may be the number 0.0."""
-        objective = self.problem.objective
-        dy, dtheta = self.space.native(objective.terminal_derivative, (0,))(y, theta)
-        return checked_slope(dy, y, objective, "terminal_derivative"), dtheta
+        """Return the derivatives of psi; the first one may be 0.0 or NaN."""
+        objective, name = self.problem.objective, "terminal_derivative"
+        slopes = self._returned(objective, name, (0,), y, theta)
+        if slopes is _NOTHING:
+            return slopes, {}
+        dy, dtheta = unpacked(slopes, 2, objective, name)
+        return checked_slope(dy, y, objective, name), dtheta
+
+    def _returned(self, owner: Any, name: str, states: tuple[int, ...], *arguments: Any) -> Any:
+        """Return what a user's method returns, or `_NOTHING` if it raises NumericalError."""
+        try:
+            return self.space.native(getattr(owner, name), states)(*arguments)
+        except NumericalError as error:
+            return self._nan(error, owner, name)
+
+    def _nan(self, error: NumericalError, owner: object, method: str) -> float:
+        """Note that a user's method has failed, if it is the first; return its result, NaN."""
+        if not self.failure:
+            of, text = type(getattr(owner, "ode", owner)).__name__, " ".join(str(error).split())
+            self.failure = f"`{of}.{method}` raised {type(error).__name__}: {text}"
+            logger.info("%s; its result counts as NaN", self.failure)
+        return _NOTHING
 
     def visit(
         self, rows: range, control: Control, chunk: int
@@ -394,7 +467,7 @@ class Calls:
 
     def _batch(self, level: int, starts: range, kept: Any, guess: Any) -> Steps:
         s = self.grid.batch(level, starts, len(self.space.shape))
-        return s if kept is None and guess is None else s._replace(kept=kept, guess=guess)
+        return s if kept is None and guess is None else _steps_of((*s[:4], kept, guess, s.size))
 
     def _each(
         self, level: int, starts: range, kept: Iterable[Any] | None, guesses: Iterable[Any]
@@ -418,20 +491,16 @@ class Calls:
         some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
         if self.batched:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
+        size = s.size
+        if size is not None and self.batched:
+            size = np.full((1,) * (1 + len(self.space.shape)), size)
+            size.flags.writeable = False
         # islice first: a longer iterator would lose the item that zip looks ahead at.
         count = len(starts)
-        more = (repeat(level, count), islice(kept, count), islice(guesses, count))
+        more = (
+            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(size, count)
+        )  # fmt: skip
         return map(_steps_of, zip(*some, *more, strict=True))
-
-    def _blocks(self, fields: Mapping[str, Any], backward: bool = False) -> Iterable[Any]:
-        """Return the tuples of the fields' blocks, one by one."""
-        if not fields:
-            return repeat(())
-        if self.batched:
-            rows = [one_by_one(values, backward) for values in fields.values()]
-        else:
-            rows = [values[::-1] if backward else values for values in fields.values()]
-        return zip(*rows, strict=True)
 
     def _rows(self, block: Block, backward: bool = False) -> Any:
         """Return the states of a block one by one, as batches of one if batched."""
@@ -448,10 +517,3 @@ class Calls:
             return None
         # An iteration that starts from NaN would not recover, even if its equation has a solution.
         return guess if math.isfinite(self.space.squared_norm(guess)) else None
-
-
-def _singly(kept: Any, backward: bool = False) -> Any:
-    """Return what steps keep, one by one, as blocks of one row."""
-    if kept is None or isinstance(kept, list):
-        return kept[::-1] if backward and kept is not None else kept
-    return one_by_one(kept, backward)

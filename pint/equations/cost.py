@@ -9,7 +9,7 @@ from pint.comm import reduce
 from pint.controls import ControlSpace
 from pint.equations.calls import Calls
 from pint.equations.intervals import Intervals
-from pint.equations.results import add, at_rows, rows_after
+from pint.equations.results import add, at_rows, checked_number, rows_after
 from pint.equations.trajectory import Linearisation, State
 from pint.grid import Steps
 from pint.interface import Fields
@@ -67,7 +67,8 @@ class Cost:
 
     def value(self, state: State) -> float:
         """Return ``F(sum_n l_n + psi)``. Collective."""
-        return float(self.calls.problem.objective.outer(self.summed(state)))
+        objective = self.calls.problem.objective
+        return checked_number(objective.outer(self.summed(state)), objective, "outer")
 
     def linearise(self, state: State, old: Linearisation | None = None) -> Linearisation:
         """Return the derivative of the cost at a state, in the blocks of an old one. Collective."""
@@ -77,7 +78,8 @@ class Cost:
         new = Linearisation(explicit, terminal)
         # The chain rule needs the value itself only if the outer function is not the identity.
         if objective.has_outer:
-            new.scale = float(objective.outer_derivative(self.summed(state)))
+            slope = objective.outer_derivative(self.summed(state))
+            new.scale = checked_number(slope, objective, "outer_derivative")
         if objective.has_step_cost:
             self._add_step_costs(new, state, old)
         if calls.grid.comm.rank == calls.grid.last_rank:

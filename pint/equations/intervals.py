@@ -15,6 +15,7 @@ from pint.controls import Control
 from pint.equations.calls import Calls
 from pint.equations.results import as_rows, at_rows
 from pint.equations.sweeps import Sweep
+from pint.equations.trajectory import fits
 from pint.grid import Steps
 from pint.interface import Fields
 from pint.mgrit import Propagator
@@ -59,7 +60,7 @@ class Intervals:
         self.adjoints = calls.space.allocate(2 * self.size)
         shape, steps = calls.problem.stepper.kept_shape, self.size * (self.factor - 1)
         # Nothing for the steps to C-points: `path` does not make them.
-        keeps = shape is not None and 8 * steps * np.prod(shape, dtype=int) <= kept_bytes
+        keeps = fits(steps, shape, kept_bytes, calls.space.comm)
         self._kept = np.empty((steps, *(shape or ()))) if keeps else None
 
     def chunks(self, intervals: range, most: int = 0) -> Iterator[range]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
+from pint.errors import ComplexWarning, shown
 from pint.interface import Fields
+from pint.states import one_by_one
 
 Views = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Views of a derivative by field name: the rows of some steps, and the shared fields."""
+
+KINDS = ("time-dependent", "shared")
 
 
 def as_rows(rows: range) -> slice:
@@ -28,11 +37,16 @@ def rows_after(rows: Any) -> Any:
 
 
 def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
-    """Return a user's result if it has the shape of `expected`, or raise ValueError."""
+    """Return a user's result if it has the shape of `expected` and is real, or raise an error."""
     if getattr(result, "shape", ()) != expected.shape:
         raise ValueError(
             f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
             f"got {getattr(result, 'shape', type(result).__name__)}."
+        )
+    # Arrays of other libraries have types of their own, and refuse what does not fit.
+    if getattr(getattr(result, "dtype", None), "kind", "f") not in "fiu":
+        raise TypeError(
+            f"`{type(owner).__name__}.{method}` must return real numbers, got {result.dtype}."
         )
     return result
 
@@ -44,18 +58,104 @@ def checked_slope(result: Any, expected: Any, owner: object, method: str) -> Any
     return checked(result, expected, owner, method)
 
 
+def checked_number(result: Any, owner: object, method: str) -> float:
+    """Return a user's cost as a float, or raise an error."""
+    if type(result) is float:
+        return result
+    shape = getattr(result, "shape", ())
+    if tuple(shape) != ():
+        raise ValueError(
+            f"`{type(owner).__name__}.{method}` must return one number, got an array of shape "
+            f"{tuple(shape)}."
+        )
+    kind = getattr(getattr(result, "dtype", None), "kind", "f")
+    try:
+        if kind not in "fiu" or isinstance(result, (str, bool)):
+            raise TypeError
+        return float(result)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"`{type(owner).__name__}.{method}` must return a real number, got {shown(result)}."
+        ) from None
+
+
+def checked_control(result: Any, owner: object, method: str) -> Control:
+    """Return a user's derivative if it is a control of real numbers, or raise TypeError."""
+    if not isinstance(result, Control) or result.vector.dtype.kind != "f":
+        got = f"one of {result.vector.dtype}" if isinstance(result, Control) else shown(result)
+        raise TypeError(
+            f"`{type(owner).__name__}.{method}` must return a pint.Control of real numbers, "
+            f"got {got}."
+        )
+    return result
+
+
+def unpacked(result: Any, count: int, owner: object, method: str) -> Any:
+    """Return the parts of a user's result, or raise TypeError unless there are `count`."""
+    if not isinstance(result, (tuple, list)) or len(result) != count:
+        got = f"{len(result)} of them" if isinstance(result, (tuple, list)) else shown(result)
+        raise TypeError(
+            f"`{type(owner).__name__}.{method}` must return {count} results, got {got}."
+        )
+    return result
+
+
+def watched(methods: list[Any], level: int, owner: Any, name: str) -> None:
+    """Let the first call of ``methods[level]`` raise TypeError where it returns what it must not.
+
+    A step in place may write complex numbers, which lose their imaginary parts; `vjp` returns three
+    results. Later calls are those of the method alone.
+    """
+    method = methods[level]
+    if method is None:
+        return
+
+    def first(*arguments: Any, **options: Any) -> Any:
+        if methods[level] is not first:
+            return method(*arguments, **options)
+        methods[level] = method
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ComplexWarning)
+            try:
+                result = method(*arguments, **options)
+            except (ComplexWarning, TypeError) as error:
+                refused = "UFunc" in type(error).__name__ and "complex" in str(error)
+                if isinstance(error, TypeError) and not refused:
+                    raise
+                of = f" of `{type(owner.ode).__name__}`" if hasattr(owner, "ode") else ""
+                place = f"`{type(owner).__name__}.{name}`{of}"
+                raise TypeError(f"{place} must write real numbers, got complex ones.") from None
+        if name == "vjp":
+            for values, kind in zip(unpacked(result, 3, owner, name)[1:], KINDS, strict=True):
+                require_mapping(values, kind, owner)
+        return result
+
+    methods[level] = first
+
+
 def add(into: Views, du: Fields, dtheta: Fields, owner: object, scale: float = 1.0) -> None:
     """Add a user's derivatives, times `scale`, to views of a control, in place."""
     if du:
-        add_fields(into[0], du, "time-dependent", owner, scale)
+        add_fields(into[0], du, KINDS[0], owner, scale)
     if dtheta:
-        add_fields(into[1], dtheta, "shared", owner, scale)
+        add_fields(into[1], dtheta, KINDS[1], owner, scale)
+
+
+def require_mapping(values: Any, kind: str, owner: object) -> None:
+    """Raise TypeError unless a user's derivatives are by name."""
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"`{type(owner).__name__}` must return the derivatives by {kind} field as a mapping, "
+            f"got {shown(values)}."
+        )
 
 
 def add_fields(
     views: Mapping[str, Any], values: Fields, kind: str, owner: object, scale: float = 1.0
 ) -> None:
     """Add derivatives, times `scale`, to views by field name, in place; check names and shapes."""
+    if type(values) is not dict:
+        require_mapping(values, kind, owner)
     for name, value in values.items():
         if name not in views:
             raise ValueError(
@@ -63,11 +163,37 @@ def add_fields(
                 f"field; these are {list(views)}."
             )
         place = views[name]
-        if getattr(value, "shape", None) != place.shape:
+        plain = type(value) is np.ndarray and value.dtype is place.dtype
+        if not plain or value.shape != place.shape:
             checked(value, place, owner, f"derivative[{name!r}]")
         place += value if scale == 1.0 else scale * value
+
+
+def spoil(views: Views | None) -> None:
+    """Fill views of a derivative with NaN, in place."""
+    for places in views or ():
+        for place in places.values():
+            place[...] = math.nan
 
 
 def at_rows(control: Control, rows: Any) -> Views:
     """Return the views of a control at the steps of some rows, and of its shared fields."""
     return {name: values[rows] for name, values in control.time.items()}, control.shared
+
+
+def singly(kept: Any, backward: bool = False) -> Any:
+    """Return what steps keep, one by one, as blocks of one row."""
+    if kept is None or isinstance(kept, list):
+        return kept[::-1] if backward and kept is not None else kept
+    return one_by_one(kept, backward)
+
+
+def blocks_of(fields: Mapping[str, Any], batched: bool, backward: bool = False) -> Iterable[Any]:
+    """Return the tuples of the fields' blocks, one by one, as batches of one if `batched`."""
+    if not fields:
+        return repeat(())
+    if batched:
+        rows = [one_by_one(values, backward) for values in fields.values()]
+    else:
+        rows = [values[::-1] if backward else values for values in fields.values()]
+    return zip(*rows, strict=True)

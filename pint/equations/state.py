@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pint.comm import ending_all_ranks, reduce
 from pint.controls import Control, ControlSpace
 from pint.equations.calls import Calls
@@ -20,12 +22,46 @@ from pint.equations.trajectory import (
     Tape,
     TapeMemory,
     check_how,
+    note_convergence,
 )
+from pint.errors import Uncopied
+from pint.interface import Examples
 from pint.mgrit import MGRIT, Convergence, Guess
+from pint.report.convergence import Solves
 from pint.states import Block
 
 
-class StateEquation:
+class Selection:
+    """The examples of a problem that one functional works with; others may have other ones.
+
+    Attributes
+    ----------
+    epoch : object
+        A token, new after each selection.
+    """
+
+    def __init__(self, examples: Examples | None) -> None:
+        self.examples = examples
+        self.epoch: object = None
+        self._indices: np.ndarray | None = None
+
+    def select(self, indices: np.ndarray) -> None:
+        """Work with these examples from now on."""
+        assert self.examples is not None
+        self.examples.select(indices)
+        self.examples.selected_by, self._indices, self.epoch = self, indices, object()
+
+    def apply(self) -> None:
+        """Select them again if another functional has selected others since."""
+        examples = self.examples
+        if examples is None or examples.selected_by is None or examples.selected_by is self:
+            return
+        first = np.arange(min(examples.batch_size, examples.count))
+        examples.select(first if self._indices is None else self._indices)
+        examples.selected_by = self
+
+
+class StateEquation(Uncopied):
     """``y_0 = y_0(theta)``, ``y_{n+1} = Phi_n(y_n, u_n, theta)``.
 
     Parameters
@@ -41,6 +77,14 @@ class StateEquation:
         Where trajectories hold C-points alone.
     ranks_to_end : communicator
         The ranks that end if one of them raises.
+    solves : Solves
+        Counts the solves to a tolerance.
+
+    Attributes
+    ----------
+    selection : Selection
+    start : Block
+        On the first rank, y_0 of the last solve.
     """
 
     def __init__(
@@ -52,16 +96,14 @@ class StateEquation:
         kept_bytes: float,
         intervals: Intervals | None,
         ranks_to_end: Any,
+        solves: Solves,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
-        self.intervals, self.ranks_to_end = intervals, ranks_to_end
+        self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
         # With C-points alone the steps are made again, so that nothing is kept for later.
         self.memories = [] if intervals is not None else _memories(calls, kept_bytes)
-        self.epoch: object = None
-
-    def examples_changed(self) -> None:
-        """Make all trajectories that have been solved so far those of other examples."""
-        self.epoch = object()
+        self.selection = Selection(calls.problem.examples)
+        self.start: Block = None
 
     def new(self) -> State:
         """Return an empty trajectory; the first solve begins with the first guess."""
@@ -70,15 +112,18 @@ class StateEquation:
     def solve(self, state: State, control: Control, how: How) -> None:
         """Solve for `control`, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
+            self.calls.failure = ""
             self.require_own(state)
             self.controls.require_fitting(control)
             check_how(how, self.calls.grid.levels, state.control is not None)
+            self.selection.apply()
             solver, known, guessed = self.solver, state.control is not None, state.guessed
             sweep, points = self._sweep(control), state.points
             engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
             # y_0 may depend on shared controls; other ranks receive their first point.
             if self.calls.grid.comm.rank == 0:
                 points[0] = self.calls.initial(control.shared, points[0])
+            self.start = points[:1]
             # From here on the points belong to no control.
             state.solution, state.tapes, state.correction = None, (), 0.0
             if isinstance(how, Lagged):
@@ -104,7 +149,8 @@ class StateEquation:
                 state.convergence = solver.march(engine, points, None, guessed)
             state.tapes = self._tapes(sweep, how, state.convergence)
             state.control, state.solution, state.guessed = control, object(), True
-            state.epoch = self.epoch
+            state.epoch = self.selection.epoch
+            note_convergence(self.solves, "state equation", how, state.convergence)
 
     def correction(self, state: State, adjoint: AdjointState) -> float:
         """Return ``sum_n lam_{n+1}' (Phi_n(y_n) - y_{n+1})`` for a solved state. Collective.
@@ -115,6 +161,7 @@ class StateEquation:
         """
         solver, phases, local = self.solver, self.solver.phases, 0.0
         with ending_all_ranks(self.ranks_to_end), phases("relaxation"):
+            self.selection.apply()
             sweep = self._sweep(state.solved_control)
             tape = state.tape
             sweep.tapes[:1] = [tape]
@@ -151,6 +198,7 @@ class StateEquation:
         self.require_own(state)
         if self.intervals is None:
             return state.points
+        self.selection.apply()
         return self.intervals.expand(state.solved_control, state.points)
 
     def _sweep(self, control: Control) -> Sweep:
@@ -183,11 +231,12 @@ class StateEquation:
 def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     """Return the memories for what the steps of each level keep."""
     grid, steppers = calls.grid, calls.steppers
-    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes)]
+    comm = calls.space.comm
+    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes, comm)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
     # backward: on more levels it is relaxed, and with other C-points the steps are others.
     if grid.levels != 2 or not grid.coarse_steps_coincide:
         return memories
     left = kept_bytes - memories[0].bytes
     coarse = grid.layouts()[1].local_steps
-    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left)]
+    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left, comm)]

@@ -5,14 +5,17 @@ A value says how to solve: `Cycles`, `Lagged`, `Relax` or `March`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pint.comm import reduce
 from pint.controls import Control
 from pint.mgrit import Accuracy, Convergence
+from pint.report.convergence import Solves
 from pint.states import Block
 
 
@@ -45,12 +48,13 @@ class TapeMemory:
         Of the array of one step; None where nothing is kept.
     limit : float
         Most bytes; nothing is kept if all arrays together need more.
+    comm : communicator
+        The ranks that share a state.
     """
 
-    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float) -> None:
+    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> None:
         # All or nothing: a batch of transposes needs the arrays of all its steps.
-        fits = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
-        self.block = np.empty((steps, *(shape or ()))) if fits else None
+        self.block = np.empty((steps, *(shape or ()))) if fits(steps, shape, limit, comm) else None
         self.bytes = 0 if self.block is None else self.block.nbytes
         self.current: Tape | None = None
 
@@ -60,6 +64,16 @@ class TapeMemory:
         # whose it is: there is nothing to copy or to clear when another one takes over.
         self.current = None if self.block is None else Tape(self)
         return self.current
+
+
+def fits(steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> bool:
+    """Return whether arrays of a shape for some steps need at most `limit` bytes. Collective.
+
+    All ranks of `comm`, which share a state in parts that may differ in size, decide alike: steps
+    that find nothing kept may be collective.
+    """
+    own = shape is not None and 8 * steps * int(np.prod(shape, dtype=int)) <= limit
+    return bool(reduce(comm, own, "min")[0])
 
 
 class Tape:
@@ -133,7 +147,9 @@ class State:
     guessed : bool
         Whether all points have been solved for once.
     epoch : object
-        The `StateEquation.epoch` of the solve.
+        The `Selection.epoch` of the solve.
+    source : State or None
+        For a state that a callback was `shown`, the one whose points it shares.
     """
 
     points: Block
@@ -146,6 +162,36 @@ class State:
     solution: object = None
     guessed: bool = False
     epoch: object = None
+    source: State | None = None
+
+    def shown(self, control: Control) -> State:
+        """Return a state with the same points, which cannot be changed through it.
+
+        Its points may be read until the trajectory is solved again.
+        """
+        shown = copy.copy(self)
+        shown.control, shown.source = control, self
+        del shown.points
+        return shown
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what an object lacks: the points of a state that a callback was shown.
+        source = self.__dict__.get("source")
+        if name != "points" or source is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._require_current()
+        points = source.points
+        if isinstance(points, np.ndarray):  # other blocks have no such views
+            points = points.view()
+            points.flags.writeable = False
+        return points
+
+    def _require_current(self) -> None:
+        if self.source is not None and self.source.solution is not self.solution:
+            raise ValueError(
+                "the state that the callback was given has been solved for another control since: "
+                "keep a copy, `state.points.copy()` or `functional.gather_states(state)`."
+            )
 
     @property
     def tape(self) -> Tape | None:
@@ -161,7 +207,8 @@ class State:
                 "the state has not been solved: call `functional.state.solve(state, control, "
                 "...)` first."
             )
-        if self.equation is not None and self.epoch is not self.equation.epoch:
+        self._require_current()
+        if self.equation is not None and self.epoch is not self.equation.selection.epoch:
             raise ValueError(
                 "the state was solved for other examples than those that the functional has "
                 "selected since: call `functional.state.solve(state, control, ...)` first."
@@ -271,10 +318,14 @@ class Cycles:
     relaxed : bool
         Whether the F-points belong to the same control, or state, already, after `Relax` or a
         solve for it: the first F-relaxation is then left out.
+    truncated : bool
+        Whether a few cycles are meant: a solve that does not meet its tolerance within them is then
+        no solve that has failed to converge.
     """
 
     accuracy: Accuracy
     relaxed: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -330,3 +381,13 @@ def check_how(how: object, levels: int, known: bool) -> None:
                 "`solve(how=...)`: the trajectory has not been solved, so that there are no "
                 "C-points to relax from: use `Cycles(accuracy)` first."
             )
+
+
+def note_convergence(
+    solves: Solves, equation: str, how: How, convergence: Convergence | None
+) -> None:
+    """Count a solve that was to meet a tolerance; ConvergenceError if that is one. Collective."""
+    asked = isinstance(how, Cycles) and how.accuracy.has_tolerance and not how.truncated
+    # Sequential stepping has no residuals.
+    if asked and convergence is not None and convergence.residuals:
+        solves.note(equation, convergence.residuals, convergence.bound)

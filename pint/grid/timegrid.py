@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import SerialComm, agreeing, private
+from pint.errors import integer, number, real_array, shown
+from pint.grid.steps import Steps
 from pint.grid.uniform import UniformTimes
-
-
-class Steps(NamedTuple):
-    """One time step, or a batch of B steps, of one level.
-
-    Attributes
-    ----------
-    index : int or ndarray of int, shape (B,)
-        Number of the *finest-level* step at which each step begins.
-    t0, t1 : float or ndarray, shape (B, 1, ..., 1)
-        Where the steps begin and end, in the unit of time; they broadcast against a batch of
-        states.
-    level : int
-        Level, 0 is the finest.
-    kept : ndarray or None
-        Memory for what a step keeps for its transposes, an array of `TimeStepper.kept_shape` for
-        each step of a batch. The step fills it and the transposes read it, unless it is None.
-    guess : state, batch of states, or None
-        Something near the state at ``t1``, for steps that solve their equation iteratively
-        (`TimeStepper.uses_guess`). It is finite, and must not be changed.
-    """
-
-    index: Any
-    t0: Any
-    t1: Any
-    level: int = 0
-    kept: Any = None
-    guess: Any = None
-
-    @property
-    def dt(self) -> Any:
-        """Step size ``t1 - t0``."""
-        return self.t1 - self.t0
 
 
 @dataclass(frozen=True)
@@ -143,7 +112,7 @@ class TimeGrid:
     Parameters
     ----------
     t : array_like, shape (N + 1,)
-        Strictly increasing times.
+        Strictly increasing times. An array is copied unless it is read-only.
     coarsening : int or sequence of int
         Coarsening factor m >= 2, for all levels or one for each level but the coarsest.
     levels : int
@@ -163,7 +132,7 @@ class TimeGrid:
 
     Notes
     -----
-    Not collective, but every rank must make the same grid.
+    Collective: all ranks make the same grid, and an error of one is an error on all of them.
 
     Examples
     --------
@@ -172,6 +141,8 @@ class TimeGrid:
     [64, 32, 16, 8]
     """
 
+    may_differ = ("first", "last")
+
     def __init__(
         self,
         t: Any,
@@ -179,11 +150,17 @@ class TimeGrid:
         levels: int = 1,
         comm: Any = None,
     ) -> None:
-        self.t: Any = t if isinstance(t, UniformTimes) else _checked_times(t)
-        self.comm: Any = SerialComm() if comm is None else comm
-        self.steps = self.t.size - 1
-        self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
-        self.levels = len(self.coarsening) + 1
+        self.comm: Any = private(comm, "TimeGrid(comm=...)")
+        with agreeing(self.comm, "TimeGrid") as ranks:
+            self.t: Any = _checked_times(t)
+            self.steps = self.t.size - 1
+            self.coarsening = _coarsening_factors(coarsening, levels, self.steps)
+            self.levels = len(self.coarsening) + 1
+            ranks.same = {"steps": self.steps, "levels": self.levels}
+            ranks.same["coarsening"] = self.coarsening
+            is_uniform = isinstance(self.t, UniformTimes)
+            ranks.same["final_time" if is_uniform else "t"] = self.t[-1] if is_uniform else self.t
+        self._size = _uniform_size(self.t)
         self.strides = tuple(
             int(np.prod(self.coarsening[:level], dtype=int)) for level in range(self.levels)
         )
@@ -208,17 +185,7 @@ class TimeGrid:
         comm: Any = None,
     ) -> TimeGrid:
         """Return the grid of `steps` equal steps from 0 to `final_time`."""
-        if not isinstance(steps, (int, np.integer)) or steps < 1:
-            raise ValueError(f"`TimeGrid.uniform(steps=...)` must be an integer >= 1, got {steps}.")
-        if not 0 < final_time < np.inf:
-            raise ValueError(
-                f"`TimeGrid.uniform(final_time=...)` must be positive, got {final_time}."
-            )
-        try:
-            times = UniformTimes(float(final_time), int(steps))
-        except ValueError as error:
-            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
-        return cls(times, coarsening, levels, comm)
+        return cls(_Uniform(final_time, steps), coarsening, levels, comm)
 
     @property
     def local_steps(self) -> int:
@@ -228,6 +195,8 @@ class TimeGrid:
     @property
     def dt(self) -> np.ndarray:
         """Sizes of this rank's finest steps, shape (local_steps,)."""
+        if self._size is not None:
+            return np.full(self.local_steps, self._size)
         sizes: np.ndarray = np.diff(self.t[self.first : self.last + 1])
         return sizes
 
@@ -340,12 +309,31 @@ class TimeGrid:
             self.t[as_slice(starts)].reshape(shape),
             self.t[as_slice(starts, stride)].reshape(shape),
             level,
+            size=self._size_on(level),
         )
 
     def single(self, level: int, start: int) -> Steps:
         """Return the one step of `level` that begins at the finest point `start`."""
-        end = start + self.strides[level]
-        return Steps(start, float(self.t[start]), float(self.t[end]), level)
+        end, size = start + self.strides[level], self._size_on(level)
+        return Steps(start, float(self.t[start]), float(self.t[end]), level, size=size)
+
+    def _size_on(self, level: int) -> float | None:
+        """Return the size of all steps of a level, None where they differ."""
+        return None if self._size is None else self._size * self.strides[level]
+
+    def __copy__(self) -> TimeGrid:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> TimeGrid:
+        return self  # nothing of it changes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not isinstance(self.comm, SerialComm):
+            raise TypeError(
+                "a TimeGrid whose steps belong to several ranks cannot be pickled; `Control.save` "
+                "saves a control for any number of ranks."
+            )
+        return TimeGrid, (self.t, self.coarsening or 2, self.levels)
 
 
 def as_slice(rows: range, shift: int = 0) -> slice:
@@ -356,9 +344,35 @@ def as_slice(rows: range, shift: int = 0) -> slice:
     return slice(rows.start + shift, stop if stop >= 0 else None, rows.step)
 
 
-def _checked_times(t: Any) -> np.ndarray:
-    """Return a user's times, not copied if they are an array, or raise ValueError."""
-    times = np.asarray(t, dtype=float)
+class _Uniform(NamedTuple):
+    """What `TimeGrid.uniform` is given; the constructor checks it, on all ranks together."""
+
+    final_time: Any
+    steps: Any
+
+    def times(self) -> UniformTimes:
+        """Return the times, or raise an error."""
+        steps = integer("TimeGrid.uniform", "steps", self.steps, 1)
+        final_time = number("TimeGrid.uniform", "final_time", self.final_time, positive=True)
+        if steps >= 2**62:
+            raise ValueError(
+                f"`TimeGrid.uniform(steps=...)` must be below 2^62, got {shown(steps)}."
+            )
+        try:
+            return UniformTimes(final_time, steps)
+        except ValueError as error:
+            raise ValueError(f"`TimeGrid.uniform(final_time=..., steps=...)`: {error}") from None
+
+
+def _checked_times(t: Any) -> Any:
+    """Return a read-only copy of a user's times, or raise an error."""
+    if isinstance(t, UniformTimes):
+        return t
+    if isinstance(t, _Uniform):
+        return t.times()
+    is_frozen = isinstance(t, np.ndarray) and t.base is None and not t.flags.writeable
+    # An array that nobody can change is not copied: it may have as many entries as memory holds.
+    times = t if is_frozen and t.dtype == float else real_array("TimeGrid(t=...)", t)
     if times.ndim != 1 or times.size < 2:
         raise ValueError(
             f"`TimeGrid(t=...)` must be at least two times (N >= 1), got {times.size}."
@@ -373,21 +387,41 @@ def _checked_times(t: Any) -> np.ndarray:
     )
     if not np.isfinite(times[[0, -1]]).all() or not increasing:
         raise ValueError("`TimeGrid(t=...)` must be finite and strictly increasing.")
+    times.flags.writeable = False
     return times
+
+
+def _uniform_size(times: Any) -> float | None:
+    """Return the size of all steps; None unless they are those of `UniformTimes`."""
+    if isinstance(times, UniformTimes):
+        return times.step
+    if times[0] != 0.0:
+        return None
+    try:
+        uniform = UniformTimes(float(times[-1]), times.size - 1)
+    except ValueError:
+        return None
+    part = 2**16
+    same = all(
+        np.array_equal(times[start : start + part], uniform[start : start + part])
+        for start in range(0, times.size, part)
+    )
+    return uniform.step if same else None
 
 
 def _coarsening_factors(
     coarsening: int | Sequence[int], levels: int, steps: int
 ) -> tuple[int, ...]:
     """Return one factor for each level but the coarsest, or raise ValueError."""
-    if not isinstance(levels, (int, np.integer)) or levels < 1:
-        raise ValueError(f"`TimeGrid(levels=...)` must be an integer >= 1, got {levels}.")
+    levels = integer("TimeGrid", "levels", levels, 1)
     if levels - 1 > steps.bit_length():  # before as many factors are stored
         raise ValueError(
-            f"`TimeGrid(levels=...)`: {levels} levels need at least 2^{levels - 1} steps, "
-            f"got N = {steps}; use fewer levels."
+            f"`TimeGrid(levels=...)`: {shown(levels)} levels need more than N = {steps} steps; use "
+            "fewer levels."
         )
-    factors = tuple(np.atleast_1d(coarsening))
+    whole = isinstance(coarsening, Iterable) and not isinstance(coarsening, str)
+    factors: tuple[int, ...] = tuple(coarsening) if whole else (coarsening,)  # type: ignore
+    factors = tuple(integer("TimeGrid", "coarsening", factor, 2) for factor in factors)
     if len(factors) == 1:
         factors *= max(levels - 1, 1)
     if levels > 1 and len(factors) != levels - 1:
@@ -395,15 +429,13 @@ def _coarsening_factors(
             f"`TimeGrid(coarsening=...)` has {len(factors)} factors for {levels} levels; "
             f"give one, or {levels - 1}."
         )
-    for factor in factors:
-        if not isinstance(factor, (int, np.integer)) or factor < 2:
-            raise ValueError(f"`TimeGrid(coarsening=...)` must be integers >= 2, got {factor}.")
     remaining = steps
     for level, factor in enumerate(factors[: levels - 1]):
         if factor > remaining:
             raise ValueError(
-                f"`TimeGrid(coarsening=...)`: factor {factor} is larger than the {remaining} "
-                f"steps of level {level} (N = {steps}); use a smaller factor or fewer levels."
+                f"`TimeGrid(coarsening=...)`: factor {shown(factor)} is larger than the "
+                f"{remaining} steps of level {level} (N = {steps}); use a smaller factor or fewer "
+                "levels."
             )
         remaining //= factor
-    return tuple(int(factor) for factor in factors[: levels - 1])
+    return factors[: levels - 1]

@@ -28,6 +28,11 @@ class UniformTimes(np.lib.mixins.NDArrayOperatorsMixin):
     ValueError
         If the times do not increase, because `final_time` is too small for so many steps.
 
+    Attributes
+    ----------
+    step : float
+        ``final_time / steps``; times differ by it up to rounding.
+
     Examples
     --------
     >>> times = UniformTimes(2.0, 4)
@@ -40,8 +45,8 @@ class UniformTimes(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, final_time: float, steps: int) -> None:
         self.final_time, self.steps = float(final_time), int(steps)
-        self._step = self.final_time / self.steps
-        if not 0 <= (self.steps - 1) * self._step < self.final_time or self._step == 0:
+        self.step = self.final_time / self.steps
+        if not 0 <= (self.steps - 1) * self.step < self.final_time or self.step == 0:
             raise ValueError(f"{steps} steps cannot be told apart in {final_time}.")
 
     @property
@@ -60,7 +65,7 @@ class UniformTimes(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
             points = range(*key.indices(self.size))
-            times = np.arange(points.start, points.stop, points.step) * self._step
+            times = np.arange(points.start, points.stop, points.step) * self.step
             if self.steps in points:
                 times[points.index(self.steps)] = self.final_time
             return times
@@ -73,11 +78,11 @@ class UniformTimes(np.lib.mixins.NDArrayOperatorsMixin):
             if not -self.size <= number < self.size:
                 raise IndexError(f"index {number} is out of bounds for {self.size} times.")
             number %= self.size
-            return np.float64(self.final_time if number == self.steps else number * self._step)
+            return np.float64(self.final_time if number == self.steps else number * self.step)
         return np.asarray(self)[key]
 
     def _at(self, points: np.ndarray) -> np.ndarray:
-        times: np.ndarray = points * self._step
+        times: np.ndarray = points * self.step
         times[points == self.steps] = self.final_time  # as numpy.linspace does
         return times
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
+
+from pint.errors import integer, number
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Accuracy:
         Largest residual norm.
     relative : float, optional
         Largest ratio of the residual norm to the norm of the trajectory, both over the C-points;
-        dimensionless, and so the same for states and adjoints of any size.
+        dimensionless, and so the same for states and adjoints of any size. Both norms are those
+        of the space, of all components together: where some are small beside others, give states
+        in units in which they are alike, or a smaller tolerance.
 
     Raises
     ------
@@ -32,15 +35,22 @@ class Accuracy:
     relative: float | None = None
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.cycles, Integral) and not isinstance(self.cycles, bool)
-        if not whole or self.cycles < 1:
-            raise ValueError(f"`Accuracy(cycles=...)` must be an integer >= 1, got {self.cycles}.")
+        object.__setattr__(self, "cycles", integer("Accuracy", "cycles", self.cycles, 1))
         for name in ("absolute", "relative"):
-            tolerance = getattr(self, name)
-            if tolerance is not None and not 0 <= tolerance < float("inf"):
-                raise ValueError(
-                    f"`Accuracy({name}=...)` must be finite and not negative, got {tolerance}."
-                )
+            if getattr(self, name) is not None:
+                tolerance = number("Accuracy", name, getattr(self, name))
+                object.__setattr__(self, name, tolerance)
+
+    def require_reachable(self, option: str, precision: float) -> None:
+        """Raise ValueError, which begins with `option`, if rounding keeps residuals above it.
+
+        `precision` is the relative rounding error of the states.
+        """
+        if self.relative is not None and 0 < self.relative < 4 * precision and precision > 1e-10:
+            raise ValueError(
+                f"`{option}`: rounding of float32 states keeps residuals above relative="
+                f"{self.relative:g}; use at least {10 * precision:.1g}, or float64 states."
+            )
 
     def met_by(self, residual: float, norm: float) -> bool:
         """Whether a residual norm meets the tolerances; False without any."""
@@ -69,10 +79,13 @@ class Convergence:
         after relaxation and before the coarse correction; empty for sequential stepping.
     converged : bool
         Whether the tolerances were met; sequential stepping always meets them.
+    bound : float
+        The largest last residual norm that would have met them; zero without a tolerance.
     """
 
     residuals: tuple[float, ...]
     converged: bool
+    bound: float = 0.0
 
     @property
     def residual(self) -> float:

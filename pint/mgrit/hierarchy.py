@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+from pint.comm import reduce
 from pint.grid import LevelLayout
 from pint.report.timing import Phases
 from pint.states import Block, StateSpace
@@ -31,8 +32,10 @@ FEWEST_TOGETHER = 4
 
 
 def chunk_size(space: StateSpace, chunk_bytes: int) -> int:
-    """Return the number of states that are advanced together."""
-    fitting = chunk_bytes // max(1, space.state_bytes)
+    """Return the number of states that are advanced together. Collective in space."""
+    # The ranks that share a state may have parts of different sizes, and caches, too; steps of
+    # a batch may be collective.
+    fitting = int(reduce(space.comm, chunk_bytes // max(1, space.state_bytes), "min")[0])
     # A few large states together would only take each other's place in the cache.
     return fitting if fitting >= FEWEST_TOGETHER else 1
 
@@ -135,13 +138,13 @@ class Level:
         space: StateSpace,
         comm: Any,
         phases: Phases,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk: int,
         scratch: Block | None = None,
         reverse: bool = False,
     ) -> None:
         self.layout = layout
         self.reverse = reverse
-        self.chunk = chunk_size(space, chunk_bytes)
+        self.chunk = chunk
         self.space = space
         self.scratch = space.allocate(self.chunk) if scratch is None else scratch
         self.comm = comm

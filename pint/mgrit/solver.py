@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pint.comm import reduce
+from pint.errors import Uncopied, check_choice, check_kind, is_number, number, shown
 from pint.grid import TimeGrid
 from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.cycle import (
@@ -33,7 +34,7 @@ Guess = Literal["zero", "constant", "coarse", "nested"]
 Storage = Literal["all", "C"]
 
 
-class MGRIT:
+class MGRIT(Uncopied):
     """Multigrid reduction in time for ``Y[k+1] = Phi(Y[k]) + g[k+1]``, ``Y[0]`` given [1]_.
 
     Parameters
@@ -86,17 +87,19 @@ class MGRIT:
         chunk_bytes: int | None = None,
         storage: Storage = "all",
     ) -> None:
-        if storage not in ("all", "C"):
-            raise ValueError(f"`MGRIT(storage=...)` is 'all' or 'C', got {storage!r}.")
-        if cycle not in ("V", "F"):
-            raise ValueError(f"`MGRIT(cycle=...)` is 'V' or 'F', got {cycle!r}.")
-        if not 0 < c_weight < 2:
-            raise ValueError(f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {c_weight}.")
-        if chunk_bytes is not None and not chunk_bytes > 0:
-            raise ValueError(f"`MGRIT(chunk_bytes=...)` must be positive, got {chunk_bytes}.")
+        check_kind("MGRIT", "grid", grid, TimeGrid, "a TimeGrid")
+        check_kind("MGRIT", "space", space, StateSpace, "a StateSpace")
+        check_choice("MGRIT", "storage", storage, ("all", "C"))
+        check_choice("MGRIT", "cycle", cycle, ("V", "F"))
+        if not is_number(c_weight) or not 0 < c_weight < 2:
+            raise ValueError(
+                f"`MGRIT(c_weight=...)` must lie between 0 and 2, got {shown(c_weight)}."
+            )
+        if chunk_bytes is not None:
+            chunk_bytes = int(number("MGRIT", "chunk_bytes", chunk_bytes, positive=True))
         if storage == "C":
             grid.check_c_points("`MGRIT(storage='C')`")
-        chunk_bytes = CHUNK_BYTES if chunk_bytes is None else int(chunk_bytes)
+        chunk_bytes = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
         self.comm = grid.comm
         self.reverse = reverse
         self.space = space
@@ -107,9 +110,10 @@ class MGRIT:
         layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
         # Batches are one step of each interval, or all steps of level 1.
         most = layouts[min(1, grid.levels - 1)].local_steps + 2
-        scratch = space.allocate(min(chunk_size(space, chunk_bytes), most))
+        chunk = chunk_size(space, chunk_bytes)
+        scratch = space.allocate(min(chunk, most))
         self.levels = [
-            Level(layout, space, grid.comm, self.phases, chunk_bytes, scratch, reverse)
+            Level(layout, space, grid.comm, self.phases, chunk, scratch, reverse)
             for layout in layouts
         ]
 
@@ -232,7 +236,7 @@ class MGRIT:
             with self.phases("relaxation"):
                 f_relaxation(self.levels[0])
         logger.debug("%d cycles, last residual %.3e", len(residuals), residuals[-1])
-        return Convergence(tuple(residuals), converged)
+        return Convergence(tuple(residuals), converged, bound if accuracy.has_tolerance else 0.0)
 
     def lagged_solve(
         self,
@@ -386,11 +390,11 @@ def relaxation_counts(relaxation: str | Sequence[str], levels: int) -> tuple[int
     ValueError
         If a word is not F(CF)*, or there are not as many words as levels to relax.
     """
-    several = isinstance(relaxation, Sequence) and not isinstance(relaxation, str)
+    several = isinstance(relaxation, Iterable) and not isinstance(relaxation, str)
     words: tuple[str, ...] = tuple(relaxation) if several else (relaxation,)  # type: ignore[assignment]
     for word in words:
         if not isinstance(word, str) or word != "F" + "CF" * word.count("C"):
-            raise ValueError(f"`relaxation` must be 'F', 'FCF', 'FCFCF', ..., got {word!r}.")
+            raise ValueError(f"`relaxation` must be 'F', 'FCF', 'FCFCF', ..., got {shown(word)}.")
     if len(words) == 1:
         words *= max(levels - 1, 1)
     if levels > 1 and len(words) != levels - 1:

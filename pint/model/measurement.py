@@ -83,6 +83,8 @@ class _Measurement:
         self.calls, self.grid, self.space = functional.calls, functional.grid, functional.space
         self.clock = _Clock(functional, seconds, average)
         self.steps = int(self.clock.agreed(self.grid.local_steps, "max"))
+        # Ranks in space may have parts of different sizes; the slowest counts in all else, too.
+        self.state_bytes = int(self.clock.agreed(self.space.state_bytes, "max"))
         # Exact solves: each step has kept what its transposes read.
         self.state, self.adjoint = functional.state.new(), functional.adjoint.new()
         functional.state.solve(self.state, control, March())
@@ -101,7 +103,7 @@ class _Measurement:
             adjoint=[self._step(level) for level in backward],
             **by_steps,
             **edges,
-            state_bytes=self.space.state_bytes,
+            state_bytes=self.state_bytes,
             copy=copy,
             norm=norm,
             bind=self._bind(),
@@ -132,8 +134,9 @@ class _Measurement:
 
     def _levels(self, sweep: Sweep, points: Block) -> list[Level]:
         grid, levels = self.grid, []
+        chunk = self.functional.state.solver.levels[0].chunk
         for layout in grid.layouts(sweep.reverse):
-            level = Level(layout, self.space, grid.comm, Phases(), reverse=sweep.reverse)
+            level = Level(layout, self.space, grid.comm, Phases(), chunk, reverse=sweep.reverse)
             level.propagator, level.trajectory = sweep, points
             if layout.level > 0:
                 level.trajectory = self.space.allocate(layout.local_steps + 1)
@@ -311,7 +314,7 @@ class _Measurement:
         """Return latency and bandwidth between the first two ranks; defaults for one rank."""
         if self.clock.comm.size == 1:
             return Costs.latency, Costs.bandwidth
-        large = max(self.space.state_bytes // 8, 2**15)
+        large = max(self.state_bytes // 8, 2**15)
         latency, whole = self._ping_pong(1), self._ping_pong(large)
         return latency, 8 * large / max(whole - latency, 1e-12)
 

@@ -53,8 +53,9 @@ class Adaptive(Descent):
 class Extrapolation:
     """Error of a sequence that converges linearly, from its differences.
 
-    ``error = ratio / (1 - ratio) |q_j - q_{j-1}|``, the ratio of the last two differences clipped
-    to [0.02, 0.9]. Until a sequence has two differences, the ratio that was observed last is used.
+    ``error = ratio / (1 - ratio) |q_j - q_{j-1}|``. The ratio is the largest of the last ratios of
+    two differences, older ones counting less, and at least `LEAST_RATIO`: one that is small by
+    chance, as where a sequence passes its limit, must not make the error small.
     """
 
     ratio: float = 0.3
@@ -67,15 +68,22 @@ class Extrapolation:
     def add(self, difference: float) -> float:
         """Return the error after one more difference; note the difference, in place."""
         if self.last is not None and self.last > 0 and math.isfinite(difference):
-            self.ratio = min(max(difference / self.last, 0.02), 0.9)
+            ratio = max(difference / self.last, MEMORY * self.ratio, LEAST_RATIO)
+            self.ratio = min(ratio, 0.9)
         self.last = difference
         return self.ratio / (1 - self.ratio) * difference
 
 
+MEMORY = 0.92
+"""What the next update leaves of a ratio or a sensitivity that is larger than the new one."""
+
+LEAST_RATIO = 0.1
+"""Of two differences, for the estimate of an error."""
+
 TARGET = 0.3
 """Largest eta, dimensionless."""
 
-ETA_OBJECTIVE = 0.05
+ETA_OBJECTIVE = 0.5
 """Error of an objective relative to the change that is expected of it, over eta; dimensionless."""
 
 MOST_CYCLES = 20
@@ -160,7 +168,6 @@ class ControlledErrors(Strategy):
         # Relaxation gives a first objective; its change by the first cycle shows the error.
         equation.solve(candidate.state, control, Relax())
         self._evaluate(candidate, point)
-        self.of_objective.restart()
         for cycle in range(MOST_CYCLES):
             before = candidate.value.objective
             equation.solve(candidate.state, control, NEXT)
@@ -171,14 +178,16 @@ class ControlledErrors(Strategy):
             new = candidate.value.objective
             if not math.isfinite(new):
                 break
-            error = candidate.objective_error = self.of_objective.add(abs(new - before))
+            # The correction is of first order in the error that it removes, the change of the
+            # objective of the same order as what the cycle has removed; either may be small by
+            # chance.
+            error = 0.5 * max(abs(new - before), abs(candidate.state.correction))
+            candidate.objective_error = error
             if error <= small:
                 break
             if decrease is not None:
                 excess = new - objective - decrease * slope
-                # A rejection wastes the trial, so it does not rely on the ratio of earlier solves.
-                doubt = abs(new - before) if excess > 0 and cycle == 0 else error
-                if abs(excess) > doubt + point.objective_error:
+                if abs(excess) > error + point.objective_error:
                     break
         candidate.refinable = self.failures < MOST_FAILURES
 
@@ -226,7 +235,9 @@ class ControlledErrors(Strategy):
             equation.solve(adjoint, state, Relax())
             point.form_gradient()
         self.of_gradient.restart()
-        relaxed = known
+        if moved:
+            self.sensitivity *= MEMORY
+        relaxed, improved, control_norm = known, False, point.control.space.norm
         for cycle in range(MOST_CYCLES):
             previous = point.gradient if known or cycle > 0 else None
             equation.solve(adjoint, state, NEXT if relaxed else FIRST)
@@ -234,11 +245,15 @@ class ControlledErrors(Strategy):
             relaxed = True
             if previous is None:
                 continue
+            if improved and self.met > 0:
+                seen = control_norm(point.gradient - previous) / self.met
+                self.sensitivity = max(seen, self.sensitivity)
             is_accurate = self._estimate(point, previous, old if moved else None)
             if is_accurate or cycle == MOST_CYCLES - 1:  # the gradient stays that of the state
                 break
             # Another state moves the linearisation, and with it the F-points of the adjoint.
-            relaxed = not self._improve_state(point)
+            improved = self._improve_state(point)
+            relaxed = not improved
         self._evaluate(point, point)
         point.diverges = self.diverges
 
@@ -250,7 +265,8 @@ class ControlledErrors(Strategy):
         norm = previous.space.norm
         by_adjoint = self.of_gradient.add(norm(point.gradient - previous))
         if old is not None and self.first_residual > 0:
-            self.sensitivity = norm(point.gradient - old) / self.first_residual
+            seen = norm(point.gradient - old) / self.first_residual
+            self.sensitivity = max(seen, self.sensitivity)
         by_state = self.sensitivity * self.state_error
         point.gradient_error = by_adjoint + by_state
         share = 0.5 * self.eta * point.gradient_norm()
@@ -271,6 +287,8 @@ class ControlledErrors(Strategy):
             if self.diverges or not self.sensitivity * self.state_error > share:
                 return cycle > 0
             self._state_cycle(point)
+            if cycle == 0:
+                self.met = point.state.convergence.residual
         return True
 
     def _state_cycle(self, point: Point) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +12,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, on_root
+from pint.comm import alike, ending_all_ranks, on_root
 from pint.errors import CheckpointError
+from pint.optimise.history_table import HistoryTable
+from pint.optimise.identity import content_of
+from pint.optimise.opened_run import Expected, read
 from pint.optimise.run import Run
-from pint.optimise.saved_run import FORMAT, SavedRun, arrays_of, difference, random_difference
+from pint.optimise.saved_run import SavedRun, arrays_of, sealed, trajectory_norm
 from pint.reduced_functional import ReducedFunctional
-from pint.report.files import check_writable, load_arrays, remove_leftovers, write_atomically
+from pint.report.files import check_writable, remove_leftovers, write_atomically
 
 T = TypeVar("T")
+
+MOST_TIMES = 20
+"""Least time between two files, in times of the time that the last one took."""
 
 
 @dataclass
@@ -38,7 +45,8 @@ class Checkpoint:
     path : str or Path
         Of the `.npz` file.
     interval : float
-        Least time between two files, seconds; 0 for one after every update.
+        Least time between two files, seconds, or twenty times the time that saving takes; 0 for
+        one after every update.
     resume : bool
         Continue the run in the file. Otherwise there must be no file at `path` yet.
     random : numpy.random.Generator, optional
@@ -58,7 +66,9 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not self.interval >= 0:
             raise ValueError(f"`Checkpoint(interval=...)` must be >= 0, got {self.interval}.")
-        self._saved = time.monotonic()
+        self._saved, self._took = time.monotonic(), 0.0
+        self._content: dict[str, int] = {}
+        self._table = HistoryTable()
 
     def begin(self, run: Run) -> bool:
         """Restore `run` in place, and return True, if a run is to be resumed. Collective.
@@ -75,29 +85,32 @@ class Checkpoint:
         """
         # The interval counts from the begin of the run, not from when the object was made.
         functional = run.point.functional
-        self._saved = time.monotonic()
-        arrays = _on_root(functional, self._open)
-        if arrays is not None:
-            with self._naming_damage():
-                # `read` makes sense only of the arrays of such a run.
-                other = difference(arrays, run) or random_difference(arrays, self.random)
-                saved = None if other else SavedRun.read(arrays, run)
-            if saved is None:
-                raise ValueError(f"{self.path} {other}.")
+        self._saved, self._took, self._table = time.monotonic(), 0.0, HistoryTable()
+        # As the run finds it: users' objects may count or keep something as they are used.
+        self._content = content_of(functional)
+        expected = Expected.of(run, self._content, self.random) if self.resume else None
+        saved = _on_root(functional, lambda: self._open(expected))
+        if saved is not None:
             with ending_all_ranks(functional.ranks_to_end):
-                saved.restore(run)
-            self._check_objective(run)
+                wrong = self._restore(saved, run)
+            if wrong is not None:
+                raise ValueError(f"{self.path} {wrong}.")
             if self.random is not None and saved.random is not None:
                 self.random.bit_generator.state = saved.random
         _on_root(functional, lambda: remove_leftovers(self.path))
-        return arrays is not None
+        return saved is not None
 
     def save_if_due(self, run: Run, at_once: bool = False) -> None:
-        """Save `at_once`, or if the last file is older than the interval. Collective."""
+        """Save `at_once`, or if the last file is older than the interval. Collective.
+
+        A run whose gradient is not finite is about to end, and is not saved.
+        """
+        if not math.isfinite(run.history[-1].gradient_norm):
+            return
+        # The files of a long run grow: saving takes no more than a twentieth of the time.
+        least = max(self.interval, MOST_TIMES * self._took) if self.interval else 0.0
         # One clock decides for all ranks: saving is collective.
-        due = _on_root(
-            run.point.functional, lambda: time.monotonic() - self._saved >= self.interval
-        )
+        due = _on_root(run.point.functional, lambda: time.monotonic() - self._saved >= least)
         if due or at_once:
             self.save(run)
 
@@ -109,16 +122,19 @@ class Checkpoint:
         OSError
             On every rank, if it cannot be written; the last file is then intact.
         """
-        arrays = arrays_of(run, None if self.random is None else self.random.bit_generator.state)
+        began = time.monotonic()
+        state = None if self.random is None else self.random.bit_generator.state
+        arrays = arrays_of(run, self._content, self._table, state)
 
         def write() -> None:
             with self._naming_file("What was saved there before is intact."):
-                write_atomically(self.path, lambda file: np.savez(file, **arrays))
+                write_atomically(self.path, lambda file: np.savez(file, **sealed(arrays)))
 
         _on_root(run.point.functional, write)
         self._saved = time.monotonic()
+        self._took = self._saved - began
 
-    def _open(self) -> dict[str, np.ndarray] | None:
+    def _open(self, expected: Expected | None) -> SavedRun | None:
         """Return the content of the file, None if no run is to be resumed. On one rank."""
         path = Path(self.path)
         if path.is_dir():
@@ -132,12 +148,44 @@ class Checkpoint:
             raise FileNotFoundError(
                 f"`Checkpoint(resume=True)`: there is no file {path}; begin without `resume`."
             )
-        arrays = load_arrays(path) if self.resume else None
-        if arrays is not None and str(arrays.get("format")) != FORMAT:
-            raise ValueError(f"{path} is no checkpoint of this version of pint.")
+        saved = None
+        if expected is not None:
+            try:
+                saved = read(path, expected)
+            except OSError as error:
+                reason = error.strerror or error
+                raise OSError(f"cannot read the checkpoint {path}: {reason}.") from None
         with self._naming_file("Choose another `Checkpoint(path=...)`."):
             check_writable(path)
-        return arrays
+        return saved
+
+    def _restore(self, saved: SavedRun, run: Run) -> str | None:
+        """Make `run` the saved one, in place; return what tells their problems apart. Collective.
+
+        States and adjoints at the C-points are those of the file. What is made of them here must
+        be what was made of them before: the objective, the gradient and the other states.
+        """
+        try:
+            saved.restore(run)
+        except ValueError as error:
+            return f"is damaged: {error}"
+        last, point = run.history[-1], run.point
+        norm = point.gradient_norm()
+        largest = max(row.gradient_norm for row in run.history)
+        pairs = [
+            ("objective", last.objective, point.value.objective, _largest_objective(run)),
+            ("gradient norm", last.gradient_norm, norm, largest),
+        ]
+        for before, now in zip(saved.arrays["trajectory"], trajectory_norm(run), strict=False):
+            pairs.append(("norm of the states", float(before), float(now), 0.0))
+        for name, before, now, scale in pairs:
+            # Sums of other ranks and inner solvers of the steps leave differences.
+            if not abs(now - before) <= 1e-6 * abs(before) + 1e-9 * scale:
+                return (
+                    f"belongs to another problem: its {name} is {before:.10g}, here the same "
+                    f"control and state have {now:.10g}"
+                )
+        return None
 
     @contextmanager
     def _naming_file(self, advice: str) -> Iterator[None]:
@@ -147,26 +195,9 @@ class Checkpoint:
             reason = error.strerror or error
             raise OSError(f"cannot write the checkpoint {self.path}: {reason}. {advice}") from None
 
-    @contextmanager
-    def _naming_damage(self) -> Iterator[None]:
-        """Name the file in errors of its content."""
-        try:
-            yield
-        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"{self.path} is damaged, or a checkpoint of another version of pint ({error!r})."
-            ) from None
 
-    def _check_objective(self, run: Run) -> None:
-        """Refuse the run of a problem that differs in its equation or its cost. Collective."""
-        found, saved = run.point.value.objective, run.history[-1].objective
-        # Sums of other ranks and inner solvers of the steps leave differences, far smaller ones.
-        largest = max(abs(row.objective) for row in run.history)
-        if not abs(found - saved) <= 1e-3 * abs(saved) + 1e-6 * largest:
-            raise ValueError(
-                f"{self.path} belongs to another problem: its objective is {saved:.10g}, here the "
-                f"same control and state have {found:.10g}."
-            )
+def _largest_objective(run: Run) -> float:
+    return max(abs(row.objective) for row in run.history)
 
 
 def resume(run: Run, checkpoint: Checkpoint | None) -> bool:
@@ -182,7 +213,7 @@ def resume(run: Run, checkpoint: Checkpoint | None) -> bool:
     try:
         return checkpoint.begin(run)
     except (OSError, ValueError) as error:
-        raise CheckpointError(str(error)) from None
+        raise alike(CheckpointError(str(error))) from None
 
 
 def _on_root(functional: ReducedFunctional, function: Callable[[], T]) -> T:

@@ -11,13 +11,13 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
+from pint.errors import check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.optimise.checkpoint import Checkpoint, resume
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
 from pint.optimise.line_search import LineSearch, Search, wolfe
 from pint.optimise.method import Callback, Method
-from pint.optimise.options import check_kind, check_number, integer
 from pint.optimise.point import Candidate, Point
 from pint.optimise.ray import Ray, descent_ray
 from pint.optimise.recorder import Recorder, is_finite
@@ -73,13 +73,13 @@ class Descent(Method):
         """Raise TypeError or ValueError if one of the options above is out of range."""
         owner = type(self).__name__
         object.__setattr__(self, "iterations", integer(owner, "iterations", self.iterations, 0))
-        check_number(owner, "gradient_tolerance", self.gradient_tolerance)
+        number(owner, "gradient_tolerance", self.gradient_tolerance)
         hessians = "`lbfgs()`, `bfgs()` or `identity()`"
         searches = "`wolfe()`, `armijo()` or `fixed_step()`"
         check_kind(owner, "hessian", self.hessian, InverseHessian, hessians)
         check_kind(owner, "line_search", self.line_search, LineSearch, searches)
         if self.step is not None:
-            check_number(owner, "step", self.step, positive=True)
+            number(owner, "step", self.step, positive=True)
             if self.line_search.finds_scale:
                 raise ValueError(
                     f"`{owner}(step=...)` is for `armijo()` and `fixed_step()`; `wolfe()` finds "

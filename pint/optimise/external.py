@@ -12,12 +12,12 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control
+from pint.errors import check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise import scipy_adaptor, tao_adaptor
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.method import Callback, Method
-from pint.optimise.options import check_kind, check_number, integer
 from pint.optimise.point import Point
 from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
@@ -65,7 +65,7 @@ class External(Method):
         object.__setattr__(
             self, "iterations", integer("External", "iterations", self.iterations, 0)
         )
-        check_number("External", "gradient_tolerance", self.gradient_tolerance)
+        number("External", "gradient_tolerance", self.gradient_tolerance)
         package, _, name = self.method.partition(":")
         if package not in PACKAGES:
             raise ValueError(

@@ -24,10 +24,13 @@ class FixedCycles(Strategy):
     accuracy : Accuracy
     effort : int
         Times as many cycles.
+    truncated : bool
+        Of `pint.equations.Cycles`.
     """
 
     accuracy: Accuracy
     effort: int = 1
+    truncated: bool = False
 
     def __post_init__(self) -> None:
         self.tolerance = self.accuracy.relative or 0.0
@@ -70,7 +73,8 @@ class FixedCycles(Strategy):
         self.effort = int(values["effort"])
 
     def _cycles(self) -> Cycles:
-        return Cycles(replace(self.accuracy, cycles=self.effort * self.accuracy.cycles))
+        accuracy = replace(self.accuracy, cycles=self.effort * self.accuracy.cycles)
+        return Cycles(accuracy, truncated=self.truncated)
 
     def _solve_adjoint(self, point: Point) -> None:
         point.functional.adjoint.solve(point.adjoint, point.state, self._cycles())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
+from pint.comm import agreeing, ending_all_ranks
 from pint.controls import Control
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
@@ -67,17 +68,41 @@ def minimize(
         If the checkpoint cannot be written later.
     """
     _check_functional(functional)
+    comm, space = functional.comm, functional.space.comm
+    with agreeing(comm, "minimize", space) as ranks:
+        _check_unknown(unknown, method)
+        start = _checked_start(functional, start, method)
+        _check_options(method, callback, checkpoint)
+        method.check(functional.problem, functional.grid)
+        ranks.same = {
+            "method": method,
+            "checkpoint": _compared(checkpoint),
+            "callback": "none" if callback is None else "a function",
+        }
+        start.space.require_agreement(ranks, start, "start")
+    with ending_all_ranks(functional.ranks_to_end):
+        return method.run(functional, start, callback, checkpoint)
+
+
+def _compared(checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """Return what all ranks must have alike of a checkpoint."""
+    if checkpoint is None:
+        return None
+    # Rank 0 decides whether a run is resumed; the file then restores the random generator.
+    return replace(
+        checkpoint, resume=False, random=None if checkpoint.resume else checkpoint.random
+    )
+
+
+def _check_unknown(unknown: dict[str, Any], method: Any) -> None:
+    """Raise TypeError if there are options that `minimize` does not have, or no method."""
     _check_method(method)
     for name in unknown:
-        own = [field.name for field in fields(method)]  # type: ignore[arg-type]
+        own = [field.name for field in fields(method)]
         hint = "it has `functional`, `start`, `method`, `callback`, `checkpoint`"
         if name in own:
             hint = f"it belongs to the method: `pint.{type(method).__name__}({name}=...)`"
         raise TypeError(f"`minimize` has no option `{name}`; {hint}.")
-    start = _checked_start(functional, start, method)
-    _check_options(method, callback, checkpoint)
-    method.check(functional.problem, functional.grid)
-    return method.run(functional, start, callback, checkpoint)
 
 
 def _check_functional(functional: Any) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from pint.controls import Control
 from pint.equations import Lagged as LaggedSolve
+from pint.errors import integer
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.descent import Descent
-from pint.optimise.options import integer
 from pint.optimise.point import Candidate, Point
 from pint.optimise.strategy import MOST_EFFORT, Strategy
 from pint.reduced_functional import ReducedFunctional

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pint.controls import Control
+from pint.errors import integer
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class InverseHessian:
     scaling: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.memory is not None and self.memory < 0:
-            raise ValueError(f"`lbfgs(memory=...)` must not be negative, got {self.memory}.")
+        if self.memory is not None:
+            object.__setattr__(self, "memory", integer("lbfgs", "memory", self.memory, 0))
 
     def apply(self, gradient: Control) -> Control:
         """Return H times a gradient. Collective."""

@@ -10,11 +10,11 @@ import numpy as np
 
 from pint.comm import ending_all_ranks
 from pint.controls import Control, prolong
+from pint.errors import check_kind
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.method import Callback, Method
-from pint.optimise.options import check_kind
 from pint.optimise.result import Result
 from pint.reduced_functional import ReducedFunctional
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pint.errors import integer, number
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import Accuracy
 from pint.optimise.descent import Descent
 from pint.optimise.fixed_cycles import FixedCycles
-from pint.optimise.options import check_number, integer
 from pint.optimise.strategy import Strategy
 from pint.reduced_functional import ReducedFunctional
 
@@ -54,10 +54,11 @@ class OneShot(Descent):
             )
         object.__setattr__(self, "cycles", integer("OneShot", "cycles", self.cycles, 1))
         if self.tolerance is not None:
-            check_number("OneShot", "tolerance", self.tolerance)
+            number("OneShot", "tolerance", self.tolerance)
 
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         self.require_levels(grid)
 
     def strategy(self, functional: ReducedFunctional) -> Strategy:
-        return FixedCycles(Accuracy(self.cycles, self.tolerance, self.tolerance))
+        accuracy = Accuracy(self.cycles, self.tolerance, self.tolerance)
+        return FixedCycles(accuracy, truncated=True)

@@ -37,6 +37,7 @@ class Point:
     """
 
     def __init__(self, functional: ReducedFunctional) -> None:
+        functional.require_differentiable()
         self.functional = functional
         self.state = functional.state.new()
         self.adjoint = functional.adjoint.new(all_points=False)
@@ -141,7 +142,9 @@ class Point:
 
 
 def _convergence(saved: dict[str, Any] | None) -> Convergence | None:
-    return Convergence(tuple(saved["residuals"]), saved["converged"]) if saved else None
+    if not saved:
+        return None
+    return Convergence(tuple(saved["residuals"]), saved["converged"], float(saved["bound"]))
 
 
 class Candidate:

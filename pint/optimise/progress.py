@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from pint.controls import Control
 from pint.equations import State
-from pint.optimise.options import integer
+from pint.errors import integer, number, shown
 from pint.optimise.result import Iterate
 
 
@@ -30,7 +30,9 @@ class Progress:
     Raises
     ------
     ValueError
-        If `iterations` or `interval` is negative.
+        If `iterations` or `interval` is negative or not finite.
+    TypeError
+        If `stream` cannot be written to.
 
     Notes
     -----
@@ -45,17 +47,21 @@ class Progress:
     def __init__(
         self, iterations: int, *, interval: float = 10.0, stream: TextIO | None = None
     ) -> None:
-        if not interval >= 0:
-            raise ValueError(f"`Progress(interval=...)` must be >= 0 seconds, got {interval}.")
         self.iterations = integer("Progress", "iterations", iterations, 0)
-        self.interval = interval
+        self.interval = number("Progress", "interval", interval)
+        for method in ("write", "flush", "isatty"):
+            if stream is not None and not callable(getattr(stream, method, None)):
+                raise TypeError(
+                    f"`Progress(stream=...)` must be a text stream, got {shown(stream)}."
+                )
         self.stream = stream
         self._display: _Bar | _Lines | None = None
 
     def __call__(self, iterate: Iterate, control: Control, state: State) -> None:
         """Show an iterate, on the first rank in time and space only."""
         space = control.space
-        if space.comm.rank > 0 or space.space_comm.rank > 0:
+        hidden = self.stream is None and sys.stderr is None  # as under `pythonw`
+        if space.comm.rank > 0 or space.space_comm.rank > 0 or hidden:
             return
         if self._display is None:
             self._display = self._new_display()

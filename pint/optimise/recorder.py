@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
@@ -41,6 +40,10 @@ class Recorder:
         self.functional, self.callback, self.history = functional, callback, history
         self._started = time.perf_counter()
         self._offset: dict[str, Any] = {}
+        # Of this run alone: the functional may have solved before.
+        asked, converged = (history[-1].solves, history[-1].converged_solves) if history else (0, 0)
+        solves = functional.solves
+        self._solves_before = solves.asked - asked, solves.converged - converged
         # Solvers count from zero in each process, the history from the start of the run.
         if history:
             last, done = history[-1], {**_counts(functional), "seconds": 0.0}
@@ -50,6 +53,7 @@ class Recorder:
         """Add the row of a point, reached by a step of length `step` after rejected trials."""
         counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
         counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
+        counts["solves"], counts["converged_solves"] = self._solves()
         # A gradient that is not finite has its row, too; the run ends after it.
         with np.errstate(over="ignore", invalid="ignore"):
             gradient_norm = point.gradient_norm()
@@ -80,9 +84,14 @@ class Recorder:
             self.callback(
                 replace(row, phases=dict(row.phases)),  # a row is frozen, its dictionary is not
                 read_only(point.control),
-                _read_only_state(point.state),
+                point.state.shown(read_only(point.state.solved_control)),
             )
         return row
+
+    def _solves(self) -> tuple[int, int]:
+        """Return the solves to a tolerance of the run so far, and those that have met it."""
+        solves, (asked, converged) = self.functional.solves, self._solves_before
+        return solves.asked - asked, solves.converged - converged
 
     def result(self, point: Point, status: Status, iterations: int) -> Result:
         """Return the result at a point where state and adjoint are exact."""
@@ -108,6 +117,7 @@ class Recorder:
         functional = self.functional
         functional.require_finite(value)
         logger.info("%s after %d updates", status.name, iterations)
+        solves, converged = self._solves()
         return Result(
             control=control,
             objective=value.objective,
@@ -118,6 +128,8 @@ class Recorder:
             history=tuple(self.history),
             state=state,
             peak_memory=peak_memory_of_ranks(functional.comm, functional.space.comm),
+            solves=solves,
+            converged_solves=converged,
             functional=functional,
         )
 
@@ -132,16 +144,6 @@ def read_only(control: Control) -> Control:
     vector = control.vector.view()
     vector.flags.writeable = False
     return Control(control.space, vector)
-
-
-def _read_only_state(state: State) -> State:
-    """Return a state that shares the points, which cannot be changed through it."""
-    shared = copy.copy(state)
-    shared.control = read_only(state.solved_control)
-    if isinstance(state.points, np.ndarray):  # other blocks have no such views
-        shared.points = state.points.view()
-        shared.points.flags.writeable = False
-    return shared
 
 
 def _residual(solved: State | AdjointState) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pint.errors import check_kind
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.mgrit import Accuracy
 from pint.optimise.descent import Descent
 from pint.optimise.fixed_cycles import FixedCycles
-from pint.optimise.options import check_kind
 from pint.optimise.strategy import Strategy
 from pint.reduced_functional import ReducedFunctional
 
@@ -54,4 +54,6 @@ class ReducedSpace(Descent):
         """Accept every problem and grid."""
 
     def strategy(self, functional: ReducedFunctional) -> Strategy:
-        return FixedCycles(self.accuracy or functional.accuracy)
+        accuracy = self.accuracy or functional.accuracy
+        accuracy.require_reachable("ReducedSpace(accuracy=...)", functional.space.precision)
+        return FixedCycles(accuracy)

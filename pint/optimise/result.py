@@ -57,6 +57,8 @@ class Iterate:
         Level-0 steps evaluated so far by the rank that evaluated most.
     steps_by_level : tuple of int
         State and adjoint steps so far by level, of the rank that evaluated most.
+    solves, converged_solves : int
+        Solves to a tolerance so far, and those that have met it.
     phases : dict of str to float
         Seconds so far in each of `pint.report.timing.PHASES`, of the rank that spent most.
     seconds : float
@@ -79,6 +81,8 @@ class Iterate:
     state_steps: int
     adjoint_steps: int
     steps_by_level: tuple[int, ...]
+    solves: int
+    converged_solves: int
     phases: dict[str, float]
     seconds: float
 
@@ -102,6 +106,10 @@ class Result:
     peak_memory : tuple of int
         The largest resident memory so far of each rank's process, bytes; 0 if the operating
         system does not report it. See `pint.report.memory`.
+    solves, converged_solves : int
+        MGRIT solves of the run that were to meet a tolerance, and those that have met it: if they
+        are fewer, the iterates were computed with other states and adjoints than their own. Both
+        are zero on one level, and for methods of a few cycles without a tolerance.
     functional : ReducedFunctional
         What was minimised.
     stages : tuple of Result
@@ -117,6 +125,8 @@ class Result:
     history: tuple[Iterate, ...]
     state: State
     peak_memory: tuple[int, ...]
+    solves: int
+    converged_solves: int
     functional: ReducedFunctional = field(repr=False)
     stages: tuple[Result, ...] = ()
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from pint.comm import fingerprint, gather_rows, reduce
 from pint.controls import Control, ControlSpace
 from pint.equations import Relax
-from pint.optimise.lbfgs import InverseHessian
+from pint.optimise.history_table import HistoryTable
+from pint.optimise.identity import signature
 from pint.optimise.result import Iterate
 from pint.optimise.run import Run
 from pint.reduced_functional import ReducedFunctional
 
-FORMAT = "pint checkpoint 2"
+FORMAT = "pint checkpoint 3"
 
 
 @dataclass(frozen=True)
@@ -25,178 +27,113 @@ class SavedRun:
 
     Attributes
     ----------
-    control : Control
-    hessian : InverseHessian
+    arrays : dict of str to ndarray
+        Control, pairs and what solves start from, the rows of all ranks.
     history : list of Iterate
     numbers : dict
         What `Run.state_dict` returned.
-    c_points : dict of str to ndarray
-        What solves start from, the rows of all ranks.
+    scaling : float
+        Of the inverse Hessian.
     random : dict or None
         The state of the caller's random generator.
     """
 
-    control: Control
-    hessian: InverseHessian
+    arrays: dict[str, np.ndarray]
     history: list[Iterate]
     numbers: dict[str, Any]
-    c_points: dict[str, np.ndarray]
+    scaling: float
     random: dict[str, Any] | None
 
-    @classmethod
-    def read(cls, arrays: dict[str, np.ndarray], run: Run) -> SavedRun:
-        """Return what the arrays say; any error means that they are damaged. Not collective.
-
-        The numbers are loaded into `run`, in place. Every rank checks everything before the
-        first message, so that all find the same errors.
-        """
-        saved, space = json.loads(str(arrays["run"])), run.point.functional.controls
-        history = [_iterate(row) for row in json.loads(str(arrays["history"]))]
-        if not history:
-            raise ValueError("no history")
-        run.load_state_dict(saved["numbers"])
-        (control,) = _controls(space, "control", arrays, 1)
-        curvatures = arrays["curvatures"]
-        pairs = zip(
-            _controls(space, "s", arrays, len(curvatures)),
-            _controls(space, "y", arrays, len(curvatures)),
-            (float(curvature) for curvature in curvatures),
-            strict=True,
-        )
-        return cls(
-            control=control,
-            hessian=replace(run.hessian, pairs=tuple(pairs), scaling=float(saved["scaling"])),
-            history=history,
-            numbers=saved["numbers"],
-            c_points=_checked_c_points(arrays, run),
-            random=saved["random"],
-        )
-
     def restore(self, run: Run) -> None:
-        """Make `run`, in place, the saved one. Collective."""
-        functional, point = run.point.functional, run.point
-        run.hessian, run.history = self.hessian, self.history
-        for name, block in _c_points(run).items():
-            block[...] = _own_rows(functional, self.c_points[name], len(block))
+        """Make `run`, in place, the saved one. Collective.
+
+        Raises
+        ------
+        ValueError
+            On every rank, if a curvature is not that of its pair.
+        """
+        functional, point, space = run.point.functional, run.point, run.point.functional.controls
+        curvatures = [float(curvature) for curvature in self.arrays["curvatures"]]
+        pairs = tuple(
+            zip(
+                _controls(space, "s", self.arrays, len(curvatures)),
+                _controls(space, "y", self.arrays, len(curvatures)),
+                curvatures,
+                strict=True,
+            )
+        )
+        _check_curvatures(pairs)
+        run.hessian = replace(run.hessian, pairs=pairs, scaling=self.scaling)
+        run.history = self.history
+        for name, block in c_points(run).items():
+            block[...] = _own_rows(functional, self.arrays[name], len(block))
         # With their C-points in place, the trajectories count as solved before.
-        point.state.control = self.control
-        functional.state.solve(point.state, self.control, Relax())
+        (point.state.control,) = _controls(space, "control", self.arrays, 1)
+        functional.state.solve(point.state, point.state.control, Relax())
         point.adjoint.solution = point.state.solution
         functional.adjoint.solve(point.adjoint, point.state, Relax())
-        run.load_state_dict(self.numbers)  # again, because the solves have set some of them
+        run.load_state_dict(self.numbers)  # last, because the solves have set some of them
         point.form_gradient()
         point.evaluate()
 
 
-def signature(run: Run) -> dict[str, Any]:
-    """Return what a checkpoint has in common with every run that can resume it. Collective."""
-    functional = run.point.functional
-    grid, space = functional.grid, functional.controls
-    bounds = [np.zeros(0)]
-    for control_field in space.fields.values():
-        own = np.concatenate([control_field.lower.ravel(), control_field.upper.ravel()])
-        bounds += control_field.comm.allgather(own)
-    return {
-        # First, because the shapes of other entries depend on it.
-        "space_ranks": np.array(functional.space.comm.size),
-        "times": grid.t,
-        "coarsening": np.array(grid.coarsening, dtype=int),
-        "fields": np.array([_description(space, name) for name in space.fields], dtype=str),
-        "bounds": np.concatenate(bounds),
-        "state_shape": np.array(_whole_shape(functional)),
-        "solves": np.array(type(run.strategy).__name__),
-        "hessian": np.array(f"memory {run.hessian.memory}, rescaled {run.hessian.rescaled}"),
-    }
-
-
-def arrays_of(run: Run, random: Mapping[str, Any] | None) -> dict[str, Any]:
+def arrays_of(
+    run: Run, content: Mapping[str, int], table: HistoryTable, random: Mapping[str, Any] | None
+) -> dict[str, np.ndarray]:
     """Return all that is saved of a run; complete on the first rank. Collective.
 
-    `random` is the state of the caller's random generator.
+    Parameters
+    ----------
+    run : Run
+    content : mapping of str to int
+        Of the problem, as the run found it: `identity.content_of`.
+    table : HistoryTable
+        Receives the rows of the history that it has not yet.
+    random : mapping or None
+        The state of the caller's random generator.
     """
     functional, hessian = run.point.functional, run.hessian
-    arrays: dict[str, Any] = {"format": FORMAT, **signature(run)}
-    # As text, numbers are restored to the last bit, and nothing has to be unpickled.
-    arrays["run"] = _text(
-        {"numbers": run.state_dict(), "scaling": hessian.scaling, "random": random}
-    )
-    arrays["history"] = _text([asdict(row) for row in run.history])
-    arrays["curvatures"] = np.array([curvature for *_, curvature in hessian.pairs])
+    table.extend(run.history)
+    arrays: dict[str, np.ndarray] = {
+        "format": np.array(FORMAT),
+        **signature(run),
+        "problem": _text(content),
+        # As text, numbers are restored to the last bit, and nothing has to be unpickled.
+        "run": _text({"numbers": run.state_dict(), "scaling": hessian.scaling, "random": random}),
+        "history": table.values,
+        "history_columns": np.array(table.names),
+        "curvatures": np.array([curvature for *_, curvature in hessian.pairs], dtype=float),
+        "trajectory": trajectory_norm(run),
+    }
     arrays.update(_gathered("control", [run.point.control]))
     arrays.update(_gathered("s", [s for s, _, _ in hessian.pairs]))
     arrays.update(_gathered("y", [y for _, y, _ in hessian.pairs]))
-    for name, block in _c_points(run).items():
+    for name, block in c_points(run).items():
         arrays[name] = _gather_rows(functional, block)
     return arrays
 
 
-def difference(arrays: dict[str, np.ndarray], run: Run) -> str | None:
-    """Return what tells the saved run from `run`, if anything does. Collective."""
-    for name, expected in signature(run).items():
-        if not np.array_equal(arrays[name], expected):
-            return (
-                f"belongs to another problem or another solver: its `{name}` is "
-                f"{_short(arrays[name])}, here it is {_short(expected)}"
-                + (" (use the same method again)" if name == "solves" else "")
-            )
-    return None
+def sealed(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the arrays with another one, which has the fingerprint of each. Not collective."""
+    digests = {name: fingerprint(np.asarray(array)) for name, array in arrays.items()}
+    return {**arrays, "digests": _text(digests)}
 
 
-def random_difference(
-    arrays: dict[str, np.ndarray], random: np.random.Generator | None
-) -> str | None:
-    """Return what tells the saved random generator from `random`, if anything does."""
-    if random is None:
-        return None
-    found = (json.loads(str(arrays["run"]))["random"] or {}).get("bit_generator")
-    expected = random.bit_generator.state["bit_generator"]
-    if found == expected:
-        return None
-    return f"was saved with `Checkpoint(random=...)` of the kind {found}, not {expected}"
+def trajectory_norm(run: Run) -> np.ndarray:
+    """Return the norm of the states at all points, an array of shape (1,). Collective.
+
+    F-points are one step, or a few, from the C-points, so that the norm tells the steps of one
+    problem from those of another. Where only C-points are stored the shape is (0,).
+    """
+    functional, points = run.point.functional, run.point.state.points
+    if functional.state.intervals is not None:
+        return np.empty(0)
+    space, comm = functional.space, functional.comm
+    squared = reduce(comm, space.squared_norm(points[0 if comm.rank == 0 else 1 :]))
+    return np.sqrt(reduce(space.comm, squared))
 
 
-def _description(space: ControlSpace, name: str) -> str:
-    text = f"{name}{list(space.block_shape(name))}"
-    if name not in space.time_fields:
-        return f"{text} shared"
-    field = space.time_fields[name]
-    return f"{text} {field.metric} {field.interpolate} every {field.every}"
-
-
-def _whole_shape(functional: ReducedFunctional) -> tuple[int, ...]:
-    space = functional.space
-    if space.comm.size == 1:
-        return tuple(space.shape)
-    shape = list(space.shape)
-    shape[space.axis] = sum(space.comm.allgather(shape[space.axis]))
-    return tuple(shape)
-
-
-def _gathered(name: str, controls: list[Control]) -> dict[str, np.ndarray]:
-    """Return the blocks of all steps of some controls, by field. Collective."""
-    gathered: dict[str, list[np.ndarray]] = {}
-    for control in controls:
-        for field, values in control.gather().items():
-            gathered.setdefault(field, []).append(values)
-    return {f"{name}.{field}": np.array(values) for field, values in gathered.items()}
-
-
-def _controls(
-    space: ControlSpace, name: str, arrays: dict[str, np.ndarray], count: int
-) -> list[Control]:
-    """Return the controls that `_gathered` made arrays of."""
-    for field in space.fields if count else ():
-        steps = (space.grid.steps,) if field in space.time_fields else ()
-        expected, found = (count, *steps, *space.block_shape(field)), arrays[f"{name}.{field}"]
-        if found.shape != expected:
-            raise ValueError(f"`{name}.{field}` has shape {found.shape}, not {expected}")
-    return [
-        space.scatter({field: arrays[f"{name}.{field}"][number] for field in space.fields})
-        for number in range(count)
-    ]
-
-
-def _c_points(run: Run) -> dict[str, Any]:
+def c_points(run: Run) -> dict[str, Any]:
     """Return views of what solves start from, by C-point of this rank; nothing with one level."""
     functional, known = run.point.functional, {}
     if functional.grid.levels == 1:
@@ -212,14 +149,34 @@ def _c_points(run: Run) -> dict[str, Any]:
     return known
 
 
-def _checked_c_points(arrays: dict[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
-    grid = run.point.functional.grid
-    c_points = {name: arrays[name] for name in _c_points(run)}
-    for name, rows in c_points.items():
-        expected = (grid.steps // grid.coarsening[0], *arrays["state_shape"])
-        if rows.shape != expected or rows.dtype.kind not in "fc":
-            raise ValueError(f"`{name}` has shape {rows.shape}, not {expected}")
-    return c_points
+def _check_curvatures(pairs: tuple[tuple[Control, Control, float], ...]) -> None:
+    """Raise ValueError unless the curvatures are those of their pairs. Collective."""
+    for s, y, curvature in pairs:
+        inner = s.space.inner
+        scale = (inner(s, s) * inner(y, y)) ** 0.5
+        if not abs(inner(s, y) - curvature) <= 1e-8 * scale:
+            raise ValueError(
+                f"`curvatures` has {curvature:.10g} for a pair with (s, y) = {inner(s, y):.10g}"
+            )
+
+
+def _gathered(name: str, controls: list[Control]) -> dict[str, np.ndarray]:
+    """Return the blocks of all steps of some controls, by field. Collective."""
+    gathered: dict[str, list[np.ndarray]] = {}
+    for control in controls:
+        for field, values in control.gather().items():
+            gathered.setdefault(field, []).append(values)
+    return {f"{name}.{field}": np.array(values) for field, values in gathered.items()}
+
+
+def _controls(
+    space: ControlSpace, name: str, arrays: Mapping[str, np.ndarray], count: int
+) -> list[Control]:
+    """Return the controls that `_gathered` made arrays of."""
+    return [
+        space.scatter({field: arrays[f"{name}.{field}"][number] for field in space.fields})
+        for number in range(count)
+    ]
 
 
 def _gather_rows(functional: ReducedFunctional, block: Any) -> np.ndarray:
@@ -227,8 +184,8 @@ def _gather_rows(functional: ReducedFunctional, block: Any) -> np.ndarray:
     space = functional.space
     own = space.as_array(block)
     if space.comm.size > 1:
-        own = np.concatenate(space.comm.allgather(own), axis=1 + space.axis)
-    return np.concatenate(functional.comm.allgather(own))
+        own = gather_rows(space.comm, own, 1 + space.axis)
+    return gather_rows(functional.comm, own)
 
 
 def _own_rows(functional: ReducedFunctional, rows: np.ndarray, count: int) -> np.ndarray:
@@ -244,17 +201,6 @@ def _own_rows(functional: ReducedFunctional, rows: np.ndarray, count: int) -> np
     return own
 
 
-def _iterate(row: dict[str, Any]) -> Iterate:
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-    }
-    return Iterate(**{field.name: values[field.name] for field in fields(Iterate)})
-
-
-def _text(values: Any) -> str:
+def _text(values: Any) -> np.ndarray:
     """Return JSON; the states of some random generators contain arrays."""
-    return json.dumps(values, default=lambda value: value.tolist())
-
-
-def _short(value: Any) -> str:
-    return np.array2string(np.asarray(value), threshold=6, edgeitems=2)
+    return np.array(json.dumps(values, default=lambda value: value.tolist()))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import broadcast, gather_rows
 from pint.controls import Control, ControlSpace
 
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -45,7 +46,7 @@ class ScaledLayout:
 
     def broadcast(self, value: Any) -> Any:
         """Give every rank the value of the root. Collective."""
-        return self.in_space.bcast(self.in_time.bcast(value, root=0), root=0)
+        return broadcast(self.in_space, broadcast(self.in_time, value))
 
     def numbers(self) -> np.ndarray:
         """Return the places of this rank's values in the vector. Collective the first time."""
@@ -88,7 +89,8 @@ class ScaledLayout:
     def _gathered(self, vector: np.ndarray) -> np.ndarray:
         numbers = self.numbers()
         whole = np.empty(self.total)
-        for column in self.in_space.allgather(self.in_time.allgather((numbers, vector))):
-            for places, values in column:
-                whole[places] = values
+        places, values = (
+            gather_rows(self.in_space, gather_rows(self.in_time, own)) for own in (numbers, vector)
+        )
+        whole[places] = values
         return whole

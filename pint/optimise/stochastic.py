@@ -11,12 +11,12 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control, projected_gradient
 from pint.equations import Value
+from pint.errors import check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.interface import Examples, Problem
 from pint.mgrit import Accuracy
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.method import Callback, Method
-from pint.optimise.options import check_kind, check_number, integer
 from pint.optimise.point import Point
 from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
@@ -82,8 +82,8 @@ class Stochastic(Method):
         for name, least in {"epochs": 0, "cycles": 1, "seed": 0}.items():
             value = integer("Stochastic", name, getattr(self, name), least)
             object.__setattr__(self, name, value)
-        check_number("Stochastic", "learning_rate", self.learning_rate, positive=True)
-        check_number("Stochastic", "decay", self.decay)
+        number("Stochastic", "learning_rate", self.learning_rate, positive=True)
+        number("Stochastic", "decay", self.decay)
 
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         if problem.examples is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pint.controls import Control
+from pint.errors import is_number, number, shown
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ class Adam(Rule):
     def __post_init__(self) -> None:
         _check_below_one("adam", "beta1", self.beta1)
         _check_below_one("adam", "beta2", self.beta2)
-        if not 0 < self.eps < np.inf:
-            raise ValueError(f"`adam(eps=...)` must be positive, got {self.eps}.")
+        number("adam", "eps", self.eps, positive=True)
 
     def direction(self, gradient: Control, moments: Moments) -> tuple[Control, Moments]:
         g, space, k = gradient.vector, gradient.space, moments.updates + 1
@@ -106,8 +106,10 @@ class Adam(Rule):
 
 
 def _check_below_one(rule: str, name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"`{rule}({name}=...)` must be at least 0 and below 1, got {value}.")
+    if not is_number(value) or not 0 <= value < 1:
+        raise ValueError(
+            f"`{rule}({name}=...)` must be at least 0 and below 1, got {shown(value)}."
+        )
 
 
 def sgd(momentum: float = 0.9) -> Rule:

@@ -1,30 +1,26 @@
-"""Files: written as a whole or not at all, read with errors that say what is wrong."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import lzma
+import fcntl
+import hashlib
 import os
+import secrets
 import stat
-import struct
 import tempfile
-import textwrap
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
-
-import numpy as np
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under a temporary name in the same folder, then rename it to `path`.
 
     A process that is killed at any moment leaves the previous file as it was. A symbolic link
-    stays one. A device or a pipe, such as ``/dev/null``, is written to and never replaced. Not
-    collective: call it on one rank.
+    stays one, a file keeps its mode and, where the system allows it, its owner. A device or a
+    pipe, such as ``/dev/null``, is written to and never replaced. Not collective: call it on one
+    rank.
 
     Parameters
     ----------
@@ -36,23 +32,27 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
     Raises
     ------
     OSError
-        If the folder cannot be written; `path` is then unchanged.
+        If the folder cannot be written, or nobody reads the pipe; `path` is then unchanged.
     """
     if _is_special(path):
-        with open(path, "wb") as file:
+        handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # fails, and does not wait for a reader
+        os.set_blocking(handle, True)
+        with os.fdopen(handle, "wb") as file:
             write(file)
         return
     path = Path(os.path.realpath(path))
-    handle, temporary = tempfile.mkstemp(prefix=_prefix(path), dir=path.parent)
+    temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(8)}"
+    handle = _created_like(path, temporary)
     try:
         with os.fdopen(handle, "wb") as file:
+            with contextlib.suppress(OSError):  # some network folders have no locks
+                fcntl.flock(file, fcntl.LOCK_SH)
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
@@ -60,17 +60,48 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
 def remove_leftovers(path: str | Path) -> None:
     """Remove what processes that were killed while they wrote `path` have left in its folder.
 
-    Not collective. No other process may be writing `path`.
+    What a process is still writing stays. Not collective.
     """
     path = Path(os.path.realpath(path))
     for entry in path.parent.iterdir():
-        if entry.name.startswith(_prefix(path)):
+        if entry.name.startswith(_prefix(path)) and not _is_written(entry):
             entry.unlink(missing_ok=True)
 
 
 def _prefix(path: Path) -> str:
     """Return how temporary names for `path` begin; a file's name has at most 255 bytes."""
-    return f".pint.{path.name[:50]}."
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    return f".pint.{path.name[:50]}.{digest}."
+
+
+def _created_like(path: Path, temporary: Path) -> int:
+    """Create a file with the mode and the owner of `path`, if that exists; return its handle."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        before = os.stat(path)
+    except FileNotFoundError:
+        return os.open(temporary, flags, 0o666)
+    handle = os.open(temporary, flags, 0o600)
+    with contextlib.suppress(OSError):  # only root may give a file away
+        os.fchown(handle, before.st_uid, before.st_gid)
+    with contextlib.suppress(OSError):  # some file systems know no modes
+        os.fchmod(handle, stat.S_IMODE(before.st_mode))
+    return handle
+
+
+def _is_written(entry: Path) -> bool:
+    """Whether a process has the file open in `write_atomically`."""
+    try:
+        handle = os.open(entry, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _sync_folder(folder: Path) -> None:
@@ -102,50 +133,3 @@ def _is_special(path: str | Path) -> bool:
     except FileNotFoundError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Return all arrays of an `.npz` file. Not collective.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is not an `.npz` archive of numbers.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        tokenize.TokenError,  # of numpy's parser of a broken header, and SyntaxError
-        SyntaxError,
-        EOFError,
-        KeyError,
-        ValueError,
-        AttributeError,  # a .npy file is no context manager; TypeError since Python 3.11
-        TypeError,
-        OverflowError,
-        MemoryError,  # a broken header may ask for any size
-        RuntimeError,  # encrypted or compressed in a way that Python cannot read
-        struct.error,
-    ) as error:
-        reason = textwrap.shorten(str(error), 200)  # numpy quotes a broken directory whole
-        if "allow_pickle" in str(error):  # of objects in an archive, and of all that is no archive
-            objects = zipfile.is_zipfile(path)
-            reason = "it holds Python objects" if objects else "it is no archive of arrays"
-        raise ValueError(f"{path} is not a readable .npz file ({reason}).") from None
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy gives the bytes of any other member
-            raise ValueError(f"{path} is not a readable .npz file (`{name}` is no array).")
-    return arrays

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pint.errors import shown
 from pint.report.files import write_atomically
 
 Scalar = bool | int | float | str
@@ -94,6 +95,13 @@ def write_csv(path: str | Path, history: Sequence[Any]) -> None:
 
 def _table(history: Sequence[Any]) -> tuple[list[str], list[list[Scalar]]]:
     """Return the names of the columns, and the values row by row."""
+    if not isinstance(history, Iterable) or isinstance(history, str):
+        raise TypeError(f"`history` must be a sequence of rows, got {shown(history)}.")
+    for row in (history := list(history)):
+        if not is_dataclass(row) or isinstance(row, type):
+            raise TypeError(
+                f"`history` must hold rows such as `Result.history` has, got {shown(row)}."
+            )
     rows = [columns(row) for row in history]
     if not rows:
         raise ValueError("`history` must have at least one row.")

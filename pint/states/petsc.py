@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from petsc4py import PETSc
 
+from pint.comm import private
 from pint.states.space import StateSpace
 
 
@@ -55,7 +56,7 @@ class PetscSpace(StateSpace):
             )
         if not 0 < weight < np.inf:
             raise ValueError(f"`PetscSpace(weight=...)` must be positive, got {weight}.")
-        self.comm = template.getComm().tompi4py()
+        self.comm = private(template.getComm().tompi4py(), "PetscSpace(template=...)")
         self.shape = (template.getLocalSize(),)
         self.weight = float(weight)
         self._template = template

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm
+from pint.comm import SerialComm, private
+from pint.errors import lengths, number, real_array, shown
 
 Block = Any
 """Many states in one array, the time point as the first axis."""
@@ -49,6 +51,11 @@ class StateSpace(ABC):
     @abstractmethod
     def state_bytes(self) -> int:
         """The storage of this rank's part of one state in bytes."""
+
+    @property
+    def precision(self) -> float:
+        """The relative rounding error of a state's numbers."""
+        return float(np.finfo(float).eps)
 
     @abstractmethod
     def pair(self, a: Block, b: Block) -> float:
@@ -100,7 +107,8 @@ class ArraySpace(StateSpace):
     shape : int or sequence of int
         Shape of one state; of this rank's part, if it is distributed.
     dtype : dtype
-        Scalar type, float64 by default.
+        Scalar type: float64 by default, float32, or complex numbers of either, which controls and
+        costs do not know.
     weight : float
         Factor of the Euclidean norm, dimensionless; for example the root of the mesh width.
     comm : communicator, optional
@@ -110,6 +118,8 @@ class ArraySpace(StateSpace):
 
     Raises
     ------
+    TypeError
+        If `dtype` is another one.
     ValueError
         If `shape` has a dimension below 1, or `weight` is not positive and finite.
     """
@@ -122,16 +132,25 @@ class ArraySpace(StateSpace):
         comm: Any = None,
         axis: int = 0,
     ) -> None:
-        self.shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        self.comm = SerialComm() if comm is None else comm
-        self.axis = axis % max(len(self.shape), 1)
-        for place, length in enumerate(self.shape):
-            if length < (0 if place == self.axis and self.comm.size > 1 else 1):
-                raise ValueError(f"`ArraySpace(shape=...)` must have lengths >= 1, got {shape}.")
-        if not 0 < weight < np.inf:
-            raise ValueError(f"`ArraySpace(weight=...)` must be positive, got {weight}.")
-        self.dtype = np.dtype(dtype)
-        self.weight = float(weight)
+        self.comm = private(comm, "ArraySpace(comm=...)")
+        self.shape = lengths("ArraySpace(shape=...)", shape, 0 if self.comm.size > 1 else 1)
+        dimensions = max(len(self.shape), 1)
+        if not isinstance(axis, Integral) or not -dimensions <= axis < dimensions:
+            raise ValueError(
+                f"`ArraySpace(axis=...)` must be an axis of the shape {self.shape}, "
+                f"got {shown(axis)}."
+            )
+        self.axis = int(axis) % dimensions
+        # Only the axis that is distributed may be empty.
+        lengths(
+            "ArraySpace(shape=...)", (*self.shape[: self.axis], *self.shape[self.axis + 1 :]), 1
+        )
+        self.weight: float = number("ArraySpace", "weight", weight, positive=True)
+        self.dtype: np.dtype[Any] = _checked_dtype(dtype)
+
+    @property
+    def precision(self) -> float:
+        return float(np.finfo(self.dtype).eps)
 
     def __repr__(self) -> str:
         return f"ArraySpace({self.shape}, dtype={self.dtype}, weight={self.weight})"
@@ -156,3 +175,32 @@ class ArraySpace(StateSpace):
     @property
     def state_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=int)) * self.dtype.itemsize
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        found = np.dtype(object if dtype is None else dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in (np.float64, np.float32, np.complex128, np.complex64):
+        raise TypeError(f"`ArraySpace(dtype=...)` is float64 or float32, got {shown(dtype)}.")
+    return found
+
+
+def space_like(owner: object) -> ArraySpace:
+    """Return the space of arrays like ``owner.initial_state``, in float32 if that is.
+
+    Raises
+    ------
+    TypeError
+        If there is no such state, or it does not consist of real numbers.
+    """
+    name, state = type(owner).__name__, getattr(owner, "initial_state", None)
+    if state is None:
+        raise TypeError(
+            f"`{name}` must have an `initial_state`, or a `space` and a method `initial`."
+        )
+    if isinstance(state, (np.ndarray, np.generic)) or not hasattr(state, "shape"):
+        real_array(f"{name}.initial_state", state)
+    single = getattr(state, "dtype", None) == np.float32
+    return ArraySpace(np.shape(state), np.float32 if single else np.float64)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pint.errors import check_kind, shown
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.states import ArraySpace
+from pint.states import ArraySpace, space_like
 from pint.steppers.ode import ODE
 
 
@@ -101,15 +102,15 @@ class RungeKutta(TimeStepper):
             raise TypeError(f"`RungeKutta(ode=...)` must be an ODE, got {type(ode).__name__}.")
         if isinstance(tableau, Tableau):
             self.tableau = tableau
-        elif tableau in TABLEAUX:
+        elif isinstance(tableau, str) and tableau in TABLEAUX:
             self.tableau = TABLEAUX[tableau]
         else:
             raise ValueError(
                 f"`RungeKutta(tableau=...)` must be one of {', '.join(TABLEAUX)} or a Tableau, "
-                f"got {tableau!r}."
+                f"got {shown(tableau)}."
             )
         self.ode = ode
-        self._space = ArraySpace(np.shape(ode.initial_state))
+        self._space = space_like(ode)
         later = len(self.tableau.b) - 1  # the first stage is y
         self.kept_shape = (later, *self._space.shape) if later else None
 
@@ -169,6 +170,7 @@ class RungeKuttaAdjoint(Adjoint):
     in_place = True
 
     def __init__(self, stepper: RungeKutta) -> None:
+        check_kind("RungeKuttaAdjoint", "stepper", stepper, RungeKutta, "a RungeKutta")
         self.stepper = stepper
         self.ode = stepper.ode
 

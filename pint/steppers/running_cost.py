@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.errors import check_choice, check_methods
 from pint.grid import Steps
 from pint.interface import Fields, Objective
 from pint.steppers.runge_kutta import add_fields
@@ -76,7 +77,7 @@ class RunningCost(Objective):
     Raises
     ------
     TypeError
-        If `cost` is not a Lagrangian.
+        If `cost` is not a Lagrangian, or defines `terminal` without its derivative.
     ValueError
         If the quadrature is unknown.
 
@@ -94,11 +95,8 @@ class RunningCost(Objective):
             raise TypeError(
                 f"`RunningCost(cost=...)` must be a Lagrangian, got {type(cost).__name__}."
             )
-        if quadrature not in _NODES:
-            raise ValueError(
-                f"`RunningCost(quadrature=...)` must be one of {', '.join(_NODES)}, "
-                f"got {quadrature!r}."
-            )
+        check_methods(cost, Lagrangian, {"terminal": "terminal_derivative"}, [])
+        check_choice("RunningCost", "quadrature", quadrature, list(_NODES))
         self.cost = cost
         self.quadrature = quadrature
         self.nodes = _NODES[quadrature]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pint.errors import check_choice
 from pint.interface import Adjoint, TimeStepper
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint
@@ -36,10 +37,9 @@ def scheme(ode: ODE, name: str) -> tuple[TimeStepper, Adjoint]:
     ValueError
         If the name is unknown.
     """
+    check_choice("scheme", "name", name, SCHEMES)
     if name in _EXPLICIT:
         explicit = RungeKutta(ode, _EXPLICIT[name])
         return explicit, RungeKuttaAdjoint(explicit)
-    if name in _IMPLICIT:
-        implicit = Theta(ode, _IMPLICIT[name])  # type: ignore[arg-type]
-        return implicit, ThetaAdjoint(implicit)
-    raise ValueError(f"`scheme(name=...)` must be one of {', '.join(SCHEMES)}, got {name!r}.")
+    implicit = Theta(ode, _IMPLICIT[name])  # type: ignore[arg-type]
+    return implicit, ThetaAdjoint(implicit)

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.errors import check_choice, check_kind
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.states import ArraySpace
+from pint.states import ArraySpace, space_like
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import add_fields
 
@@ -20,6 +21,8 @@ ITERATIONS = 30
 
 _ROUNDOFF = 8 * float(np.finfo(float).eps)
 _STAGNATION = 1e-10
+_SHRINKS = 0.9
+_TINY = float(np.finfo(float).tiny)
 _FAR = 1e4
 """A result so many times larger than the state and its guess is computed again from the state."""
 
@@ -53,9 +56,10 @@ class Theta(TimeStepper):
     ``'crank-nicolson'``  ``y1 = y0 + dt / 2 (f(t0, y0, u) + f(t1, y1, u))``
     ====================  ==========================================================
 
-    Newton's method solves the equations to rounding, each step of a batch on its own; where f is
-    linear in y this takes one iteration. It starts from ``s.guess`` if that is given, else from
-    `y`; a step that does not converge from its guess starts again from `y`.
+    Newton's method solves the equations to rounding, each step of a batch on its own, and each
+    component by its own size; where f is linear in y this takes one iteration. It starts from
+    ``s.guess`` if that is given, else from `y`; a step that does not converge from its guess starts
+    again from `y`.
 
     Parameters
     ----------
@@ -95,16 +99,13 @@ class Theta(TimeStepper):
     ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`Theta(ode=...)` must be an ODE, got {type(ode).__name__}.")
-        if scheme not in COEFFICIENTS:
-            raise ValueError(
-                f"`Theta(scheme=...)` must be one of {', '.join(COEFFICIENTS)}, got {scheme!r}."
-            )
+        check_choice("Theta", "scheme", scheme, list(COEFFICIENTS))
         if type(ode).jacobian is ODE.jacobian:
             raise TypeError(
                 f"`Theta(ode=...)`: {type(ode).__name__} defines no `jacobian`, which implicit "
                 "schemes need."
             )
-        shape = np.shape(ode.initial_state)
+        shape = space_like(ode).shape
         if len(shape) != 1:
             raise ValueError(
                 f"`Theta(ode=...)`: implicit schemes need states that are vectors; the initial "
@@ -114,7 +115,7 @@ class Theta(TimeStepper):
         self.scheme = scheme
         self.coefficients = COEFFICIENTS[scheme]
         self.kept_shape = shape
-        self._space = ArraySpace(shape)
+        self._space = space_like(ode)
 
     @property
     def space(self) -> ArraySpace:
@@ -175,28 +176,34 @@ class Theta(TimeStepper):
         the rows that do not converge.
         """
         t, failed = self.implicit_time(s), rows[:0]
-        reach = np.zeros(len(rows))  # norm of h f_y at the last iterate, which magnifies rounding
-        last = np.full((len(rows), 1), np.inf)
+        reach: Any = 0.0  # |I - h f_y| |z| at the last iterate: the sizes whose rounding remains
+        last = np.full(len(rows), np.inf)
         for iteration in range(ITERATIONS + 1):
             blocks = {name: values[rows] for name, values in u.items()}
             slope = h[rows] * self.ode.f(t[rows], z[rows], blocks, theta)
             residual = z[rows] - base[rows] - slope
-            size = _size(residual)
-            scale = _size(base[rows]) + _size(slope) + (1 + reach)[:, None] * _size(z[rows])
-            stagnates = (size <= _STAGNATION * scale) & (size > 0.25 * last)
+            size = _sizes(residual)
+            scale = _sizes(base[rows]) + _sizes(slope) + _sizes(z[rows]) + reach
+            # By component: what is small beside others may be large for a small one.
+            worst = (size / (scale + _TINY)).max(axis=1)
             # Where f is infinite, so is the scale, to which no residual is large.
-            finite = np.isfinite(scale).all(axis=1)
-            remaining = ~((size <= _ROUNDOFF * scale) | stagnates).all(axis=1) | ~finite
+            finite = scale.max(axis=1) < np.inf
+            remaining = ~((worst <= _ROUNDOFF) & finite)
+            if not remaining.any():
+                break
+            ends = (worst > _SHRINKS * last) | (iteration == ITERATIONS)
+            stagnates = ends & ((worst <= _STAGNATION) | _is_small(size, scale, z.shape[1]))
+            remaining &= ~(stagnates & finite)
             lost = remaining & ((iteration == ITERATIONS) | ~finite)
             if lost.any():
                 failed = np.concatenate([failed, rows[lost]])
                 remaining &= ~lost
             if not remaining.any():
                 break
-            rows, residual, last = rows[remaining], residual[remaining], size[remaining]
+            rows, residual, last = rows[remaining], residual[remaining], worst[remaining]
             blocks = {name: values[remaining] for name, values in blocks.items()}
             matrix = self._matrix(t[rows], z[rows], h[rows], blocks, theta)
-            reach = np.abs(matrix).sum(axis=2).max(axis=1)
+            reach = _reach(matrix, z[rows])
             z[rows] -= _solved(matrix, residual)
         return failed
 
@@ -244,6 +251,7 @@ class ThetaAdjoint(Adjoint):
     """
 
     def __init__(self, stepper: Theta) -> None:
+        check_kind("ThetaAdjoint", "stepper", stepper, Theta, "a Theta")
         self.stepper = stepper
         self.ode = stepper.ode
 
@@ -291,14 +299,29 @@ def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _size(vectors: np.ndarray) -> np.ndarray:
-    """Return the largest entry of each vector, the imaginary parts in a column of their own.
+def _sizes(vectors: np.ndarray) -> np.ndarray:
+    """Return the moduli of the entries of each vector, of complex ones those of both parts.
 
     The imaginary part carries a derivative by the complex step, and must converge, too.
     """
     if not np.iscomplexobj(vectors):
-        return _largest(vectors)[:, None]
-    return np.stack([_largest(vectors.real), _largest(vectors.imag)], axis=1)
+        return np.abs(vectors)
+    return np.abs(np.concatenate([vectors.real, vectors.imag], axis=1))
+
+
+def _reach(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the sizes of what products of a batch of matrices with vectors are sums of."""
+    sizes, entries = _sizes(vectors), np.abs(matrix)
+    parts = sizes.reshape(len(sizes), -1, vectors.shape[1])
+    return (parts @ entries.swapaxes(1, 2)).reshape(sizes.shape)
+
+
+def _is_small(size: np.ndarray, scale: np.ndarray, entries: int) -> np.ndarray:
+    """Return whether the parts of each vector are small as a whole; entries may be noise."""
+    parts = (len(size), -1, entries)
+    largest = (sizes.reshape(parts).max(axis=2) for sizes in (size, _ROUNDOFF * scale))
+    small: np.ndarray = np.less_equal(*largest).all(axis=1)
+    return small
 
 
 def _largest(vectors: np.ndarray) -> np.ndarray:

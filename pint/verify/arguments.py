@@ -13,6 +13,7 @@ import numpy as np
 
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
+from pint.errors import check_kind, integer
 from pint.grid import Steps
 from pint.interface import Problem
 
@@ -157,6 +158,7 @@ def _stack(singles: list[Sample], dimensions: int) -> Sample:
         np.array([step.t0 for step in steps]).reshape(shape),
         np.array([step.t1 for step in steps]).reshape(shape),
         steps[0].level,
+        size=steps[0].size,
     )
     return Sample(
         {**stacked([one.at for one in singles]), "s": s}, stacked([one.along for one in singles])
@@ -171,7 +173,7 @@ def batches_of_one(sample: Sample) -> list[Sample]:
         return {**mapped(whole, lambda value: value[i : i + 1]), "theta": arguments["theta"]}
 
     def steps(s: Steps, i: int) -> Steps:
-        return Steps(s.index[i : i + 1], s.t0[i : i + 1], s.t1[i : i + 1], s.level)
+        return Steps(s.index[i : i + 1], s.t0[i : i + 1], s.t1[i : i + 1], s.level, size=s.size)
 
     return [
         Sample({**row(sample.at, i), "s": steps(sample.at["s"], i)}, row(sample.along, i))
@@ -276,3 +278,9 @@ def require_control(control: Any, test: str) -> None:
             f"`{test}(control=...)` must be a pint.Control, got {type(control).__name__}; make "
             "one with `problem.control_space(grid).control(...)`."
         )
+
+
+def require_problem(problem: Any, test: str, seed: Any) -> None:
+    """Raise an error unless `problem` is a Problem, and `seed` a seed."""
+    check_kind(test, "problem", problem, Problem, "a pint.Problem")
+    integer(test, "seed", seed, 0)

@@ -19,6 +19,7 @@ BATCH = "a batch is the same as a loop"
 KNOWN = "has only names of fields"
 RUNS = "returns without an error"
 READ_ONLY = "accepts read-only arguments"
+ALL_FINITE = "all states are finite"
 
 Outcomes = dict[tuple[str, str], Finding]
 """Findings by field and claim."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from pint.errors import VerificationError
+from pint.errors import VerificationError, check_kind, integer, number, real_array, shown
 from pint.grid import TimeGrid
 from pint.interface import TimeStepper
 
@@ -83,7 +83,14 @@ def convergence_order(solve: Callable[[float], Any], dts: Sequence[float]) -> Or
     >>> round(convergence_order(euler, [1 / 64, 1 / 128, 1 / 256, 1 / 512]).order, 1)
     1.0
     """
-    steps = [float(dt) for dt in dts]
+    if not callable(solve):
+        raise TypeError(
+            "`convergence_order(solve=...)` must be a function of the step size, "
+            f"got {shown(solve)}."
+        )
+    steps = real_array("convergence_order(dts=...)", _listed(dts)).ravel().tolist()
+    if not all(dt > 0 for dt in steps):
+        raise ValueError(f"`convergence_order(dts=...)` must be positive, got {steps}.")
     ratios = [a / b for a, b in pairwise(steps)]
     if len(steps) < 3 or not all(
         r > 1 and math.isclose(r, ratios[0], rel_tol=1e-6) for r in ratios
@@ -104,6 +111,19 @@ def convergence_order(solve: Callable[[float], Any], dts: Sequence[float]) -> Or
     else:
         order = float(np.polyfit(np.log(steps[:-1]), np.log(differences), 1)[0])
     return OrderReport(tuple(steps), tuple(differences), order)
+
+
+def _listed(values: Any) -> list[Any]:
+    """Return what an iterable holds; a single value alone, which is checked later."""
+    return list(values) if isinstance(values, Iterable) else [values]
+
+
+def _mapping(name: str, given: Any) -> Mapping[str, Any]:
+    """Return a user's fields, none for None, or raise TypeError."""
+    given = {} if given is None else given
+    check_kind("stepper_order", name, given, Mapping, "a mapping of fields")
+    fields: Mapping[str, Any] = given
+    return fields
 
 
 def stepper_order(
@@ -134,8 +154,18 @@ def stepper_order(
     ValueError
         If `steps` are too few or not in a constant ratio.
     """
-    blocks = {name: np.asarray(value, dtype=float) for name, value in (u or {}).items()}
-    shared = {name: np.asarray(value, dtype=float) for name, value in (theta or {}).items()}
+    check_kind("stepper_order", "stepper", stepper, TimeStepper, "a TimeStepper")
+    final_time = number("stepper_order", "final_time", final_time, positive=True)
+    numbers = [integer("stepper_order", "steps", count, 1) for count in _listed(steps)]
+    if max(numbers, default=0) >= 2**31:
+        raise ValueError("`stepper_order(steps=...)` must be below 2^31.")
+    blocks, shared = (
+        {
+            field: real_array(f"stepper_order({name}=...)", value)
+            for field, value in _mapping(name, given).items()
+        }
+        for name, given in (("u", u), ("theta", theta))
+    )
 
     def final_state(dt: float) -> Any:
         grid = TimeGrid.uniform(final_time, round(final_time / dt))
@@ -149,4 +179,4 @@ def stepper_order(
                 y = stepper.step(grid.single(0, n), y, blocks, shared)
         return y
 
-    return convergence_order(final_state, [final_time / count for count in steps])
+    return convergence_order(final_state, [final_time / count for count in numbers])

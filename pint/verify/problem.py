@@ -21,10 +21,12 @@ from pint.verify.arguments import (
     places,
     random_direction,
     require_control,
+    require_problem,
     require_testable,
 )
 from pint.verify.blame import explained, without_wrong_vjp
 from pint.verify.claims import (
+    ALL_FINITE,
     BATCH,
     FINITE,
     KNOWN,
@@ -33,6 +35,7 @@ from pint.verify.claims import (
     SHAPE,
     UNCHANGED,
 )
+from pint.verify.in_space import SAME, cost_checks
 from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
 from pint.verify.stepper import (
@@ -40,6 +43,7 @@ from pint.verify.stepper import (
     fresh_copy,
     initial_shapes,
     replace_bad_states,
+    too_large,
 )
 from pint.verify.taylor import inward, taylor_test
 from pint.verify.variants import FILLED, GUESS, KEPT, OUT, RETURNED
@@ -83,25 +87,43 @@ def check_problem(
     ------
     TypeError
         If `grid` is no TimeGrid, or the states are neither numpy arrays nor PETSc vectors.
-    ValueError
-        If states or controls are distributed over ranks in space: the products are formed on
-        one rank.
 
     Notes
     -----
+    If states or controls are distributed over ranks in space, the single methods cannot be tested:
+    then the costs must be the same number on all of these ranks, and the `taylor_test` shows the
+    rest.
+
     On one process a method that raises an error is reported with the others. On several, an
     error in a sweep ends the run.
     """
     if not isinstance(grid, TimeGrid):
         raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
+    require_problem(problem, "check_problem", seed)
     space = problem.control_space(grid)
-    require_testable(problem, space, "check_problem")
+    distributed = problem.space.comm.size > 1 or space.space_comm.size > 1
+    if not distributed:
+        require_testable(problem, space, "check_problem")
     if control is None:
         control = random_control(space, seed)
     require_control(control, "check_problem")
+    control = control.copy()
+    if distributed:
+        return Report("check_problem", _checks_in_space(problem, control, seed))
     with ending_all_ranks(grid.comm):
-        checks = _all_checks(problem, Control(control.space, control.vector.copy()), seed)
+        checks = _all_checks(problem, control, seed)
         return Report("check_problem", _distinct(explained(problem, checks)))
+
+
+def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
+    """Return the checks of a problem that is distributed in space. Collective."""
+    functional = ReducedFunctional(problem, control.space.grid)
+    with ending_all_ranks(functional.ranks_to_end):
+        checks = cost_checks(functional, control, seed)
+        # Where ranks have different costs they would not agree when the Taylor test ends.
+        reasons = {ALL_FINITE: "gives states that are not finite", SAME: "differs between ranks"}
+        broken = _broken(checks, reasons)
+        return (*checks, *_taylor_checks(functional, control, seed, broken))
 
 
 def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
@@ -120,7 +142,8 @@ def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, .
     broken = _broken(checks, _USELESS)
     mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
     checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
-    checks += tuple(_taylor_checks(functional, control, seed, broken))
+    infinite = _broken(checks, {ALL_FINITE: "gives states that are not finite"})
+    checks += tuple(_taylor_checks(functional, control, seed, {**infinite, **broken}))
     return without_wrong_vjp(checks)
 
 
@@ -174,17 +197,18 @@ def _states(
         grid.comm, lambda: functional.state.solve(state, spare, March())
     )
     level: int | None = 0
-    found = [] if raised else np.argwhere(~np.isfinite(state.points)).tolist()
+    found = [] if raised else np.argwhere(too_large(state.points)).tolist()
     bad = [(grid.first + row, entry) for row, *entry in found]
     first = min(grid.comm.allgather(min(bad) if bad else (grid.steps + 1, [])))
     if first[0] <= grid.steps:
         method = method if first[0] else str(end_methods(functional.problem)[0][0])
         level = 0 if first[0] else None
         where = f"step {first[0] - 1}, entry {first[1]}" if first[0] else f"entry {first[1]}"
-        note = "the first that is not finite; the steps after it follow from it"
+        note = "the first that is NaN, infinite or huge; the steps after it follow from it"
+        note += "; an explicit step may be unstable at this size: test with shorter steps"
     checks = [
         _raised(method, raised and f"{raised}, stepping through all steps", 0),
-        Check(method, level, "y", "all states are finite", math.inf if note else 0.0,
+        Check(method, level, "y", ALL_FINITE, math.inf if note else 0.0,
               entry=where, note=note),
     ]  # fmt: skip
     replace_bad_states(functional, state, seed, every=bool(raised))

@@ -10,6 +10,7 @@ import numpy as np
 
 from pint.controls import Control
 from pint.equations import Cycles, March, State
+from pint.errors import check_kind, integer, number
 from pint.reduced_functional import ReducedFunctional
 from pint.verify.arguments import random_direction
 from pint.verify.reports import TaylorReport
@@ -44,17 +45,26 @@ def taylor_test(
         Solve state and adjoint by stepping, which tests the problem alone. If False, use MGRIT
         to ``functional.accuracy``, from the first guess each time.
     noise : float, optional
-        Relative error to which J is computed, 1e-12 by default and 1e-9 with MGRIT; raise it if
-        the steps solve their equations inexactly.
+        Relative error to which J is computed, 1e-12 by default, 1e-9 with MGRIT, and 4e-6 for
+        float32 states; raise it if the steps solve their equations inexactly.
 
     Raises
     ------
     NotFiniteError
         If J(c) is NaN or infinite.
     """
+    check_kind("taylor_test", "functional", functional, ReducedFunctional, "a ReducedFunctional")
+    check_kind("taylor_test", "exact", exact, bool, "True or False")
+    integer("taylor_test", "seed", seed, 0)
+    if noise is not None:
+        noise = number("taylor_test", "noise", noise)
     space = functional.controls
+    space.require_fitting(control)
+    if direction is not None:
+        space.require_fitting(direction)
     how = March() if exact else Cycles(functional.accuracy)
-    relative_noise = noise if noise is not None else (1e-12 if exact else 1e-9)
+    rounding = 30 * functional.space.precision
+    relative_noise = noise if noise is not None else max(1e-12 if exact else 1e-9, rounding)
     if direction is None:
         direction = inward(control, random_direction(control, seed), h=0.1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pint.report.files import load_arrays
+from pint.report.archives import load_arrays
 from problems.data.dataset import Content, check_finite, class_indices, class_labels
 
 KEYS = {

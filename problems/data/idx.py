@@ -10,9 +10,11 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from pint.report.reading import most_unpacked, open_regular, size_of
 from problems.data.dataset import Content
 
 DIGITS = tuple("0123456789")
@@ -86,41 +88,58 @@ def read(path: str | Path, dimensions: int) -> np.ndarray:
     ------
     ValueError
         If the file cannot be read, is not an IDX file of bytes with as many dimensions, is shorter
-        or longer than its header says, or is empty.
+        or longer than its header says, is empty, or would unpack to much more than its size
+        (`pint.report.reading.most_unpacked`).
     """
-    content = _content(Path(path))
-    expected = f"expected an IDX file of bytes in {dimensions} dimension(s)"
-    magic = bytes([0, 0, 8, dimensions])
-    start = 4 + 4 * dimensions
-    if content[:4] != magic:
-        raise ValueError(
-            f"{path} begins with 0x{content[:4].hex()}, not with 0x{magic.hex()}; {expected}."
-        )
-    if len(content) < start:
-        raise ValueError(f"{path} ends within its header; {expected}.")
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
-    if len(content) - start != math.prod(shape):
-        raise ValueError(
-            f"{path} has {len(content) - start} bytes after its header, but its sizes "
-            f"{' x '.join(map(str, shape))} need {math.prod(shape)}; expected a complete file."
-        )
-    if 0 in shape:
-        raise ValueError(f"{path} is empty, its sizes being {' x '.join(map(str, shape))}.")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            if file.peek(2)[:2] != b"\x1f\x8b":
+                if Path(path).suffix == ".gz":
+                    raise ValueError(
+                        f"{path} is not compressed with gzip, as .gz says; rename or load it."
+                    )
+                return _array(path, file, dimensions, size_of(file))
+            return _unpacked(path, file, dimensions)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if content[:2] != b"\x1f\x8b":
-        if path.suffix == ".gz":
-            raise ValueError(f"{path} is not compressed with gzip, as .gz says; rename or load it.")
-        return content
+
+
+def _unpacked(path: str | Path, file: BinaryIO, dimensions: int) -> np.ndarray:
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.GzipFile(fileobj=file) as content:
+            return _array(path, content, dimensions, most_unpacked(size_of(file)))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is truncated or broken ({error}); expected a complete gzip file."
         ) from None
+
+
+def _array(path: str | Path, file: Any, dimensions: int, most: int) -> np.ndarray:
+    """Return the array in an open file of `most` bytes; no more are read than its header says."""
+    expected = f"expected an IDX file of bytes in {dimensions} dimension(s)"
+    magic = bytes([0, 0, 8, dimensions])
+    start = 4 + 4 * dimensions
+    header = file.read(start)
+    if header[:4] != magic:
+        raise ValueError(
+            f"{path} begins with 0x{header[:4].hex()}, not with 0x{magic.hex()}; {expected}."
+        )
+    if len(header) < start:
+        raise ValueError(f"{path} ends within its header; {expected}.")
+    shape = tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
+    sizes, needed = " x ".join(map(str, shape)), math.prod(shape)
+    if needed > most:
+        raise ValueError(
+            f"{path} has sizes {sizes} that need {needed} bytes, more than a file of its size can "
+            "have; expected a complete file."
+        )
+    content = file.read(needed + 1)
+    if len(content) != needed:
+        found = len(content) if len(content) < needed else "more"
+        raise ValueError(
+            f"{path} has {found} bytes after its header, but its sizes {sizes} need {needed}; "
+            "expected a complete file."
+        )
+    if 0 in shape:
+        raise ValueError(f"{path} is empty, its sizes being {sizes}.")
+    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pint.report.reading import most_unpacked, open_regular, size_of
+
 # scipy.io.loadmat is not used: for some broken files it ends the process by a segmentation fault.
 HEADER = 128
 VARIABLE, COMPRESSED = 14, 15
@@ -49,16 +51,18 @@ def read(path: str | Path, variable: str, dimensions: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the file cannot be read, is none of MATLAB's of versions 5 to 7, is broken, or has no
-        such array.
+        If the file cannot be read, is none of MATLAB's of versions 5 to 7, is broken, has no such
+        array, or would unpack to much more than its size (`pint.report.reading.most_unpacked`).
     """
     try:
-        content = Path(path).read_bytes()
+        with open_regular(path) as file:
+            header = file.read(HEADER)
+            order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+            version = struct.unpack_from(f"{order}H", header, 124)[0] if order else 0
+            content = file.read(size_of(file) - HEADER) if version == 0x0100 else b""
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{path} cannot be read: {reason}; expected {variable} there.") from None
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
-    version = struct.unpack_from(f"{order}H", content, 124)[0] if order else 0
     if version == 0x0200:
         raise ValueError(
             f"{path} is a MATLAB file of version 7.3 (HDF5); expected version 5 to 7: save it with "
@@ -67,11 +71,12 @@ def read(path: str | Path, variable: str, dimensions: int) -> np.ndarray:
     if order is None or version != 0x0100:
         raise ValueError(f"{path} is not a MATLAB file of version 5 to 7: its header is another.")
     try:
-        variables = dict(_variables(memoryview(content), order))
-        if variable not in variables:
-            found = ", ".join(variables) or "none at all"
-            raise ValueError(f"no variable {variable}, but {found}")
-        return _array(variables[variable], order, variable, dimensions)
+        names = []
+        for name, found in _variables(memoryview(content), order):
+            if name == variable:
+                return _array(found, order, variable, dimensions)
+            names.append(name)
+        raise ValueError(f"no variable {variable}, but {', '.join(names) or 'none at all'}")
     except (ValueError, zlib.error) as error:
         raise ValueError(f"{path} is no MATLAB file as expected: {error}.") from None
 
@@ -102,11 +107,13 @@ class _Variable:
 
 
 def _variables(content: memoryview, order: str) -> Iterator[tuple[str, _Variable]]:
-    position = HEADER
+    position, most = 0, most_unpacked(len(content))
     while position < len(content):
         kind, variable, position = _element(content, position, order)
         if kind == COMPRESSED:
-            kind, variable, _ = _element(memoryview(zlib.decompress(variable)), 0, order)
+            variable = _unpacked(variable, most, order)
+            most -= len(variable)
+            kind, variable, _ = _element(variable, 0, order)
         if kind != VARIABLE:
             raise ValueError(f"it is broken, an element of type {kind} being no variable")
         if not len(variable):
@@ -124,6 +131,22 @@ def _variables(content: memoryview, order: str) -> Iterator[tuple[str, _Variable
         shape = tuple(np.frombuffer(sizes, f"{order}i4").tolist())
         text = bytes(name).decode("ascii", "backslashreplace")
         yield "".join(filter(str.isprintable, text)), _Variable(flag, shape, variable[start:])
+
+
+def _unpacked(content: memoryview, most: int, order: str) -> memoryview:
+    """Return a compressed element, of which no more is unpacked than its header says."""
+    stream = zlib.decompressobj()
+    header = stream.decompress(content, 8)
+    if len(header) < 8:
+        raise ValueError("it is truncated")
+    size = struct.unpack(f"{order}2I", header)[1]
+    if size > most:
+        raise ValueError(f"it is broken, a variable of {size} bytes being larger than it can be")
+    rest = stream.decompress(stream.unconsumed_tail, size) if size else b""
+    # The checksum, or more than there should be
+    if stream.decompress(stream.unconsumed_tail, 1) or not stream.eof:
+        raise ValueError("it is broken, a variable being longer or shorter than its header says")
+    return memoryview(header + rest)
 
 
 def _array(variable: _Variable, order: str, name: str, dimensions: int) -> np.ndarray:

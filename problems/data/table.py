@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pint.report.reading import open_regular, size_of
 from problems.data.dataset import Content, check_finite, class_indices, class_labels
 
 LONGEST_LABEL = 80
@@ -69,7 +70,7 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return features and labels, text; no labels if there are as many columns as `features`."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = _text(path)
         columns, column, lines = _layout(text, label, features)
         table = _table(text, columns, column, lines)
     except OSError as error:
@@ -82,6 +83,15 @@ def _read(
     x = np.concatenate(held, axis=1)
     check_finite(x, str(path))
     return x, table["label"] if column < columns else np.empty(0)
+
+
+def _text(path: str | Path) -> str:
+    with open_regular(path) as file:
+        # A file may be a gigabyte of nothing.
+        if b"\0" in file.peek(1):
+            raise ValueError("it is not UTF-8 text")
+        content = file.read(size_of(file))
+    return content.decode("utf-8-sig")
 
 
 def _layout(text: str, label: str | None, features: int | None) -> tuple[int, int, int]:
@@ -133,7 +143,7 @@ def _table(text: str, columns: int, column: int, lines: int) -> np.ndarray:
         raise ValueError("there is no row below its header")
     fields: list[Any] = [
         ("before", float, (column,)),
-        ("label", f"U{LONGEST_LABEL + 1}"),
+        ("label", f"U{_longest_label(text) + 1}"),
         ("after", float, (columns - column - 1,)),
     ]
     if column == columns:
@@ -148,6 +158,13 @@ def _table(text: str, columns: int, column: int, lines: int) -> np.ndarray:
     if column < columns and np.char.str_len(table["label"]).max() > LONGEST_LABEL:
         raise ValueError(f"a label is longer than {LONGEST_LABEL} characters")
     return table
+
+
+def _longest_label(text: str) -> int:
+    """Return how many characters are kept of labels; a short row takes little memory."""
+    # A quoted label may have several lines.
+    longest = LONGEST_LABEL if '"' in text else max(map(len, io.StringIO(text)))
+    return min(longest, LONGEST_LABEL)
 
 
 def _fault(text: str, columns: int, column: int, lines: int) -> str | None:

@@ -263,7 +263,7 @@ def test_missing_files_and_folders(tmp_path):
         (dict(shape=2, lower=np.nan), r"lower=.*NaN"),
         (dict(shape=2, upper=[0.0, np.nan]), r"upper=.*NaN"),
         (dict(shape=2, lower=[0.0] * 3), r"lower=.*\(3,\).*\(2,\)"),
-        (dict(shape=2, upper=np.zeros((3, 2))), r"upper=.*\(3, 2\).*\(2,\)"),
+        (dict(shape=2, upper=np.zeros((5, 3, 2))), r"upper=.*\(5, 3, 2\).*\(2,\)"),
     ],
 )
 def test_errors_of_fields_name_the_class_and_the_argument(kind, arguments, message):

@@ -16,6 +16,7 @@ from problems.activations import ACTIVATIONS, Activation
 from problems.peaks import generate
 from problems.resnet import DenseNetwork
 
+ALONE = pint.SerialComm()
 PROBLEMS = {
     "network": registry.PROBLEMS["dense-tanh-vector-trained"],
     "convolution": registry.PROBLEMS["convolution-2-relu-vector-trained-2"],
@@ -231,7 +232,7 @@ def test_all_steps_are_kept_or_none():
 
 
 def test_rows_that_are_missing():
-    memory = TapeMemory(8, (3,), 2**10)
+    memory = TapeMemory(8, (3,), 2**10, ALONE)
     assert memory.bytes == 8 * 3 * 8
     tape = memory.new()
     tape.missing = range(3, 8, 4)  # steps to C-points of a grid with m = 4
@@ -247,7 +248,7 @@ def test_rows_that_are_missing():
     assert not tape.valid
     assert tape.rows(range(0, 8)) is None
     assert tape.each(range(0, 8)) is None
-    for memory in (TapeMemory(8, None, 2**31), TapeMemory(8, (3,), 191)):
+    for memory in (TapeMemory(8, None, 2**31, ALONE), TapeMemory(8, (3,), 191, ALONE)):
         assert memory.bytes == 0
         assert memory.new() is None
 

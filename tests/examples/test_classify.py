@@ -169,7 +169,7 @@ DAMAGES = {
     "(operands": damaged(
         lambda content: content.update(normalisation={"mean": [0.0] * 3, "factor": [1.0]})
     ),
-    "recursion": lambda path: path.with_suffix(".json").write_text("[" * 100000),
+    "nested too deeply": lambda path: path.with_suffix(".json").write_text("[" * 100000),
     "`weight` must have shape": damaged(lambda content: content.update(layers=5)),
     "not a readable": lambda path: path.write_bytes(path.read_bytes()[:50]),
     "No such file": lambda path: path.unlink(),

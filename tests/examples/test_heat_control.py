@@ -17,6 +17,8 @@ KEYS = {
     "adjoint_steps",
     "seconds",
     "peak_memory",
+    "solves",
+    "converged_solves",
 }
 
 

@@ -20,6 +20,8 @@ KEYS = (
     "adjoint_steps",
     "seconds",
     "peak_memory",
+    "solves",
+    "converged_solves",
 )
 
 

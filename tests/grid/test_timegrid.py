@@ -1,5 +1,8 @@
 """Time grids: levels, ownership in both directions of time, times of steps, errors."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from grids import distributed_grids
@@ -43,7 +46,8 @@ def test_both_directions_give_a_rank_the_same_finest_steps(grids):
         assert (grid.first, grid.last) == (forward.first, forward.last)
         assert (steps - grid.last, steps - grid.first) == (backward.first, backward.last)
         assert grid.local_steps == forward.local_steps
-        np.testing.assert_array_equal(grid.dt, np.diff(grid.t)[grid.first : grid.last])
+        sizes = np.diff(grid.t)[grid.first : grid.last]
+        np.testing.assert_allclose(grid.dt, sizes, rtol=0, atol=4e-16 * grid.t[-1])
 
 
 @given(distributed_grids(), st.booleans())
@@ -93,7 +97,8 @@ def test_times_of_steps(grids):
             assert (single.index, single.level) == (start, level) == (batch.index[j], batch.level)
             assert (single.t0, single.t1) == (grid.t[start], grid.t[start + stride])
             assert (single.t0, single.t1) == (batch.t0[j, 0, 0], batch.t1[j, 0, 0])
-            assert single.dt == single.t1 - single.t0 == batch.dt[j, 0, 0]
+            assert single.dt == batch.dt[j, 0, 0]
+            assert single.dt == pytest.approx(single.t1 - single.t0, abs=4e-16 * grid.t[-1])
 
 
 @given(distributed_grids(), st.data())
@@ -104,7 +109,58 @@ def test_a_batch_may_run_backwards(grids, data):
     starts = range(grid.steps - stride, -1, -stride)
     batch = grid.batch(grid.strides.index(stride), starts, 1)
     np.testing.assert_array_equal(batch.index, list(starts))
-    np.testing.assert_array_equal(batch.dt[:, 0], grid.t[batch.index + stride] - batch.t0[:, 0])
+    sizes = grid.t[batch.index + stride] - batch.t0[:, 0]
+    np.testing.assert_allclose(batch.dt[:, 0], sizes, rtol=0, atol=4e-16 * grid.t[-1])
+
+
+@pytest.mark.parametrize("times", [None, np.linspace(0.0, 0.7, 23)])
+def test_all_steps_of_a_level_of_a_uniform_grid_have_one_size(times):
+    """A factorisation that is kept by its step size is made once a level."""
+    options = {"coarsening": 3, "levels": 3}
+    grid = pint.TimeGrid.uniform(0.7, 22, **options)
+    grid = grid if times is None else pint.TimeGrid(times, **options)
+    for level, stride in enumerate(grid.strides):
+        starts = range(0, grid.steps - stride + 1)
+        sizes = {grid.single(level, start).dt for start in starts}
+        sizes |= set(grid.batch(level, starts, 2).dt.ravel().tolist())
+        assert sizes == {0.7 / 22 * stride}
+    assert set(grid.dt.tolist()) == {0.7 / 22}
+    assert len({grid.t[i + 1] - grid.t[i] for i in range(22)}) > 1  # what differences would give
+
+
+def test_steps_with_other_times_have_other_sizes():
+    step = pint.TimeGrid.uniform(0.7, 7).single(0, 2)
+    half = step._replace(t1=step.t0 + 0.05)
+    assert half.dt == half.t1 - half.t0 != step.dt
+    assert step._replace(kept=np.zeros(1)).dt == step.dt
+
+
+def test_steps_of_a_user_s_own_times_have_their_own_sizes():
+    grid = pint.TimeGrid([0.0, 0.1, 0.3, 0.7])
+    np.testing.assert_array_equal(grid.dt, np.diff([0.0, 0.1, 0.3, 0.7]))
+    assert [grid.single(0, n).dt for n in range(3)] == np.diff([0.0, 0.1, 0.3, 0.7]).tolist()
+
+
+def test_times_are_copied():
+    times = np.array([0.0, 0.1, 0.3, 0.7])
+    grid = pint.TimeGrid(times)
+    times[:] = 5.0
+    np.testing.assert_array_equal(grid.t, [0.0, 0.1, 0.3, 0.7])
+    with pytest.raises(ValueError, match="read-only"):
+        grid.t[1] = 0.2
+
+
+def test_a_copy_of_a_grid_is_like_it():
+    grid = pint.TimeGrid([0.0, 0.1, 0.3, 0.7, 0.8], coarsening=2, levels=2)
+    assert copy.deepcopy(grid) is grid
+    again = pickle.loads(pickle.dumps(grid))
+    np.testing.assert_array_equal(again.t, grid.t)
+    assert (again.coarsening, again.levels) == (grid.coarsening, grid.levels)
+
+
+@pytest.mark.parametrize("factors", [iter([2, 3]), (f for f in (2, 3)), np.array([2, 3]), [2, 3]])
+def test_coarsening_factors_from_any_iterable(factors):
+    assert pint.TimeGrid.uniform(1.0, 12, coarsening=factors, levels=3).coarsening == (2, 3)
 
 
 def test_steps_that_do_not_divide():

@@ -1,10 +1,14 @@
 """Mistakes in a problem: every message names the part, the method or the field."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from registry import Pendulum, PendulumAdjoint, RunningCost, TerminalCost, random_control
 
 import pint
+from pint.steppers import Lagrangian
 
 GRID = pint.TimeGrid.uniform(1.0, 12, coarsening=3, levels=2)
 
@@ -254,6 +258,142 @@ def test_a_step_cost_without_its_derivative():
 
     with pytest.raises(TypeError, match=r"OnlyValue.*step_cost.*derivative"):
         derivative(objective=OnlyValue())
+
+
+# Optional methods, and results that are no real numbers
+
+PAIRS = [("step_cost", "step_cost_derivative"), ("terminal", "terminal_derivative")]
+
+
+def objective(*methods, kind=pint.Objective, **more):
+    """Return an object whose class defines some methods."""
+    return type("Mine", (kind,), {name: lambda self, *rest: 0.0 for name in methods} | more)()
+
+
+@pytest.mark.parametrize("pair", [*PAIRS, ("outer", "outer_derivative")])
+@pytest.mark.parametrize("there", [0, 1])
+def test_a_cost_or_its_derivative_alone(pair, there):
+    rest = [name for other in PAIRS if other != pair for name in other]
+    message = rf"`Mine` defines `{pair[there]}` but not `{pair[1 - there]}`"
+    with pytest.raises(TypeError, match=message):
+        pint.Problem(**parts(objective=objective(pair[there], *rest)))
+
+
+def test_an_objective_without_a_cost():
+    with pytest.raises(TypeError, match="`Mine` defines neither `step_cost` nor `terminal`"):
+        pint.Problem(**parts(objective=objective()))
+    with pytest.raises(TypeError, match="Did you mean `terminal` by `terminals`"):
+        pint.Problem(**parts(objective=objective("terminals")))
+
+
+@pytest.mark.parametrize("wrong", ["step_costs", "stepcost", "step_cost_"])
+def test_a_misspelt_cost_beside_another(wrong):
+    mine = objective("terminal", "terminal_derivative", wrong)
+    with pytest.raises(TypeError, match=f"not define `step_cost`.*mean `step_cost` by `{wrong}`"):
+        pint.Problem(**parts(objective=mine))
+
+
+def test_a_method_of_the_object_alone_counts():
+    mine = TerminalCost()
+    mine.outer = lambda value: 2 * value
+    with pytest.raises(TypeError, match="`outer` but not `outer_derivative`"):
+        pint.Problem(**parts(objective=mine))
+    mine.outer_derivative = lambda value: 2.0
+    plain, doubled = derivative(objective=TerminalCost()), derivative(objective=mine)
+    np.testing.assert_allclose(doubled.vector, 2 * plain.vector, rtol=1e-12)
+
+
+def test_the_terminal_cost_of_a_lagrangian_without_its_derivative():
+    one = objective("value", "gradient", "terminal", kind=Lagrangian)
+    with pytest.raises(TypeError, match="`Mine` defines `terminal` but not `terminal_derivative`"):
+        pint.RunningCost(one)
+
+
+def test_a_stepper_without_an_initial_state():
+    with pytest.raises(TypeError, match="`Mine` must have an `initial_state`"):
+        pint.Problem(**parts(stepper=objective("step", kind=pint.TimeStepper)))
+
+
+def test_regularisers_may_come_from_a_generator():
+    terms = [pint.Tikhonov(1.0, ["u"]), pint.Smoothness(1.0, ["u"])]
+    assert pint.Problem(**parts(regularisers=(term for term in terms))).regularisers == (*terms,)
+
+
+def test_a_problem_can_be_copied_and_pickled():
+    problem = pint.Problem(**parts(regularisers=[pint.Tikhonov(1.0, ["u"])]))
+    for again in (copy.deepcopy(problem), pickle.loads(pickle.dumps(problem))):
+        assert again.adjoint.stepper is again.stepper  # what parts share, their copies share
+        values = []
+        for one in (problem, again):
+            functional = pint.ReducedFunctional(one, GRID)
+            values.append(functional.value(random_control(functional.controls)))
+        assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_complex_steps_are_refused(batched, in_place):
+    class Complex(Pendulum):
+        def step(self, s, y, u, theta, out=None):
+            new = super().step(s, y, u, theta) + 1j * y
+            if out is None:
+                return new
+            out[...] = new
+            return out
+
+    stepper = Complex(batched)
+    stepper.in_place = in_place
+    with pytest.raises(TypeError, match=r"`Complex\.step` must (return|write) real numbers"):
+        derivative(stepper=stepper, batched=batched)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (0, lambda dy: dy + 0j, r"Wrong.vjp.*real numbers, got complex128"),
+        (0, lambda dy: dy.astype(object), r"vjp.*real numbers, got object"),
+        (0, lambda dy: None, r"vjp.*shape.*NoneType"),
+        (1, lambda du: {"u": du["u"] + 0j}, r"derivative\['u'\].*real numbers, got complex128"),
+        (1, lambda du: None, r"time-dependent field as a mapping, got NoneType"),
+        (2, lambda dtheta: [dtheta["theta"]], r"shared field as a mapping, got list"),
+    ],
+)
+def test_transposes_that_are_no_real_numbers(batched, place, change, message):
+    class Wrong(PendulumAdjoint):
+        def vjp(self, *arguments):
+            results = list(super().vjp(*arguments))
+            results[place] = change(results[place])
+            return tuple(results)
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        derivative(adjoint=Wrong(Pendulum(batched)), stepper=Pendulum(batched))
+
+
+@pytest.mark.parametrize("wrong", [None, 1j, "1", np.ones(1), True, np.complex128(1j)])
+@pytest.mark.parametrize("name", ["terminal", "outer", "outer_derivative"])
+def test_costs_that_are_no_numbers(name, wrong):
+    mine = type("Mine", (TerminalCost,), {name: lambda self, *rest: wrong})()
+    if name.startswith("outer"):
+        other = {"outer": "outer_derivative", "outer_derivative": "outer"}[name]
+        setattr(type(mine), other, lambda self, value: 1.0)
+    with pytest.raises((TypeError, ValueError), match=rf"`Mine\.{name}` must return"):
+        derivative(objective=mine)
+
+
+@pytest.mark.parametrize("value", [[1j, 0], ["a", "b"], [True, False], np.array([1j, 0.0]), None])
+def test_initial_states_that_are_no_real_numbers(value):
+    stepper = Pendulum()
+    stepper.initial_state = value
+    with pytest.raises(TypeError, match=r"Pendulum.*initial_state"):
+        pint.Problem(**parts(stepper=stepper))
+
+
+def test_the_precision_of_an_initial_state_is_kept():
+    stepper = Pendulum()
+    assert stepper.space.dtype == np.float64
+    stepper.initial_state = np.zeros(2, np.float32)
+    assert stepper.space.dtype == np.float32
 
 
 # Values that are not finite

@@ -53,7 +53,7 @@ def test_c_and_f_points_are_disjoint_and_complete(steps, size, data, reverse):
     for rank in range(size):
         comm = FakeRank(rank, size)
         layout, _ = pint.TimeGrid(range(steps + 1), factor, 2, comm).layouts(reverse)
-        level = Level(layout, pint.ArraySpace(1), comm, Phases())
+        level = Level(layout, pint.ArraySpace(1), comm, Phases(), chunk=1000)
         level.trajectory = np.zeros((layout.local_steps + 1, 1))
         level.propagator = recorder = Recorder()
         f_relaxation(level)

@@ -1,10 +1,8 @@
 """A resumed run is the uninterrupted one; a file that does not fit is refused and stays."""
 
-import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from itertools import pairwise
 
 import linear_quadratic
@@ -62,6 +60,14 @@ def saved(path, problem="bounded", method="one-shot"):
     with pytest.raises(Killed):
         solve(problem, method, checkpoint=checkpoint, callback=killed_at(SAVED + 1))
     return path.read_bytes()
+
+
+def leave_a_half(path):
+    """Leave what a process leaves that is killed while it writes `path`."""
+    process = os.fork()
+    if process == 0:
+        write_atomically(path, lambda file: os._exit(0))
+    os.waitpid(process, 0)
 
 
 def resume(path, problem="bounded", method="one-shot", **options):
@@ -313,78 +319,6 @@ def test_damaged_bytes(path):
             assert other.objective == result.objective
 
 
-def altered(path, change):
-    """Rewrite a checkpoint whose arrays `change` has altered in place."""
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    change(arrays)
-    write_atomically(path, lambda file: np.savez(file, **arrays))
-
-
-def without(name):
-    return lambda arrays: arrays.pop(name)
-
-
-def to(name, value):
-    return lambda arrays: arrays.update({name: value(arrays[name])})
-
-
-def without_column(text):
-    rows = json.loads(str(text))
-    return json.dumps([{k: v for k, v in row.items() if k != "step"} for row in rows])
-
-
-def without_number(part, name):
-    def change(text):
-        saved = json.loads(str(text))
-        del saved["numbers"][part][name]
-        return json.dumps(saved)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (without("format"), "no checkpoint of this version"),
-        (to("format", lambda _: "pint checkpoint 99"), "no checkpoint of this version"),
-        *[
-            (without(name), f"is damaged.*{name}")
-            for name in ("times", "run", "history", "control.u", "s.u", "curvatures", "state")
-        ],
-        (to("run", lambda text: str(text)[:-40]), "is damaged"),
-        (to("run", lambda _: "[]"), "is damaged"),
-        (to("run", without_number("strategy", "effort")), "is damaged.*effort"),
-        (to("run", without_number("point", "correction")), "is damaged.*correction"),
-        (to("run", lambda _: 3.0), "is damaged"),
-        (to("history", lambda text: str(text)[:-40]), "is damaged"),
-        (to("history", lambda _: "[]"), "is damaged.*history"),
-        (to("history", without_column), "damaged, or a checkpoint of another version.*step"),
-        (to("control.u", lambda values: values[:, :-1]), "is damaged.*control.u"),
-        (to("control.u", lambda values: values + np.nan), "is damaged.*NaN"),
-        (to("y.u", lambda values: values[:-1]), "is damaged.*y.u"),
-        (to("adjoint", lambda values: values[1:]), "is damaged.*adjoint"),
-        (to("state", lambda values: values.astype(str)), "is damaged.*state"),
-    ],
-)
-def test_altered_content(path, change, message):
-    saved(path)
-    altered(path, change)
-    refused(path, message)
-
-
-def test_more_columns_of_the_history_are_left_out(path):
-    saved(path)
-    first, _ = resume(path, iterations=SAVED)
-
-    def wider(text):
-        return json.dumps([{**row, "joules": 3.0} for row in json.loads(str(text))])
-
-    altered(path, to("history", wider))
-    again, _ = resume(path, iterations=SAVED)
-    assert repr(again.history) == repr(first.history)
-
-
 def test_files_of_other_kinds(path):
     bounded(2)[1].save(path)
     refused(path, "no checkpoint")
@@ -424,7 +358,7 @@ HEAVIER = linear_quadratic.LinearQuadratic(
         (
             on_grid(T, problem=HEAVIER, **BOUNDS),
             pint.OneShot(),
-            "another problem: its objective is",
+            r"another problem: `stepper\.problem\.Q` differs from",
         ),
         (bounded, pint.Adaptive(), "`solves` is 'FixedCycles', here it is 'Controll"),
         (bounded, pint.OneShot(hessian=pint.lbfgs(3)), "`hessian` is 'memory 20"),
@@ -467,21 +401,26 @@ def test_a_run_that_cannot_be_saved_keeps_the_last_file(path, monkeypatch):
 
 def test_what_killed_writers_have_left_is_removed(path):
     saved(path)
-    ours, others = (path.parent / f".pint.{name}.x7" for name in ("run.npz", "other.npz"))
-    ours.write_bytes(b"half of")
+    others = path.parent / ".pint.other.npz.0.x7"
     others.write_bytes(b"half of")
+    leave_a_half(path)
+    assert len(os.listdir(path.parent)) == 3
     resume(path, iterations=SAVED)
-    assert not ours.exists()
-    assert others.exists()
+    assert sorted(os.listdir(path.parent)) == [others.name, path.name]
 
 
 def test_nothing_is_lost_between_history_and_file(path):
     """NaN is what fixed cycles say of their errors; it is neither zero nor null afterwards."""
     saved(path, "network")
-    with np.load(path, allow_pickle=False) as archive:
-        rows = json.loads(str(archive["history"]))
-    resumed, _ = resume(path, "network", iterations=SAVED)
-    for row, expected in zip(resumed.history, rows, strict=True):
-        found = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(row).items()}
-        np.testing.assert_equal(found, expected)
+    rows = []
+    again = pint.Checkpoint(path, interval=0, resume=True)
+    solve(
+        "network",
+        "one-shot",
+        checkpoint=again,
+        callback=lambda row, *_: rows.append(row),
+        iterations=SAVED + 2,
+    )
+    resumed, _ = resume(path, "network", iterations=SAVED + 2)
+    assert repr(resumed.history[-2:]) == repr(tuple(rows))
     assert np.isnan(resumed.history[-1].objective_error)

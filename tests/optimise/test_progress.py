@@ -125,3 +125,10 @@ def test_the_default_stream_is_standard_error_when_called(monkeypatch):
 def test_arguments_out_of_range(iterations, options, name):
     with pytest.raises(ValueError, match=name):
         pint.Progress(iterations, **options)
+
+
+def test_without_stderr_nothing_is_shown(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    progress = pint.Progress(3)
+    progress(None, control(), None)
+    progress.close()

@@ -8,7 +8,8 @@ import pytest
 from registry import Pendulum, PendulumAdjoint, RunningCost, Swift, SwiftAdjoint
 
 import pint
-from problems.heat import Heat, manufactured
+from pint.comm import reduce
+from problems.heat import Heat, manufactured, zero_target
 
 
 class WrongSign(PendulumAdjoint):
@@ -75,3 +76,96 @@ def test_states_that_are_petsc_vectors(world, wrong):
     assert named == ({("Doubled.vjp", "u['u']"), ("taylor_test", "u['u']")} if wrong else set())
     assert not report.not_run
     assert any(check.claim.startswith("changes with `s.guess`") for check in report.checks)
+
+
+# States distributed over ranks in space
+
+
+class Decay(pint.TimeStepper):
+    def __init__(self, comm):
+        self.space_of_states = pint.ArraySpace(2, comm=comm)
+        self.initial_state = np.arange(2.0) + comm.rank
+
+    @property
+    def space(self):
+        return self.space_of_states
+
+    def step(self, s, y, u, theta):
+        return y + s.dt * (u["u"] - y)
+
+
+class DecayAdjoint(pint.Adjoint):
+    def vjp(self, s, y, u, theta, lam):
+        return lam - s.dt * lam, {"u": s.dt * lam}, {}
+
+
+class Energy(pint.Objective):
+    """Summed over the ranks in space, as far as it is not said otherwise."""
+
+    def __init__(self, comm, unsummed=()):
+        self.comm, self.unsummed = comm, unsummed
+
+    def total(self, name, value):
+        return value if name in self.unsummed else reduce(self.comm, value)[0]
+
+    def step_cost(self, s, y0, y1, u, theta):
+        return self.total("step_cost", s.dt * (y1 @ y1))
+
+    def step_cost_derivative(self, s, y0, y1, u, theta):
+        return 0.0, 2 * s.dt * y1, {}, {}
+
+    def terminal(self, y, theta):
+        return self.total("terminal", y @ y)
+
+    def terminal_derivative(self, y, theta):
+        return 2 * y, {}
+
+
+class Unsummed(pint.Tikhonov):
+    def value(self, control):
+        return 0.5 * self.gamma * float(control["u"].ravel() @ control["u"].ravel())
+
+    def derivative(self, control):
+        result = control.space.zeros()
+        result["u"][...] = self.gamma * control["u"]
+        return result
+
+
+@pytest.mark.parametrize("unsummed", ["", "terminal", "step_cost", "regulariser"])
+def test_costs_that_are_not_summed_over_the_ranks_in_space(world, unsummed):
+    time, space = pint.split(world, world.size)
+    terms = [Unsummed(0.1, ["u"])] if unsummed == "regulariser" else []
+    fields = {"u": pint.TimeControl(2, comm=space)}
+    parts = Decay(space), DecayAdjoint(), Energy(space, [unsummed])
+    problem = pint.Problem(*parts, fields, terms)
+    grid = pint.TimeGrid.uniform(1.0, 12, 3, 2, comm=time)
+    report = pint.verify.check_problem(problem, grid)
+    assert set(world.allgather(str(report))) == {str(report)}
+    if world.size == 1 or not unsummed:
+        assert report.passed or world.size == 1, str(report)
+        return
+    name = "Unsummed.value" if terms else f"Energy.{unsummed}"
+    assert [check.method for check in report.failures] == [name]
+    assert "sum it over the ranks in space" in str(report)
+    assert [check.method for check in report.not_run] == ["taylor_test"]
+
+
+@pytest.mark.petsc
+@pytest.mark.parametrize("unsummed", [False, True])
+def test_petsc_costs_that_are_not_summed_over_the_ranks_in_space(world, unsummed):
+    from problems.heat_petsc import PetscHeatTerminal, petsc_problem
+
+    class Local(PetscHeatTerminal):
+        def terminal(self, y, theta):
+            off = y.array_r - self.data.target(0.0)
+            return 0.5 * self.heat.volume * (off @ off + self.heat.alpha * theta["u"] @ theta["u"])
+
+    time, space = pint.split(world, world.size)
+    heat = Heat("initial", 12, 1)
+    problem, _ = petsc_problem(heat, space, partial(zero_target, heat))
+    if unsummed:
+        objective = Local(problem.objective.mesh, problem.objective.data)
+        problem = replace(problem, objective=objective)
+    report = pint.verify.check_problem(problem, pint.TimeGrid.uniform(1.0, 6, 2, 2, comm=time))
+    failures = [check.method for check in report.failures]
+    assert failures == (["Local.terminal"] if unsummed and world.size > 1 else []), str(report)

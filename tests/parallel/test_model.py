@@ -4,14 +4,17 @@ import math
 import os
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from unequal import mean_problem
 
 import pint
 from pint.comm import reduce, split
 from pint.mgrit import Propagator
 from pint.model import SEQUENTIAL, CallCost, Configuration, Costs, measure, predict, solve_time
+from problems.heat import Heat, zero_target
 
 
 class Sleeping(Propagator):
@@ -72,47 +75,6 @@ def test_real_time_of_slow_steps(world, configuration, reverse):
     assert error <= 0.1, ratios
 
 
-class Mean(pint.TimeStepper):
-    """``y_{n+1} = y_n + dt (u - mean y)``, whose states are divided among the ranks of `comm`."""
-
-    initial_state = np.zeros(3)
-
-    def __init__(self, comm):
-        self.comm = comm
-
-    @property
-    def space(self):
-        return pint.ArraySpace(3, comm=self.comm)
-
-    def mean(self, y):
-        return float(reduce(self.comm, y.sum())[0]) / (3 * self.comm.size)
-
-    def step(self, s, y, u, theta):
-        return y + s.dt * (u["force"] - self.mean(y))
-
-
-class MeanAdjoint(pint.Adjoint):
-    def __init__(self, stepper):
-        self.stepper = stepper
-
-    def vjp(self, s, y, u, theta, lam):
-        return lam - s.dt * self.stepper.mean(lam), {"force": s.dt * lam.sum(keepdims=True)}, {}
-
-
-class Size(pint.Objective):
-    def terminal(self, y, theta):
-        return 0.5 * float((y * y).sum())
-
-    def terminal_derivative(self, y, theta):
-        return y, {}
-
-
-def mean_problem(space):
-    """Return a problem whose steps are collective over the ranks of `space`."""
-    stepper, fields = Mean(space), {"force": pint.TimeControl(1)}
-    return pint.Problem(stepper, MeanAdjoint(stepper), Size(), controls=fields, comm=space)
-
-
 @pytest.mark.space
 @pytest.mark.parametrize("shape", [(24, 2, 2), (12, 2, 3), (2, 2, 2), (1, 2, 1)])
 def test_all_ranks_measure_the_same_costs(world, shape):
@@ -123,10 +85,25 @@ def test_all_ranks_measure_the_same_costs(world, shape):
         problem = mean_problem(space)
         costs = measure(problem, problem.control_space(grid).zeros(), seconds=1e-4)
         assert world.allgather(costs) == [costs] * world.size
+        assert costs.state_bytes == 8 * 40 * space.size  # the largest part
         assert costs.step(0, adjoint=False)(1) > 0 and costs.step(0, adjoint=True)(1) > 0
         assert costs.latency > 0 and costs.bandwidth > 0
         assert (costs.latency == 2e-6) == (comm.size == 1)
         assert predict(costs, 64, 4, Configuration(2, 4, lagged=True)).seconds > 0
+
+
+@pytest.mark.petsc
+@pytest.mark.space
+def test_states_of_petsc_are_measured(world):
+    """Their steps are solves over all ranks in space, which have parts of different sizes."""
+    from problems.heat_petsc import petsc_problem
+
+    comm, space = split(world, 2 if world.size % 2 == 0 else world.size)
+    heat = Heat(points=9, dimension=2)
+    problem, _ = petsc_problem(heat, space, partial(zero_target, heat))
+    grid = pint.TimeGrid.uniform(1.0, 8, levels=2, comm=comm)
+    costs = measure(problem, problem.control_space(grid).zeros(), seconds=1e-4)
+    assert world.allgather(costs) == [costs] * world.size
 
 
 def test_predictions_do_not_depend_on_the_rank_that_makes_them(world):

@@ -133,6 +133,25 @@ def test_a_resumed_run_is_the_uninterrupted_one(levels, space_size, world, tmp_p
             run(split(world, 1), 8, checkpoint=pint.Checkpoint(path, resume=True))
 
 
+@each_split
+def test_a_linear_solver_that_fails_ends_all_ranks_with_its_message(space_size, world):
+    functional = petsc_functional(PROBLEMS["distributed"], split(world, space_size), 10, 2)
+    control = functional.controls.control(u=1.0)
+    expected = functional.value(control)
+    for most in (1, 1000):
+        for solver in functional.problem.stepper._solvers.values():
+            solver.setType("cg")
+            solver.getPC().setType("jacobi")
+            solver.setNormType(solver.NormType.UNPRECONDITIONED)
+            solver.setTolerances(rtol=1e-14, max_it=most)
+        if most == 1:
+            message = r"`PetscHeatStepper.step` raised .* linear solver for step size"
+            with pytest.raises(pint.NotFiniteError, match=message):
+                functional.value(3.0 * control)  # the old states are no solutions here
+        else:
+            assert functional.value(control) == pytest.approx(expected, rel=1e-10)
+
+
 def test_memory_does_not_grow_over_a_thousand_solves(world):
     """Each gradient makes 6 KSP solves and lends 8 rows of 1.6 kB; leaked vectors would add up."""
     heat, comms = Heat(points=200 * world.size, nu=1e-6), split(world, world.size)

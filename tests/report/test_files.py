@@ -75,11 +75,59 @@ def test_a_path_that_can_be_written(name, tmp_path):
 
 
 def test_leftovers_are_those_of_this_file(tmp_path):
-    names = ["result", ".pint.result.a1", ".pint.result.b2", ".pint.other.a1", "result.a1"]
+    """Names may begin alike, and another run may be writing at this moment."""
+    names = ["n" * 60, "n" * 60 + "2", "result"]
     for name in names:
-        (tmp_path / name).write_bytes(b"")
-    remove_leftovers(tmp_path / "result")
-    assert sorted(os.listdir(tmp_path)) == sorted(n for n in names if ".result." not in n)
+        leave_a_half(tmp_path / name)
+    left = set(os.listdir(tmp_path))
+    assert len(left) == 3
+
+    def write(file):
+        remove_leftovers(tmp_path / "other")
+        remove_leftovers(tmp_path / names[0])
+        file.write(b"new")
+
+    write_atomically(tmp_path / names[0], write)
+    remaining = set(os.listdir(tmp_path))
+    assert remaining - left == {names[0]}
+    assert len(left - remaining) == 1
+    assert (tmp_path / names[0]).read_bytes() == b"new"
+
+
+def leave_a_half(path):
+    """Leave what a process leaves that is killed while it writes `path`."""
+    process = os.fork()
+    if process == 0:
+        write_atomically(path, lambda file: os._exit(0))
+    os.waitpid(process, 0)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o400])
+def test_a_file_keeps_its_mode(tmp_path, mode):
+    path = tmp_path / "result"
+    path.touch()
+    path.chmod(mode)
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.stat().st_mode & 0o777 == mode
+    assert path.read_bytes() == b"new"
+
+
+def test_the_umask_is_never_changed(tmp_path, monkeypatch):
+    """Files that other threads make at the same time would be writable by all."""
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr("os.umask", None)
+        write_atomically(tmp_path / "result", lambda file: file.write(b"new"))
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert (tmp_path / "result").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_pipe_that_nobody_reads_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe"):
+        write_atomically(tmp_path / "pipe", lambda file: file.write(b"new"))
 
 
 def test_a_name_as_long_as_the_system_allows(tmp_path):

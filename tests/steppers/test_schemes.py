@@ -1,8 +1,10 @@
 """Ready-made schemes: order, exactness on linear problems, clear errors."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 from ode_cases import Forced, ForcedCost
@@ -140,9 +142,138 @@ def test_amplification(name, rational):
 @pytest.mark.parametrize("name", IMPLICIT)
 def test_linear_equations_take_one_newton_iteration(name):
     ode = Linear()
-    scheme(ode, name)[0].step(*one_step(ode, rows=7))
+    scheme(ode, name)[0].step(*one_step(ode, dt=0.125, rows=7))
     # At the first guess and at the result, and at the beginning of the step.
     assert ode.calls == (3 if name == "crank-nicolson" else 2)
+
+
+# Accuracy by component
+
+
+class Robertson(pint.ODE):
+    """Three species, one of them 1e-5 of the others."""
+
+    initial_state = np.array([1.0, 0.0, 0.0])
+
+    def f(self, t, y, u, theta):
+        a, b, c = y.T
+        one, two, three = 0.04 * a, 1e4 * b * c, 3e7 * b * b
+        return np.stack([two - one, one - two - three, three], axis=1)
+
+    def f_vjp(self, t, y, u, theta, lam):
+        return np.einsum("bi,bij->bj", lam, self.jacobian(t, y, u, theta)), {}, {}
+
+    def jacobian(self, t, y, u, theta):
+        _, b, c = y.T
+        matrix = np.zeros((len(y), 3, 3), y.dtype)
+        matrix[:, 0] = np.stack([0 * b - 0.04, 1e4 * c, 1e4 * b], axis=1)
+        matrix[:, 2, 1] = 6e7 * b
+        matrix[:, 1] = -matrix[:, 0] - matrix[:, 2]
+        return matrix
+
+
+class Network(pint.ODE):
+    """``y' = D g(y / D)``: a network whose components are measured in the units D."""
+
+    def __init__(self, units):
+        random = np.random.default_rng(0)
+        self.units, self.initial_state = units, np.ones(len(units))
+        self.inner, self.outer = 2 * random.standard_normal((2, len(units), len(units)))
+
+    def f(self, t, y, u, theta):
+        y = y / self.units
+        return (np.tanh(y @ self.inner.T) @ self.outer.T - 3 * y) * self.units
+
+    def f_vjp(self, t, y, u, theta, lam):
+        return np.einsum("bi,bij->bj", lam, self.jacobian(t, y, u, theta)), {}, {}
+
+    def jacobian(self, t, y, u, theta):
+        slope = 1 - np.tanh(y / self.units @ self.inner.T) ** 2
+        matrix = (self.outer * slope[:, None]) @ self.inner - 3 * np.eye(len(self.units))
+        return matrix * self.units[:, None] / self.units
+
+
+@pytest.mark.parametrize(("name", "explicit"), [("implicit-euler", 0), ("crank-nicolson", 0.5)])
+@pytest.mark.parametrize("dt", [1e-4, 1e-2, 1.0, 40.0])
+def test_every_component_is_solved_to_rounding(name, explicit, dt):
+    """Robertson's equations, against 40 digits; a batch of states along the way."""
+    ode, rows = Robertson(), 6
+    stepper, grid = Theta(ode, name), pint.TimeGrid.uniform(rows * dt, rows)
+    states = [ode.initial_state]
+    for n in range(rows):
+        states.append(stepper.step(grid.batch(0, range(n, n + 1), 1), states[-1][None], {}, {})[0])
+    batch = stepper.step(grid.batch(0, range(rows), 1), np.array(states[:-1]), {}, {})
+    np.testing.assert_array_equal(batch, states[1:])
+
+    def f(a, b, c):
+        one, two, three = mpmath.mpf(0.04) * a, 10**4 * b * c, 3 * 10**7 * b * b
+        return two - one, one - two - three, three
+
+    with mpmath.workdps(40):
+        for y0, y1 in itertools.pairwise(states):
+            old = [mpmath.mpf(value) for value in y0]
+            base = [
+                y + explicit * mpmath.mpf(dt) * slope for y, slope in zip(old, f(*old), strict=True)
+            ]
+
+            def residual(*y, base=base):
+                implicit = (1 - explicit) * mpmath.mpf(dt)
+                return [
+                    z - b - implicit * slope for z, b, slope in zip(y, base, f(*y), strict=True)
+                ]
+
+            exact = mpmath.findroot(residual, [mpmath.mpf(value) for value in y1], tol=1e-60)
+            np.testing.assert_allclose(y1, np.array(exact.tolist(), float)[:, 0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", IMPLICIT)
+def test_units_do_not_matter(name):
+    """Components of sizes 1e-8 to 1e8: the step and its transpose are those of one size."""
+    units = 2.0 ** np.array([-27, 0, 27, 13, -20, 5])
+    random = np.random.default_rng(2)
+    y, lam = random.standard_normal((2, 5, 6))
+    s = pint.TimeGrid.uniform(1.0, 5).batch(0, range(5), 1)
+    one, other = scheme(Network(np.ones(6)), name), scheme(Network(units), name)
+    expected = one[0].step(s, y, {}, {})
+    np.testing.assert_allclose(other[0].step(s, y * units, {}, {}) / units, expected, atol=3e-15)
+    expected = one[1].step(s, y, {}, {}, lam)
+    found = other[1].step(s, y * units, {}, {}, lam / units) * units
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_a_small_component_beside_a_large_one():
+    """They do not depend on each other: each is solved as if it were alone."""
+    sizes = np.array([1e8, 1.0, 1e-8])
+
+    class Decay(pint.ODE):
+        def __init__(self, sizes):
+            self.sizes, self.initial_state = sizes, sizes
+
+        def f(self, t, y, u, theta):
+            return -(y**3) / self.sizes**2
+
+        def f_vjp(self, t, y, u, theta, lam):
+            return -3 * y**2 / self.sizes**2 * lam, {}, {}
+
+        def jacobian(self, t, y, u, theta):
+            return -3 * (y**2 / self.sizes**2)[:, :, None] * np.eye(len(self.sizes))
+
+    s = pint.TimeGrid.uniform(0.7, 1).batch(0, range(1), 1)
+    together = Theta(Decay(sizes)).step(s, sizes[None], {}, {})[0]
+    alone = [Theta(Decay(size)).step(s, size[None], {}, {})[0, 0] for size in np.split(sizes, 3)]
+    np.testing.assert_allclose(together, alone, rtol=1e-15)
+    np.testing.assert_allclose(together + 0.7 * together**3 / sizes**2, sizes, rtol=1e-15)
+
+
+def test_an_approximate_jacobian_costs_iterations_and_no_accuracy():
+    class Half(Network):
+        def jacobian(self, *arguments):
+            return 0.7 * super().jacobian(*arguments)
+
+    units = np.ones(4)
+    y, s = np.random.default_rng(2).standard_normal((3, 4)), one_step(Network(units), rows=3)[0]
+    exact, rough = (Theta(kind(units)).step(s, y, {}, {}) for kind in (Network, Half))
+    np.testing.assert_allclose(rough, exact, rtol=3e-15, atol=3e-15)
 
 
 # Guesses

@@ -374,13 +374,16 @@ def test_a_regulariser_that_raises_is_reported():
     assert "ValueError: no number" in str(report)
 
 
-def test_states_distributed_in_space_are_refused():
+def test_single_methods_of_states_distributed_in_space_are_refused():
     class Distributed(Pendulum):
         space = pint.ArraySpace(2)
 
     Distributed.space.comm = SimpleNamespace(size=2)
-    with pytest.raises(ValueError, match=r"problem=.*space communicator of one rank"):
-        report_of(stepper=Distributed())
+    distributed = replace(planted.problem(), stepper=Distributed())
+    control = distributed.control_space(planted.grid_of()).zeros()
+    for test in (pint.verify.stepper_test, pint.verify.adjoint_dot_test):
+        with pytest.raises(ValueError, match=r"problem=.*space communicator of one rank"):
+            test(distributed, control)
 
 
 # The user's part behind a ready-made stepper or objective

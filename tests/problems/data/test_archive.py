@@ -144,7 +144,7 @@ def test_nothing_is_ever_unpickled(tmp_path):
     with pytest.raises(FileExistsError):  # so it does what the test relies on
         pickle.loads(pickle.dumps(Bomb(tmp_path)))
     np.savez(path, x=np.array([bomb] * 4, dtype=object), y=Y)
-    with pytest.raises(ValueError, match=r"not a readable \.npz file \(it holds Python objects\)"):
+    with pytest.raises(ValueError, match=r"not a readable \.npz file \(`x` holds Python objects\)"):
         load(str(path))
     path.write_bytes(pickle.dumps(bomb))
     with pytest.raises(ValueError, match=r"not a readable \.npz file \(it is no archive of arrays"):

@@ -77,7 +77,7 @@ GOOD_LABELS = idx_bytes(LABELS["train"])
         (TRAIN, b"", "begins with 0x, not with 0x00000803; expected an IDX file"),
         (TRAIN, GOOD[:9], "ends within its header"),
         (TRAIN, GOOD[:-1], "has 799 bytes after its header, but its sizes 40 x 5 x 4 need 800"),
-        (TRAIN, GOOD + b"\0", "has 801 bytes after its header, but its sizes 40 x 5 x 4 need 800"),
+        (TRAIN, GOOD + b"\0", "has more bytes after its header, but its sizes 40 x 5 x 4 need 800"),
         (TRAIN, b"\0\0\x08\x03" + b"\xff" * 12, "need 79228162458924105385300197375"),
         (TRAIN, idx_bytes(np.zeros((0, 5, 4))), "is empty, its sizes being 0 x 5 x 4"),
         (TRAIN, GOOD_LABELS, "begins with 0x00000801, not with 0x00000803"),

@@ -1,0 +1,163 @@
+"""What must be the same on all ranks is compared; an error of one rank is one of all."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from pint.comm.communicators import SerialComm, is_alone, reduce
+from pint.comm.fingerprint import fingerprint, leaves
+from pint.comm.guards import alike
+
+_SHOWN = 60
+"""Most characters of a value in an error."""
+
+
+class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid") as ranks:`)
+    """Context at whose end all ranks know whether they agree; collective there.
+
+    It costs one reduction for each communicator of several ranks. Within it each rank works on
+    its own, without a message. Where an exception leaves the context on some ranks only, those
+    raise it, and the others a RuntimeError that names the rank and quotes it: the ranks stay in
+    step, and all of them end.
+
+    Parameters
+    ----------
+    comm : communicator
+        The ranks in time.
+    owner : str
+        The function or class whose arguments are compared, for errors.
+    space : communicator, optional
+        The ranks in space.
+
+    Attributes
+    ----------
+    same : dict
+        Values by name that must be the same on all ranks.
+    same_in_time : dict
+        Values that must be the same on all ranks in time that have the same place in space.
+    expected : dict
+        Values of the user's own objects, compared as those of `same_in_time`. They may differ for
+        a good reason, and a difference is no error.
+    difference : str
+        After the context, the first difference of the `expected` values, empty if there is none.
+
+    Raises
+    ------
+    ValueError
+        On every rank, if a value differs; the message names it, and the ranks.
+    """
+
+    def __init__(self, comm: Any, owner: str, space: Any = None) -> None:
+        self.comm, self.owner = comm, owner
+        self.space = SerialComm() if space is None else space
+        self.same: dict[str, Any] = {}
+        self.same_in_time: dict[str, Any] = {}
+        self.expected: dict[str, Any] = {}
+        self.difference = ""
+
+    def __enter__(self) -> agreeing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if is_alone(self.comm) and is_alone(self.space):
+            return
+        failed = error is not None
+        everywhere, *in_time = (
+            0.0 if failed else float(fingerprint(values))
+            for values in (self.same, self.same_in_time, self.expected)
+        )
+        # Least values, and by their negatives the largest ones
+        mine = [-failed, failed, everywhere, -everywhere]
+        *least, low, high, expected_low, expected_high = reduce(
+            self.comm, [*mine, *(sign * number for number in in_time for sign in (1, -1))], "min"
+        )
+        differs = [-float(low != -high), -float(expected_low != -expected_high)]
+        least = reduce(self.space, [*least, *differs], "min").tolist()
+        if least[0] < 0:
+            self._raise_for_all(error, by_all=least[1] == 1)
+            return
+        if least[2] != -least[3]:
+            raise alike(ValueError(self._named_difference(self.same, in_space=True)))
+        if least[4] < 0:
+            raise alike(ValueError(self._named_difference(self.same_in_time)))
+        if least[5] < 0:
+            self.difference = self._named_difference(self.expected)
+
+    def _raise_for_all(self, error: BaseException | None, by_all: bool) -> None:
+        """Raise on the ranks without an error of their own, if there are any."""
+        if error is not None:
+            alike(error)
+        if by_all:
+            return
+        mine = "" if error is None else f"{type(error).__name__}: {error}"
+        texts = [text for some in self._gathered(mine) for text in some]
+        if error is None:
+            rank = next(number for number, text in enumerate(texts) if text)
+            raise alike(RuntimeError(f"`{self.owner}` failed on rank {rank} with {texts[rank]}"))
+
+    def _named_difference(self, values: dict[str, Any], in_space: bool = False) -> str:
+        """Return what differs, and on which ranks. Collective."""
+        gathered = self._gathered(_parts(values))
+        places = range(self.space.size)
+        groups = [
+            {
+                (time, place): some
+                for time, row in enumerate(gathered)
+                for place, some in enumerate(row)
+                if in_space or place == only
+            }
+            for only in places
+        ]
+        for group in groups:
+            # A name may be missing where the kind of an object differs.
+            for name in dict.fromkeys(name for parts in group.values() for name in parts):
+                found: dict[Any, tuple[str, list[int]]] = {}
+                for (time, place), parts in group.items():
+                    number, text = parts.get(name, (None, "missing"))
+                    # Ranks in space follow each other: see `split`.
+                    found.setdefault(number, (text, []))[1].append(time * len(places) + place)
+                if len(found) > 1:
+                    values_found = " and ".join(
+                        f"{text} on {_named(ranks)}" for text, ranks in found.values()
+                    )
+                    return (
+                        f"`{self.owner}({name}=...)` must be the same on all ranks, but it is "
+                        f"{values_found}."
+                    )
+        return f"the arguments of `{self.owner}` must be the same on all ranks."
+
+    def _gathered(self, value: Any) -> list[list[Any]]:
+        """Return the value of each rank, by rank in time, then in space. Collective."""
+        # All ranks of one place in time are neighbours in the world.
+        result: list[list[Any]] = self.comm.allgather(self.space.allgather(value))
+        return result
+
+
+def _parts(values: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    """Return fingerprint and text of each part of the values."""
+    return {
+        name: (fingerprint(part), _text(part))
+        for key, value in values.items()
+        for name, part in leaves(value, key)
+    }
+
+
+def _text(value: Any) -> str:
+    """Return a value in one short line."""
+    if isinstance(value, np.ndarray) and value.size > 4:
+        return f"an array of shape {value.shape}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _named(ranks: list[int]) -> str:
+    shown = ", ".join(map(str, ranks[:8])) + (", ..." if len(ranks) > 8 else "")
+    return f"rank {shown}" if len(ranks) == 1 else f"ranks {shown}"

@@ -1,0 +1,99 @@
+"""Fifteen classical control problems with bounds, and their optima by an independent program.
+
+`ode_catalogue.json` defines them, as expressions: right-hand side, cost, bounds and the control to
+start from. Its minima belong to the classical Runge-Kutta method of order four with the given
+number of equal steps, a control that is constant over each step, and the trapezoid rule for the
+running cost. They were computed by multiple shooting with an interior-point method; where a problem
+has several local minima, all that are known are listed, and a local method may end at any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sympy
+
+import pint
+from pint.steppers.symbolic import SympyODE
+
+
+@dataclass(frozen=True)
+class CatalogueProblem:
+    """A problem of the catalogue; `problem` and `start` evaluate them by sympy.
+
+    Attributes
+    ----------
+    definition : str
+        The problem in words and formulas.
+    states : tuple of str
+    rhs : tuple of str
+        The derivative of each state.
+    running_cost, terminal_cost : str
+    initial_state : tuple of float
+    final_time : float
+    steps : int
+        Of the grid that the minima belong to.
+    time : str or None
+        The symbol of time, where an expression has it.
+    controls : mapping
+        By field: its ``symbols``, and ``lower`` and ``upper`` bound or None.
+    first : mapping of str to tuple of str
+        The control to start from, by field: an expression in t for each symbol.
+    minima : tuple of float
+        Objectives of the local minima, least first.
+    """
+
+    definition: str
+    states: tuple[str, ...]
+    rhs: tuple[str, ...]
+    running_cost: str
+    terminal_cost: str
+    initial_state: tuple[float, ...]
+    final_time: float
+    steps: int
+    time: str | None
+    controls: Mapping[str, Mapping[str, Any]]
+    first: Mapping[str, tuple[str, ...]]
+    minima: tuple[float, ...]
+
+    def problem(self, scheme: str = "rk4") -> pint.Problem:
+        """Return the problem with one of the schemes of `pint.steppers.scheme`."""
+        names = [*self.states, *([self.time] if self.time else [])]
+        names += [name for field in self.controls.values() for name in field["symbols"]]
+        symbols = {name: sympy.Symbol(name, real=True) for name in names}
+        # The texts are those of the file beside this one; nobody else's are evaluated.
+        texts = (*self.rhs, self.running_cost, self.terminal_cost)
+        *rhs, running_cost, terminal_cost = (sympy.sympify(text, symbols) for text in texts)
+        ode = SympyODE(
+            [symbols[name] for name in self.states],
+            rhs,
+            {name: [symbols[s] for s in field["symbols"]] for name, field in self.controls.items()},
+            running_cost=running_cost,
+            terminal_cost=terminal_cost,
+            initial_state=self.initial_state,
+            time=symbols[self.time] if self.time else None,
+        )
+        bounds = {name: (field["lower"], field["upper"]) for name, field in self.controls.items()}
+        return ode.problem(scheme, controls=bounds)
+
+    def start(self, controls: pint.ControlSpace) -> pint.Control:
+        """Return the control to start from, at the times where steps begin."""
+        grid, start = controls.grid, controls.zeros()
+        t = grid.t[grid.first : grid.last]
+        for name, texts in self.first.items():
+            for column, text in enumerate(texts):
+                function = sympy.lambdify(sympy.Symbol("t"), sympy.sympify(text))
+                start[name][:, column] = function(t)
+        return start
+
+
+_FOUND = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+
+CATALOGUE: Mapping[str, CatalogueProblem] = {
+    name: CatalogueProblem(**values) for name, values in _FOUND.items()
+}
+"""The problems by name."""
