@@ -65,7 +65,8 @@ grid = pint.TimeGrid.uniform(1.0, 16, coarsening=2, levels=3, comm=comm)
 controls = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
 adjoint, objective = registry.PendulumAdjoint(stepper), registry.RunningCost()
 if where == "adjoint":
-    adjoint.vjp = mistake
+    vjp = adjoint.vjp
+    adjoint.vjp = lambda *arguments: mistake() or vjp(*arguments)
 if where == "objective":
     objective.terminal = mistake
 problem = pint.Problem(stepper, adjoint, objective, controls, [Term()])

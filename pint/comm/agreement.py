@@ -9,7 +9,7 @@ import numpy as np
 
 from pint.comm.communicators import SerialComm, is_alone, reduce
 from pint.comm.fingerprint import fingerprint, leaves
-from pint.comm.guards import alike
+from pint.comm.guards import alike, is_alike
 
 _SHOWN = 60
 """Most characters of a value in an error."""
@@ -40,7 +40,9 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         Values that must be the same on all ranks in time that have the same place in space.
     expected : dict
         Values of the user's own objects, compared as those of `same_in_time`. They may differ for
-        a good reason, and a difference is no error.
+        a good reason, such as a counter, and a difference is no error.
+    advice : str
+        What to do about a difference of `same_in_time` or `expected`, a sentence.
     difference : str
         After the context, the first difference of the `expected` values, empty if there is none.
 
@@ -56,7 +58,7 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         self.same: dict[str, Any] = {}
         self.same_in_time: dict[str, Any] = {}
         self.expected: dict[str, Any] = {}
-        self.difference = ""
+        self.difference, self.advice = "", ""
 
     def __enter__(self) -> agreeing:
         return self
@@ -68,6 +70,8 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         trace: TracebackType | None,
     ) -> None:
         if is_alone(self.comm) and is_alone(self.space):
+            return
+        if is_alike(error):  # of a context within this one: all ranks leave both
             return
         failed = error is not None
         everywhere, *in_time = (
@@ -128,10 +132,11 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
                     values_found = " and ".join(
                         f"{text} on {_named(ranks)}" for text, ranks in found.values()
                     )
-                    return (
+                    text = (
                         f"`{self.owner}({name}=...)` must be the same on all ranks, but it is "
                         f"{values_found}."
                     )
+                    return text if in_space or not self.advice else f"{text} {self.advice}"
         return f"the arguments of `{self.owner}` must be the same on all ranks."
 
     def _gathered(self, value: Any) -> list[list[Any]]:
@@ -155,7 +160,8 @@ def _text(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.size > 4:
         return f"an array of shape {value.shape}"
     text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    # Paths differ at their ends.
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 
 def _named(ranks: list[int]) -> str:

@@ -176,7 +176,7 @@ def split(world: Any, space_size: int) -> tuple[Any, Any]:
     TypeError
         If `world` is no communicator.
     ValueError
-        If `space_size` does not divide the number of ranks.
+        If `space_size` does not divide the number of ranks, or the ranks differ in it.
     """
     own = private(world, "split(world=...)")
     if isinstance(own, SerialComm):
@@ -190,6 +190,14 @@ def split(world: Any, space_size: int) -> tuple[Any, Any]:
         )
     if world.size == 1:
         return world, world
+    least, most = reduce(own, [space_size, -space_size], "min")
+    if least != -most:
+        raise alike(
+            ValueError(
+                "`split(space_size=...)` must be the same on all ranks, but it is between "
+                f"{least:.0f} and {-most:.0f}."
+            )
+        )
     splits = own.Get_attr(_key()).splits
     # A user may have freed them.
     if not all(splits.get(space_size, ())) or space_size not in splits:

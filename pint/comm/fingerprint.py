@@ -51,7 +51,9 @@ def _number(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "little") >> 12
 
 
-def leaves(value: Any, name: str = "", above: frozenset[int] = frozenset()) -> Iterator[Any]:
+def leaves(
+    value: Any, name: str = "", above: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Any]]:
     """Yield the name and the value of each part of a value: see `fingerprints`. Not collective."""
     if id(value) in above:
         yield name, type(value)

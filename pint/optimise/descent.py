@@ -16,18 +16,21 @@ from pint.grid import TimeGrid
 from pint.optimise.checkpoint import Checkpoint, resume
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
-from pint.optimise.line_search import LineSearch, Search, wolfe
+from pint.optimise.line_search import LineSearch, Search, Trial, wolfe
 from pint.optimise.method import Callback, Method
 from pint.optimise.point import Candidate, Point
 from pint.optimise.ray import Ray, descent_ray
 from pint.optimise.recorder import Recorder, is_finite
 from pint.optimise.result import Result, Status
 from pint.optimise.run import Run
+from pint.optimise.safeguard import Safeguard, move_to_best
 from pint.optimise.strategy import Strategy
 from pint.reduced_functional import ReducedFunctional
 
 GROWTH = 1e8
 """A gradient so many times the least one of the history has diverged."""
+
+TINY = float(np.finfo(float).tiny)
 
 MOST_MOVES = 15
 """Of one update along one direction, each at most ten times as far as the one before."""
@@ -105,7 +108,7 @@ class Descent(Method):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        run = Run(Point(functional), self.strategy(functional), self.hessian)
+        run = Run(Point(functional), Safeguard(self.strategy(functional)), self.hessian)
         resumed = resume(run, checkpoint)  # its errors are raised identically on every rank
         start = functional.controls.project(start)
         with ending_all_ranks(functional.ranks_to_end):
@@ -122,8 +125,9 @@ class Descent(Method):
                     status = self._update(run, candidate)
                     if status is None:
                         recorder.add(run.point, run.step, run.rejected)
+                        run.note_best()
                         status = self._ended(run, interrupted(), checkpoint)
-            return self._result(run, recorder, start, status)
+            return self._result(run, candidate, recorder, start, status)
 
     def _ended(self, run: Run, stop: bool, checkpoint: Checkpoint | None) -> Status | None:
         """Return why the loop ends at the current iterate, if it does. Collective."""
@@ -136,14 +140,21 @@ class Descent(Method):
         if stop:
             return Status.INTERRUPTED
         if not math.isfinite(gradient_norm):
-            return Status.NOT_FINITE
-        if gradient_norm > GROWTH * least or point.diverges:
+            run.strategy.solve_exactly(point)
+            gradient_norm = point.gradient_norm()
+            if not is_finite(point):
+                return Status.NOT_FINITE
+        # Gradients of the size of rounding grow by chance, those of a descent with its objective.
+        risen = point.value.objective > history[0].objective
+        if risen and gradient_norm > GROWTH * least:
             return Status.DIVERGING
         if at_tolerance:
             # Inexact solves may have found a small gradient where the true one is not.
+            inexact = point.gradient
             point.solve_exactly()
             if point.gradient_norm() <= self.gradient_tolerance:
                 return Status.CONVERGED
+            run.strategy.rest_from(point, inexact, self.gradient_tolerance)
         return Status.ITERATION_LIMIT if at_limit else None
 
     def _update(self, run: Run, candidate: Candidate) -> Status | None:
@@ -156,11 +167,11 @@ class Descent(Method):
                 ray = descent_ray(point.control, point.gradient, run.hessian)
             if rule.finds_scale and ray.is_plain:  # its first step may be far too long
                 rule = replace(rule, rejections=20, patience=12)
-            search = self._searched(run, candidate, rule, ray, self._first_step(run, ray))
+            search, trial = self._searched(run, candidate, rule, ray, self._first_step(run, ray))
             # Without a test of the objective neither accuracy nor another direction would help.
             if search.accepted or rule.decrease is None:
                 break
-            if candidate.refinable:
+            if trial.refinable:
                 strategy.tighten(point)
             elif run.hessian.pairs:
                 run.hessian = run.hessian.cleared()
@@ -189,34 +200,35 @@ class Descent(Method):
         ray: Ray,
         step: float,
         start: float = 0.0,
-    ) -> Search:
+    ) -> tuple[Search, Trial]:
         """Return the ended search from a first `step`, counted from `start`. Collective.
 
         The candidate is that of the last trial. A negative step leads back from `start`.
         """
-        point, decrease = run.point, rule.decrease
+        point, strategy = run.point, run.strategy
         # Near the optimum a good step decreases J by less than the error of J.
-        error = point.comparison_error(run.strategy.tolerance)
+        error = point.comparison_error(strategy.tolerance)
         search = rule.begin(point.value.objective, step, error)
-        while search.is_open:
+        while search.is_open and not strategy.failed:
             # State sweep, on the candidate's trajectory, and objective
             control = ray.at(start + search.step)
             with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
-                run.strategy.solve_candidate(candidate, point, control, decrease)
-            search = search.judged(candidate.trial(point))
+                trial = strategy.trial(candidate, point, control, rule.decrease)
+            search = search.judged(trial)
         run.rejected += search.rejected
-        return search
+        return search, trial
 
     def _first_step(self, run: Run, ray: Ray) -> float:
         """Return the factor of the direction for the first trial of an update."""
         if not self.line_search.finds_scale:
             return 1.0 if self.step is None else self.step
-        if not ray.is_plain:
+        if not ray.is_plain or not ray.slope < 0:  # a gradient of zero, or NaN
             return 1.0
         history, value = run.history, run.point.value
         if run.hessian.memory == 0 and len(history) > 1:
             # Steepest descent: the change of J that its last step would have made
-            step = run.step * (history[-2].gradient_norm / history[-1].gradient_norm) ** 2
+            ratio = history[-2].gradient_norm / max(history[-1].gradient_norm, TINY)
+            step = run.step * ratio * ratio
         elif run.hessian.scaling != 1.0:  # its pairs have no curvature on the free variables
             step = run.hessian.scaling
         else:
@@ -231,7 +243,8 @@ class Descent(Method):
         Each move is a line search from the point that the one before has accepted, so that the
         objective decreases with each. Returns whether the change of the gradient is reliable.
         """
-        point, curvature, is_reliable = run.point, self.line_search.curvature, False
+        point, strategy, is_reliable = run.point, run.strategy, False
+        curvature = self.line_search.curvature
         assert curvature is not None
         rule = replace(self.line_search, rejections=3)
         for _ in range(MOST_MOVES):
@@ -243,22 +256,29 @@ class Descent(Method):
             rise = slope - ray.slope
             factor = -slope / rise if rise > 0 else math.inf
             factor = min(max(factor, 1.0), 9.0) if slope < 0 else max(factor, -0.9)
-            search = self._searched(run, candidate, rule, ray, factor * run.step, run.step)
+            search, _ = self._searched(run, candidate, rule, ray, factor * run.step, run.step)
             if not search.accepted:
+                if strategy.failed:
+                    strategy.tighten(point)
                 break
             run.rejected += 1  # the trial before is not the update's last one any more
             run.step += search.step
-            is_reliable |= run.strategy.accept(point, candidate)
+            is_reliable |= strategy.accept(point, candidate)
         return is_reliable
 
-    def _result(self, run: Run, recorder: Recorder, start: Control, status: Status) -> Result:
-        """Return the result, evaluated with exact state and adjoint. Collective."""
+    def _result(
+        self, run: Run, candidate: Candidate, recorder: Recorder, start: Control, status: Status
+    ) -> Result:
+        """Return the best exact iterate, with exact state and adjoint. Collective."""
         point, iterations = run.point, run.history[-1].iteration
         with np.errstate(over="ignore", invalid="ignore"):
             if status is not Status.CONVERGED:  # which has been confirmed by exact solves
                 point.solve_exactly()
-            if not is_finite(point):
+            finite = is_finite(point)
+            moved = move_to_best(point, candidate, run.rivals(start))
+            if not finite:
                 # Inexact states were finite where the exact ones are not.
                 status = Status.NOT_FINITE
-                point.solve_exactly(start)
+            elif moved and status is Status.CONVERGED:
+                status = Status.DIVERGING
         return recorder.result(point, status, iterations)

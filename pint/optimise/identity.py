@@ -32,7 +32,7 @@ def signature(run: Run) -> dict[str, np.ndarray]:
         "fields": np.array([_description(space, name) for name in space.fields], dtype=str),
         "bounds": np.concatenate(bounds),
         "state_shape": np.array(whole_shape(functional)),
-        "solves": np.array(type(run.strategy).__name__),
+        "solves": np.array(type(run.strategy.inner).__name__),
         "hessian": np.array(f"memory {run.hessian.memory}, rescaled {run.hessian.rescaled}"),
     }
 
