@@ -349,9 +349,10 @@ class Problem:
 
     Notes
     -----
-    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time,
-    and warns of a difference. A class whose objects may differ, in a counter for example, names
-    these attributes in a tuple `may_differ`; names that begin with an underscore are not compared.
+    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time:
+    arrays and real numbers that differ are an error, other attributes a warning. A class whose
+    objects may differ names these attributes in a tuple `may_differ`; names that begin with an
+    underscore are not compared.
 
     Raises
     ------

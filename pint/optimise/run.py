@@ -23,9 +23,9 @@ class Run:
     strategy : Safeguard
     hessian : InverseHessian
     step : float
-        Of the last update.
+        Of the last update; before the first one that of its first trial.
     rejected : int
-        Trials that it rejected.
+        Trials of the last update besides the one that it ended with.
     history : list of Iterate
     best : tuple of float and Control, or None
         The least objective since the run began or was resumed, and its control.
@@ -34,7 +34,7 @@ class Run:
     point: Point
     strategy: Safeguard
     hessian: InverseHessian
-    step: float
+    step: float = 1.0
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
     best: tuple[float, Control] | None = None
@@ -46,10 +46,9 @@ class Run:
         if self.best is None or not self.best[0] <= bound:
             self.best = bound, self.point.control
 
-    def rivals(self, start: Control) -> list[Control]:
-        """Return the controls whose exact objectives may be less than that of an exact point."""
-        first, objective = self.history[0], self.point.value.objective
-        rivals = []
+    def rivals(self, start: Control, objective: float) -> list[Control]:
+        """Return the controls whose exact objectives may be less than an exact `objective`."""
+        first, rivals = self.history[0], []
         # An exact start that is no better need not be solved again.
         if self.history[-1].iteration and not (
             first.objective_error == 0 and objective <= first.objective
