@@ -71,7 +71,7 @@ class Calls:
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
     failure : str
-        The first NumericalError of the user's methods on this rank since the last state solve.
+        The first NumericalError of a user's method on this rank since the last state solve began.
 
     Raises
     ------
