@@ -19,7 +19,7 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 
 # isort: split
 import pint
-from pint.comm import all_arrive, ending_all_ranks, is_alike
+from pint.comm import agreeing, all_arrive, ending_all_ranks, is_alike, private
 from pint.report.files import check_writable
 
 INTERRUPTED = 130
@@ -42,9 +42,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, formatter_class=HelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
+        text = f"{self.prog}: error: {' '.join(message.split())}"
         if self.comm.rank == 0:
-            print(f"{self.prog}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-        self.comm.Barrier()
+            print(text, file=sys.stderr, flush=True)
+        if not all_arrive(self.comm):  # the mistake of some ranks alone
+            print(text, file=sys.stderr, flush=True)
+            self.comm.Abort(2)
         raise SystemExit(2)
 
     def print_help(self, file: Any = None) -> None:
@@ -238,6 +241,8 @@ RULES = (
     Rule("optimiser method cycles",
          lambda o: o.optimiser in STOCHASTIC and (o.method == "mgrit" or o.cycles == "adaptive"),
          "{optimiser} takes --method sequential, or one-shot with a number of --cycles"),
+    Rule("step line_search", lambda o: o.step is not None and o.line_search == "wolfe",
+         "needs --line-search armijo or none; wolfe finds the first step itself"),
     Rule("momentum optimiser", lambda o: o.optimiser == "sgd" and (o.momentum or 0) >= 1,
          "must be below 1, got {momentum}"),
     # the checkpoint
@@ -363,7 +368,7 @@ def make_method(options: argparse.Namespace, **settings: Any) -> Any:
     tolerance, lagged = getattr(options, "tolerance", None), options.lagged
     if lagged is None:
         # Without a test of the objective nothing would notice that one lagged cycle is too little.
-        is_tested = getattr(options, "line_search", "armijo") != "none"
+        is_tested = getattr(options, "line_search", "wolfe") != "none"
         lagged = options.cycles == 1 and tolerance is None and is_tested
     if lagged:
         return pint.Lagged(cycles=options.cycles or 2, **settings)
@@ -524,7 +529,9 @@ def run(
     wrong = failure = None
     with ending_all_ranks(comm):
         try:
-            check_rules(options, comm.size)
+            with agreeing(private(comm, "comm"), command.prog) as ranks:
+                ranks.same = vars(options)
+                check_rules(options, comm.size)
             setup = set_up(options, comm)
         except (ValueError, MemoryError) as error:
             if not (is_alike(error) or all_arrive(comm)):

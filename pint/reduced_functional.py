@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, reduce
+from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, leaves, reduce
 from pint.controls import Control
 from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
@@ -86,7 +86,8 @@ class ReducedFunctional(Uncopied):
     TypeError
         If `problem` is no Problem, or `grid` no TimeGrid.
     ValueError
-        If an argument is unknown or out of range, or the grid does not fit ``storage="C"``.
+        If an argument is unknown or out of range, the grid does not fit ``storage="C"``, or the
+        ranks have different arguments: see `Problem`.
 
     Notes
     -----
@@ -134,8 +135,12 @@ class ReducedFunctional(Uncopied):
             check_names("ReducedFunctional", list(self._options), unknown)
             _check_options(grid, guess, kept_bytes, storage, unconverged)
             ranks.same = self._options
-            ranks.same_in_time = {"problem.regularisers": problem.regularisers}
-            ranks.expected = _parts(problem)
+            for name, part in _parts(problem):
+                # Other attributes may be counters, or the number of the rank.
+                is_data = isinstance(part, (float, complex, np.inexact, np.ndarray))
+                (ranks.same_in_time if is_data else ranks.expected)[name] = part
+            ranks.same_in_time["problem.regularisers"] = problem.regularisers
+            ranks.advice = "What is meant to differ is named in `may_differ` of its class."
             self.calls = Calls(problem, grid)
             precision = self.space.precision
             if accuracy is None:
@@ -146,6 +151,8 @@ class ReducedFunctional(Uncopied):
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+            ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
+            ranks.same_in_time["problem.stepper.space"] = self.space
             forward, backward = (
                 MGRIT(
                     grid,
@@ -161,8 +168,7 @@ class ReducedFunctional(Uncopied):
                 for reverse in (False, True)
             )
         if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
-            advice = "Where that is meant, name the attribute in `may_differ` of its class."
-            warnings.warn(f"{ranks.difference} {advice}", stacklevel=2)
+            warnings.warn(ranks.difference, stacklevel=2)
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
@@ -370,11 +376,12 @@ class ReducedFunctional(Uncopied):
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
+        ways = "more steps" if level == 0 else "fewer levels, a smaller coarsening factor"
         raise alike(
             NotFiniteError(
-                f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
-                "step may be unstable at that size: use fewer levels, a smaller coarsening factor "
-                "or more steps."
+                f"the states of level {level} (step size {size:.3g}) are not finite: the model "
+                "leaves its domain or grows without bounds for this control, or the step is too "
+                f"long for its scheme, an explicit one above all. Use {ways} or another control."
             )
         )
 
@@ -422,7 +429,7 @@ def _check_options(
         )
 
 
-def _parts(problem: Problem) -> dict[str, Any]:
-    """Return the user's objects of a problem by name; ranks in time should have them alike."""
-    names = ("stepper", "adjoint", "objective", "examples")
-    return {f"problem.{name}": getattr(problem, name) for name in names}
+def _parts(problem: Problem) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of the user's objects by name; ranks in time should have them alike."""
+    for name in ("stepper", "adjoint", "objective", "examples"):
+        yield from leaves(getattr(problem, name), f"problem.{name}")

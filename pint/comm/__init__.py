@@ -11,8 +11,8 @@ from pint.comm.communicators import (
     split,
     world,
 )
-from pint.comm.fingerprint import fingerprint, fingerprints
-from pint.comm.guards import alike, all_arrive, ending_all_ranks, ends_all_ranks, is_alike
+from pint.comm.fingerprint import fingerprint, fingerprints, leaves
+from pint.comm.guards import alike, all_arrive, ending_all_ranks, is_alike
 
 __all__ = [
     "Reductions",
@@ -22,12 +22,12 @@ __all__ = [
     "all_arrive",
     "broadcast",
     "ending_all_ranks",
-    "ends_all_ranks",
     "fingerprint",
     "fingerprints",
     "gather_rows",
     "gather_rows_on_root",
     "is_alike",
+    "leaves",
     "on_root",
     "private",
     "reduce",

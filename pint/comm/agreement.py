@@ -9,9 +9,9 @@ import numpy as np
 
 from pint.comm.communicators import SerialComm, is_alone, reduce
 from pint.comm.fingerprint import fingerprint, leaves
-from pint.comm.guards import alike
+from pint.comm.guards import alike, is_alike
 
-_SHOWN = 60
+_SHOWN = 100
 """Most characters of a value in an error."""
 
 
@@ -35,12 +35,15 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
     Attributes
     ----------
     same : dict
-        Values by name that must be the same on all ranks.
+        Values by name that must be the same on all ranks. So must `owner`: calls of different
+        functions meet here, too.
     same_in_time : dict
         Values that must be the same on all ranks in time that have the same place in space.
     expected : dict
         Values of the user's own objects, compared as those of `same_in_time`. They may differ for
-        a good reason, and a difference is no error.
+        a good reason, such as a counter, and a difference is no error.
+    advice : str
+        What to do about a difference of `same_in_time` or `expected`, a sentence.
     difference : str
         After the context, the first difference of the `expected` values, empty if there is none.
 
@@ -56,7 +59,7 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         self.same: dict[str, Any] = {}
         self.same_in_time: dict[str, Any] = {}
         self.expected: dict[str, Any] = {}
-        self.difference = ""
+        self.difference, self.advice = "", ""
 
     def __enter__(self) -> agreeing:
         return self
@@ -69,10 +72,12 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
     ) -> None:
         if is_alone(self.comm) and is_alone(self.space):
             return
+        if is_alike(error):  # of a context within this one: all ranks leave both
+            return
         failed = error is not None
         everywhere, *in_time = (
             0.0 if failed else float(fingerprint(values))
-            for values in (self.same, self.same_in_time, self.expected)
+            for values in ((self.owner, self.same), self.same_in_time, self.expected)
         )
         # Least values, and by their negatives the largest ones
         mine = [-failed, failed, everywhere, -everywhere]
@@ -105,6 +110,13 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
 
     def _named_difference(self, values: dict[str, Any], in_space: bool = False) -> str:
         """Return what differs, and on which ranks. Collective."""
+        owners = [owner for some in self._gathered(self.owner) for owner in some]
+        for rank, owner in enumerate(owners):
+            if owner != owners[0]:
+                return (
+                    f"all ranks must call the same, but rank 0 has called `{owners[0]}`, and rank "
+                    f"{rank} `{owner}`: every rank calls what is documented as collective."
+                )
         gathered = self._gathered(_parts(values))
         places = range(self.space.size)
         groups = [
@@ -128,10 +140,11 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
                     values_found = " and ".join(
                         f"{text} on {_named(ranks)}" for text, ranks in found.values()
                     )
-                    return (
+                    text = (
                         f"`{self.owner}({name}=...)` must be the same on all ranks, but it is "
                         f"{values_found}."
                     )
+                    return text if in_space or not self.advice else f"{text} {self.advice}"
         return f"the arguments of `{self.owner}` must be the same on all ranks."
 
     def _gathered(self, value: Any) -> list[list[Any]]:
@@ -152,10 +165,13 @@ def _parts(values: dict[str, Any]) -> dict[str, tuple[int, str]]:
 
 def _text(value: Any) -> str:
     """Return a value in one short line."""
+    if isinstance(value, type):
+        return value.__qualname__
     if isinstance(value, np.ndarray) and value.size > 4:
         return f"an array of shape {value.shape}"
     text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    # Paths differ at their ends.
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 
 def _named(ranks: list[int]) -> str:

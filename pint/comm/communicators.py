@@ -104,7 +104,8 @@ def _key() -> int:
 
 
 def _is_mpi(comm: Any) -> bool:
-    return type(comm).__module__.partition(".")[0] == "mpi4py"
+    # Users derive classes from mpi4py's.
+    return any(kind.__module__.partition(".")[0] == "mpi4py" for kind in type(comm).__mro__)
 
 
 def is_alone(comm: Any) -> bool:
@@ -176,7 +177,7 @@ def split(world: Any, space_size: int) -> tuple[Any, Any]:
     TypeError
         If `world` is no communicator.
     ValueError
-        If `space_size` does not divide the number of ranks.
+        If `space_size` does not divide the number of ranks, or the ranks differ in it.
     """
     own = private(world, "split(world=...)")
     if isinstance(own, SerialComm):
@@ -190,6 +191,14 @@ def split(world: Any, space_size: int) -> tuple[Any, Any]:
         )
     if world.size == 1:
         return world, world
+    least, most = reduce(own, [space_size, -space_size], "min")
+    if least != -most:
+        raise alike(
+            ValueError(
+                "`split(space_size=...)` must be the same on all ranks, but it is between "
+                f"{least:.0f} and {-most:.0f}."
+            )
+        )
     splits = own.Get_attr(_key()).splits
     # A user may have freed them.
     if not all(splits.get(space_size, ())) or space_size not in splits:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar
 
-T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 _MARK = "_pint_raised_alike"
@@ -53,17 +50,6 @@ class ending_all_ranks:  # noqa: N801  (read as a phrase: `with ending_all_ranks
         if error is None or self.comm.size == 1 or is_alike(error):
             return
         _end(self.comm, error)
-
-
-def ends_all_ranks(method: Callable[..., T]) -> Callable[..., T]:
-    """Decorate a collective method of an object with `ranks_to_end`: see `ending_all_ranks`."""
-
-    @wraps(method)
-    def guarded(self: Any, *arguments: Any, **options: Any) -> T:
-        with ending_all_ranks(self.ranks_to_end):
-            return method(self, *arguments, **options)
-
-    return guarded
 
 
 def all_arrive(comm: Any, seconds: float = 2.0) -> bool:

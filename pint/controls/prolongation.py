@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
+from pint.comm import agreeing
 from pint.controls.control import Control
 from pint.controls.space import ControlSpace, described
 from pint.errors import check_choice, check_kind
@@ -51,17 +52,14 @@ def prolong(
     >>> prolong(control, fine, "linear")["u"].ravel().tolist()
     [0.5, 1.5, 2.5, 3.5]
     """
-    check_kind("prolong", "control", control, Control, "a pint.Control")
     check_kind("prolong", "space", space, ControlSpace, "a ControlSpace: `functional.controls`")
-    check_choice("prolong", "interpolate", interpolate, ("constant", "linear"))
-    _check_fields(control.space, space)
+    with agreeing(space.comm, "prolong", space.space_comm) as ranks:
+        check_kind("prolong", "control", control, Control, "a pint.Control")
+        check_choice("prolong", "interpolate", interpolate, ("constant", "linear"))
+        _check_fields(control.space, space)
+        _check_times(control.space.grid, space.grid)
+        ranks.same = {"interpolate": interpolate}
     old, new = control.space.grid, space.grid
-    ends = np.array([[grid.t[0], grid.t[-1]] for grid in (old, new)], dtype=float)
-    if not np.allclose(ends[0], ends[1], rtol=0, atol=1e-12 * (ends[0, 1] - ends[0, 0])):
-        raise ValueError(
-            f"`prolong(space=...)`: its times run from {ends[1, 0]} to {ends[1, 1]}, those of the "
-            f"control from {ends[0, 0]} to {ends[0, 1]}; use the same final time."
-        )
     weights = _means(old, new) if interpolate == "constant" else _interpolation(old, new)
     values = {}
     for name, blocks in control.gather().items():
@@ -70,6 +68,15 @@ def prolong(
             blocks = rows.reshape(new.steps, *blocks.shape[1:])
         values[name] = blocks
     return space.project(space.control(**values))
+
+
+def _check_times(old: TimeGrid, new: TimeGrid) -> None:
+    ends = np.array([[grid.t[0], grid.t[-1]] for grid in (old, new)], dtype=float)
+    if not np.allclose(ends[0], ends[1], rtol=0, atol=1e-12 * (ends[0, 1] - ends[0, 0])):
+        raise ValueError(
+            f"`prolong(space=...)`: its times run from {ends[1, 0]} to {ends[1, 1]}, those of the "
+            f"control from {ends[0, 0]} to {ends[0, 1]}; use the same final time."
+        )
 
 
 def _check_fields(old: ControlSpace, new: ControlSpace) -> None:

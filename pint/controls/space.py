@@ -16,7 +16,7 @@ from pint.controls.halo import neighbour_halo
 from pint.controls.mesh import ControlMesh
 from pint.controls.restriction import Restriction
 from pint.controls.saved import check_fields
-from pint.errors import check_kind, real_array, shown
+from pint.errors import check_kind, real_array
 from pint.grid.timegrid import TimeGrid
 from pint.report.archives import load_arrays
 
@@ -63,6 +63,7 @@ class ControlSpace:
         if comm is not None:
             comm = private(comm, "ControlSpace(comm=...)")
         with agreeing(grid.comm, "ControlSpace", comm) as ranks:
+            ranks.same["fields"] = list(fields)  # their order is that of their places
             for name, field in fields.items():
                 check_field_name("ControlSpace(...)", name)
                 if not isinstance(field, (TimeControl, SharedControl)):
@@ -170,14 +171,15 @@ class ControlSpace:
         **values : array_like
             By field name. For a time-dependent field the blocks of all N steps, or one block
             for every step; on a coarser time mesh the coefficients, or blocks, which are
-            projected; for a shared field the parameters.
+            projected; for a shared field the parameters. All ranks give the same values.
 
         Raises
         ------
         TypeError
             If a value does not consist of real numbers.
         ValueError
-            If a field is unknown, a shape does not fit, or a value is NaN or infinite.
+            If a field is unknown, a shape does not fit, a value is NaN or infinite, or the ranks
+            give different values.
         """
         new = self.zeros()
         with agreeing(self.comm, "control", self.space_comm) as ranks:
@@ -188,7 +190,7 @@ class ControlSpace:
                     )
                 array = real_array(f"control({name}=...)", value)
                 self._assign(new[name], name, array, self.meshes.get(name))
-            self.require_agreement(ranks, new)
+                ranks.same[name] = array
         for name in values:
             if name in self.meshes:
                 new[name][...] = self.meshes[name].project(new[name])
@@ -356,7 +358,7 @@ class ControlSpace:
         """
         if not isinstance(control, Control):
             raise TypeError(
-                f"a control must be a `pint.Control`, got {shown(control)}; make one with "
+                f"a control must be a `pint.Control`, got {type(control).__name__}; make one with "
                 "`functional.control(...)`."
             )
         other = control.space

@@ -22,6 +22,7 @@ import numpy as np
 from pint.controls import Control
 from pint.equations.results import (
     KINDS,
+    Methods,
     Views,
     add,
     add_fields,
@@ -70,7 +71,7 @@ class Calls:
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
     failure : str
-        The first NumericalError of the user's methods on this rank since a solve has emptied it.
+        The first NumericalError of a user's method on this rank since the last state solve began.
 
     Raises
     ------
@@ -92,13 +93,13 @@ class Calls:
         self.steppers = [problem.stepper, *(problem.stepper.coarsen(level) for level in levels)]
         self.adjoints = [problem.adjoint, *(problem.adjoint.coarsen(level) for level in levels)]
         native = self.space.native
-        self._steps = [native(stepper.step, (1,)) for stepper in self.steppers]
-        self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
+        self._steps = Methods(native(stepper.step, (1,)) for stepper in self.steppers)
+        self._vjps = Methods(native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints)
         # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
-        self._own = [
+        self._own = Methods(
             native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
-        ]
+        )
         self._advances = [overrides(one, TimeStepper, "advance") for one in self.steppers]
         self._advances_back = [overrides(one, Adjoint, "advance") for one in self.adjoints]
         for level in range(grid.levels):
@@ -556,10 +557,14 @@ class Calls:
         some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
         if self.batched:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
+        size = s.size
+        if size is not None and self.batched:
+            size = np.full((1,) * (1 + len(self.space.shape)), size)
+            size.flags.writeable = False
         # islice first: a longer iterator would lose the item that zip looks ahead at.
         count = len(starts)
         more = (
-            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(s.size, count)
+            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(size, count)
         )  # fmt: skip
         return map(_steps_of, zip(*some, *more, strict=True))
 

@@ -14,7 +14,7 @@ class _Fields(NamedTuple):
     level: int = 0
     kept: Any = None
     guess: Any = None
-    size: float | None = None
+    size: Any = None
 
 
 class Steps(_Fields):
@@ -35,8 +35,9 @@ class Steps(_Fields):
     guess : state, batch of states, or None
         Something near the state at ``t1``, for steps that solve their equation iteratively
         (`TimeStepper.uses_guess`). It is finite, and must not be changed.
-    size : float or None
-        The size of each step on a uniform grid; None where sizes may differ.
+    size : float, ndarray or None
+        The size of each step on a uniform grid; None where sizes may differ. Batches of one that
+        follow each other share one array, which cannot be written to.
     """
 
     __slots__ = ()
@@ -44,12 +45,12 @@ class Steps(_Fields):
     @property
     def dt(self) -> Any:
         """Step size ``t1 - t0``; on a uniform grid the same number for all steps of a level."""
-        size, end = self.size, self.t1
+        size = self.size
         if size is None:
-            return end - self.t0
-        if type(end) is float:
+            return self.t1 - self.t0
+        if type(size) is not float or type(self.index) is int:
             return size
-        sizes = np.empty(end.shape)
+        sizes = np.empty(self.t1.shape)
         sizes.fill(size)
         return sizes
 

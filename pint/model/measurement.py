@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, reduce
+from pint.comm import agreeing, ending_all_ranks, reduce
 from pint.controls import Control
 from pint.equations import March
 from pint.equations.results import at_rows
@@ -61,10 +61,12 @@ def measure(
     ValueError
         If `seconds` is not positive.
     """
-    if not 0 < seconds < np.inf:
-        raise ValueError(f"`measure(seconds=...)` must be positive, got {seconds}.")
+    space = control.space
+    with agreeing(space.comm, "measure", space.space_comm):
+        if not 0 < seconds < np.inf:
+            raise ValueError(f"`measure(seconds=...)` must be positive, got {seconds}.")
     # Its own functional: the user's counters, clocks and trajectories stay as they are.
-    functional = ReducedFunctional(problem, control.space.grid, relaxation="F", guess="coarse")
+    functional = ReducedFunctional(problem, space.grid, relaxation="F", guess="coarse")
     with ending_all_ranks(functional.ranks_to_end):
         return _Measurement(functional, control, seconds, average).costs()
 

@@ -13,7 +13,7 @@ from pint.interface import Problem
 from pint.mgrit import Accuracy
 from pint.optimise.descent import Descent
 from pint.optimise.fixed_cycles import FixedCycles
-from pint.optimise.point import Candidate, Point
+from pint.optimise.point import ROUNDING, Candidate, Point
 from pint.optimise.strategy import Strategy
 from pint.reduced_functional import ReducedFunctional
 
@@ -86,13 +86,13 @@ TARGET = 0.3
 ETA_OBJECTIVE = 0.5
 """Error of an objective relative to the change that is expected of it, over eta; dimensionless."""
 
-MOST_CYCLES = 20
-"""Of one solve."""
+MOST_CYCLES = 10
+"""Of one solve: one that needs more has failed, because sequential steps cost less."""
 
 MOST_FAILURES = 3
 """Line searches that may fail in one update."""
 
-MOST_GROWTH = 5
+MOST_GROWTH = 3
 """Cycles in a row with a larger residual each: a solve that diverges."""
 
 FIRST = Cycles(Accuracy(cycles=1))
@@ -146,6 +146,8 @@ class ControlledErrors(Strategy):
         functional.state.solve(point.state, control, FIRST)
         point.evaluate()
         self._note_residual(point.state, first=True)
+        if not math.isfinite(point.value.objective):
+            return
         # Without an adjoint, which would correct it, the changes of the objective show its error.
         for _ in range(1, MOST_CYCLES):
             before = point.value.objective
@@ -155,8 +157,8 @@ class ControlledErrors(Strategy):
             small = ETA_OBJECTIVE * abs(point.value.objective)
             if self.diverges or not point.objective_error > small:
                 break
-        functional.require_finite(point.value)
-        self._solve_gradient(point, moved=False)
+        if math.isfinite(point.value.objective):
+            self._solve_gradient(point, moved=False)
 
     def solve_candidate(
         self, candidate: Candidate, point: Point, control: Control, decrease: float | None
@@ -164,6 +166,7 @@ class ControlledErrors(Strategy):
         equation, objective = candidate.functional.state, point.value.objective
         slope = control.space.inner(point.gradient, control - point.control)
         small = ETA_OBJECTIVE * self.eta * abs(slope)
+        self.failed = True  # until the errors are small enough
         equation.copy_guess(point.state, candidate.state)
         # Relaxation gives a first objective; its change by the first cycle shows the error.
         equation.solve(candidate.state, control, Relax())
@@ -173,22 +176,16 @@ class ControlledErrors(Strategy):
             equation.solve(candidate.state, control, NEXT)
             self._note_residual(candidate.state, first=cycle == 0)
             self._evaluate(candidate, point)
-            if self.diverges:  # no line search accepts it, however small it may be by chance
-                candidate.value = candidate.value.corrected(math.inf)
             new = candidate.value.objective
-            if not math.isfinite(new):
+            if self.diverges or not math.isfinite(new):
                 break
-            # The correction is of first order in the error that it removes, the change of the
-            # objective of the same order as what the cycle has removed; either may be small by
-            # chance.
-            error = 0.5 * max(abs(new - before), abs(candidate.state.correction))
-            candidate.objective_error = error
-            if error <= small:
+            error = self._objective_error(candidate, before)
+            certain = decrease is not None and (
+                abs(new - objective - decrease * slope) > error + point.objective_error
+            )
+            if certain or error <= max(small, 2 * ROUNDING * abs(new)):
+                self.failed = False
                 break
-            if decrease is not None:
-                excess = new - objective - decrease * slope
-                if abs(excess) > error + point.objective_error:
-                    break
         candidate.refinable = self.failures < MOST_FAILURES
 
     def accept(self, point: Point, candidate: Candidate) -> bool:
@@ -216,6 +213,10 @@ class ControlledErrors(Strategy):
             evolves = isinstance(getattr(self, name), Extrapolation)
             setattr(self, name, Extrapolation(**value) if evolves else value)
 
+    def restart(self, point: Point) -> None:
+        self.eta, self.state_error, self.failures, self.growth = TARGET, 0.0, 0, 0
+        self.failed = False
+
     @property
     def diverges(self) -> bool:
         """Whether the residuals of the last state solve grew from cycle to cycle."""
@@ -237,7 +238,8 @@ class ControlledErrors(Strategy):
         self.of_gradient.restart()
         if moved:
             self.sensitivity *= MEMORY
-        relaxed, improved, control_norm = known, False, point.control.space.norm
+        relaxed, met = known, None
+        self.failed = True  # until the error is small enough
         for cycle in range(MOST_CYCLES):
             previous = point.gradient if known or cycle > 0 else None
             equation.solve(adjoint, state, NEXT if relaxed else FIRST)
@@ -245,28 +247,47 @@ class ControlledErrors(Strategy):
             relaxed = True
             if previous is None:
                 continue
-            if improved and self.met > 0:
-                seen = control_norm(point.gradient - previous) / self.met
-                self.sensitivity = max(seen, self.sensitivity)
-            is_accurate = self._estimate(point, previous, old if moved else None)
-            if is_accurate or cycle == MOST_CYCLES - 1:  # the gradient stays that of the state
+            if self._estimate(point, previous, old if moved else None, met):
+                self.failed = False
+                break
+            if self.diverges or cycle == MOST_CYCLES - 1:  # the gradient stays that of the state
                 break
             # Another state moves the linearisation, and with it the F-points of the adjoint.
-            improved = self._improve_state(point)
-            relaxed = not improved
+            met = self._improve_state(point)
+            relaxed = met is None
         self._evaluate(point, point)
-        point.diverges = self.diverges
 
-    def _estimate(self, point: Point, previous: Control, old: Control | None) -> bool:
+    def _objective_error(self, candidate: Candidate, before: float) -> float:
+        """Estimate the error of a corrected objective, in place, and return it.
+
+        `before` is the objective before the last cycle. Its change shows the error that the cycle
+        has removed, the correction is the effect of the first order of the error that is left.
+        Each may be small by chance.
+        """
+        new = candidate.value.objective
+        error = 0.5 * max(abs(new - before), abs(candidate.state.correction))
+        candidate.objective_error = error + ROUNDING * abs(new)
+        return candidate.objective_error
+
+    def _estimate(
+        self, point: Point, previous: Control, old: Control | None, met: float | None
+    ) -> bool:
         """Estimate the gradient's error, in place; return whether it is small. Collective.
 
-        `previous` is the gradient one adjoint cycle before, `old` that of the last iterate.
+        `previous` is the gradient before the last cycles of adjoint and state, `met` the residual
+        of the state that the latter met, None without any; `old` is that of the last iterate.
         """
         norm = previous.space.norm
-        by_adjoint = self.of_gradient.add(norm(point.gradient - previous))
-        if old is not None and self.first_residual > 0:
-            seen = norm(point.gradient - old) / self.first_residual
-            self.sensitivity = max(seen, self.sensitivity)
+        change = norm(point.gradient - previous)
+        by_adjoint = self.of_gradient.add(change)
+        # Steps along flat directions change the gradient by less than other errors do. The largest
+        # sensitivity is remembered.
+        seen = [(change, met or 0.0)]
+        if old is not None:
+            seen.append((norm(point.gradient - old), self.first_residual))
+        for difference, residual in seen:
+            if residual > 0 and not difference / residual <= self.sensitivity:
+                self.sensitivity = difference / residual
         by_state = self.sensitivity * self.state_error
         point.gradient_error = by_adjoint + by_state
         share = 0.5 * self.eta * point.gradient_norm()
@@ -280,23 +301,28 @@ class ControlledErrors(Strategy):
         self.eta = min(TARGET, 2 * self.eta) if is_reliable else self.eta / 4
         return is_reliable
 
-    def _improve_state(self, point: Point) -> bool:
-        """Do state cycles until they add little to the gradient's error; return if any."""
-        share = 0.5 * self.eta * point.gradient_norm()
-        for cycle in range(MOST_CYCLES):
+    def _improve_state(self, point: Point) -> float | None:
+        """Do state cycles until the residual that is left adds little to the gradient's error.
+
+        Returns the residual that the first of them met, None without any.
+        """
+        share, first = 0.5 * self.eta * point.gradient_norm(), None
+        for _ in range(MOST_CYCLES):
             if self.diverges or not self.sensitivity * self.state_error > share:
-                return cycle > 0
-            self._state_cycle(point)
-            if cycle == 0:
-                self.met = point.state.convergence.residual
-        return True
+                break
+            residual = self._state_cycle(point)
+            first = residual if first is None else first
+        return first
 
-    def _state_cycle(self, point: Point) -> None:
+    def _state_cycle(self, point: Point) -> float:
         point.functional.state.solve(point.state, point.control, NEXT)
-        self._note_residual(point.state, first=False)
+        return self._note_residual(point.state, first=False)
 
-    def _note_residual(self, state: State, first: bool) -> None:
-        """Estimate the residual that the last cycle has left from the one that it met."""
+    def _note_residual(self, state: State, first: bool) -> float:
+        """Estimate the residual that the last cycle has left from the one that it met.
+
+        Returns the one that it met.
+        """
         residual = state.convergence.residual if state.convergence else 0.0
         if first:
             self.first_residual = residual
@@ -305,6 +331,7 @@ class ControlledErrors(Strategy):
         grown = self.of_state.last is not None and not residual <= self.of_state.last
         self.growth = self.growth + 1 if grown else 0
         self.state_error = self.of_state.add(residual)
+        return residual
 
     @staticmethod
     def _evaluate(target: Point | Candidate, point: Point) -> None:

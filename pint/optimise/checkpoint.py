@@ -88,7 +88,9 @@ class Checkpoint:
         self._saved, self._took, self._table = time.monotonic(), 0.0, HistoryTable()
         # As the run finds it: users' objects may count or keep something as they are used.
         self._content = content_of(functional)
-        expected = Expected.of(run, self._content, self.random) if self.resume else None
+        # Rank 0 decides: it alone looks for the file.
+        resume = _on_root(functional, lambda: self.resume)
+        expected = Expected.of(run, self._content, self.random) if resume else None
         saved = _on_root(functional, lambda: self._open(expected))
         if saved is not None:
             with ending_all_ranks(functional.ranks_to_end):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,10 +39,9 @@ class FixedCycles(Strategy):
     def begin(self, point: Point, control: Control) -> None:
         point.functional.state.solve(point.state, control, self._cycles())
         point.evaluate()
-        # Later the line search deals with objectives that are not finite.
-        point.functional.require_finite(point.value)
-        self._solve_adjoint(point)
-        point.note_exactness()
+        if math.isfinite(point.value.objective):
+            self._solve_adjoint(point)
+            point.note_exactness()
 
     def solve_candidate(
         self, candidate: Candidate, point: Point, control: Control, decrease: float | None
@@ -65,6 +65,9 @@ class FixedCycles(Strategy):
         point.functional.state.solve(point.state, point.control, self._cycles())
         point.evaluate()
         self._solve_adjoint(point)
+
+    def restart(self, point: Point) -> None:
+        self.effort = 1
 
     def state_dict(self) -> dict[str, Any]:
         return {"effort": self.effort}

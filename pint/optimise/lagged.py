@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,10 +80,9 @@ class LaggedCycles(Strategy):
         how = LaggedSolve(self.effort * self.cycles + 1)
         point.functional.state.solve(point.state, control, how)
         point.evaluate()
-        # Later the line search deals with objectives that are not finite.
-        point.functional.require_finite(point.value)
-        self._solve_adjoint(point)
-        point.note_exactness()
+        if math.isfinite(point.value.objective):
+            self._solve_adjoint(point)
+            point.note_exactness()
 
     def solve_candidate(
         self, candidate: Candidate, point: Point, control: Control, decrease: float | None
@@ -109,6 +109,12 @@ class LaggedCycles(Strategy):
         point.functional.state.solve(point.state, point.control, how)
         point.evaluate()
         self._solve_adjoint(point)
+
+    def restart(self, point: Point) -> None:
+        # Right-hand sides that led to a failure are of no use. Without them the first cycle is a
+        # coarse march.
+        point.state.tau = point.adjoint.tau = None
+        self.effort = 2
 
     def state_dict(self) -> dict[str, Any]:
         return {"effort": self.effort}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control
+from pint.controls import Control, projected_gradient
 from pint.equations import Cycles, March, Value
 from pint.mgrit import Accuracy, Convergence
 from pint.optimise.line_search import Trial
@@ -32,8 +32,6 @@ class Point:
     objective_error, gradient_error : float
         Estimates of the errors of objective and gradient (in norm) by inexact solves; zero for
         exact solves, NaN where nothing has been estimated.
-    diverges : bool
-        Whether the residuals of the last state solve grew from cycle to cycle.
     """
 
     def __init__(self, functional: ReducedFunctional) -> None:
@@ -44,7 +42,6 @@ class Point:
         self.value: Value
         self.gradient: Control
         self.objective_error = self.gradient_error = 0.0
-        self.diverges = False
 
     @property
     def control(self) -> Control:
@@ -53,8 +50,7 @@ class Point:
 
     def gradient_norm(self) -> float:
         """Return the norm of ``c - P[c - g]``, of the gradient without bounds. Collective."""
-        space, control = self.control.space, self.control
-        return space.norm(control - space.project(control - self.gradient))
+        return self.control.space.norm(projected_gradient(self.control, self.gradient))
 
     def forget(self) -> None:
         """Let the next solves begin with the first guess, in place."""
@@ -76,9 +72,14 @@ class Point:
         control = self.control if control is None else control
         self.functional.state.solve(self.state, control, March())
         self.evaluate()
+        self.objective_error = 0.0
+        self.solve_adjoint_exactly()
+
+    def solve_adjoint_exactly(self) -> None:
+        """Set adjoint and gradient of the current state by sequential stepping. Collective."""
         self.functional.adjoint.solve(self.adjoint, self.state, March())
         self.form_gradient()
-        self.objective_error = self.gradient_error = 0.0
+        self.gradient_error = 0.0
 
     def evaluate(self) -> None:
         """Evaluate the objective, with the state's correction, in place. Collective."""
@@ -128,7 +129,6 @@ class Point:
                 asdict(solved.convergence) if solved.convergence else None
                 for solved in (self.state, self.adjoint)
             ],
-            "diverges": self.diverges,
         }
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
@@ -139,7 +139,6 @@ class Point:
         of_state, of_adjoint = values["convergence"]
         self.state.convergence = _convergence(of_state)
         self.adjoint.convergence = _convergence(of_adjoint)
-        self.diverges = bool(values["diverges"])
 
 
 def _convergence(saved: dict[str, Any] | None) -> Convergence | None:
@@ -173,6 +172,17 @@ class Candidate:
     def evaluate(self) -> None:
         """Evaluate the objective, with the state's correction, in place. Collective."""
         self.value = self.functional.objective(self.state).corrected(self.state.correction)
+
+    def solve_exactly(self, control: Control) -> None:
+        """Set state and objective at `control` by sequential stepping, in place. Collective."""
+        self.functional.state.solve(self.state, control, March())
+        self.evaluate()
+        self.objective_error, self.refinable = 0.0, False
+
+    @property
+    def is_inexact(self) -> bool:
+        """Whether the state is that of cycles, not of sequential steps."""
+        return bool(self.state.convergence and self.state.convergence.residuals)
 
     def note_exactness(self, refinable: bool) -> None:
         """Set error and `refinable`, in place: neither where the state met its tolerance."""

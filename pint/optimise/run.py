@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from pint.controls import Control
 from pint.optimise.lbfgs import InverseHessian
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate
-from pint.optimise.strategy import Strategy
+from pint.optimise.safeguard import Safeguard
 
 
 @dataclass
@@ -18,21 +20,44 @@ class Run:
     Attributes
     ----------
     point : Point
-    strategy : Strategy
+    strategy : Safeguard
     hessian : InverseHessian
     step : float
-        Of the last update.
+        Of the last update; before the first one that of its first trial.
     rejected : int
-        Trials that it rejected.
+        Trials of the last update besides the one that it ended with.
     history : list of Iterate
+    best : tuple of float and Control, or None
+        The least objective since the run began or was resumed, and its control.
     """
 
     point: Point
-    strategy: Strategy
+    strategy: Safeguard
     hessian: InverseHessian
-    step: float
+    step: float = 1.0
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
+    best: tuple[float, Control] | None = None
+
+    def note_best(self) -> None:
+        """Keep the control of the least objective, its error included, in place."""
+        row = self.history[-1]
+        bound = row.objective + (0.0 if math.isnan(row.objective_error) else row.objective_error)
+        if self.best is None or not self.best[0] <= bound:
+            self.best = bound, self.point.control
+
+    def rivals(self, start: Control, objective: float) -> list[Control]:
+        """Return the controls whose exact objectives may be less than an exact `objective`."""
+        first, rivals = self.history[0], []
+        # An exact start that is no better need not be solved again.
+        if self.history[-1].iteration and not (
+            first.objective_error == 0 and objective <= first.objective
+        ):
+            rivals.append(start)
+        if self.best is not None and self.best[1] is not self.point.control:
+            if not objective <= self.best[0]:
+                rivals.append(self.best[1])
+        return rivals
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes from update to update, apart from arrays and the history."""

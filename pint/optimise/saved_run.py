@@ -142,7 +142,7 @@ def c_points(run: Run) -> dict[str, Any]:
         equation, solution = getattr(functional, name), getattr(run.point, name)
         known[name] = equation.solver.c_points(solution.points)
         # Lagged solves start from these, too.
-        if run.strategy.lagged:
+        if run.strategy.inner.lagged:
             level = equation.solver.levels[1]
             own = level.place(range(1, level.layout.local_steps + 1))
             known[f"{name}_tau"] = equation.tau_of(solution)[own]

@@ -18,19 +18,19 @@ class Strategy(ABC):
         Whether solves start from the right-hand sides of level 1 of the solves before.
     tolerance : float
         Relative residual to which states are solved; 0 without one.
+    failed : bool
+        Whether the last solve has not converged as it must: an exact one is to take its place.
     """
 
     lagged: bool = False
     tolerance: float = 0.0
+    failed: bool = False
 
     @abstractmethod
     def begin(self, point: Point, control: Control) -> None:
         """Solve the first state, at `control`, and the first adjoint; form the gradient, in place.
 
-        Raises
-        ------
-        NotFiniteError
-            If the objective is NaN or infinite.
+        Where the objective is not finite, the adjoint is left out.
         """
 
     @abstractmethod
@@ -54,6 +54,10 @@ class Strategy(ABC):
     @abstractmethod
     def tighten(self, point: Point) -> None:
         """Solve more accurately from now on, `point` too, in place, after a line search failed."""
+
+    @abstractmethod
+    def restart(self, point: Point) -> None:
+        """Prepare for solves that begin with the exact trajectories of `point`, in place."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -72,10 +72,13 @@ class Solves:
         if self._action == "error" and reduce(self._comm, wrong, "max")[0]:
             raise alike(ConvergenceError(_message(equation, residuals, bound)))
         if wrong and self._action == "warn":
+            self.warn(_message(equation, residuals, bound))
             self._action = "ignore"  # one word is enough: the numbers stay in the counts
-            if self._speaks:
-                text = _message(equation, residuals, bound)
-                warnings.warn(text, ConvergenceWarning, _frames_of_pint())
+
+    def warn(self, text: str) -> None:
+        """Warn from the first rank, unless warnings are to be ignored, or errors."""
+        if self._action == "warn" and self._speaks:
+            warnings.warn(text, ConvergenceWarning, _frames_of_pint())
 
 
 def _message(equation: str, residuals: Sequence[float], bound: float) -> str:

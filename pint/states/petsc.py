@@ -16,6 +16,11 @@ from petsc4py import PETSc
 from pint.comm import private
 from pint.states.space import StateSpace
 
+GARBAGE_BYTES = 2**22
+"""About so much memory of vectors that methods drop may wait for its release (2 us)."""
+
+_OBJECT_BYTES = 2048
+
 
 class PetscSpace(StateSpace):
     """The space of PETSc vectors like a given one.
@@ -23,6 +28,11 @@ class PetscSpace(StateSpace):
     Steppers of such states are not batched. Their methods receive vectors that are valid during
     the call and must not be changed, and return a vector, which is copied: the same work vector
     may be returned every time.
+
+    petsc4py does not free the objects that Python has dropped, because ranks do so at different
+    times: they wait for ``PETSc.garbage_cleanup``, which is collective. The space calls it between
+    the calls of methods, for its communicator and for ``PETSc.COMM_SELF``, so that methods may make
+    temporary vectors. It counts calls, which are the same on all ranks of a state.
 
     Parameters
     ----------
@@ -43,7 +53,8 @@ class PetscSpace(StateSpace):
     batches = False
 
     def __init__(self, template: PETSc.Vec | PETSc.DM, weight: float = 1.0) -> None:
-        if isinstance(template, PETSc.DM):
+        self._owns_template = isinstance(template, PETSc.DM)
+        if self._owns_template:
             template = template.createGlobalVec()
         if not isinstance(template, PETSc.Vec):
             raise TypeError(
@@ -61,6 +72,10 @@ class PetscSpace(StateSpace):
         self.weight = float(weight)
         self._template = template
         self._free: list[PETSc.Vec] = []
+        # The mean size, since all ranks must collect at the same call.
+        mean = 8 * template.getSize() // self.comm.size
+        self._calls, self._most = 0, max(1, GARBAGE_BYTES // (_OBJECT_BYTES + mean))
+        self._collect()  # what spaces before this one have left
 
     def allocate(self, count: int) -> np.ndarray:
         return np.zeros((count, *self.shape))
@@ -96,6 +111,10 @@ class PetscSpace(StateSpace):
 
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         def lending(*arguments: Any, out: Any = None) -> Any:
+            # Before the call: the method may raise, and not on all ranks.
+            self._calls += 1
+            if self._calls >= self._most:
+                self._collect()
             given, places = list(arguments), list(states)
             guess = getattr(given[0], "guess", None)
             extra = [row for row in (guess, out) if row is not None]
@@ -112,14 +131,22 @@ class PetscSpace(StateSpace):
 
         return lending
 
+    def _collect(self) -> None:
+        """Free what Python has dropped on all ranks of a state. Collective."""
+        self._calls = 0
+        if hasattr(PETSc, "garbage_cleanup"):  # older versions free at once
+            for comm in (self._template.getComm(), PETSc.COMM_SELF):
+                PETSc.garbage_cleanup(comm)
+
     def destroy(self) -> None:
         """Free the vectors; the space cannot lend any afterwards. Collective."""
         for vector in self._free:
             vector.destroy()
         self._free.clear()
-        # On more than one rank nothing is freed before this call.
-        if self.comm.size > 1 and hasattr(PETSc, "garbage_cleanup"):
-            PETSc.garbage_cleanup(self._template.getComm())
+        if self._template:  # false once it has been destroyed
+            self._collect()
+        if self._owns_template:
+            self._template.destroy()
 
 
 def _values(result: Any) -> Any:

@@ -23,8 +23,7 @@ from pint.verify.arguments import (
     pick,
     places,
     random_direction,
-    require_control,
-    require_problem,
+    require_alike,
     require_testable,
     samples_by_level,
 )
@@ -77,8 +76,7 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
     NotFiniteError
         If the states of `control` are not finite; `stepper_test` says where.
     """
-    require_control(control, "adjoint_dot_test")
-    require_problem(problem, "adjoint_dot_test", seed)
+    require_alike(problem, control, "adjoint_dot_test", seed)
     require_testable(problem, control.space, "adjoint_dot_test")
     comm = control.space.comm
     with ending_all_ranks(comm):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pint.comm import agreeing
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
 from pint.errors import check_kind, integer
@@ -271,16 +272,18 @@ def require_testable(problem: Problem, space: ControlSpace, test: str) -> None:
         )
 
 
-def require_control(control: Any, test: str) -> None:
-    """Raise TypeError unless `control` is a Control."""
+def require_alike(problem: Any, control: Any, test: str, seed: Any) -> None:
+    """Raise an error unless the arguments of a test are right, and alike on all ranks.
+
+    Collective.
+    """
     if not isinstance(control, Control):
         raise TypeError(
             f"`{test}(control=...)` must be a pint.Control, got {type(control).__name__}; make "
             "one with `problem.control_space(grid).control(...)`."
         )
-
-
-def require_problem(problem: Any, test: str, seed: Any) -> None:
-    """Raise an error unless `problem` is a Problem, and `seed` a seed."""
-    check_kind(test, "problem", problem, Problem, "a pint.Problem")
-    integer(test, "seed", seed, 0)
+    space = control.space
+    with agreeing(space.comm, test, space.space_comm) as ranks:
+        check_kind(test, "problem", problem, Problem, "a pint.Problem")
+        ranks.same = {"seed": integer(test, "seed", seed, 0)}
+        space.require_agreement(ranks, control, "control")

@@ -11,6 +11,7 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
 from pint.equations import March, State
+from pint.errors import check_kind, integer
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
@@ -20,8 +21,7 @@ from pint.verify.arguments import (
     label,
     places,
     random_direction,
-    require_control,
-    require_problem,
+    require_alike,
     require_testable,
 )
 from pint.verify.blame import explained, without_wrong_vjp
@@ -99,14 +99,15 @@ def check_problem(
     """
     if not isinstance(grid, TimeGrid):
         raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
-    require_problem(problem, "check_problem", seed)
+    check_kind("check_problem", "problem", problem, Problem, "a pint.Problem")
+    integer("check_problem", "seed", seed, 0)
     space = problem.control_space(grid)
     distributed = problem.space.comm.size > 1 or space.space_comm.size > 1
     if not distributed:
         require_testable(problem, space, "check_problem")
     if control is None:
         control = random_control(space, seed)
-    require_control(control, "check_problem")
+    require_alike(problem, control, "check_problem", seed)
     control = control.copy()
     if distributed:
         return Report("check_problem", _checks_in_space(problem, control, seed))

@@ -28,8 +28,7 @@ from pint.verify.arguments import (
     moved,
     pick,
     places,
-    require_control,
-    require_problem,
+    require_alike,
     require_testable,
     samples_by_level,
 )
@@ -96,8 +95,7 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
     ValueError
         If states or controls are distributed over ranks in space.
     """
-    require_control(control, "stepper_test")
-    require_problem(problem, "stepper_test", seed)
+    require_alike(problem, control, "stepper_test", seed)
     require_testable(problem, control.space, "stepper_test")
     comm = control.space.comm
     with ending_all_ranks(comm):

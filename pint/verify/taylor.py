@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pint.comm import agreeing
 from pint.controls import Control
 from pint.equations import Cycles, March, State
 from pint.errors import check_kind, integer, number
@@ -50,6 +51,8 @@ def taylor_test(
 
     Raises
     ------
+    TypeError, ValueError
+        If it is no control of the functional, or the ranks have different arguments.
     NotFiniteError
         If J(c) is NaN or infinite.
     """
@@ -59,9 +62,12 @@ def taylor_test(
     if noise is not None:
         noise = number("taylor_test", "noise", noise)
     space = functional.controls
-    space.require_fitting(control)
-    if direction is not None:
-        space.require_fitting(direction)
+    with agreeing(functional.comm, "taylor_test", functional.space.comm) as ranks:
+        space.require_fitting(control)
+        if direction is not None:
+            space.require_fitting(direction)
+        ranks.same = {"seed": seed, "exact": exact, "noise": noise}
+        space.require_agreement(ranks, control, "control")
     how = March() if exact else Cycles(functional.accuracy)
     rounding = 30 * functional.space.precision
     relative_noise = noise if noise is not None else max(1e-12 if exact else 1e-9, rounding)

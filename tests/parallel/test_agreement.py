@@ -1,13 +1,13 @@
 """What ranks must have alike: a difference is an error on all of them that names it."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import registry
 
 import pint
-from pint.comm import agreeing, private
+from pint.comm import agreeing, agreement, private
+
+pytestmark = pytest.mark.skipif(pint.world().size == 1, reason="one rank agrees with itself")
 
 
 def other(world):
@@ -16,8 +16,8 @@ def other(world):
 
 
 def refused(match):
-    """Expect an error that names what differs; one rank does not differ from itself."""
-    return pytest.raises(ValueError, match=match) if pint.world().size > 1 else nullcontext()
+    """Expect an error that names what differs."""
+    return pytest.raises(ValueError, match=match)
 
 
 def pose(comm, grid=None, options=None, controls=None, regularisers=()):
@@ -76,6 +76,12 @@ def test_times(world):
         pint.TimeGrid(np.linspace(0, 1, 9) ** (1 + other(world)), comm=world)
 
 
+def test_numbers_of_ranks_in_space(world):
+    if world.size in (2, 3):
+        with refused(r"`split\(space_size=...\)` must be the same on all ranks"):
+            pint.split(world, world.size if other(world) else 1)
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_options_of_the_functional(world, options):
     match = rf"`ReducedFunctional\({name_of(options)}.*must be the same on all ranks"
@@ -101,12 +107,36 @@ def test_fields(world, field):
         pose(world, controls={"u": field} if other(world) else {})
 
 
+def test_the_order_of_fields(world):
+    fields = {"u": pint.TimeControl(2), "a": pint.SharedControl(2), "b": pint.SharedControl(2)}
+    mine = dict(reversed(fields.items())) if other(world) else fields
+    with refused(r"`ControlSpace\(fields.*must be the same on all ranks"):
+        pint.ControlSpace(pint.TimeGrid.uniform(1.0, 16, comm=world), **mine)
+
+
+def test_a_function_that_some_ranks_do_not_call(world):
+    functional = pose(world)
+    with refused(rf"rank 0 has called `TimeGrid`, and rank {world.size - 1} `control`"):
+        functional.control(theta=1.0) if other(world) else pint.TimeGrid.uniform(1, 8, comm=world)
+    assert np.isfinite(functional.value(functional.control(theta=1.0)))
+
+
+def test_set_up_costs_a_reduction_for_each_object(world, monkeypatch):
+    sizes, usual = [], agreement.reduce
+    monkeypatch.setattr(
+        agreement, "reduce", lambda comm, *rest: sizes.append(comm.size) or usual(comm, *rest)
+    )
+    pose(world)  # grid, controls, functional; ranks in space there are none
+    assert sum(size > 1 for size in sizes) == 3
+
+
 def test_regularisers(world):
     u = ["u"]
     for terms in (
         [pint.Tikhonov(1e-3, u)],
         [pint.Tikhonov(1e-2, ["theta"])],
         [pint.Tikhonov(1e-2, u), pint.Smoothness(1.0, u)],
+        [pint.Smoothness(1e-2, u)],
     ):
         mine = terms if other(world) else [pint.Tikhonov(1e-2, u)]
         with refused(r"`ReducedFunctional\(problem.regularisers.*rank"):
@@ -121,25 +151,31 @@ def test_methods(world, method):
 
 
 def test_the_other_arguments_of_minimize(world, tmp_path):
-    functional = pose(world)
+    functional, folder = pose(world), world.bcast(tmp_path)
     for name, options in {
         "callback": {"callback": print},
-        "checkpoint": {"checkpoint": pint.Checkpoint(tmp_path / "a.npz")},
+        "checkpoint": {"checkpoint": pint.Checkpoint(folder / "a.npz")},
     }.items():
         with refused(rf"`minimize\({name}.*must be the same"):
             pint.minimize(functional, **(options if other(world) else {}))
-    for name, values in {"path": ("a.npz", "b.npz"), "random": (0, 1)}.items():
-        value = values[other(world)]
-        random = np.random.default_rng(value) if name == "random" else None
-        path = value if name == "path" else "c.npz"
+    rng = np.random.default_rng
+    for name, (usual, differing) in {
+        "path": ({}, {"path": folder / "b.npz"}),
+        "random": ({"random": rng(0)}, {"random": rng(1)}),
+        "interval": ({}, {"interval": 1.0}),
+    }.items():
+        options = {"path": folder / "c.npz"} | (differing if other(world) else usual)
         with refused(rf"`minimize\(checkpoint.{name}.*must be the same"):
-            pint.minimize(functional, checkpoint=pint.Checkpoint(path, random=random))
+            pint.minimize(functional, checkpoint=pint.Checkpoint(**options))
+        options["path"].unlink(missing_ok=True)
 
 
 def test_shared_fields_of_a_control(world):
     functional = pose(world)
     with refused(r"`control\(theta=...\)` must be the same on all ranks"):
         functional.control(theta=float(world.rank))
+    with refused(r"`control\(u=...\)` must be the same on all ranks"):
+        functional.control(u=np.random.default_rng(world.rank).normal(size=(16, 2)))
     control = functional.control(theta=1.0)
     if other(world):
         control["theta"][1] = 2.0
@@ -147,6 +183,8 @@ def test_shared_fields_of_a_control(world):
         functional.value,
         functional.gradient,
         lambda control: pint.minimize(functional, control),
+        lambda control: pint.verify.taylor_test(functional, control),
+        lambda control: pint.verify.check_problem(functional.problem, functional.grid, control),
     ):
         with refused(r"theta=...\)` must be the same on all ranks"):
             call(control)
@@ -161,7 +199,30 @@ def test_paths_of_controls(world, tmp_path):
             call(tmp_path / f"{other(world)}.npz")
 
 
-def test_objects_of_the_user_that_differ_are_told(world):
+def test_arguments_of_other_functions(world):
+    functional = pose(world)
+    control = functional.control(u=0.5, theta=1.0)
+    fine = pose(world, {"steps": 32}).controls
+    words = ("linear" if other(world) else "constant", int(other(world)))
+    for name, call in {
+        r"prolong\(interpolate": lambda word, seed: pint.prolong(control, fine, word),
+        r"taylor_test\(seed": lambda word, seed: pint.verify.taylor_test(
+            functional, control, seed=seed
+        ),
+        r"taylor_test\(exact": lambda word, seed: pint.verify.taylor_test(
+            functional, control, exact=not seed
+        ),
+        r"check_problem\(seed": lambda word, seed: pint.verify.check_problem(
+            functional.problem, functional.grid, control, seed
+        ),
+    }.items():
+        with refused(rf"`{name}=...\)` must be the same on all ranks"):
+            call(*words)
+
+
+def test_objects_of_the_user_that_differ(world):
+    """Data is refused; what may be a counter, or the number of the rank, is told."""
+
     class Pendulum(registry.Pendulum):
         def __init__(self, target):
             super().__init__()
@@ -176,8 +237,11 @@ def test_objects_of_the_user_that_differ_are_told(world):
         )
         pint.ReducedFunctional(problem, pint.TimeGrid.uniform(1.0, 8, comm=world))
 
-    stepper = Pendulum(np.full(3, float(other(world))))
-    if world.rank == 0 and world.size > 1:
+    for target in (np.full(3, float(other(world))), 1.0 + other(world)):
+        with refused(r"problem.stepper.target=...\)` must be the same.*`may_differ`"):
+            functional_of(Pendulum(target))
+    stepper = Pendulum(world.rank)
+    if world.rank == 0:
         with pytest.warns(UserWarning, match=r"problem.stepper.target.*`may_differ`"):
             functional_of(stepper)
     else:
