@@ -12,7 +12,7 @@ from problems.ode import PROBLEMS
 
 
 def results(problem, final_time):
-    functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(final_time, 12))
+    functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(final_time, 64))
     control = registry.random_control(functional.controls)
     return functional.value(control), functional.derivative(control).vector
 
