@@ -241,6 +241,8 @@ RULES = (
     Rule("optimiser method cycles",
          lambda o: o.optimiser in STOCHASTIC and (o.method == "mgrit" or o.cycles == "adaptive"),
          "{optimiser} takes --method sequential, or one-shot with a number of --cycles"),
+    Rule("step line_search", lambda o: o.step is not None and o.line_search == "wolfe",
+         "needs --line-search armijo or none; wolfe finds the first step itself"),
     Rule("momentum optimiser", lambda o: o.optimiser == "sgd" and (o.momentum or 0) >= 1,
          "must be below 1, got {momentum}"),
     # the checkpoint
@@ -366,7 +368,7 @@ def make_method(options: argparse.Namespace, **settings: Any) -> Any:
     tolerance, lagged = getattr(options, "tolerance", None), options.lagged
     if lagged is None:
         # Without a test of the objective nothing would notice that one lagged cycle is too little.
-        is_tested = getattr(options, "line_search", "armijo") != "none"
+        is_tested = getattr(options, "line_search", "wolfe") != "none"
         lagged = options.cycles == 1 and tolerance is None and is_tested
     if lagged:
         return pint.Lagged(cycles=options.cycles or 2, **settings)

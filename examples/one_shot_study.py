@@ -43,6 +43,7 @@ from arguments import Parser, check_outputs, cycle_options, integer, make_grid, 
 
 import pint
 from pint.comm import on_root
+from pint.controls import projected_gradient
 from pint.equations import March
 from pint.report.files import write_atomically
 from problems import peaks
@@ -114,7 +115,7 @@ def small_gradient(functional: pint.ReducedFunctional, start: pint.Control) -> G
         functional.state.solve(state, control, March())
         functional.adjoint.solve(adjoint, state, March())
         gradient = space.riesz(functional.derivative_of(state, adjoint))
-        return space.norm(control - space.project(control - gradient))
+        return space.norm(projected_gradient(control, gradient))
 
     first = norm(start)
     return Goal(lambda control: norm(control) / first, GRADIENT_REDUCTION, "gradient norm / first")

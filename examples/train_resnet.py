@@ -243,12 +243,13 @@ def training_method(options: argparse.Namespace) -> Any:
         "bfgs": pint.bfgs(),
         "identity": pint.identity(),
     }
+    searches = {"wolfe": pint.wolfe(), "armijo": pint.armijo(), "none": pint.fixed_step()}
     return make_method(
         options,
         iterations=options.iterations,
         gradient_tolerance=options.gradient_tolerance,
         hessian=hessians[options.hessian],
-        line_search=pint.armijo() if options.line_search == "armijo" else pint.fixed_step(),
+        line_search=searches[options.line_search],
         step=options.step,
     )
 

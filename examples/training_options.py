@@ -93,8 +93,10 @@ def optimiser_options(option: Callable[..., Any]) -> None:
     option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
            help="quasi-Newton method")  # fmt: skip
     option("--memory", type=integer(1), default=20, help="pairs that L-BFGS keeps")
-    option("--step", type=number(positive=True), default=1.0, help="first trial step")
-    option("--line-search", choices=["armijo", "none"], default="armijo", help="step length")
+    option("--step", type=number(positive=True), help="first trial step of armijo and none (1)")
+    option("--line-search", choices=["wolfe", "armijo", "none"],
+           help="step length: wolfe finds its first step; armijo halves --step; none takes it "
+           "(wolfe; with --step armijo)")  # fmt: skip
     option("--metric", choices=["time", "euclidean"], default="time", help="of the layers")
     for name in ("tikhonov", "opening", "classification", "smooth"):
         option(f"--gamma-{name}", type=number(), metavar="G",
@@ -124,6 +126,8 @@ def complete(options: argparse.Namespace) -> None:
     """Set what was not given, in place; ValueError if what was given has no meaning."""
     fill_defaults(options, options.optimiser, OPTIMISERS)
     fill_defaults(options, options.network, NETWORKS)
+    if options.line_search is None:
+        options.line_search = "wolfe" if options.step is None else "armijo"
     # One lagged cycle with F-relaxation takes about a fifth of the steps of two with FCF.
     lagged = options.network == "convolutional" and options.method == "one-shot"
     lagged = lagged and options.optimiser == "lbfgs" and options.tolerance is None

@@ -46,6 +46,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    wolfe,
 )
 from pint.reduced_functional import ReducedFunctional
 from pint.report.history import as_arrays as history_arrays
@@ -127,6 +128,7 @@ __all__ = [
     "sgd",
     "split",
     "verify",
+    "wolfe",
     "world",
     "write_history",
 ]

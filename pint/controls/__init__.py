@@ -2,6 +2,7 @@
 
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.controls.projection import projected_gradient
 from pint.controls.prolongation import prolong
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
 from pint.controls.space import ControlSpace
@@ -15,5 +16,6 @@ __all__ = [
     "Smoothness",
     "Tikhonov",
     "TimeControl",
+    "projected_gradient",
     "prolong",
 ]

@@ -6,7 +6,7 @@ from pint.optimise.external import External
 from pint.optimise.front_door import minimize
 from pint.optimise.lagged import Lagged
 from pint.optimise.lbfgs import InverseHessian, bfgs, identity, lbfgs
-from pint.optimise.line_search import LineSearch, armijo, fixed_step
+from pint.optimise.line_search import LineSearch, armijo, fixed_step, wolfe
 from pint.optimise.method import Method
 from pint.optimise.nested import Nested
 from pint.optimise.one_shot import OneShot
@@ -40,4 +40,5 @@ __all__ = [
     "lbfgs",
     "minimize",
     "sgd",
+    "wolfe",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,9 +16,10 @@ from pint.grid import TimeGrid
 from pint.optimise.checkpoint import Checkpoint, resume
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
-from pint.optimise.line_search import LineSearch, armijo
+from pint.optimise.line_search import LineSearch, Search, Trial, wolfe
 from pint.optimise.method import Callback, Method
 from pint.optimise.point import Candidate, Point
+from pint.optimise.ray import Ray, descent_ray
 from pint.optimise.recorder import Recorder, is_finite
 from pint.optimise.result import Result, Status
 from pint.optimise.run import Run
@@ -28,6 +29,11 @@ from pint.reduced_functional import ReducedFunctional
 
 GROWTH = 1e8
 """A gradient so many times the least one of the history has diverged."""
+
+TINY = float(np.finfo(float).tiny)
+
+MOST_MOVES = 15
+"""Of one update along one direction, each at most ten times as far as the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +58,17 @@ class Descent(Method):
     hessian : InverseHessian
         `lbfgs(memory)`, `bfgs()` or `identity()`.
     line_search : LineSearch
-        `armijo()` or `fixed_step()`.
-    step : float
-        First trial step of every update, dimensionless.
+        `wolfe()`, `armijo()` or `fixed_step()`.
+    step : float, optional
+        First trial step of every update, a factor of the direction, for `armijo()` and
+        `fixed_step()`; 1 by default. `wolfe()` finds it from the objective.
     """
 
     iterations: int = 100
     gradient_tolerance: float = 1e-8
     hessian: InverseHessian = field(default_factory=lbfgs)
-    line_search: LineSearch = field(default_factory=armijo)
-    step: float = 1.0
+    line_search: LineSearch = field(default_factory=wolfe)
+    step: float | None = None
 
     takes_checkpoint: ClassVar[bool] = True
 
@@ -70,10 +77,17 @@ class Descent(Method):
         owner = type(self).__name__
         object.__setattr__(self, "iterations", integer(owner, "iterations", self.iterations, 0))
         number(owner, "gradient_tolerance", self.gradient_tolerance)
-        number(owner, "step", self.step, positive=True)
-        hessians, searches = "`lbfgs()`, `bfgs()` or `identity()`", "`armijo()` or `fixed_step()`"
+        hessians = "`lbfgs()`, `bfgs()` or `identity()`"
+        searches = "`wolfe()`, `armijo()` or `fixed_step()`"
         check_kind(owner, "hessian", self.hessian, InverseHessian, hessians)
         check_kind(owner, "line_search", self.line_search, LineSearch, searches)
+        if self.step is not None:
+            number(owner, "step", self.step, positive=True)
+            if self.line_search.finds_scale:
+                raise ValueError(
+                    f"`{owner}(step=...)` is for `armijo()` and `fixed_step()`; `wolfe()` finds "
+                    "the first step itself: leave `step` out, or give `line_search=pint.armijo()`."
+                )
 
     @abstractmethod
     def strategy(self, functional: ReducedFunctional) -> Strategy:
@@ -94,8 +108,7 @@ class Descent(Method):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        strategy = Safeguard(self.strategy(functional))
-        run = Run(Point(functional), strategy, self.hessian, self.step)
+        run = Run(Point(functional), Safeguard(self.strategy(functional)), self.hessian)
         resumed = resume(run, checkpoint)  # its errors are raised identically on every rank
         start = functional.controls.project(start)
         with ending_all_ranks(functional.ranks_to_end):
@@ -103,6 +116,8 @@ class Descent(Method):
             with interruptible(functional, checkpoint is not None) as interrupted:
                 if not resumed:
                     run.strategy.begin(run.point, start)
+                    first = descent_ray(run.point.control, run.point.gradient, run.hessian)
+                    run.step = self._first_step(run, first, run.hessian.scaling)
                     recorder.add(run.point, run.step)
                 # A run that has just been resumed is in the file already.
                 status = self._ended(run, interrupted(), None if resumed else checkpoint)
@@ -144,24 +159,19 @@ class Descent(Method):
 
     def _update(self, run: Run, candidate: Candidate) -> Status | None:
         """Move the run's point by one update, in place; return why there is none. Collective."""
-        point, strategy, space = run.point, run.strategy, run.point.control.space
-        phases, decrease = point.functional.phases, self.line_search.decrease
-        run.rejected = 0
+        point, strategy = run.point, run.strategy
+        phases, rule = point.functional.phases, self.line_search
+        run.rejected, scaling = 0, run.hessian.scaling  # which is lost with the pairs
         while True:
             with phases("update"):
-                direction = descent_direction(point.control, point.gradient, run.hessian)
-            # Near the optimum a good step decreases J by less than the error of J.
-            bound = point.value.objective + point.comparison_error(strategy.tolerance)
-            search = self.line_search.begin(bound, self.step)
-            while search.is_open:
-                # State sweep, on the candidate's trajectory, and objective
-                control = space.project(point.control + search.step * direction)
-                with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
-                    trial = strategy.trial(candidate, point, control, decrease)
-                search = search.judged(trial)
-            run.rejected += search.rejected
+                ray = descent_ray(point.control, point.gradient, run.hessian)
+            if rule.finds_scale and ray.is_plain:  # its first step may be far too long
+                rule = replace(rule, rejections=20, patience=12)
+            search, trial = self._searched(
+                run, candidate, rule, ray, self._first_step(run, ray, scaling)
+            )
             # Without a test of the objective neither accuracy nor another direction would help.
-            if search.accepted or decrease is None:
+            if search.accepted or rule.decrease is None:
                 break
             if trial.refinable:
                 strategy.tighten(point)
@@ -174,13 +184,90 @@ class Descent(Method):
             return Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
 
         # Control update, adjoint sweep and gradient
-        run.step, old_control, old_gradient = search.step, point.control, point.gradient
+        run.step, old_gradient = search.step, point.gradient
         is_reliable = strategy.accept(point, candidate)
+        if rule.curvature is not None:
+            is_reliable |= self._go_on(run, candidate, ray)
         if is_reliable:
             with phases("update"):
-                s, y = point.control - old_control, point.gradient - old_gradient
+                s, y = point.control - ray.origin, point.gradient - old_gradient
                 run.hessian = run.hessian.updated(s, y)
         return None
+
+    def _searched(
+        self,
+        run: Run,
+        candidate: Candidate,
+        rule: LineSearch,
+        ray: Ray,
+        step: float,
+        start: float = 0.0,
+    ) -> tuple[Search, Trial]:
+        """Return the ended search from a first `step`, counted from `start`. Collective.
+
+        The candidate is that of the last trial. A negative step leads back from `start`.
+        """
+        point, strategy = run.point, run.strategy
+        # Near the optimum a good step decreases J by less than the error of J.
+        error = point.comparison_error(strategy.tolerance)
+        search = rule.begin(point.value.objective, step, error)
+        while search.is_open:
+            # State sweep, on the candidate's trajectory, and objective
+            control = ray.at(start + search.step)
+            with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
+                trial = strategy.trial(candidate, point, control, rule.decrease)
+            search = search.judged(trial)
+        run.rejected += search.rejected
+        return search, trial
+
+    def _first_step(self, run: Run, ray: Ray, scaling: float) -> float:
+        """Return the factor of the direction for the first trial of an update.
+
+        `scaling` is that of the quasi-Newton pairs, also of some that have been dropped.
+        """
+        if not self.line_search.finds_scale:
+            return 1.0 if self.step is None else self.step
+        if not ray.is_plain or not ray.slope < 0:  # a gradient of zero, or NaN
+            return 1.0
+        history, value = run.history, run.point.value
+        if run.hessian.memory == 0 and len(history) > 1:
+            # Steepest descent: the change of J that its last step would have made
+            ratio = history[-2].gradient_norm / max(history[-1].gradient_norm, TINY)
+            step = run.step * ratio * ratio
+        elif scaling != 1.0:  # pairs have no curvature on the free variables, or were dropped
+            step = scaling
+        else:
+            # To J = 0, if J were linear; by the sizes of its parts, since J itself may be zero. A
+            # step that is too long costs a few trials, one that is too short can be lost in J.
+            step = (abs(value.cost) + sum(map(abs, value.regularisers))) / -ray.slope
+        return step if 0 < step < math.inf else 1.0
+
+    def _go_on(self, run: Run, candidate: Candidate, ray: Ray) -> bool:
+        """Move the point along the ray while its slope is steep, in place. Collective.
+
+        Each move is a line search from the point that the one before has accepted, so that the
+        objective decreases with each. Returns whether the change of the gradient is reliable.
+        """
+        point, strategy, is_reliable = run.point, run.strategy, False
+        curvature = self.line_search.curvature
+        assert curvature is not None
+        rule = replace(self.line_search, rejections=3)
+        for _ in range(MOST_MOVES):
+            with point.functional.phases("update"):
+                slope = ray.slope_at(point.control, run.step, point.gradient)
+            if not abs(slope) > curvature * abs(ray.slope) or not math.isfinite(slope):
+                break
+            # The zero of the slope's secant; on a concave piece there is none ahead.
+            rise = slope - ray.slope
+            factor = -slope / rise if rise > 0 else math.inf
+            factor = min(max(factor, 1.0), 9.0) if slope < 0 else max(factor, -0.9)
+            search, _ = self._searched(run, candidate, rule, ray, factor * run.step, run.step)
+            if not search.accepted:
+                break
+            run.rejected += 1  # the trial before is not the update's last one any more
+            run.step += search.step
+            is_reliable |= strategy.accept(point, candidate)
+        return is_reliable
 
     def _result(
         self, run: Run, candidate: Candidate, recorder: Recorder, start: Control, status: Status
@@ -197,23 +284,3 @@ class Descent(Method):
             if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
         return recorder.result(point, status, iterations)
-
-
-def descent_direction(control: Control, gradient: Control, hessian: InverseHessian) -> Control:
-    """Return ``-H g`` on the variables that the bounds leave free, or ``-g`` there. Collective.
-
-    A variable at a bound towards which ``-g`` points stays there. The negative gradient takes
-    over where ``-H g`` is not a descent direction, (g, d) > -1e-8 |g| |d|.
-    """
-    space = control.space
-    free = gradient
-    if space.bounded:
-        held = (control.vector <= space.lower) & (gradient.vector > 0)
-        held |= (control.vector >= space.upper) & (gradient.vector < 0)
-        # Pairs restricted likewise: the curvature of held variables must not bend the others.
-        free = Control(space, np.where(held, 0.0, gradient.vector))
-        hessian = hessian.restricted(~held)
-    direction = -hessian.apply(free)
-    if not space.inner(free, direction) < -1e-8 * space.norm(free) * space.norm(direction):
-        return -free
-    return direction

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control
+from pint.controls import Control, projected_gradient
 from pint.equations import Cycles, March, Value
 from pint.mgrit import Accuracy, Convergence
 from pint.optimise.line_search import Trial
@@ -50,8 +50,7 @@ class Point:
 
     def gradient_norm(self) -> float:
         """Return the norm of ``c - P[c - g]``, of the gradient without bounds. Collective."""
-        space, control = self.control.space, self.control
-        return space.norm(control - space.project(control - self.gradient))
+        return self.control.space.norm(projected_gradient(self.control, self.gradient))
 
     def forget(self) -> None:
         """Let the next solves begin with the first guess, in place."""

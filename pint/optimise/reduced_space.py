@@ -31,9 +31,10 @@ class ReducedSpace(Descent):
     hessian : InverseHessian
         `lbfgs(memory)`, `bfgs()` or `identity()`.
     line_search : LineSearch
-        `armijo()` or `fixed_step()`.
-    step : float
-        First trial step of every update, dimensionless.
+        `wolfe()`, `armijo()` or `fixed_step()`.
+    step : float, optional
+        First trial step of every update, a factor of the direction, for `armijo()` and
+        `fixed_step()`; 1 by default. `wolfe()` finds it from the objective.
 
     Raises
     ------

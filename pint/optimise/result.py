@@ -49,7 +49,7 @@ class Iterate:
     step : float
         Step length of the update that led here; the first trial step in row 0.
     line_search_trials : int
-        Trials that were rejected before it.
+        Trials of that update besides the one that it ended with.
     state_cycles, adjoint_cycles : int
         MGRIT cycles so far.
     state_steps, adjoint_steps : int

@@ -23,9 +23,9 @@ class Run:
     strategy : Safeguard
     hessian : InverseHessian
     step : float
-        Of the last update.
+        Of the last update; before the first one that of its first trial.
     rejected : int
-        Trials that it rejected.
+        Trials of the last update besides the one that it ended with.
     history : list of Iterate
     best : tuple of float and Control, or None
         The least objective since the run began or was resumed, and its control.
@@ -34,7 +34,7 @@ class Run:
     point: Point
     strategy: Safeguard
     hessian: InverseHessian
-    step: float
+    step: float = 1.0
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
     best: tuple[float, Control] | None = None

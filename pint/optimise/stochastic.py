@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pint.comm import ending_all_ranks
-from pint.controls import Control
+from pint.controls import Control, projected_gradient
 from pint.equations import Value
 from pint.errors import check_kind, integer, number
 from pint.grid import TimeGrid
@@ -167,8 +167,7 @@ def _result(
     for updates, control in controls.items():
         with np.errstate(over="ignore", invalid="ignore"):
             value, gradient = _mean(point, examples, control)
-        space = control.space
-        norm = space.norm(control - space.project(control - gradient))
+        norm = control.space.norm(projected_gradient(control, gradient))
         iterations = updates
         if math.isfinite(value.objective + norm):
             break

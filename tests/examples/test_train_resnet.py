@@ -70,7 +70,8 @@ def case_a(tmp_path):
 
 
 def test_sequential_history_of_reference_case_a(case_a, tmp_path):
-    train_resnet.main([*case_a, "--method", "sequential", "--iterations", "15"])
+    options = ("--method", "sequential", "--iterations", "15", "--line-search", "armijo")
+    train_resnet.main([*case_a, *options])
     rows = history(tmp_path / "history.csv")
     for name, reference in (
         ("objective", "objective"),

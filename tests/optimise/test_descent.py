@@ -1,6 +1,7 @@
 """Reduced-space and one-shot optimisation of problems whose optimum is known independently."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.optimize import lsq_linear
 
 import pint
 from pint.optimise import LineSearch
+from pint.optimise.descent import Descent
 from pint.optimise.fixed_cycles import FixedCycles
 from pint.optimise.line_search import Trial
 from pint.optimise.point import ROUNDING, Candidate, Point
@@ -176,6 +178,7 @@ def test_iterates_are_those_of_dense_matrices(metric, hessian, rescaled):
         functional,
         control,
         hessian=hessian,
+        line_search=pint.armijo(),
         iterations=iterations,
         gradient_tolerance=0.0,
         callback=lambda iterate, control, state: controls.append(control.vector),
@@ -386,7 +389,7 @@ def test_rejected_trials_leave_the_accepted_state_bitwise_unchanged(method):
     class Rejecting(LineSearch):
         """Rejects two trials, accepts the third; checks the accepted state in between."""
 
-        def begin(self, objective, step):
+        def begin(self, objective, step, error):
             state = accepted[-1]
             before, of = state.points.copy(), state.control.vector.copy()
 
@@ -411,7 +414,7 @@ def test_pairs_are_dropped_when_no_step_is_accepted_along_a_quasi_newton_directi
     directions, controls = [], []
 
     class RejectingOnce(LineSearch):
-        def begin(self, objective, step):
+        def begin(self, objective, step, error):
             def judge(trial):
                 directions.append(trial.predicted)
 
@@ -475,12 +478,12 @@ def test_the_error_of_a_comparison_is_that_of_rounding_of_the_estimate_and_of_th
 # Line search
 
 
-def searched(line_search, step, objective_of):
+def searched(line_search, step, objective_of, scale=1.0):
     """Return the ended search of trials with the given objectives, and the steps tried."""
-    search, tried = line_search.begin(1.0, step), []
+    search, tried = line_search.begin(scale, step), []
     while search.is_open:
         tried.append(search.step)
-        search = search.judged(Trial(objective_of(search.step), -search.step))
+        search = search.judged(Trial(objective_of(search.step), -scale * search.step))
     return search, tried
 
 
@@ -511,6 +514,39 @@ def test_armijo_accepts_what_may_be_good_enough():
     assert search.judged(Trial(1.1, -1.0, error=0.2)).accepted
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_wolfe_finds_the_minimum_of_a_parabola_from_any_step(scale):
+    """Shortened by the parabola at once where that is within the safeguards."""
+    search, tried = searched(pint.wolfe(), 1.0, lambda step: 1.0 - step + 2 * step**2)
+    assert tried == [1.0, 0.25]
+    assert search.accepted
+    far = replace(pint.wolfe(), rejections=20)
+    search, tried = searched(far, 1e10, lambda step: scale * (1.0 - step + 0.5 * step**2), scale)
+    assert search.accepted
+    assert 0.1 <= search.step <= 2.0
+    assert len(tried) <= 12
+
+
+def test_wolfe_cuts_by_ten_where_not_finite_and_after_three_rejections():
+    _, tried = searched(pint.wolfe(), 1.0, lambda step: math.inf if step > 0.05 else 0.0)
+    assert tried == pytest.approx([1.0, 0.1, 0.01])
+    search, tried = searched(pint.wolfe(), 1.0, lambda step: 1.0 + 1e-3 * step)
+    assert not search.accepted
+    assert tried == pytest.approx([1, 0.5, 0.25, 0.125, 0.0125, 1.25e-3, 1.25e-4], rel=0.01)
+
+
+def test_wolfe_takes_no_step_for_the_error_of_the_objective_alone():
+    """A wrong direction: the objective grows, until it does so by less than its error."""
+    search = replace(pint.wolfe(), rejections=20).begin(1.0, 1.0, 1e-9)
+    while search.is_open:
+        search = search.judged(Trial(1.0 + 3 * search.step, -search.step))
+    assert not search.accepted
+    # An objective that is wrong by about its error is no reason to doubt the direction.
+    search = pint.wolfe().begin(1.0, 1.0, 1e-9)
+    search = search.judged(Trial(1.0 + 5e-9, -1e-10))
+    assert search.judged(Trial(1.0 + 0.5e-9, -1e-11)).accepted
+
+
 def test_fixed_step_takes_an_increase_but_not_infinity():
     search, _ = searched(pint.fixed_step(), 0.3, lambda step: 5.0)
     assert (search.accepted, search.step, search.rejected) == (True, 0.3, 0)
@@ -522,6 +558,34 @@ def test_fixed_step_takes_an_increase_but_not_infinity():
 def test_armijo_refuses_constants_outside_zero_and_one(decrease):
     with pytest.raises(ValueError, match="decrease"):
         pint.armijo(decrease)
+
+
+@pytest.mark.parametrize("constants", [(0.0, 0.5), (0.5, 0.4), (0.1, 1.0), (0.1, math.nan)])
+def test_wolfe_refuses_constants_out_of_order(constants):
+    with pytest.raises(ValueError, match=r"`wolfe\((decrease|curvature)=...\)`"):
+        pint.wolfe(*constants)
+
+
+@pytest.mark.parametrize("first", [1e-10, 1e10])
+def test_a_first_step_wrong_by_ten_orders_is_mended_within_one_update(first, monkeypatch):
+    found = Descent._first_step
+    monkeypatch.setattr(
+        Descent, "_first_step", lambda *args: found(*args) * (first if args[2].is_plain else 1)
+    )
+    result = solve("sequential", gradient_tolerance=1e-8)
+    assert result.status is pint.Status.CONVERGED
+    # The minimum along -g of the quadratic objective, up to the tolerance of the curvature test
+    functional, control = start()
+    g = functional.gradient(control)
+    H = functional.gradient(control + g) - g
+    best = control.space.inner(g, g) / control.space.inner(g, H)
+    assert 0.1 * best <= result.history[1].step <= 1.9 * best
+    assert result.iterations <= 30
+
+
+def test_a_step_is_refused_where_the_search_finds_it():
+    with pytest.raises(ValueError, match=r"`OneShot\(step=...\)` is for `armijo\(\)`"):
+        pint.OneShot(step=0.5)
 
 
 def test_lbfgs_refuses_a_negative_memory():

@@ -67,7 +67,7 @@ def sequential():
             )
         )
 
-    method = pint.ReducedSpace(iterations=15)
+    method = pint.ReducedSpace(iterations=15, line_search=pint.armijo())
     result = pint.minimize(functional, control, method, callback=callback)
     return result, accuracies
 

@@ -107,7 +107,7 @@ def test_twenty_updates(space_size, method, name, world):
         for comms in (SERIAL, pint.split(world, space_size))
     )
     assert ours.iterations == UPDATES
-    assert_same_run(ours, serial, "step", "line_search_trials", "state_cycles", "adjoint_cycles")
+    assert_same_run(ours, serial, "line_search_trials", "state_cycles", "adjoint_cycles")
     assert serial.objective < 0.9 * serial.history[0].objective
 
 

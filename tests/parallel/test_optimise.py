@@ -40,7 +40,7 @@ def test_twenty_updates(world, levels, method):
         for comm in (world, pint.SerialComm())
     )
     assert ours.iterations == UPDATES
-    assert_same_run(ours, serial, "step", "line_search_trials")
+    assert_same_run(ours, serial, "line_search_trials")
     assert ours.objective < 0.9 * serial.history[0].objective
 
 
@@ -63,8 +63,8 @@ def test_nested_iteration_and_all_states_on_the_first_rank(world):
         method = pint.Nested([coarse], pint.OneShot(iterations=4))
         ends.append(pint.minimize(fine, fine.control(weight=0.1), method))
     ours, serial = ends
-    assert_same_run(ours, serial, "step", "line_search_trials")
-    assert_same_run(ours.stages[0], serial.stages[0], "step", "line_search_trials")
+    assert_same_run(ours, serial, "line_search_trials")
+    assert_same_run(ours.stages[0], serial.stages[0], "line_search_trials")
     states = ours.states()
     assert (states is None) == (world.rank > 0)
     if states is not None:

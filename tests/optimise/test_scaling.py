@@ -1,0 +1,72 @@
+"""Updates do not depend on the units of objective, control, state and time."""
+
+from functools import cache, partial
+
+import pytest
+from scaled import Units
+
+import pint
+from problems.ode import Fishing, VanDerPol, VectorLQR
+
+METHODS = {
+    "lbfgs": (1, pint.ReducedSpace),
+    "bfgs": (1, partial(pint.ReducedSpace, hessian=pint.bfgs())),
+    "steepest descent": (1, partial(pint.ReducedSpace, hessian=pint.identity())),
+    "mgrit": (2, pint.ReducedSpace),
+    "one-shot": (2, partial(pint.OneShot, 2)),
+    "lagged": (2, pint.Lagged),
+    "adaptive": (2, pint.Adaptive),
+}
+CASES = {
+    "vector-lqr": (VectorLQR(), 16),
+    "van-der-pol": (VanDerPol(T=4.0), 32),
+    "fishing": (Fishing(), 24),
+}
+# Each unit is large with each other one, and small: all that could go wrong goes wrong in one.
+SIGNS = [(1, 1, 1, -1), (1, -1, -1, 1), (-1, 1, -1, -1), (-1, -1, 1, 1)]
+
+
+def solve(name, method, units, reduction):
+    """Return the result of up to 60 updates; the gradient is reduced to about `reduction`."""
+    (ode, steps), (levels, kind) = CASES[name], METHODS[method]
+    functional = units.functional(ode.problem(), ode.T, steps, levels)
+    tolerance = reduction * units.gradient
+    return pint.minimize(functional, method=kind(gradient_tolerance=tolerance, iterations=60))
+
+
+@cache
+def plain(name, method, reduction):
+    return solve(name, method, Units(), reduction)
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["vector-lqr", "van-der-pol"])
+def test_units_change_nothing(name, method, signs):
+    # Powers of two, about 1e12, so that the numbers are the same to the last bit.
+    units = Units(*(2.0 ** (40 * sign) for sign in signs))
+    ours, expected = solve(name, method, units, 1e-3), plain(name, method, 1e-3)
+    assert ours.status is expected.status
+    assert ours.objective == units.objective * expected.objective
+    for row, other in zip(ours.history, expected.history, strict=True):
+        assert row.line_search_trials == other.line_search_trials
+        assert (row.state_cycles, row.adjoint_cycles) == (other.state_cycles, other.adjoint_cycles)
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "one-shot"])
+def test_units_change_nothing_with_bounds(method):
+    # c - P[c - g] has no unit: the runs have the same updates, not the same stopping test.
+    units = Units(2.0**40, 2.0**-40, 2.0**40, 2.0**40)
+    ours, expected = solve("fishing", method, units, 0.0), plain("fishing", method, 0.0)
+    assert ours.objective == units.objective * expected.objective
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+@pytest.mark.parametrize("method", ["lbfgs", "bfgs", "one-shot", "adaptive"])
+@pytest.mark.parametrize("name", ["vector-lqr", "van-der-pol"])
+def test_decimal_units_change_updates_by_rounding_alone(name, method, signs):
+    units = Units(*(10.0 ** (12 * sign) for sign in signs))
+    ours, expected = solve(name, method, units, 1e-3), plain(name, method, 1e-3)
+    assert ours.status is expected.status is pint.Status.CONVERGED
+    assert abs(ours.iterations - expected.iterations) <= 0.1 * expected.iterations
+    assert ours.objective == pytest.approx(units.objective * expected.objective, rel=1e-5)
