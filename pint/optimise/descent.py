@@ -117,7 +117,7 @@ class Descent(Method):
                 if not resumed:
                     run.strategy.begin(run.point, start)
                     first = descent_ray(run.point.control, run.point.gradient, run.hessian)
-                    run.step = self._first_step(run, first)
+                    run.step = self._first_step(run, first, run.hessian.scaling)
                     recorder.add(run.point, run.step)
                 # A run that has just been resumed is in the file already.
                 status = self._ended(run, interrupted(), None if resumed else checkpoint)
@@ -161,13 +161,15 @@ class Descent(Method):
         """Move the run's point by one update, in place; return why there is none. Collective."""
         point, strategy = run.point, run.strategy
         phases, rule = point.functional.phases, self.line_search
-        run.rejected = 0
+        run.rejected, scaling = 0, run.hessian.scaling  # which is lost with the pairs
         while True:
             with phases("update"):
                 ray = descent_ray(point.control, point.gradient, run.hessian)
             if rule.finds_scale and ray.is_plain:  # its first step may be far too long
                 rule = replace(rule, rejections=20, patience=12)
-            search, trial = self._searched(run, candidate, rule, ray, self._first_step(run, ray))
+            search, trial = self._searched(
+                run, candidate, rule, ray, self._first_step(run, ray, scaling)
+            )
             # Without a test of the objective neither accuracy nor another direction would help.
             if search.accepted or rule.decrease is None:
                 break
@@ -218,8 +220,11 @@ class Descent(Method):
         run.rejected += search.rejected
         return search, trial
 
-    def _first_step(self, run: Run, ray: Ray) -> float:
-        """Return the factor of the direction for the first trial of an update."""
+    def _first_step(self, run: Run, ray: Ray, scaling: float) -> float:
+        """Return the factor of the direction for the first trial of an update.
+
+        `scaling` is that of the quasi-Newton pairs, also of some that have been dropped.
+        """
         if not self.line_search.finds_scale:
             return 1.0 if self.step is None else self.step
         if not ray.is_plain or not ray.slope < 0:  # a gradient of zero, or NaN
@@ -229,8 +234,8 @@ class Descent(Method):
             # Steepest descent: the change of J that its last step would have made
             ratio = history[-2].gradient_norm / max(history[-1].gradient_norm, TINY)
             step = run.step * ratio * ratio
-        elif run.hessian.scaling != 1.0:  # its pairs have no curvature on the free variables
-            step = run.hessian.scaling
+        elif scaling != 1.0:  # pairs have no curvature on the free variables, or were dropped
+            step = scaling
         else:
             # To J = 0, if J were linear; by the sizes of its parts, since J itself may be zero. A
             # step that is too long costs a few trials, one that is too short can be lost in J.

@@ -18,9 +18,10 @@ from pint.interface import Problem
 from pint.optimise import scipy_adaptor, tao_adaptor
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.method import Callback, Method
-from pint.optimise.point import Point
+from pint.optimise.point import Candidate, Point
 from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
+from pint.optimise.safeguard import move_to_best
 from pint.optimise.scaled_layout import Optimiser, ScaledLayout
 from pint.reduced_functional import ReducedFunctional
 
@@ -156,6 +157,7 @@ class ExternalRun:
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)
         self.evaluations = 0
+        self.best: tuple[float, Control]
         self.stopped, self.finite = False, True
         self.control: Control
         # The optimiser's variables of the point, and of the last row
@@ -167,6 +169,7 @@ class ExternalRun:
         self.at = self.layout.gather(control.vector)
         self._solve(control)
         self.functional.require_finite(self.point.value)
+        self.best = self.point.value.objective, self.point.control
         self.record(self.at)
 
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -189,17 +192,31 @@ class ExternalRun:
         self.recorded, self.control = x, self.point.control
         row = self.recorder.add(self.point, math.nan, max(self.evaluations - 1, 0))
         self.evaluations = 0
+        if row.objective < self.best[0]:
+            self.best = row.objective, self.control
         if row.gradient_norm <= self.method.gradient_tolerance:
             self.point.solve_exactly()
             self.stopped = self.point.gradient_norm() <= self.method.gradient_tolerance
         self.stopped = self.stopped or row.iteration == self.method.iterations
 
     def result(self) -> Result:
-        """Return the last iterate, its state and adjoint solved exactly. Collective."""
-        finite = self.finite
+        """Return the best iterate, its state and adjoint solved exactly. Collective."""
+        finite, inexact = self.finite, self.history[-1].gradient_norm
         self.point.solve_exactly(self.control)
-        last = self.history[-1].iteration
-        if self.point.gradient_norm() <= self.method.gradient_tolerance:
+        last, tolerance = self.history[-1].iteration, self.method.gradient_tolerance
+        error = abs(self.point.gradient_norm() - inexact)
+        if min(self.point.gradient_norm(), error) > tolerance:
+            self.functional.solves.warn(
+                f"the error of the gradient by the solves, {error:.2g}, is above "
+                f"`gradient_tolerance`, {tolerance:.2g}: use a smaller tolerance of the solves, or "
+                "one level."
+            )
+        converged = self.point.gradient_norm() <= tolerance
+        # Some methods end at a worse iterate than they have met.
+        if not converged and self.best[1] is not self.control:
+            objective = self.point.value.objective
+            move_to_best(self.point, Candidate(self.functional), [self.best[1]], objective)
+        if converged:
             status = Status.CONVERGED
         # The package alone knows why else it stopped: its line search found no better point.
         elif last == self.method.iterations:
@@ -211,6 +228,10 @@ class ExternalRun:
     def _solve(self, control: Control) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             self.point.solve_state(control, self.functional.accuracy)
+            if not math.isfinite(self.point.value.objective) and self.functional.grid.levels > 1:
+                self.point.solve_exactly(control)  # cycles may blow up where steps do not
+                self.finite = math.isfinite(self.point.value.objective)
+                return
             self.finite = math.isfinite(self.point.value.objective)
             # The adjoint at a state that is not finite would not be finite either.
             if self.finite:

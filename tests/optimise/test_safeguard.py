@@ -137,3 +137,11 @@ def test_a_run_continues_in_an_exact_phase(tmp_path):
         )
     assert math.isclose(result.objective, whole.objective, rel_tol=1e-9)
     assert result.iterations == 10
+
+
+@pytest.mark.parametrize("method", ["scipy:L-BFGS-B", "scipy:trust-constr"])
+def test_other_optimisers_get_on_where_mgrit_blows_up(method):
+    functional, start = pose("van-de-vusse", 3, unconverged="ignore")
+    result = pint.minimize(functional, start, pint.External(method, iterations=5))
+    one = exact(functional)
+    assert result.objective < one.value(pint.prolong(start, one.controls))
