@@ -19,6 +19,12 @@ those of k = 10. A rule that ends before it is accurate shows why, and its work 
     python examples/one_shot_study.py --plot study.png --csv study.csv
     python examples/one_shot_study.py --problems van-der-pol-64,heat --rules 2,10,adaptive
     mpiexec -n 2 python examples/one_shot_study.py --problems peaks --coarsening 8
+
+With ``--estimates`` a second table says how good results and error estimates are: see
+`one_shot_estimates`. ``catalogue`` stands for the fifteen problems of `problems.ode_catalogue`.
+
+    python examples/one_shot_study.py --problems catalogue --rules sequential,2,adaptive,lagged \\
+        --levels 3 --coarsening 4,2 --estimates
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import one_shot_estimates
 from arguments import Parser, check_outputs, cycle_options, integer, make_grid, run, word_of
 
 import pint
@@ -42,6 +49,7 @@ from pint.report.files import write_atomically
 from problems import peaks
 from problems.heat import Heat, manufactured
 from problems.ode import DoubleIntegrator, ODEProblem, Oscillator, VanDerPol
+from problems.ode_catalogue import CATALOGUE, CatalogueProblem
 from problems.resnet import DenseNetwork, Regularisation
 
 GRADIENT_REDUCTION = 1e-6
@@ -59,6 +67,12 @@ Posed = tuple[pint.ReducedFunctional, pint.Control]
 
 def pose_ode(definition: ODEProblem, grid: pint.TimeGrid) -> Posed:
     """Return one of the ODE problems."""
+    functional = pint.ReducedFunctional(definition.problem(), grid)
+    return functional, definition.start(functional.controls)
+
+
+def pose_catalogue(definition: CatalogueProblem, grid: pint.TimeGrid) -> Posed:
+    """Return a problem of the catalogue."""
     functional = pint.ReducedFunctional(definition.problem(), grid)
     return functional, definition.start(functional.controls)
 
@@ -145,23 +159,33 @@ CASES = {
     "heat": Case(1.0, 64, pose_heat),
     "peaks": Case(5.0, 32, pose_peaks, sequential_objective),
 }
+OF_CATALOGUE = {
+    name: Case(case.final_time, case.steps, partial(pose_catalogue, case))
+    for name, case in CATALOGUE.items()
+}
+KNOWN = {**CASES, **OF_CATALOGUE}
+WORDS = ("sequential", "lagged", "adaptive")
+"""Rules that are no number of cycles."""
 
 
 # Options
 
 
 def names(text: str) -> list[str]:
-    """Argument type: comma-separated names of problems."""
+    """Argument type: comma-separated names of problems, or ``catalogue``."""
+    found: list[str] = []
     for name in text.split(","):
-        if name not in CASES:
-            raise argparse.ArgumentTypeError(f"must be of {', '.join(CASES)}, got {name!r}")
-    return list(dict.fromkeys(text.split(",")))
+        if name not in (*KNOWN, "catalogue"):
+            known = ", ".join([*CASES, "catalogue", *OF_CATALOGUE])
+            raise argparse.ArgumentTypeError(f"must be of {known}, got {name!r}")
+        found += OF_CATALOGUE if name == "catalogue" else [name]
+    return list(dict.fromkeys(found))
 
 
 def rules(text: str) -> list[Any]:
-    """Argument type: comma-separated numbers of cycles >= 1, or ``adaptive``."""
+    """Argument type: comma-separated numbers of cycles >= 1, or `WORDS`."""
     parts = dict.fromkeys(text.split(","))
-    return [part if part == "adaptive" else integer(1)(part) for part in parts]
+    return [part if part in WORDS else integer(1)(part) for part in parts]
 
 
 def parser(comm: Any) -> Parser:
@@ -172,8 +196,10 @@ def parser(comm: Any) -> Parser:
     option = new.add_argument_group("study").add_argument
     option("--problems", type=names, default=",".join(CASES), metavar="a[,b...]", help="which")
     option("--rules", type=rules, default="1,2,4,10,adaptive", metavar="k[,k...]",
-           help="cycles of each solve, or adaptive")  # fmt: skip
+           help="cycles of each solve, adaptive, lagged (one cycle) or sequential")  # fmt: skip
     option("--updates", type=integer(1), default=1000, help="the most of each rule")
+    option("--estimates", action="store_true",
+           help="compare results and error estimates with exact numbers, too")  # fmt: skip
     cycle_options(new.add_argument_group("time-parallel solver").add_argument)
     option = new.add_argument_group("output").add_argument
     option("--plot", metavar="FILE.png", help="accuracy against cycles")
@@ -186,7 +212,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> dict[str, Posed]:
     on_root(comm, lambda: check_outputs(options, "plot", "csv"))
     posed = {}
     for name in options.problems:
-        case = CASES[name]
+        case = KNOWN[name]
         grid = make_grid(options, case.final_time, case.steps, comm, f"--problems {name}")
         posed[name] = case.pose(grid)
     return posed
@@ -204,10 +230,11 @@ class Watch:
     """Callback: measures each iterate and ends the run when one is accurate."""
 
     goal: Goal
+    space: pint.ControlSpace
     rows: list[tuple[pint.Iterate, float]] = field(default_factory=list)
 
     def __call__(self, iterate: pint.Iterate, control: pint.Control, state: Any) -> None:
-        accuracy = self.goal.measure(control)
+        accuracy = self.goal.measure(pint.prolong(control, self.space))
         self.rows.append((iterate, accuracy))
         if accuracy <= self.goal.target:
             raise Accurate
@@ -216,9 +243,9 @@ class Watch:
 def follow(options: argparse.Namespace, posed: Posed, rule: Any, goal: Goal) -> dict[str, Any]:
     """Run one-shot with a rule until it is accurate, and return what it spent. Collective."""
     exact, start = posed
-    functional = pint.ReducedFunctional(exact.problem, exact.grid, relaxation=options.relaxation)
-    watch, most = Watch(goal), {"iterations": options.updates, "gradient_tolerance": 0.0}
-    method = pint.Adaptive(**most) if rule == "adaptive" else pint.OneShot(cycles=rule, **most)
+    functional = one_shot_estimates.functional_for(rule, exact, options.relaxation)
+    watch, start = Watch(goal, start.space), pint.prolong(start, functional.controls)
+    method = one_shot_estimates.method_of(rule, options.updates, 0.0)
     try:
         result = pint.minimize(functional, start, method, callback=watch)
         status = word_of(result.status)
@@ -244,7 +271,7 @@ def follow(options: argparse.Namespace, posed: Posed, rule: Any, goal: Goal) -> 
 def compare(found: dict[str, dict[str, Any]]) -> None:
     """Add the ratios to the best fixed k and to k = 10, in place; None where there is none."""
     accurate = {rule: row["cycles"] for rule, row in found.items() if row["status"] == "accurate"}
-    fixed = [cycles for rule, cycles in accurate.items() if rule != "adaptive"]
+    fixed = [cycles for rule, cycles in accurate.items() if rule not in WORDS]
     best, ten = min(fixed, default=None), accurate.get("10")
     for rule, row in found.items():
         row["of_best"] = accurate[rule] / best if rule in accurate and best else None
@@ -255,12 +282,14 @@ def study(options: argparse.Namespace, problems: dict[str, Posed]) -> dict[str, 
     """Follow every rule on every problem, print the table and write the files. Collective."""
     table, goals = {}, {}
     for name, posed in problems.items():
-        goals[name] = goal = CASES[name].goal(*posed)
+        goals[name] = goal = KNOWN[name].goal(*posed)
         rows = {str(rule): follow(options, posed, rule, goal) for rule in options.rules}
         compare(rows)
         table[name] = rows
         if posed[0].comm.rank == 0:
             print_rows(name, rows, head=len(table) == 1)
+    if options.estimates:
+        one_shot_estimates.add(options, problems, table)
     if next(iter(problems.values()))[0].comm.rank == 0:
         if options.csv:
             write_csv(options.csv, table)

@@ -18,7 +18,10 @@ ComplexWarning: Any = getattr(np, "exceptions", np).ComplexWarning  # its place 
 
 
 class NumericalError(ArithmeticError):
-    """A computation produced values that cannot be used; raised identically on every rank."""
+    """A computation produced values that cannot be used; raised identically on every rank.
+
+    A method of a problem may raise it on any rank: its result then counts as NaN.
+    """
 
 
 class NotFiniteError(NumericalError):

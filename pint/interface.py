@@ -71,6 +71,13 @@ class TimeStepper(ABC):
         out : state, or batch of states, optional
             Only with `in_place`: the step writes its result there, and returns it. `out` shares
             memory with no argument but ``s.guess``.
+
+        Raises
+        ------
+        NumericalError
+            Where its equation cannot be solved. The result then counts as NaN, that of the whole
+            batch if steps are batched: a line search shortens its step, and a first solve ends
+            with the message on every rank. The same holds for all methods of a problem.
         """
 
     def initial(self, theta: Fields) -> Any:
@@ -342,9 +349,10 @@ class Problem:
 
     Notes
     -----
-    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time,
-    and warns of a difference. A class whose objects may differ, in a counter for example, names
-    these attributes in a tuple `may_differ`; names that begin with an underscore are not compared.
+    `ReducedFunctional` compares the public attributes of the user's objects on all ranks in time:
+    arrays and real numbers that differ are an error, other attributes a warning. A class whose
+    objects may differ names these attributes in a tuple `may_differ`; names that begin with an
+    underscore are not compared.
 
     Raises
     ------

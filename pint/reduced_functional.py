@@ -86,7 +86,8 @@ class ReducedFunctional(Uncopied):
     TypeError
         If `problem` is no Problem, or `grid` no TimeGrid.
     ValueError
-        If an argument is unknown or out of range, or the grid does not fit ``storage="C"``.
+        If an argument is unknown or out of range, the grid does not fit ``storage="C"``, or the
+        ranks have different arguments: see `Problem`.
 
     Notes
     -----
@@ -150,6 +151,8 @@ class ReducedFunctional(Uncopied):
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+            ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
+            ranks.same_in_time["problem.stepper.space"] = self.space
             forward, backward = (
                 MGRIT(
                     grid,
@@ -373,11 +376,12 @@ class ReducedFunctional(Uncopied):
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
+        ways = "more steps" if level == 0 else "fewer levels, a smaller coarsening factor"
         raise alike(
             NotFiniteError(
-                f"the states of level {level} (step size {size:.3g}) are not finite. An explicit "
-                "step may be unstable at that size: use fewer levels, a smaller coarsening factor "
-                "or more steps."
+                f"the states of level {level} (step size {size:.3g}) are not finite: the model "
+                "leaves its domain or grows without bounds for this control, or the step is too "
+                f"long for its scheme, an explicit one above all. Use {ways} or another control."
             )
         )
 

@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sympy
-
 import pint
-from pint.steppers.symbolic import SympyODE
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,10 @@ class CatalogueProblem:
 
     def problem(self, scheme: str = "rk4") -> pint.Problem:
         """Return the problem with one of the schemes of `pint.steppers.scheme`."""
+        import sympy  # here, because the names of the problems do not need it
+
+        from pint.steppers.symbolic import SympyODE
+
         names = [*self.states, *([self.time] if self.time else [])]
         names += [name for field in self.controls.values() for name in field["symbols"]]
         symbols = {name: sympy.Symbol(name, real=True) for name in names}
@@ -82,6 +83,8 @@ class CatalogueProblem:
 
     def start(self, controls: pint.ControlSpace) -> pint.Control:
         """Return the control to start from, at the times where steps begin."""
+        import sympy
+
         grid, start = controls.grid, controls.zeros()
         t = grid.t[grid.first : grid.last]
         for name, texts in self.first.items():

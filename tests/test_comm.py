@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pint
-from pint.comm import alike, ending_all_ranks, ends_all_ranks, on_root, reduce
+from pint.comm import alike, ending_all_ranks, on_root, reduce
 
 
 class TwoRanks:
@@ -102,21 +102,3 @@ def test_one_rank_just_raises(capsys):
     with pytest.raises(ValueError, match="plain"), ending_all_ranks(pint.SerialComm()):
         raise ValueError("plain")
     assert capsys.readouterr().err == ""
-
-
-def test_methods_can_be_guarded():
-    class Guarded:
-        def __init__(self):
-            self.ranks_to_end = TwoRanks()
-
-        @ends_all_ranks
-        def divide(self, a, *, by):
-            """Docstring."""
-            return a / by
-
-    guarded = Guarded()
-    assert guarded.divide(6, by=3) == 2
-    assert Guarded.divide.__doc__ == "Docstring."
-    with pytest.raises(ZeroDivisionError):
-        guarded.divide(1, by=0)
-    assert guarded.ranks_to_end.aborted_with == [1]

@@ -92,6 +92,7 @@ KINDS = (
 # Each place and each kind; all pairs on demand.
 PAIRS = [(place, KINDS[index % len(KINDS)]) for index, place in enumerate(PLACES)]
 PAIRS += [("step", "CheckpointError"), ("adjoint", "StopIteration"), ("callback", "Own")]
+PAIRS += [("initial", "NumericalError"), ("regulariser", "SystemExit")]
 if os.environ.get("PINT_ALL_FAILURES"):
     PAIRS = list(itertools.product(PLACES, KINDS))
 

@@ -11,7 +11,7 @@ from pint.comm.communicators import SerialComm, is_alone, reduce
 from pint.comm.fingerprint import fingerprint, leaves
 from pint.comm.guards import alike, is_alike
 
-_SHOWN = 60
+_SHOWN = 100
 """Most characters of a value in an error."""
 
 
@@ -35,7 +35,8 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
     Attributes
     ----------
     same : dict
-        Values by name that must be the same on all ranks.
+        Values by name that must be the same on all ranks. So must `owner`: calls of different
+        functions meet here, too.
     same_in_time : dict
         Values that must be the same on all ranks in time that have the same place in space.
     expected : dict
@@ -76,7 +77,7 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         failed = error is not None
         everywhere, *in_time = (
             0.0 if failed else float(fingerprint(values))
-            for values in (self.same, self.same_in_time, self.expected)
+            for values in ((self.owner, self.same), self.same_in_time, self.expected)
         )
         # Least values, and by their negatives the largest ones
         mine = [-failed, failed, everywhere, -everywhere]
@@ -109,6 +110,13 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
 
     def _named_difference(self, values: dict[str, Any], in_space: bool = False) -> str:
         """Return what differs, and on which ranks. Collective."""
+        owners = [owner for some in self._gathered(self.owner) for owner in some]
+        for rank, owner in enumerate(owners):
+            if owner != owners[0]:
+                return (
+                    f"all ranks must call the same, but rank 0 has called `{owners[0]}`, and rank "
+                    f"{rank} `{owner}`: every rank calls what is documented as collective."
+                )
         gathered = self._gathered(_parts(values))
         places = range(self.space.size)
         groups = [
@@ -157,6 +165,8 @@ def _parts(values: dict[str, Any]) -> dict[str, tuple[int, str]]:
 
 def _text(value: Any) -> str:
     """Return a value in one short line."""
+    if isinstance(value, type):
+        return value.__qualname__
     if isinstance(value, np.ndarray) and value.size > 4:
         return f"an array of shape {value.shape}"
     text = " ".join(repr(value).split())

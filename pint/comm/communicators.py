@@ -104,7 +104,8 @@ def _key() -> int:
 
 
 def _is_mpi(comm: Any) -> bool:
-    return type(comm).__module__.partition(".")[0] == "mpi4py"
+    # Users derive classes from mpi4py's.
+    return any(kind.__module__.partition(".")[0] == "mpi4py" for kind in type(comm).__mro__)
 
 
 def is_alone(comm: Any) -> bool:

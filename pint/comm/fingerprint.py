@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, PurePath, np.generic, np.dtype)
+_CONTAINERS = (Mapping, list, tuple, Set, functools.partial)
+_CONSTANTS = (bool, int, float, complex, str, tuple, np.ndarray, np.generic)
 _ROW = 4096
 """Numbers of a large array that are added up together."""
 
@@ -32,11 +34,11 @@ def fingerprints(value: Any, name: str = "") -> dict[str, int]:
     """Return the fingerprints of the parts of a value, by their names. Not collective.
 
     Numbers, texts, paths and arrays have no parts. The parts of a mapping are its values, those
-    of a sequence its items, of a dataclass its public fields, of any other object its public
-    attributes: names that begin with an underscore do not count, nor do names in the object's
-    `may_differ`. Functions and classes count by their names, a random generator by its
-    state. A module or a foreign object without attributes counts by its class; all communicators
-    are alike.
+    of a sequence its items, of a dataclass its public fields, of any other object its class, its
+    public attributes, and numbers, texts and arrays that its class has: names that begin with an
+    underscore do not count, nor do names in the object's `may_differ`. Functions and classes
+    count by their names, a random generator by its state. A module or a foreign object without
+    attributes counts by its class; all communicators are alike.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def leaves(
     if not parts:
         yield name, value
         return
+    if not isinstance(value, _CONTAINERS):
+        yield name, type(value)
     for key, part in parts:
         label = f"{name}.{key}" if name and isinstance(key, str) else f"{name}[{key}]"
         yield from leaves(part, label if name else str(key), above | {id(value)})
@@ -115,13 +119,25 @@ def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
     if is_dataclass(value):
         names = [field.name for field in fields(value)]
     else:
-        names = sorted(getattr(value, "__dict__", ()))
-    hidden = getattr(value, "may_differ", ())
+        names = sorted({*getattr(value, "__dict__", ()), *_constants(type(value))})
+    hidden = ("may_differ", *getattr(value, "may_differ", ()))
     return [
         (name, getattr(value, name))
         for name in names
         if not name.startswith("_") and name not in hidden and hasattr(value, name)
     ]
+
+
+def _constants(kind: type) -> tuple[str, ...]:
+    """Return the names of the numbers, texts and arrays that a class has."""
+    return tuple(
+        {
+            name
+            for parent in kind.__mro__
+            for name, value in vars(parent).items()
+            if isinstance(value, _CONSTANTS) and not name.startswith("_")
+        }
+    )
 
 
 def _is_communicator(value: Any) -> bool:

@@ -63,6 +63,7 @@ class ControlSpace:
         if comm is not None:
             comm = private(comm, "ControlSpace(comm=...)")
         with agreeing(grid.comm, "ControlSpace", comm) as ranks:
+            ranks.same["fields"] = list(fields)  # their order is that of their places
             for name, field in fields.items():
                 check_field_name("ControlSpace(...)", name)
                 if not isinstance(field, (TimeControl, SharedControl)):

@@ -86,7 +86,6 @@ class AdjointEquation(Uncopied):
     def solve(self, adjoint: AdjointState, state: State, how: How) -> None:
         """Solve at a solved state, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
-            self.calls.failure = ""
             self._require_own(adjoint, state)
             self.state.selection.apply()
             control, solver, known = state.solved_control, self.solver, adjoint.is_known

@@ -22,6 +22,7 @@ import numpy as np
 from pint.controls import Control
 from pint.equations.results import (
     KINDS,
+    Methods,
     Views,
     add,
     add_fields,
@@ -70,7 +71,7 @@ class Calls:
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
     failure : str
-        The first NumericalError of the user's methods on this rank since a solve has emptied it.
+        The first NumericalError of a user's method on this rank since the last state solve began.
 
     Raises
     ------
@@ -92,13 +93,13 @@ class Calls:
         self.steppers = [problem.stepper, *(problem.stepper.coarsen(level) for level in levels)]
         self.adjoints = [problem.adjoint, *(problem.adjoint.coarsen(level) for level in levels)]
         native = self.space.native
-        self._steps = [native(stepper.step, (1,)) for stepper in self.steppers]
-        self._vjps = [native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints]
+        self._steps = Methods(native(stepper.step, (1,)) for stepper in self.steppers)
+        self._vjps = Methods(native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints)
         # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
-        self._own = [
+        self._own = Methods(
             native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
-        ]
+        )
         for level in range(grid.levels):
             watched(self._steps, level, self.steppers[level], "step")
             watched(self._vjps, level, self.adjoints[level], "vjp")

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from itertools import repeat
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -100,7 +101,11 @@ def unpacked(result: Any, count: int, owner: object, method: str) -> Any:
     return result
 
 
-def watched(methods: list[Any], level: int, owner: Any, name: str) -> None:
+class Methods(list[Any]):
+    """A user's methods by level: a list that can be referred to weakly."""
+
+
+def watched(methods: Methods, level: int, owner: Any, name: str) -> None:
     """Let the first call of ``methods[level]`` raise TypeError where it returns what it must not.
 
     A step in place may write complex numbers, which lose their imaginary parts; `vjp` returns three
@@ -110,10 +115,14 @@ def watched(methods: list[Any], level: int, owner: Any, name: str) -> None:
     if method is None:
         return
 
+    # Not the list itself: it would keep the user's objects until Python looks for cycles.
+    place = ref(methods)
+
     def first(*arguments: Any, **options: Any) -> Any:
-        if methods[level] is not first:
+        known = place()
+        if known is None or known[level] is method:
             return method(*arguments, **options)
-        methods[level] = method
+        known[level] = method
         with warnings.catch_warnings():
             warnings.simplefilter("error", ComplexWarning)
             try:
@@ -123,8 +132,8 @@ def watched(methods: list[Any], level: int, owner: Any, name: str) -> None:
                 if isinstance(error, TypeError) and not refused:
                     raise
                 of = f" of `{type(owner.ode).__name__}`" if hasattr(owner, "ode") else ""
-                place = f"`{type(owner).__name__}.{name}`{of}"
-                raise TypeError(f"{place} must write real numbers, got complex ones.") from None
+                name_of = f"`{type(owner).__name__}.{name}`{of}"
+                raise TypeError(f"{name_of} must write real numbers, got complex ones.") from None
         if name == "vjp":
             for values, kind in zip(unpacked(result, 3, owner, name)[1:], KINDS, strict=True):
                 require_mapping(values, kind, owner)
@@ -178,7 +187,9 @@ def spoil(views: Views | None) -> None:
 
 def at_rows(control: Control, rows: Any) -> Views:
     """Return the views of a control at the steps of some rows, and of its shared fields."""
-    return {name: values[rows] for name, values in control.time.items()}, control.shared
+    # With an ellipsis a block that is one number is a view, too.
+    places = rows if rows is ... else (rows, ...)
+    return {name: values[places] for name, values in control.time.items()}, control.shared
 
 
 def singly(kept: Any, backward: bool = False) -> Any:
@@ -192,8 +203,14 @@ def blocks_of(fields: Mapping[str, Any], batched: bool, backward: bool = False) 
     """Return the tuples of the fields' blocks, one by one, as batches of one if `batched`."""
     if not fields:
         return repeat(())
+    rows: list[Iterable[Any]]
     if batched:
         rows = [one_by_one(values, backward) for values in fields.values()]
     else:
-        rows = [values[::-1] if backward else values for values in fields.values()]
+        rows = [_views(values[::-1] if backward else values) for values in fields.values()]
     return zip(*rows, strict=True)
+
+
+def _views(values: Any) -> Iterable[Any]:
+    """Return the rows of an array one by one, as views even where they are single numbers."""
+    return values if values.ndim > 1 else (values[row, ...] for row in range(len(values)))

@@ -310,10 +310,10 @@ class MGRIT(Uncopied):
     def _enough(self) -> int:
         """Cycles after which no further one could change a trajectory by more than rounding.
 
-        Each makes another C-point exact, since those before it are and stay so; a lagged solve
-        may begin with a right-hand side that says nothing.
+        Each makes another C-point exact, since those before it are and stay so. A few more: a
+        lagged solve may begin with a right-hand side that says nothing, and rounding is not all.
         """
-        return self.levels[1].layout.steps + 2
+        return self.levels[1].layout.steps + 10
 
     def _sums(self, *local: float) -> list[float]:
         """Return numbers summed over all ranks in time and space. Collective."""

@@ -127,7 +127,7 @@ class Descent(Limited):
                 if not resumed:
                     run.strategy.begin(run.point, start)
                     first = descent_ray(run.point.control, run.point.gradient, run.hessian)
-                    run.step = self._first_step(run, first)
+                    run.step = self._first_step(run, first, run.hessian.scaling)
                     recorder.add(run.point, run.step)
                 run.evaluations = sum(1 + row.line_search_trials for row in run.history)
                 # A run that has just been resumed is in the file already.
@@ -186,13 +186,13 @@ class Descent(Limited):
         """Move the run's point by one update, in place; return why there is none. Collective."""
         point, strategy = run.point, run.strategy
         phases, rule = point.functional.phases, self.line_search
-        run.rejected = 0
+        run.rejected, scaling = 0, run.hessian.scaling  # which is lost with the pairs
         while True:
             with phases("update"):
                 ray = descent_ray(point.control, point.gradient, run.hessian)
             if rule.finds_scale and ray.is_plain:  # its first step may be far too long
                 rule = replace(rule, rejections=20, patience=12)
-            first = self._first_step(run, ray)
+            first = self._first_step(run, ray, scaling)
             search, trial, reason = self._searched(run, candidate, ending, rule, ray, first)
             # Without a test of the objective neither accuracy nor another direction would help.
             if search.accepted or rule.decrease is None:
@@ -250,8 +250,11 @@ class Descent(Limited):
         run.rejected += search.rejected
         return search, trial, reason
 
-    def _first_step(self, run: Run, ray: Ray) -> float:
-        """Return the factor of the direction for the first trial of an update."""
+    def _first_step(self, run: Run, ray: Ray, scaling: float) -> float:
+        """Return the factor of the direction for the first trial of an update.
+
+        `scaling` is that of the quasi-Newton pairs, also of some that have been dropped.
+        """
         if not self.line_search.finds_scale:
             return 1.0 if self.step is None else self.step
         if not ray.is_plain or not ray.slope < 0:  # a gradient of zero, or NaN
@@ -261,8 +264,8 @@ class Descent(Limited):
             # Steepest descent: the change of J that its last step would have made
             ratio = history[-2].gradient_norm / max(history[-1].gradient_norm, TINY)
             step = run.step * ratio * ratio
-        elif run.hessian.scaling != 1.0:  # its pairs have no curvature on the free variables
-            step = run.hessian.scaling
+        elif scaling != 1.0:  # pairs have no curvature on the free variables, or were dropped
+            step = scaling
         else:
             # To J = 0, if J were linear; by the sizes of its parts, since J itself may be zero. A
             # step that is too long costs a few trials, one that is too short can be lost in J.
@@ -311,11 +314,10 @@ class Descent(Limited):
         with np.errstate(over="ignore", invalid="ignore"):
             if status is not Status.CONVERGED:  # which has been confirmed by exact solves
                 point.solve_exactly()
-            finite = is_finite(point)
-            moved = move_to_best(point, candidate, run.rivals(start))
-            if not finite:
-                # Inexact states were finite where the exact ones are not.
-                status = Status.NOT_FINITE
-            elif moved and status is Status.CONVERGED:
+            objective = point.value.objective
+            if not is_finite(point):  # inexact states were finite where the exact ones are not
+                status, objective = Status.NOT_FINITE, math.inf
+            moved = move_to_best(point, candidate, run.rivals(start, objective), objective)
+            if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
         return recorder.result(point, status, iterations)

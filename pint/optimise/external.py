@@ -19,9 +19,10 @@ from pint.optimise import scipy_adaptor, tao_adaptor
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.ending import Ending, Limited
 from pint.optimise.method import Callback
-from pint.optimise.point import ROUNDING, Point
+from pint.optimise.point import Candidate, Point
 from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
+from pint.optimise.safeguard import move_to_best
 from pint.optimise.scaled_layout import Optimiser, ScaledLayout, Stop
 from pint.reduced_functional import ReducedFunctional
 
@@ -169,9 +170,9 @@ class ExternalRun:
         self.ending = Ending(functional, method)
         # Since the last row, and in the whole run
         self.evaluations = self.evaluated = 0
+        self.best: tuple[float, Control]
         self.stopped, self.finite, self.by_options = False, True, False
         self.reason: Status | None = None
-        self.least = math.inf
         self.control: Control
         # The optimiser's variables of the point, and of the last row
         self.at = self.recorded = np.empty(0)
@@ -182,6 +183,7 @@ class ExternalRun:
         self.at = self.layout.gather(control.vector)
         self._solve(control)
         self.functional.require_finite(self.point.value)
+        self.best = self.point.value.objective, self.point.control
         self.record(self.at)
 
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -203,25 +205,36 @@ class ExternalRun:
         # An optimiser may report an iterate after it has tried another point.
         if not np.array_equal(x, self.at):
             self._move(x)
-        self.recorded = x
+        self.recorded, self.control = x, self.point.control
         row = self.recorder.add(self.point, math.nan, max(self.evaluations - 1, 0))
         self.evaluations = 0
+        if row.objective < self.best[0]:
+            self.best = row.objective, self.control
         if row.gradient_norm <= self.tolerance:
             self.point.solve_exactly()
             self.stopped = self.point.gradient_norm() <= self.tolerance
-        # Not every optimiser descends in each iteration.
-        if self.stopped or row.objective <= self.least + ROUNDING * abs(row.objective):
-            self.least, self.control = min(self.least, row.objective), self.point.control
         self.reason = self.ending.after_row(self.evaluated, self.recorder.asked)
         at_limit = row.iteration >= self.method.iterations
         self.stopped = self.stopped or at_limit or self.reason is not None
 
     def result(self) -> Result:
         """Return the best iterate, its state and adjoint solved exactly. Collective."""
-        finite = self.finite
+        finite, inexact = self.finite, self.history[-1].gradient_norm
         self.point.solve_exactly(self.control)
-        last = self.history[-1].iteration
-        if self.point.gradient_norm() <= self.tolerance:
+        last, tolerance = self.history[-1].iteration, self.tolerance
+        error = abs(self.point.gradient_norm() - inexact)
+        if min(self.point.gradient_norm(), error) > tolerance:
+            self.functional.solves.warn(
+                f"the error of the gradient by the solves, {error:.2g}, is above "
+                f"`gradient_tolerance`, {tolerance:.2g}: use a smaller tolerance of the solves, or "
+                "one level."
+            )
+        converged = self.point.gradient_norm() <= tolerance
+        # Some methods end at a worse iterate than they have met.
+        if not converged and self.best[1] is not self.control:
+            objective = self.point.value.objective
+            move_to_best(self.point, Candidate(self.functional), [self.best[1]], objective)
+        if converged:
             status = Status.CONVERGED
         elif self.reason is not None:
             status = self.reason
@@ -248,6 +261,10 @@ class ExternalRun:
     def _solve(self, control: Control) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             self.point.solve_state(control, self.functional.accuracy)
+            if not math.isfinite(self.point.value.objective) and self.functional.grid.levels > 1:
+                self.point.solve_exactly(control)  # cycles may blow up where steps do not
+                self.finite = math.isfinite(self.point.value.objective)
+                return
             self.finite = math.isfinite(self.point.value.objective)
             # The adjoint at a state that is not finite would not be finite either.
             if self.finite:

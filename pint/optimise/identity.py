@@ -60,7 +60,6 @@ def content_of(functional: ReducedFunctional) -> dict[str, int]:
         named["examples"] = problem.examples
     for name, part in named.items():
         own[name] = fingerprint(type(part))
-        own.update(_grouped(fingerprints(_constants(type(part)), name), name))
         own.update(_grouped(fingerprints(part, name), name))
     own = {name: number for name, number in own.items() if name.rpartition(".")[2] not in HOW}
     # Ranks in space hold parts of the same arrays.
@@ -72,19 +71,6 @@ def content_of(functional: ReducedFunctional) -> dict[str, int]:
             name: fingerprint([rank.get(name) for rank in ranks]) for rank in ranks for name in rank
         }
     )
-
-
-def _constants(kind: type) -> dict[str, Any]:
-    """Return the numbers, texts and arrays that a class has, by their names."""
-    found = {
-        name: value for parent in reversed(kind.__mro__) for name, value in vars(parent).items()
-    }
-    plain = (bool, int, float, complex, str, tuple, np.ndarray, np.generic)
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, plain) and not name.startswith("_") and name != "may_differ"
-    }
 
 
 def _grouped(numbers: Mapping[str, int], name: str) -> dict[str, int]:

@@ -111,7 +111,7 @@ class Search:
     tolerated : float
         By how much the next trial's objective may be too large along a direction of descent.
     is_doubtful : bool
-        Whether a trial was rejected by far more than `error`.
+        Whether the excess of rejected trials has shrunk less than along a direction of descent.
     is_open : bool
         Whether another trial is to be made.
     accepted : bool
@@ -136,8 +136,8 @@ class Search:
         the objective or of the gradient, if these can be refined.
         """
         rule = self.rule
-        # After a rejection that no error explains, a step of which the objective shows nothing
-        # must not be accepted for its error: the direction is wrong, or the gradient.
+        # Where the objectives do not fit a direction of descent, a step of which the objective
+        # shows nothing must not be accepted for its error: direction or gradient are wrong.
         if rule.finds_scale and self.is_doubtful and -trial.predicted <= self.error:
             return replace(self, rejected=self.rejected + 1, is_open=False)
         if rule.accepts(trial, self.objective):
@@ -145,7 +145,9 @@ class Search:
         finite = math.isfinite(trial.objective)
         excess = trial.objective - self.objective
         stalled = finite and self.rejected >= rule.patience and excess > self.tolerated
-        doubtful = self.is_doubtful or not excess <= 100 * self.error
+        doubtful = self.is_doubtful
+        if excess > 100 * self.error:  # otherwise the ratio of two excesses shows the error alone
+            doubtful = excess > self.tolerated
         rejected = replace(self, rejected=self.rejected + 1, is_doubtful=doubtful)
         # A fixed step is not shortened; a stalled search needs accuracy, not a shorter step.
         hopeless = rule.decrease is None or (stalled and trial.refinable)

@@ -26,8 +26,7 @@ class Status(Enum):
         "smaller tolerance of the solves, or check the gradient with `pint.verify.taylor_test`."
     )
     DIVERGING = (
-        "The residuals grow from cycle to cycle, or the gradient from update to update: use fewer "
-        "levels, a smaller coarsening factor, FCF-relaxation or more steps, or a line search."
+        "Objective and gradient grow from update to update: use a smaller step or a line search."
     )
     NOT_FINITE = "The step led to NaN or infinity: use a smaller step or a line search."
     INTERRUPTED = "A signal ended the run: resume it from its checkpoint."

@@ -49,10 +49,9 @@ class Run:
         if self.best is None or not self.best[0] <= bound:
             self.best = bound, self.point.control
 
-    def rivals(self, start: Control) -> list[Control]:
-        """Return the controls whose exact objectives may be less than that of an exact point."""
-        first, objective = self.history[0], self.point.value.objective
-        rivals = []
+    def rivals(self, start: Control, objective: float) -> list[Control]:
+        """Return the controls whose exact objectives may be less than an exact `objective`."""
+        first, rivals = self.history[0], []
         # An exact start that is no better need not be solved again.
         if self.history[-1].iteration and not (
             first.objective_error == 0 and objective <= first.objective

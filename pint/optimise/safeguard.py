@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
 from pint.optimise.line_search import Trial
 from pint.optimise.point import ROUNDING, Candidate, Point
@@ -69,7 +71,7 @@ class Safeguard:
     first_residual : float
         Of the first solve.
     failed : bool
-        Whether the solves of the current line search have failed: `tighten` mends it.
+        Whether the solves of the last trial have failed.
     tightens : bool
         Whether the strategy could solve the last candidate more accurately.
     """
@@ -97,7 +99,8 @@ class Safeguard:
         NotFiniteError
             If the objective is NaN or infinite for the exact state, too.
         """
-        self.inner.begin(point, control)
+        with np.errstate(all="ignore"):
+            self.inner.begin(point, control)
         residuals = point.state.convergence.residuals if point.state.convergence else ()
         self.first_residual = max(residuals, default=0.0)
         if not is_plausible(point) or self._is_slow(point):
@@ -117,6 +120,7 @@ class Safeguard:
         Returns what the line search judges. `point` stays as it is. `decrease` is the constant of
         the Armijo test that will follow, None without one.
         """
+        self.failed = self.tightens = False
         if self.exact:
             candidate.solve_exactly(control)
             return candidate.trial(point)
@@ -130,8 +134,6 @@ class Safeguard:
             change, trial = abs(candidate.value.objective - trial.objective), candidate.trial(point)
             if math.isfinite(trial.objective):  # otherwise the step is too long
                 self.failed |= self.inner.failed or not change <= 0.5 * abs(trial.predicted)
-        if self.failed and decrease is None:  # nothing is compared, and nothing will be repeated
-            self._rest()
         # If no step is accepted, the inexact numbers may be the reason.
         return replace(trial, refinable=decrease is not None)
 
@@ -152,7 +154,8 @@ class Safeguard:
             point.accept(candidate)
             self.solve_exactly(point)
             return True
-        reliable = self.inner.accept(point, candidate)
+        with np.errstate(all="ignore"):
+            reliable = self.inner.accept(point, candidate)
         if self.inner.failed or not is_plausible(point):
             self.solve_exactly(point)
         return reliable
@@ -163,7 +166,13 @@ class Safeguard:
             self.inner.tighten(point)
             if is_plausible(point):
                 return
-        self.solve_exactly(point)
+        met_tolerance = not self.failed and self.inner.tolerance > 0
+        error = self.solve_exactly(point)
+        if met_tolerance:
+            point.functional.solves.warn(
+                "no step decreases the objective with the accuracy of the solves, whose error of "
+                f"the gradient is {error:.2g}: the next updates are computed by sequential steps."
+            )
 
     def solve_exactly(self, point: Point, control: Control | None = None) -> float:
         """Solve the point, and the next updates, exactly, in place. Collective.
@@ -234,18 +243,20 @@ def is_plausible(solved: Point | Candidate) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def move_to_best(point: Point, candidate: Candidate, others: Sequence[Control]) -> bool:
-    """Move an exact point to the best of some controls, by exact objectives, in place.
+def move_to_best(
+    point: Point, candidate: Candidate, others: Sequence[Control], objective: float
+) -> bool:
+    """Move a point with an exact `objective` to the best of some controls, if one is better.
 
     The candidate's state is used up. Returns whether the point has moved. Collective.
     """
     best: Control | None = None
-    least = point.value.objective
+    least = objective
     for control in others:
         candidate.solve_exactly(control)
-        objective = candidate.value.objective
-        if math.isfinite(objective) and not least <= objective + ROUNDING * abs(objective):
-            best, least = control, objective
+        found = candidate.value.objective
+        if math.isfinite(found) and not least <= found + ROUNDING * abs(found):
+            best, least = control, found
     if best is not None:
         point.solve_exactly(best)
     return best is not None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import registry
+from random_configurations import cubic
 
 import pint
 from pint.equations import Calls, Cycles, March
@@ -165,3 +166,14 @@ def test_batches_need_a_space_that_allows_for_them():
     )
     with pytest.raises(ValueError, match=r"`Fast.batched` must be False .* Single, which lends"):
         Calls(problem, GRID)
+
+
+def test_fields_of_one_number_have_derivatives_of_single_steps():
+    gradients = []
+    for batched in (True, False):
+        functional = pint.ReducedFunctional(cubic(batched, {}), GRID)
+        control = registry.random_control(functional.controls, seed=4)
+        assert pint.verify.taylor_test(functional, control).passed
+        gradients.append(functional.gradient(control).vector)
+    assert abs(gradients[0]).min() > 0
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=0, atol=1e-14)

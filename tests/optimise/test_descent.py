@@ -335,7 +335,6 @@ class NaNCost(Cost):
     ("parts", "message"),
     [
         ({"stepper": NaNOnLevel}, r"states of level 0 \(step size 0.05\)"),
-        ({"stepper": NaNOnLevelOne, "levels": 2}, r"states of level 1 \(step size 0.1\)"),
         ({"cost": NaNCost}, "objective is nan although all states are finite"),
     ],
 )
@@ -343,9 +342,21 @@ def test_objective_that_is_nan_at_the_start_raises_and_says_where(parts, message
     functional, control = with_parts(**parts)
     with pytest.raises(pint.NotFiniteError, match=message):
         pint.minimize(functional, control)
-    if parts.get("levels"):
-        with pytest.raises(pint.NotFiniteError, match=message):
-            pint.minimize(functional, control, pint.OneShot())
+
+
+@pytest.mark.parametrize(
+    "method", [pint.ReducedSpace(), pint.OneShot(), pint.Lagged(), pint.Adaptive()]
+)
+def test_a_coarse_level_without_finite_states_costs_no_more_than_its_help(method):
+    functional, control = with_parts(stepper=NaNOnLevelOne, levels=2)
+    sequential, start = with_parts()
+    with pytest.raises(pint.NotFiniteError, match=r"states of level 1 \(step size 0.1\)"):
+        functional.value(control)
+    with pytest.warns(pint.ConvergenceWarning, match="first control"):
+        result = pint.minimize(functional, control, method)
+    expected = pint.minimize(sequential, start)
+    assert result.status is expected.status is pint.Status.CONVERGED
+    assert result.objective == pytest.approx(expected.objective, rel=1e-12)
 
 
 class Scripted:

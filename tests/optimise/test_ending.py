@@ -127,7 +127,7 @@ def test_time_is_limited(kind):
     method = partial(pint.External, kind) if isinstance(kind, str) else kind
     result = pint.minimize(start(), method=never(method)(time_limit=0.05), callback=wait)
     assert result.status is Status.TIME_LIMIT
-    assert 1 <= result.iterations <= 4
+    assert result.iterations <= 4
 
 
 def test_time_of_stochastic_and_nested_runs_is_limited():

@@ -5,7 +5,7 @@ import pytest
 import registry
 
 import pint
-from pint.comm import agreeing, private
+from pint.comm import agreeing, agreement, private
 
 pytestmark = pytest.mark.skipif(pint.world().size == 1, reason="one rank agrees with itself")
 
@@ -107,12 +107,36 @@ def test_fields(world, field):
         pose(world, controls={"u": field} if other(world) else {})
 
 
+def test_the_order_of_fields(world):
+    fields = {"u": pint.TimeControl(2), "a": pint.SharedControl(2), "b": pint.SharedControl(2)}
+    mine = dict(reversed(fields.items())) if other(world) else fields
+    with refused(r"`ControlSpace\(fields.*must be the same on all ranks"):
+        pint.ControlSpace(pint.TimeGrid.uniform(1.0, 16, comm=world), **mine)
+
+
+def test_a_function_that_some_ranks_do_not_call(world):
+    functional = pose(world)
+    with refused(rf"rank 0 has called `TimeGrid`, and rank {world.size - 1} `control`"):
+        functional.control(theta=1.0) if other(world) else pint.TimeGrid.uniform(1, 8, comm=world)
+    assert np.isfinite(functional.value(functional.control(theta=1.0)))
+
+
+def test_set_up_costs_a_reduction_for_each_object(world, monkeypatch):
+    sizes, usual = [], agreement.reduce
+    monkeypatch.setattr(
+        agreement, "reduce", lambda comm, *rest: sizes.append(comm.size) or usual(comm, *rest)
+    )
+    pose(world)  # grid, controls, functional; ranks in space there are none
+    assert sum(size > 1 for size in sizes) == 3
+
+
 def test_regularisers(world):
     u = ["u"]
     for terms in (
         [pint.Tikhonov(1e-3, u)],
         [pint.Tikhonov(1e-2, ["theta"])],
         [pint.Tikhonov(1e-2, u), pint.Smoothness(1.0, u)],
+        [pint.Smoothness(1e-2, u)],
     ):
         mine = terms if other(world) else [pint.Tikhonov(1e-2, u)]
         with refused(r"`ReducedFunctional\(problem.regularisers.*rank"):

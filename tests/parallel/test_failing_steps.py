@@ -158,3 +158,31 @@ def test_a_failing_adjoint_is_not_finite(kind, world):
     with pytest.raises(pint.NotFiniteError, match=f"`DecayAdjoint.vjp` raised .*{WHERE}"):
         rf.gradient(control)
     assert pint.minimize(rf, control).status is pint.Status.NOT_FINITE
+
+
+def failing(name):
+    """Return stepper, adjoint and objective of which the method `name` fails."""
+
+    def fail(self, *arguments):
+        raise pint.NumericalError(WHERE)
+
+    kinds = [
+        type(kind.__name__, (kind,), {name: fail} if hasattr(kind, name) else {})
+        for kind in (Decay, DecayAdjoint, Squares)
+    ]
+    stepper = kinds[0]()
+    return stepper, kinds[1](stepper), kinds[2]()
+
+
+@pytest.mark.parametrize("storage", ["all", "C"])
+@pytest.mark.parametrize(
+    ("name", "value_fails"),
+    [("step_cost", True), ("step_cost_derivative", False), ("initial", True)],
+)
+def test_costs_and_initial_states_may_fail_too(name, value_fails, storage, world):
+    problem = pint.Problem(*failing(name), {"u": pint.TimeControl(1)})
+    grid = pint.TimeGrid.uniform(1.0, STEPS, 2, 2, world)
+    rf = pint.ReducedFunctional(problem, grid, storage=storage)
+    for solve in [rf.value, rf.gradient][not value_fails :]:
+        with pytest.raises(pint.NotFiniteError, match=f"{name}` raised .*{WHERE}"):
+            solve(rf.control(u=1.0))

@@ -2,6 +2,7 @@
 
 import resource
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from parallel.cases import each_split
 
 import pint
 from pint.comm import split
+from pint.equations import March
 from problems.heat import Heat, manufactured
 
 pytestmark = pytest.mark.petsc
@@ -150,6 +152,92 @@ def test_a_linear_solver_that_fails_ends_all_ranks_with_its_message(space_size, 
                 functional.value(3.0 * control)  # the old states are no solutions here
         else:
             assert functional.value(control) == pytest.approx(expected, rel=1e-10)
+
+
+def resident():
+    """Return the resident memory of this process in bytes."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def growth(work, count, warm_up):
+    """Return by how many bytes the memory grows over calls of `work`, after some of them."""
+    for number in range(count):
+        if number == warm_up:
+            before = resident()
+        work()
+    return resident() - before
+
+
+def decay(comm, size=20_000):
+    """Return a problem whose steps make two temporary vectors of `size` numbers a rank."""
+    from petsc4py import PETSc
+
+    from pint.states.petsc import PetscSpace
+
+    petsc_comm = PETSc.COMM_SELF if comm.size == 1 else comm
+    template = PETSc.Vec().createMPI((size, PETSc.DECIDE), comm=petsc_comm)
+
+    class Step(pint.TimeStepper):
+        space = PetscSpace(template)
+
+        def initial(self, theta):
+            start = template.duplicate()
+            start.set(1.0)
+            return start
+
+        def step(self, s, y, u, theta):
+            new, force = y.copy(), y.duplicate()
+            force.set(u["u"][0])
+            new.axpby(s.dt, 1 - s.dt, force)
+            return new
+
+    class Transpose(pint.Adjoint):
+        def vjp(self, s, y, u, theta, lam):
+            new = lam.copy()
+            new.scale(1 - s.dt)
+            return new, {"u": np.array([s.dt * lam.sum()])}, {}
+
+    class Square(pint.Objective):
+        def terminal(self, y, theta):
+            return 0.5 * y.dot(y)
+
+        def terminal_derivative(self, y, theta):
+            return y.copy(), {}
+
+    return pint.Problem(Step(), Transpose(), Square(), {"u": pint.TimeControl(1)})
+
+
+@each_split
+def test_temporary_vectors_of_methods_are_freed(space_size, world):
+    """Left to Python, 60 solves and adjoints would leave vectors of some 200 MB."""
+    comms = split(world, space_size)
+    grid = pint.TimeGrid.uniform(1.0, 8 * comms[0].size, comm=comms[0])
+    functional = pint.ReducedFunctional(decay(comms[1]), grid)
+    control = functional.control(u=0.5)
+    functional.gradient(control)
+
+    def work():
+        functional.state.solve(state, control, March())
+        functional.adjoint.solve(adjoint, state, March())
+        functional.objective(state)
+
+    state, adjoint = functional.state.new(), functional.adjoint.new()
+    assert growth(work, 90, warm_up=30) < 4e6
+
+
+@each_split
+def test_spaces_free_what_those_before_them_have_left(space_size, world):
+    """Each functional leaves vectors of 3 MB and a few of its space."""
+    comms = split(world, space_size)
+    grid = pint.TimeGrid.uniform(1.0, 2 * comms[0].size, comm=comms[0])
+
+    def work():
+        functional = pint.ReducedFunctional(decay(comms[1]), grid)
+        functional.gradient(functional.control(u=0.5))
+        functional.space.destroy()
+
+    assert growth(work, 40, warm_up=15) < 4e6
 
 
 def test_memory_does_not_grow_over_a_thousand_solves(world):

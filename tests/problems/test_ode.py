@@ -174,7 +174,10 @@ def test_nonlinear_optimum(name):
     assert result.status is pint.Status.CONVERGED
     assert result.gradient_norm <= 1e-8
     assert abs(result.objective - expected) < 1e-10
-    np.testing.assert_allclose(result.control["u"][:, 0], control, rtol=0, atol=1e-5)
+    found = result.control["u"][:, 0]
+    if name == "pendulum":  # it may swing up on either side
+        found = found * np.sign(found[0] * control[0])
+    np.testing.assert_allclose(found, control, rtol=0, atol=1e-5)
     if name == "fishing":
         check_active_set(result, control)
     if name == "pendulum":  # it stands in the end
