@@ -28,7 +28,8 @@ class Adaptive(Descent):
 
     Parameters
     ----------
-    iterations, gradient_tolerance, hessian, line_search, step
+    iterations, gradient_tolerance, relative_gradient_tolerance
+    time_limit, evaluations, hessian, line_search, step
         As for `ReducedSpace`.
 
     Raises

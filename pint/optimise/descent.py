@@ -117,7 +117,8 @@ class Descent(Limited):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        run = Run(Point(functional), Safeguard(self.strategy(functional)), self.hessian)
+        hessian = self.hessian.sized(functional.controls)
+        run = Run(Point(functional), Safeguard(self.strategy(functional)), hessian)
         resumed = resume(run, checkpoint)  # its errors are raised identically on every rank
         start = functional.controls.project(start)
         with ending_all_ranks(functional.ranks_to_end):
