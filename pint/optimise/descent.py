@@ -240,7 +240,7 @@ class Descent(Limited):
         # Near the optimum a good step decreases J by less than the error of J.
         error = point.comparison_error(strategy.tolerance)
         search = rule.begin(point.value.objective, step, error)
-        while search.is_open and not strategy.failed and reason is None:
+        while search.is_open and reason is None:
             # State sweep, on the candidate's trajectory, and objective
             control = ray.at(start + search.step)
             with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
@@ -299,8 +299,6 @@ class Descent(Limited):
                 break
             search, _, _ = self._searched(run, candidate, ending, rule, ray, step, run.step)
             if not search.accepted:
-                if strategy.failed:
-                    strategy.tighten(point)
                 break
             run.rejected += 1  # the trial before is not the update's last one any more
             run.step += search.step
