@@ -162,6 +162,17 @@ def optimiser_options(parser: Parser, gradient_tolerance: float, iterations: int
     option("--gradient-tolerance", type=number(), default=gradient_tolerance,
            help="norm of the (projected) gradient to stop at")  # fmt: skip
     option("--iterations", type=integer(0), default=iterations, help="control updates")
+    limit_options(option)
+
+
+def limit_options(option: Callable[..., Any]) -> None:
+    """Add, by the function `option`, the other ends of a run, which `limits_of` reads."""
+    option("--relative-gradient-tolerance", type=number(), default=0.0, metavar="R",
+           help="stop at R times the first gradient norm, too")  # fmt: skip
+    option("--time-limit", type=number(), default=math.inf, metavar="S",
+           help="wall time of the optimisation, seconds")  # fmt: skip
+    option("--evaluations", type=integer(1), metavar="E",
+           help="objectives to evaluate at most, with those of rejected steps")  # fmt: skip
 
 
 def checkpoint_options(parser: Parser) -> None:
@@ -375,6 +386,11 @@ def make_method(options: argparse.Namespace, **settings: Any) -> Any:
     return pint.OneShot(cycles=options.cycles or 2, tolerance=tolerance, **settings)
 
 
+def limits_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the limits of every method: its options by name."""
+    return {"time_limit": options.time_limit, "evaluations": options.evaluations}
+
+
 def minimise(
     options: argparse.Namespace, functional: pint.ReducedFunctional, control: pint.Control
 ) -> pint.Result:
@@ -382,6 +398,8 @@ def minimise(
     settings: dict[str, Any] = {
         "iterations": options.iterations,
         "gradient_tolerance": options.gradient_tolerance,
+        "relative_gradient_tolerance": options.relative_gradient_tolerance,
+        **limits_of(options),
     }
     packages = {"scipy": "scipy:L-BFGS-B", "tao": "tao:blmvm"}
     method = (

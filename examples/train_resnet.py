@@ -24,6 +24,7 @@ from typing import Any
 
 from arguments import (
     check_checkpoint,
+    limits_of,
     make_checkpoint,
     make_grid,
     make_method,
@@ -237,6 +238,7 @@ def training_method(options: argparse.Namespace) -> Any:
             learning_rate=options.learning_rate,
             decay=options.decay,
             seed=options.seed,
+            **limits_of(options),
         )
     hessians = {
         "lbfgs": pint.lbfgs(options.memory),
@@ -248,6 +250,8 @@ def training_method(options: argparse.Namespace) -> Any:
         options,
         iterations=options.iterations,
         gradient_tolerance=options.gradient_tolerance,
+        relative_gradient_tolerance=options.relative_gradient_tolerance,
+        **limits_of(options),
         hessian=hessians[options.hessian],
         line_search=searches[options.line_search],
         step=options.step,

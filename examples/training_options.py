@@ -13,6 +13,7 @@ from arguments import (
     checkpoint_options,
     fill_defaults,
     integer,
+    limit_options,
     number,
     solver_options,
 )
@@ -90,9 +91,11 @@ def optimiser_options(option: Callable[..., Any]) -> None:
            help="ranks that divide the examples; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), help="control updates (200; convolutional: 100)")
     option("--gradient-tolerance", type=number(), default=1e-6, help="gradient norm to stop at")
+    limit_options(option)
     option("--hessian", choices=["lbfgs", "bfgs", "identity"], default="lbfgs",
            help="quasi-Newton method")  # fmt: skip
-    option("--memory", type=integer(1), default=20, help="pairs that L-BFGS keeps")
+    option("--memory", type=integer(1),
+           help="pairs that L-BFGS keeps (as many as fit 256 MB a rank, at most 100)")  # fmt: skip
     option("--step", type=number(positive=True), help="first trial step of armijo and none (1)")
     option("--line-search", choices=["wolfe", "armijo", "none"],
            help="step length: wolfe finds its first step; armijo halves --step; none takes it "

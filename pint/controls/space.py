@@ -95,6 +95,15 @@ class ControlSpace:
                         self._place(name, (*steps, *field.shape))
                 over = (some is self.time_fields, distributed)
                 self.parts.append((slice(start, self.size), over))
+        # One rank adds what is replicated: every rank must get the same number to the last bit,
+        # for decisions are taken by it, and a product is rounded as the memory is aligned.
+        self._counted = [
+            part
+            for part, (over_time, over_space) in self.parts
+            if part.start < part.stop
+            and (over_time or self.comm.rank == 0)
+            and (over_space or self.space_comm.rank == 0)
+        ]
         self._lengths = {
             name: field.comm.allgather(field.shape[0])
             for name, field in fields.items()
@@ -291,15 +300,19 @@ class ControlSpace:
 
     def pair(self, derivative: Control, direction: Control) -> float:
         """Return the derivative (dual) applied to a direction (primal). Collective."""
-        # One rank adds what is replicated: every rank must get the same number to the last bit,
-        # for decisions are taken by it, and a product is rounded as the memory is aligned.
-        derivative, direction = self._own(derivative), self._own(direction)
-        own = [
-            derivative.vector[part] @ direction.vector[part]
-            for part, (over_time, over_space) in self.parts
-            if (over_time or self.comm.rank == 0) and (over_space or self.space_comm.rank == 0)
-        ]
-        return float(reduce(self.space_comm, reduce(self.comm, sum(own)))[0])
+        parts = self.local_pair(self._own(derivative).vector, self._own(direction).vector)
+        return float(self.sums(parts)[0])
+
+    def local_pair(self, derivative: np.ndarray, direction: np.ndarray) -> float:
+        """Return this rank's part of `pair`, of two vectors; `sums` adds the parts of all ranks."""
+        return sum(derivative[part] @ direction[part] for part in self._counted)
+
+    def sums(self, parts: Any) -> np.ndarray:
+        """Return the sums of one or more numbers over all ranks. Collective."""
+        for comm in (self.comm, self.space_comm):
+            if comm.size > 1:  # spares two conversions, which cost more than a small product
+                parts = reduce(comm, parts)
+        return np.atleast_1d(parts)
 
     def total(self, name: str, local: float) -> float:
         """Return the sum of a number per rank, part of a sum over the blocks of a field.

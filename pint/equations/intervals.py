@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 
@@ -50,7 +51,8 @@ class Intervals:
     """
 
     def __init__(self, calls: Calls, level: Level, kept_bytes: float) -> None:
-        self.calls, self._level = calls, level
+        # The level holds its propagator, which holds this: a reference to it would be a cycle.
+        self.calls, self._level = calls, proxy(level)
         self.factor = calls.grid.coarsening[0]
         self.own = range(level.layout.first, level.layout.last)
         largest = max(level.chunk, len(self.own)) // self.factor

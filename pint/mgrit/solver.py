@@ -221,7 +221,8 @@ class MGRIT(Uncopied):
             converged = residual <= bound
             return not converged
 
-        while not converged and len(residuals) < accuracy.cycles:
+        most = min(accuracy.cycles, self._enough)
+        while not converged and len(residuals) < most:
             # Known only after the pass; if it was not the last one, the work for it was in vain.
             if residuals:
                 near = _expected(residuals) <= propagator.margin * bound
@@ -279,8 +280,9 @@ class MGRIT(Uncopied):
         self._bind(propagator, trajectory, rhs, guessed)
         residuals: list[float] = []
         product = 0.0
-        for index in range(cycles):
-            last = index == cycles - 1
+        most = min(cycles, self._enough)
+        for index in range(most):
+            last = index == most - 1
             before = start if index == 0 else None
             numbers = lagged_cycle(
                 self.levels, self.smoother, self.f_cycle, tau, last, weights, before
@@ -303,6 +305,15 @@ class MGRIT(Uncopied):
         sum_right_hand_sides(fine, coarse)
         coarse.rhs *= sign
         tau += coarse.rhs
+
+    @property
+    def _enough(self) -> int:
+        """Cycles after which no further one could change a trajectory by more than rounding.
+
+        Each makes another C-point exact, since those before it are and stay so. A few more: a
+        lagged solve may begin with a right-hand side that says nothing, and rounding is not all.
+        """
+        return self.levels[1].layout.steps + 10
 
     def _sums(self, *local: float) -> list[float]:
         """Return numbers summed over all ranks in time and space. Collective."""

@@ -28,7 +28,8 @@ class Adaptive(Descent):
 
     Parameters
     ----------
-    iterations, gradient_tolerance, hessian, line_search, step
+    iterations, gradient_tolerance, relative_gradient_tolerance
+    time_limit, evaluations, hessian, line_search, step
         As for `ReducedSpace`.
 
     Raises
@@ -74,19 +75,22 @@ class Extrapolation:
         return self.ratio / (1 - self.ratio) * difference
 
 
-MEMORY = 0.92
+MEMORY = 0.95
 """What the next update leaves of a ratio or a sensitivity that is larger than the new one."""
 
 LEAST_RATIO = 0.1
 """Of two differences, for the estimate of an error."""
 
-TARGET = 0.3
+RECOVERY = 1.2
+"""Factor of eta after an update whose change of the gradient is more than its error."""
+
+TARGET = 0.2
 """Largest eta, dimensionless."""
 
 ETA_OBJECTIVE = 0.5
 """Error of an objective relative to the change that is expected of it, over eta; dimensionless."""
 
-MOST_CYCLES = 10
+MOST_CYCLES = 5
 """Of one solve: one that needs more has failed, because sequential steps cost less."""
 
 MOST_FAILURES = 3
@@ -110,7 +114,8 @@ class ControlledErrors(Strategy):
       (extrapolated from the gradients after two cycles) and by the state (its residual, times
       the ratio of the changes of gradient and residual in the last update). The state comes first.
     - `eta` is divided by 4 where the gradient changes by no more than its error in an update, so
-      that the change cannot serve L-BFGS, or a line search fails; it recovers by factors of 2.
+      that the change cannot serve L-BFGS, or a line search fails; it recovers slowly.
+    - A solve that would need more than `MOST_CYCLES` cycles has failed: see `Safeguard`.
 
     All attributes evolve, and a restart restores all of them.
 
@@ -228,6 +233,7 @@ class ControlledErrors(Strategy):
         `moved` says that the point has moved since its gradient was formed.
         """
         adjoint, state, equation = point.adjoint, point.state, point.functional.adjoint
+        self.exhausted = False
         known = adjoint.is_known
         old = point.gradient if known else None
         if known:
@@ -235,12 +241,13 @@ class ControlledErrors(Strategy):
             self._improve_state(point)
             equation.solve(adjoint, state, Relax())
             point.form_gradient()
+        most = 0 if self.exhausted else MOST_CYCLES
         self.of_gradient.restart()
         if moved:
             self.sensitivity *= MEMORY
         relaxed, met = known, None
         self.failed = True  # until the error is small enough
-        for cycle in range(MOST_CYCLES):
+        for cycle in range(most):
             previous = point.gradient if known or cycle > 0 else None
             equation.solve(adjoint, state, NEXT if relaxed else FIRST)
             point.form_gradient()
@@ -254,6 +261,8 @@ class ControlledErrors(Strategy):
                 break
             # Another state moves the linearisation, and with it the F-points of the adjoint.
             met = self._improve_state(point)
+            if self.exhausted:
+                break
             relaxed = met is None
         self._evaluate(point, point)
 
@@ -298,7 +307,7 @@ class ControlledErrors(Strategy):
         """Return whether a change of the gradient is more than its error; adapt eta, in place."""
         is_reliable = change > error
         # Skipping such pairs alone could stall a run: small steps would make noisy pairs again.
-        self.eta = min(TARGET, 2 * self.eta) if is_reliable else self.eta / 4
+        self.eta = min(TARGET, RECOVERY * self.eta) if is_reliable else self.eta / 4
         return is_reliable
 
     def _improve_state(self, point: Point) -> float | None:
@@ -312,6 +321,7 @@ class ControlledErrors(Strategy):
                 break
             residual = self._state_cycle(point)
             first = residual if first is None else first
+        self.exhausted = self.sensitivity * self.state_error > share
         return first
 
     def _state_cycle(self, point: Point) -> float:

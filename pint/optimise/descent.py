@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -14,14 +15,15 @@ from pint.controls import Control
 from pint.errors import check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.optimise.checkpoint import Checkpoint, resume
+from pint.optimise.ending import Ending, Limited
 from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
 from pint.optimise.line_search import LineSearch, Search, Trial, wolfe
-from pint.optimise.method import Callback, Method
+from pint.optimise.method import Callback
 from pint.optimise.point import Candidate, Point
 from pint.optimise.ray import Ray, descent_ray
 from pint.optimise.recorder import Recorder, is_finite
-from pint.optimise.result import Result, Status
+from pint.optimise.result import Iterate, Result, Status
 from pint.optimise.run import Run
 from pint.optimise.safeguard import Safeguard, move_to_best
 from pint.optimise.strategy import Strategy
@@ -37,7 +39,7 @@ MOST_MOVES = 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Descent(Method):
+class Descent(Limited):
     """A quasi-Newton method whose states and adjoints are solved by a `Strategy`.
 
     Each solve starts from the last trajectories. Candidates are solved on a second trajectory, so
@@ -55,6 +57,10 @@ class Descent(Method):
         Largest number of control updates.
     gradient_tolerance : float
         Stop at this gradient norm, in the control's metric.
+    relative_gradient_tolerance : float
+        Stop at so many times the first gradient norm, if that is more; dimensionless.
+    time_limit, evaluations
+        Limits of wall time and evaluations: see `Limited`.
     hessian : InverseHessian
         `lbfgs(memory)`, `bfgs()` or `identity()`.
     line_search : LineSearch
@@ -66,6 +72,7 @@ class Descent(Method):
 
     iterations: int = 100
     gradient_tolerance: float = 1e-8
+    relative_gradient_tolerance: float = 0.0
     hessian: InverseHessian = field(default_factory=lbfgs)
     line_search: LineSearch = field(default_factory=wolfe)
     step: float | None = None
@@ -76,7 +83,9 @@ class Descent(Method):
         """Raise TypeError or ValueError if one of the options above is out of range."""
         owner = type(self).__name__
         object.__setattr__(self, "iterations", integer(owner, "iterations", self.iterations, 0))
-        number(owner, "gradient_tolerance", self.gradient_tolerance)
+        for name in ("gradient_tolerance", "relative_gradient_tolerance"):
+            object.__setattr__(self, name, number(owner, name, getattr(self, name)))
+        self.check_limits()
         hessians = "`lbfgs()`, `bfgs()` or `identity()`"
         searches = "`wolfe()`, `armijo()` or `fixed_step()`"
         check_kind(owner, "hessian", self.hessian, InverseHessian, hessians)
@@ -108,37 +117,49 @@ class Descent(Method):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        run = Run(Point(functional), Safeguard(self.strategy(functional)), self.hessian)
+        hessian = self.hessian.sized(functional.controls)
+        run = Run(Point(functional), Safeguard(self.strategy(functional)), hessian)
         resumed = resume(run, checkpoint)  # its errors are raised identically on every rank
         start = functional.controls.project(start)
         with ending_all_ranks(functional.ranks_to_end):
             candidate, recorder = Candidate(functional), Recorder(functional, callback, run.history)
-            with interruptible(functional, checkpoint is not None) as interrupted:
+            ending = Ending(functional, self)
+            with interruptible(checkpoint is not None) as signalled:
                 if not resumed:
                     run.strategy.begin(run.point, start)
                     first = descent_ray(run.point.control, run.point.gradient, run.hessian)
                     run.step = self._first_step(run, first, run.hessian.scaling)
                     recorder.add(run.point, run.step)
+                run.evaluations = sum(1 + row.line_search_trials for row in run.history)
                 # A run that has just been resumed is in the file already.
-                status = self._ended(run, interrupted(), None if resumed else checkpoint)
+                reason = ending.after_row(run.evaluations, recorder.asked, signalled)
+                status = self._ended(run, reason, None if resumed else checkpoint)
                 while status is None:
-                    status = self._update(run, candidate)
+                    status = self._update(run, candidate, ending)
                     if status is None:
                         recorder.add(run.point, run.step, run.rejected)
                         run.note_best()
-                        status = self._ended(run, interrupted(), checkpoint)
+                        reason = ending.after_row(run.evaluations, recorder.asked, signalled)
+                        status = self._ended(run, reason, checkpoint)
             return self._result(run, candidate, recorder, start, status)
 
-    def _ended(self, run: Run, stop: bool, checkpoint: Checkpoint | None) -> Status | None:
-        """Return why the loop ends at the current iterate, if it does. Collective."""
+    def _ended(
+        self, run: Run, reason: Status | None, checkpoint: Checkpoint | None
+    ) -> Status | None:
+        """Return why the loop ends at the current iterate, if it does. Collective.
+
+        `reason` is one that has nothing to do with the iterate.
+        """
         point, history = run.point, run.history
         gradient_norm, least = point.gradient_norm(), min(row.gradient_norm for row in history)
         at_limit = history[-1].iteration >= self.iterations
-        at_tolerance = gradient_norm <= self.gradient_tolerance
+        tolerance = self.tolerance_of(history)
+        at_tolerance = gradient_norm <= tolerance
         if checkpoint is not None:
-            checkpoint.save_if_due(run, at_once=stop or at_limit or at_tolerance)
-        if stop:
-            return Status.INTERRUPTED
+            at_once = reason is not None or at_limit or at_tolerance
+            checkpoint.save_if_due(run, at_once=at_once)
+        if reason in (Status.INTERRUPTED, Status.STOPPED):
+            return reason
         if not math.isfinite(gradient_norm):
             run.strategy.solve_exactly(point)
             gradient_norm = point.gradient_norm()
@@ -152,12 +173,17 @@ class Descent(Method):
             # Inexact solves may have found a small gradient where the true one is not.
             inexact = point.gradient
             point.solve_exactly()
-            if point.gradient_norm() <= self.gradient_tolerance:
+            if point.gradient_norm() <= tolerance:
                 return Status.CONVERGED
-            run.strategy.rest_from(point, inexact, self.gradient_tolerance)
-        return Status.ITERATION_LIMIT if at_limit else None
+            run.strategy.rest_from(point, inexact, tolerance)
+        return Status.ITERATION_LIMIT if at_limit else reason
 
-    def _update(self, run: Run, candidate: Candidate) -> Status | None:
+    def tolerance_of(self, history: Sequence[Iterate]) -> float:
+        """Return the gradient norm to stop at."""
+        relative = self.relative_gradient_tolerance * history[0].gradient_norm
+        return max(self.gradient_tolerance, relative)
+
+    def _update(self, run: Run, candidate: Candidate, ending: Ending) -> Status | None:
         """Move the run's point by one update, in place; return why there is none. Collective."""
         point, strategy = run.point, run.strategy
         phases, rule = point.functional.phases, self.line_search
@@ -167,12 +193,13 @@ class Descent(Method):
                 ray = descent_ray(point.control, point.gradient, run.hessian)
             if rule.finds_scale and ray.is_plain:  # its first step may be far too long
                 rule = replace(rule, rejections=20, patience=12)
-            search, trial = self._searched(
-                run, candidate, rule, ray, self._first_step(run, ray, scaling)
-            )
+            first = self._first_step(run, ray, scaling)
+            search, trial, reason = self._searched(run, candidate, ending, rule, ray, first)
             # Without a test of the objective neither accuracy nor another direction would help.
             if search.accepted or rule.decrease is None:
                 break
+            if reason is not None:
+                return reason
             if trial.refinable:
                 strategy.tighten(point)
             elif run.hessian.pairs:
@@ -187,7 +214,7 @@ class Descent(Method):
         run.step, old_gradient = search.step, point.gradient
         is_reliable = strategy.accept(point, candidate)
         if rule.curvature is not None:
-            is_reliable |= self._go_on(run, candidate, ray)
+            is_reliable |= self._go_on(run, candidate, ending, ray)
         if is_reliable:
             with phases("update"):
                 s, y = point.control - ray.origin, point.gradient - old_gradient
@@ -198,27 +225,31 @@ class Descent(Method):
         self,
         run: Run,
         candidate: Candidate,
+        ending: Ending,
         rule: LineSearch,
         ray: Ray,
         step: float,
         start: float = 0.0,
-    ) -> tuple[Search, Trial]:
+    ) -> tuple[Search, Trial, Status | None]:
         """Return the ended search from a first `step`, counted from `start`. Collective.
 
-        The candidate is that of the last trial. A negative step leads back from `start`.
+        The candidate is that of the last trial. A negative step leads back from `start`. If a
+        limit ends the search there is a reason.
         """
-        point, strategy = run.point, run.strategy
+        point, strategy, reason = run.point, run.strategy, None
         # Near the optimum a good step decreases J by less than the error of J.
         error = point.comparison_error(strategy.tolerance)
         search = rule.begin(point.value.objective, step, error)
-        while search.is_open and not strategy.failed:
+        while search.is_open and reason is None:
             # State sweep, on the candidate's trajectory, and objective
             control = ray.at(start + search.step)
             with np.errstate(over="ignore", invalid="ignore"):  # the line search deals with it
                 trial = strategy.trial(candidate, point, control, rule.decrease)
-            search = search.judged(trial)
+            search, run.evaluations = search.judged(trial), run.evaluations + 1
+            if not search.accepted:
+                reason = ending.before_trial(run.evaluations)
         run.rejected += search.rejected
-        return search, trial
+        return search, trial, reason
 
     def _first_step(self, run: Run, ray: Ray, scaling: float) -> float:
         """Return the factor of the direction for the first trial of an update.
@@ -242,7 +273,7 @@ class Descent(Method):
             step = (abs(value.cost) + sum(map(abs, value.regularisers))) / -ray.slope
         return step if 0 < step < math.inf else 1.0
 
-    def _go_on(self, run: Run, candidate: Candidate, ray: Ray) -> bool:
+    def _go_on(self, run: Run, candidate: Candidate, ending: Ending, ray: Ray) -> bool:
         """Move the point along the ray while its slope is steep, in place. Collective.
 
         Each move is a line search from the point that the one before has accepted, so that the
@@ -261,10 +292,13 @@ class Descent(Method):
             rise = slope - ray.slope
             factor = -slope / rise if rise > 0 else math.inf
             factor = min(max(factor, 1.0), 9.0) if slope < 0 else max(factor, -0.9)
-            search, _ = self._searched(run, candidate, rule, ray, factor * run.step, run.step)
+            step = factor * run.step
+            # What is smaller than the error of the objectives cannot be compared.
+            lost = abs(slope * step) <= point.comparison_error(strategy.tolerance)
+            if lost or ending.before_trial(run.evaluations) is not None:
+                break
+            search, _, _ = self._searched(run, candidate, ending, rule, ray, step, run.step)
             if not search.accepted:
-                if strategy.failed:
-                    strategy.tighten(point)
                 break
             run.rejected += 1  # the trial before is not the update's last one any more
             run.step += search.step

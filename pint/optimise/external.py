@@ -17,19 +17,20 @@ from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise import scipy_adaptor, tao_adaptor
 from pint.optimise.checkpoint import Checkpoint
-from pint.optimise.method import Callback, Method
+from pint.optimise.ending import Ending, Limited
+from pint.optimise.method import Callback
 from pint.optimise.point import Candidate, Point
 from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
 from pint.optimise.safeguard import move_to_best
-from pint.optimise.scaled_layout import Optimiser, ScaledLayout
+from pint.optimise.scaled_layout import Optimiser, ScaledLayout, Stop
 from pint.reduced_functional import ReducedFunctional
 
 PACKAGES: dict[str, Any] = {"scipy": scipy_adaptor, "tao": tao_adaptor}
 
 
 @dataclass(frozen=True)
-class External(Method):
+class External(Limited):
     """A gradient-based method of scipy, or of PETSc's TAO.
 
     States and adjoints are solved to ``functional.accuracy``. The variables are the control's
@@ -48,7 +49,13 @@ class External(Method):
     gradient_tolerance : float
         Stop at this gradient norm, in the control's metric.
     options : mapping, optional
-        The dictionary ``options`` of `scipy.optimize.minimize`, for example ``{"maxcor": 50}``.
+        The dictionary ``options`` of `scipy.optimize.minimize`, for example ``{"maxcor": 50}``, or
+        PETSc's options of TAO, for example ``{"tao_max_it": 50}``. The package's own tests end
+        the run only by options given here, with the status OPTIONS_MET.
+    relative_gradient_tolerance : float
+        Stop at so many times the first gradient norm, if that is more; dimensionless.
+    time_limit, evaluations
+        Limits of wall time and evaluations: see `Limited`.
 
     Raises
     ------
@@ -60,13 +67,16 @@ class External(Method):
     iterations: int = 100
     gradient_tolerance: float = 1e-8
     options: Mapping[str, Any] | None = None
+    relative_gradient_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         check_kind("External", "method", self.method, str, 'a name such as "scipy:L-BFGS-B"')
         object.__setattr__(
             self, "iterations", integer("External", "iterations", self.iterations, 0)
         )
-        number("External", "gradient_tolerance", self.gradient_tolerance)
+        for name in ("gradient_tolerance", "relative_gradient_tolerance"):
+            object.__setattr__(self, name, number("External", name, getattr(self, name)))
+        self.check_limits()
         package, _, name = self.method.partition(":")
         if package not in PACKAGES:
             raise ValueError(
@@ -81,9 +91,7 @@ class External(Method):
                 f"gradient, and nothing but the gradient, are {', '.join(known)}."
             )
         if self.options is not None:
-            check_kind("External", "options", self.options, Mapping, "a dictionary for scipy")
-            if package != "scipy":
-                raise ValueError("`External(options=...)` needs a method of scipy.")
+            check_kind("External", "options", self.options, Mapping, "a dictionary")
 
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         package, _, name = self.method.partition(":")
@@ -126,7 +134,10 @@ def _drive(run: ExternalRun, optimiser: Optimiser) -> None:
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
         x = np.array(x)  # the optimiser may write over its own
         layout.broadcast(("evaluate", x))
-        return run.evaluate(x)
+        result = run.evaluate(x)
+        if run.stopped or not run.finite:
+            raise Stop
+        return result
 
     def record(x: np.ndarray) -> bool:
         x = np.array(x)
@@ -134,7 +145,7 @@ def _drive(run: ExternalRun, optimiser: Optimiser) -> None:
         run.record(x)
         return run.stopped
 
-    optimiser(evaluate, record, start, bounds)
+    run.by_options = optimiser(evaluate, record, start, bounds)
     layout.broadcast(None)
 
 
@@ -156,9 +167,12 @@ class ExternalRun:
         self.point = Point(functional)
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)
-        self.evaluations = 0
+        self.ending = Ending(functional, method)
+        # Since the last row, and in the whole run
+        self.evaluations = self.evaluated = 0
         self.best: tuple[float, Control]
-        self.stopped, self.finite = False, True
+        self.stopped, self.finite, self.by_options = False, True, False
+        self.reason: Status | None = None
         self.control: Control
         # The optimiser's variables of the point, and of the last row
         self.at = self.recorded = np.empty(0)
@@ -175,9 +189,11 @@ class ExternalRun:
     def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return J and its derivative at the optimiser's variables. Collective."""
         if not np.array_equal(x, self.at):
-            self.at = np.array(x)
-            self._solve(self.layout.control(x))
-        if not self.finite:
+            self.reason = self.ending.before_trial(self.evaluated)
+            self.stopped = self.reason is not None
+            if not self.stopped:
+                self._move(x)
+        if self.stopped or not self.finite:
             return math.inf, np.zeros_like(x)
         dual = self.point.gradient.space.dual(self.point.gradient)
         return self.point.value.objective, self.layout.gather_dual(dual.vector)
@@ -188,22 +204,24 @@ class ExternalRun:
             return
         # An optimiser may report an iterate after it has tried another point.
         if not np.array_equal(x, self.at):
-            self.evaluate(x)
+            self._move(x)
         self.recorded, self.control = x, self.point.control
         row = self.recorder.add(self.point, math.nan, max(self.evaluations - 1, 0))
         self.evaluations = 0
         if row.objective < self.best[0]:
             self.best = row.objective, self.control
-        if row.gradient_norm <= self.method.gradient_tolerance:
+        if row.gradient_norm <= self.tolerance:
             self.point.solve_exactly()
-            self.stopped = self.point.gradient_norm() <= self.method.gradient_tolerance
-        self.stopped = self.stopped or row.iteration == self.method.iterations
+            self.stopped = self.point.gradient_norm() <= self.tolerance
+        self.reason = self.ending.after_row(self.evaluated, self.recorder.asked)
+        at_limit = row.iteration >= self.method.iterations
+        self.stopped = self.stopped or at_limit or self.reason is not None
 
     def result(self) -> Result:
         """Return the best iterate, its state and adjoint solved exactly. Collective."""
         finite, inexact = self.finite, self.history[-1].gradient_norm
         self.point.solve_exactly(self.control)
-        last, tolerance = self.history[-1].iteration, self.method.gradient_tolerance
+        last, tolerance = self.history[-1].iteration, self.tolerance
         error = abs(self.point.gradient_norm() - inexact)
         if min(self.point.gradient_norm(), error) > tolerance:
             self.functional.solves.warn(
@@ -218,12 +236,27 @@ class ExternalRun:
             move_to_best(self.point, Candidate(self.functional), [self.best[1]], objective)
         if converged:
             status = Status.CONVERGED
-        # The package alone knows why else it stopped: its line search found no better point.
-        elif last == self.method.iterations:
+        elif self.reason is not None:
+            status = self.reason
+        elif last >= self.method.iterations:
             status = Status.ITERATION_LIMIT
+        elif finite and self.layout.broadcast(self.by_options):
+            status = Status.OPTIONS_MET
+        # The package alone knows why else it stopped: its line search found no better point.
         else:
             status = Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
         return self.recorder.result(self.point, status, last)
+
+    @property
+    def tolerance(self) -> float:
+        """The gradient norm to stop at."""
+        relative = self.method.relative_gradient_tolerance * self.history[0].gradient_norm
+        return max(self.method.gradient_tolerance, relative)
+
+    def _move(self, x: np.ndarray) -> None:
+        """Evaluate the optimiser's variables, in place. Collective."""
+        self.at = np.array(x)
+        self._solve(self.layout.control(x))
 
     def _solve(self, control: Control) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -236,6 +269,9 @@ class ExternalRun:
             # The adjoint at a state that is not finite would not be finite either.
             if self.finite:
                 self.point.solve_adjoint(self.functional.accuracy)
+                # Some optimisers go on with NaN for ever.
+                self.finite = math.isfinite(control.space.norm(self.point.gradient))
         # The package compares objectives by itself: nothing is estimated for it.
         self.point.objective_error = self.point.gradient_error = math.nan
         self.evaluations += 1
+        self.evaluated += 1

@@ -45,7 +45,9 @@ def minimize(
         `ReducedSpace`, `OneShot`, `Lagged`, `Adaptive`, `Stochastic`, `External` or `Nested`, with
         its options.
     callback : callable, optional
-        Receives each `Iterate`, its control and its state, which it cannot change.
+        Receives each `Iterate`, its control and its state, which it cannot change. The run ends
+        with the status STOPPED if it returns True or raises StopIteration; other results are
+        ignored.
     checkpoint : Checkpoint, optional
         Where to save the run, and whether to resume a saved one; for `ReducedSpace`, `OneShot`,
         `Lagged` and `Adaptive`.

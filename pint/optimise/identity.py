@@ -20,6 +20,8 @@ def signature(run: Run) -> dict[str, np.ndarray]:
     """Return what a checkpoint has in common with every run that can resume it. Collective."""
     functional = run.point.functional
     grid, space = functional.grid, functional.controls
+    # The number that fits depends on the number of ranks.
+    memory = "by size" if run.hessian.by_size else run.hessian.memory
     bounds = [np.zeros(0)]
     for control_field in space.fields.values():
         own = np.concatenate([control_field.lower.ravel(), control_field.upper.ravel()])
@@ -33,7 +35,7 @@ def signature(run: Run) -> dict[str, np.ndarray]:
         "bounds": np.concatenate(bounds),
         "state_shape": np.array(whole_shape(functional)),
         "solves": np.array(type(run.strategy.inner).__name__),
-        "hessian": np.array(f"memory {run.hessian.memory}, rescaled {run.hessian.rescaled}"),
+        "hessian": np.array(f"memory {memory}, rescaled {run.hessian.rescaled}"),
     }
 
 

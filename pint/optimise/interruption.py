@@ -10,18 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pint.comm import reduce
-from pint.reduced_functional import ReducedFunctional
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Callable[[], bool]]:
+def interruptible(active: bool) -> Iterator[Callable[[], bool]]:
     """Catch SIGTERM and SIGINT within a `with` statement.
 
-    Yields a collective function that tells whether any rank has received one. A second signal
-    has its default effect, unless it arrives within one second of the first: launchers and batch
+    Yields a function that tells whether this rank has received one. A second signal has its
+    default effect, unless it arrives within one second of the first: launchers and batch
     systems send the same request several times. Nothing is caught if not `active`, nor outside the
     main thread, where Python cannot catch signals.
     """
@@ -42,14 +39,10 @@ def interruptible(functional: ReducedFunctional, active: bool) -> Iterator[Calla
             restore()
             os.kill(os.getpid(), number)
 
-    def interrupted() -> bool:
-        in_time = reduce(functional.comm, received is not None, "max")
-        return bool(reduce(functional.space.comm, in_time, "max")[0])
-
     if active:
         for number in SIGNALS:  # None: a handler that is not Python's
             before[number] = signal.signal(number, note) or signal.SIG_DFL
     try:
-        yield interrupted
+        yield lambda: received is not None
     finally:
         restore()

@@ -31,7 +31,8 @@ class Lagged(Descent):
     ----------
     cycles : int
         MGRIT cycles of each state and each adjoint solve; the first solves do one more.
-    iterations, gradient_tolerance, hessian, line_search, step
+    iterations, gradient_tolerance, relative_gradient_tolerance
+    time_limit, evaluations, hessian, line_search, step
         As for `ReducedSpace`. Without a test of the objective, by ``line_search=fixed_step()``,
         nothing notices that one lagged cycle is too little.
 

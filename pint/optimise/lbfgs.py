@@ -6,8 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pint.controls import Control
+from pint.comm import reduce
+from pint.controls import Control, ControlSpace
 from pint.errors import integer
+
+PAIR_BYTES = 256e6
+"""For the pairs of a rank, where their number is not given."""
+
+LEAST_PAIRS, MOST_PAIRS = 5, 100
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class InverseHessian:
         Steps s, changes y of the gradient, and (s, y); oldest first.
     scaling : float
         Factor of the initial matrix; 1 without pairs.
+    by_size : bool
+        Whether a run sets `memory` by the size of the control: see `sized`.
 
     References
     ----------
@@ -37,6 +45,7 @@ class InverseHessian:
     rescaled: bool
     pairs: tuple[tuple[Control, Control, float], ...] = ()
     scaling: float = 1.0
+    by_size: bool = False
 
     def __post_init__(self) -> None:
         if self.memory is not None:
@@ -44,14 +53,16 @@ class InverseHessian:
 
     def apply(self, gradient: Control) -> Control:
         """Return H times a gradient. Collective."""
-        inner, q, factors = gradient.space.inner, gradient, []
+        # On plain vectors: for a hundred pairs of a small control, checks would take most time.
+        space, q, factors = gradient.space, gradient.vector, []
+        weights, local, sums = space.weights, space.local_pair, space.sums
         for s, y, curvature in reversed(self.pairs):
-            factors.append(inner(s, q) / curvature)
-            q = q - factors[-1] * y
+            factors.append(sums(local(s.vector * weights, q))[0] / curvature)
+            q = q - factors[-1] * y.vector
         q = self.scaling * q
         for (s, y, curvature), factor in zip(self.pairs, reversed(factors), strict=True):
-            q = q + (factor - inner(y, q) / curvature) * s
-        return q
+            q = q + (factor - sums(local(y.vector * weights, q))[0] / curvature) * s.vector
+        return Control(space, q)
 
     def updated(self, s: Control, y: Control) -> InverseHessian:
         """Return the approximation that knows one pair more. Collective.
@@ -80,24 +91,53 @@ class InverseHessian:
         Pairs without positive curvature there are left out.
         """
         pairs, scaling = [], 1.0
-        for full_s, full_y, _ in self.pairs:
-            # A pair with positive curvature may have none on the free variables alone.
-            s, y = (Control(c.space, np.where(free, c.vector, 0.0)) for c in (full_s, full_y))
-            inner = s.space.inner
-            curvature, y_squared = inner(s, y), inner(y, y)
-            if curvature > 1e-6 * (y_squared * inner(s, s)) ** 0.5:
+        # A pair with positive curvature may have none on the free variables alone.
+        for (s, y), products in self._products(free):
+            curvature, y_squared, s_squared = (float(product) for product in products)
+            if curvature > 1e-6 * (y_squared * s_squared) ** 0.5:
                 pairs.append((s, y, curvature))
                 if self.rescaled or len(pairs) == 1:
                     scaling = curvature / y_squared
         return replace(self, pairs=tuple(pairs), scaling=scaling)
+
+    def _products(self, free: np.ndarray) -> list[tuple[tuple[Control, Control], np.ndarray]]:
+        """Return s, y on the variables `free`, and (s, y), (y, y), (s, s), by pair. Collective."""
+        if not self.pairs:
+            return []
+        space = self.pairs[0][0].space
+        held = [
+            (np.where(free, s.vector, 0.0), np.where(free, y.vector, 0.0)) for s, y, _ in self.pairs
+        ]
+        local, weights = space.local_pair, space.weights
+        # One message for all of them
+        parts = [[local(a * weights, b) for a, b in ((s, y), (y, y), (s, s))] for s, y in held]
+        products = space.sums(np.ravel(parts)).reshape(-1, 3)
+        controls = [(Control(space, s), Control(space, y)) for s, y in held]
+        return list(zip(controls, products, strict=True))
+
+    def sized(self, space: ControlSpace) -> InverseHessian:
+        """Return the approximation with a number of pairs that fits `PAIR_BYTES`. Collective.
+
+        It is the same on all ranks, and this one if the number was given.
+        """
+        if not self.by_size:
+            return self
+        most = reduce(space.space_comm, reduce(space.comm, space.size, "max"), "max")[0]
+        fitting = int(PAIR_BYTES / max(2 * 8 * most, 1))
+        return replace(self, memory=min(max(fitting, LEAST_PAIRS), MOST_PAIRS))
 
     def cleared(self) -> InverseHessian:
         """Return the approximation without pairs."""
         return replace(self, pairs=(), scaling=1.0)
 
 
-def lbfgs(memory: int = 20) -> InverseHessian:
-    """Return L-BFGS: the newest `memory` pairs, rescaled by the newest."""
+def lbfgs(memory: int | None = None) -> InverseHessian:
+    """Return L-BFGS: the newest `memory` pairs, rescaled by the newest.
+
+    By default up to 100 pairs, as many as fit into 256 MB on each rank, but at least 5.
+    """
+    if memory is None:
+        return InverseHessian(MOST_PAIRS, rescaled=True, by_size=True)
     return InverseHessian(memory, rescaled=True)
 
 

@@ -136,8 +136,8 @@ class Search:
         the objective or of the gradient, if these can be refined.
         """
         rule = self.rule
-        # Where the objectives do not fit a direction of descent, a step of which the objective shows nothing
-        # must not be accepted for its error: the direction is wrong, or the gradient.
+        # Where the objectives do not fit a direction of descent, a step of which the objective
+        # shows nothing must not be accepted for its error: direction or gradient are wrong.
         if rule.finds_scale and self.is_doubtful and -trial.predicted <= self.error:
             return replace(self, rejected=self.rejected + 1, is_open=False)
         if rule.accepts(trial, self.objective):

@@ -16,8 +16,12 @@ from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.result import Iterate, Result
 from pint.reduced_functional import ReducedFunctional
 
-Callback = Callable[[Iterate, Control, State], None]
-"""Receives each iterate, its control and its state; it cannot change them."""
+Callback = Callable[[Iterate, Control, State], Any]
+"""Receives each iterate, its control and its state; it cannot change them.
+
+The run ends after the iterate, on all ranks, if the callback returns True or raises StopIteration
+on one of them. All that it may return besides is ignored.
+"""
 
 
 class Method(ABC):

@@ -14,6 +14,7 @@ from pint.errors import check_kind
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
+from pint.optimise.ending import Limited
 from pint.optimise.method import Callback, Method
 from pint.optimise.result import Result
 from pint.reduced_functional import ReducedFunctional
@@ -33,7 +34,8 @@ class Nested(Method):
     grids : sequence of TimeGrid
         With more and more steps, from the same first to the same last time as the functional's.
     method : Method
-        Of every run: `ReducedSpace()`, `OneShot()`, ...
+        Of every run: `ReducedSpace()`, `OneShot()`, ... Its limits of wall time and evaluations
+        are for all runs together.
     interpolate : 'constant' or 'linear'
         Of `pint.prolong`.
 
@@ -82,11 +84,24 @@ class Nested(Method):
     ) -> Result:
         stages: list[Result] = []
         with ending_all_ranks(functional.ranks_to_end):
+            method = self.method
             for grid in self.grids:
                 coarse = functional.on(grid)  # made here, so that one at a time needs memory
                 start = prolong(start, coarse.controls, self.interpolate)
-                stages.append(self.method.run(coarse, start, None, None))
-                start = stages[-1].control
+                stages.append(method.run(coarse, start, None, None))
+                start, method = stages[-1].control, _remaining(method, stages[-1])
             start = prolong(start, functional.controls, self.interpolate)
-            result = self.method.run(functional, start, callback, checkpoint)
+            result = method.run(functional, start, callback, checkpoint)
         return replace(result, stages=tuple(stages))
+
+
+def _remaining(method: Method, done: Result) -> Method:
+    """Return the method with what a run has left of its limits."""
+    if not isinstance(method, Limited):
+        return method
+    evaluations = method.evaluations
+    if evaluations is not None:
+        spent = sum(1 + row.line_search_trials for row in done.history)
+        evaluations = max(evaluations - spent, 1)  # the first control is evaluated in any case
+    seconds = max(method.time_limit - done.history[-1].seconds, 0.0)
+    return replace(method, time_limit=seconds, evaluations=evaluations)

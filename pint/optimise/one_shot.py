@@ -29,7 +29,8 @@ class OneShot(Descent):
     tolerance : float, optional
         A solve ends before that once its residual norm is at most `tolerance`, and at most
         `tolerance` times the norm of the trajectory.
-    iterations, gradient_tolerance, hessian, line_search, step
+    iterations, gradient_tolerance, relative_gradient_tolerance
+    time_limit, evaluations, hessian, line_search, step
         As for `ReducedSpace`.
 
     Raises

@@ -15,6 +15,7 @@ import numpy as np
 from pint.comm import fingerprint
 from pint.optimise.history_table import rows_of
 from pint.optimise.identity import content_difference, difference, signature, whole_shape
+from pint.optimise.lbfgs import MOST_PAIRS
 from pint.optimise.rules import POSITIVE, check_generator, check_numbers, is_count, short
 from pint.optimise.run import Run
 from pint.optimise.saved_run import FORMAT, SavedRun, c_points
@@ -62,7 +63,8 @@ class Expected:
         """Return what the file of `run` must be like. Collective."""
         functional = run.point.functional
         grid, space = functional.grid, functional.controls
-        shape, memory = whole_shape(functional), run.hessian.memory
+        shape, hessian = whole_shape(functional), run.hessian
+        memory = MOST_PAIRS if hessian.by_size else hessian.memory
         starts = {}
         for name, block in c_points(run).items():
             count = grid.steps // grid.coarsening[0]

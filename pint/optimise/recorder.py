@@ -32,12 +32,18 @@ class Recorder:
         Receives each row, its control and its state, both protected against changes.
     history : list of Iterate
         The rows so far, to which new ones are added in place. Counts continue from the last row.
+
+    Attributes
+    ----------
+    asked : bool
+        Whether this rank's callback has asked to stop.
     """
 
     def __init__(
         self, functional: ReducedFunctional, callback: Callback | None, history: list[Iterate]
     ) -> None:
         self.functional, self.callback, self.history = functional, callback, history
+        self.asked = False
         self._started = time.perf_counter()
         self._offset: dict[str, Any] = {}
         # Of this run alone: the functional may have solved before.
@@ -81,11 +87,13 @@ class Recorder:
             row.adjoint_cycles,
         )
         if self.callback is not None:
-            self.callback(
-                replace(row, phases=dict(row.phases)),  # a row is frozen, its dictionary is not
-                read_only(point.control),
-                point.state.shown(read_only(point.state.solved_control)),
-            )
+            shown = replace(row, phases=dict(row.phases))  # a row is frozen, its dictionary is not
+            state = point.state.shown(read_only(point.state.solved_control))
+            try:
+                answer = self.callback(shown, read_only(point.control), state)
+            except StopIteration:
+                answer = True
+            self.asked |= isinstance(answer, (bool, np.bool_)) and bool(answer)
         return row
 
     def _solves(self) -> tuple[int, int]:

@@ -28,6 +28,12 @@ class ReducedSpace(Descent):
         Largest number of control updates.
     gradient_tolerance : float
         Stop at this gradient norm, in the control's metric.
+    relative_gradient_tolerance : float
+        Stop at so many times the first gradient norm, if that is more; dimensionless.
+    time_limit : float
+        Wall time after which the run ends, seconds.
+    evaluations : int, optional
+        Largest number of objectives to evaluate, those of rejected trials included.
     hessian : InverseHessian
         `lbfgs(memory)`, `bfgs()` or `identity()`.
     line_search : LineSearch

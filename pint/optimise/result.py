@@ -17,6 +17,10 @@ class Status(Enum):
 
     CONVERGED = "The gradient norm is below the tolerance."
     ITERATION_LIMIT = "Iteration limit reached; increase `iterations` to continue."
+    TIME_LIMIT = "Time limit reached; increase `time_limit` to continue."
+    EVALUATION_LIMIT = "Limit of evaluations reached; increase `evaluations` to continue."
+    STOPPED = "The callback stopped the run."
+    OPTIONS_MET = "The optimiser of the other package ended by its own `options`."
     LINE_SEARCH_FAILED = (
         "No step along the search direction decreases the objective: use more cycles or a "
         "smaller tolerance of the solves, or check the gradient with `pint.verify.taylor_test`."

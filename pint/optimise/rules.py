@@ -79,6 +79,7 @@ RULES: Mapping[str, Rule] = {
     "strategy.eta": SHARE,
     "strategy.sensitivity": ESTIMATE,
     "strategy.first_residual": ESTIMATE,
+    "strategy.start_residual": ESTIMATE,
     "strategy.state_error": ESTIMATE,
     **{f"strategy.{name}.ratio": SHARE for name in ("of_objective", "of_gradient", "of_state")},
     **{

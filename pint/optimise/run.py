@@ -27,6 +27,8 @@ class Run:
     rejected : int
         Trials of the last update besides the one that it ended with.
     history : list of Iterate
+    evaluations : int
+        Objectives evaluated so far.
     best : tuple of float and Control, or None
         The least objective since the run began or was resumed, and its control.
     """
@@ -37,6 +39,7 @@ class Run:
     step: float = 1.0
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
+    evaluations: int = 0
     best: tuple[float, Control] | None = None
 
     def note_best(self) -> None:

@@ -35,6 +35,9 @@ SLOW = 0.9
 MOST_SLOW = 3
 """Solves in a row whose cycles are slow, after which they have failed."""
 
+MOST_DOUBTFUL = 3
+"""Updates in a row, by solves to a tolerance, whose decrease is less than the error to expect."""
+
 SMALL = 1e-6
 """Residuals so many times the first one may be rounding: their ratios say nothing."""
 
@@ -48,7 +51,8 @@ class Safeguard:
     - the objective or a residual is not finite, although exact states are;
     - the objective decreases by far more than its linear model, and an exact solve denies it;
     - the strategy says so, or the residuals of `MOST_SLOW` solves in a row hardly shrink;
-    - no step is accepted, and more cycles do not help;
+    - no step is accepted, and more cycles do not help, or the decreases of `MOST_DOUBTFUL` updates
+      in a row are less than the error of solves that have met their tolerance;
     - the exact gradient is above a tolerance that the inexact one has met.
 
     The point and the next `rest` updates are then solved exactly: a run is never stuck where
@@ -68,21 +72,27 @@ class Safeguard:
         Updates to solve exactly after the next failure.
     slow : int
         Solves in a row whose residual hardly shrank.
-    first_residual : float
+    doubtful : int
+        Updates in a row whose decrease was less than the error of solves that met a tolerance.
+    start_residual : float
         Of the first solve.
     failed : bool
         Whether the solves of the last trial have failed.
     tightens : bool
         Whether the strategy could solve the last candidate more accurately.
+    is_doubtful : bool
+        Whether the last trial promised less than the error of the objectives.
     """
 
     inner: Strategy
     exact: int = 0
     rest: int = FIRST_REST
     slow: int = 0
-    first_residual: float = 0.0
+    doubtful: int = 0
+    start_residual: float = 0.0
     failed: bool = field(default=False, compare=False)
     tightens: bool = field(default=False, compare=False)
+    is_doubtful: bool = field(default=False, compare=False)
 
     @property
     def tolerance(self) -> float:
@@ -102,7 +112,7 @@ class Safeguard:
         with np.errstate(all="ignore"):
             self.inner.begin(point, control)
         residuals = point.state.convergence.residuals if point.state.convergence else ()
-        self.first_residual = max(residuals, default=0.0)
+        self.start_residual = max(residuals, default=0.0)
         if not is_plausible(point) or self._is_slow(point):
             self.solve_exactly(point, control)
             point.functional.require_finite(point.value)
@@ -128,6 +138,7 @@ class Safeguard:
         trial, self.tightens = candidate.trial(point), candidate.refinable
         if not candidate.is_inexact:
             return trial
+        self.is_doubtful = abs(trial.predicted) <= point.comparison_error(self.tolerance)
         self.failed = self._is_slow(candidate)
         if self.inner.failed or not is_plausible(candidate) or self._is_too_good(trial, point):
             candidate.solve_exactly(control)
@@ -156,7 +167,10 @@ class Safeguard:
             return True
         with np.errstate(all="ignore"):
             reliable = self.inner.accept(point, candidate)
-        if self.inner.failed or not is_plausible(point):
+        self.doubtful = self.doubtful + 1 if self.is_doubtful and self.tolerance > 0 else 0
+        if self.doubtful >= MOST_DOUBTFUL:
+            self._say_limit(point, self.solve_exactly(point))
+        elif self.inner.failed or not is_plausible(point):
             self.solve_exactly(point)
         return reliable
 
@@ -169,10 +183,7 @@ class Safeguard:
         met_tolerance = not self.failed and self.inner.tolerance > 0
         error = self.solve_exactly(point)
         if met_tolerance:
-            point.functional.solves.warn(
-                "no step decreases the objective with the accuracy of the solves, whose error of "
-                f"the gradient is {error:.2g}: the next updates are computed by sequential steps."
-            )
+            self._say_limit(point, error)
 
     def solve_exactly(self, point: Point, control: Control | None = None) -> float:
         """Solve the point, and the next updates, exactly, in place. Collective.
@@ -193,17 +204,24 @@ class Safeguard:
         `point` has been solved exactly, and its gradient does not meet it.
         """
         error = inexact.space.norm(point.gradient - inexact)
-        if not self.exact and error > tolerance:
-            point.functional.solves.warn(
-                f"the error of the gradient by the solves, {error:.2g}, is above "
-                f"`gradient_tolerance`, {tolerance:.2g}: the next updates are computed by "
-                "sequential steps."
-            )
+        if not self.exact and self.inner.tolerance > 0 and error > tolerance:
+            self._say_limit(point, error)
         self._rest()
+
+    @staticmethod
+    def _say_limit(point: Point, error: float) -> None:
+        """Say that the solves limit the gradient, if an `error` of its size shows it."""
+        norm = point.gradient_norm()
+        if error > 0.1 * norm:
+            point.functional.solves.warn(
+                f"the error of the gradient by the solves, {error:.2g}, keeps its norm, now "
+                f"{norm:.2g}, from falling: the next updates are computed by sequential steps. A "
+                "smaller tolerance of the solves (`Accuracy`) may help."
+            )
 
     def _rest(self) -> None:
         self.exact, self.rest = self.rest, min(2 * self.rest, MOST_REST)
-        self.slow, self.failed = 0, False
+        self.slow, self.doubtful, self.failed = 0, 0, False
 
     def _is_too_good(self, trial: Trial, point: Point) -> bool:
         """Return whether the objective decreases by more than can be expected."""
@@ -218,20 +236,21 @@ class Safeguard:
         if convergence is None or convergence.converged or len(convergence.residuals) < 2:
             return False
         before, last = convergence.residuals[-2:]
-        is_slow = not last <= SLOW * before and last > SMALL * self.first_residual
+        is_slow = not last <= SLOW * before and last > SMALL * self.start_residual
         self.slow = self.slow + 1 if is_slow else 0
         # A solve to a tolerance has had all the cycles that it may have.
         return self.slow >= (1 if convergence.bound > 0 else MOST_SLOW)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes from update to update, as numbers by name; a restart restores it."""
-        own = {name: getattr(self, name) for name in ("exact", "rest", "slow", "first_residual")}
-        return {**self.inner.state_dict(), **own}
+        names = ("exact", "rest", "slow", "doubtful", "start_residual")
+        return {**self.inner.state_dict(), **{name: getattr(self, name) for name in names}}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, in place; KeyError or TypeError if it is damaged."""
         self.exact, self.rest = int(values["exact"]), int(values["rest"])
-        self.slow, self.first_residual = int(values["slow"]), float(values["first_residual"])
+        self.slow, self.doubtful = int(values["slow"]), int(values["doubtful"])
+        self.start_residual = float(values["start_residual"])
         self.inner.load_state_dict(values)
 
 

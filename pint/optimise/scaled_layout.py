@@ -13,12 +13,16 @@ from pint.controls import Control, ControlSpace
 Bounds = tuple[np.ndarray, np.ndarray]
 Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 Record = Callable[[np.ndarray], bool]
-Optimiser = Callable[[Evaluate, Record, np.ndarray, Bounds | None], None]
+Optimiser = Callable[[Evaluate, Record, np.ndarray, Bounds | None], bool]
 """Runs an optimiser from a start and within bounds, on rank 0 only.
 
-`evaluate` returns objective and derivative, infinity and zeros where the objective is not finite;
-`record` is told each iterate and returns whether to stop.
+`evaluate` returns objective and derivative, or raises `Stop`; `record` is told each iterate and
+returns whether to stop. Returns whether the optimiser has ended by options of the user's.
 """
+
+
+class Stop(Exception):  # noqa: N818  (no error: it leaves the optimiser's loop)
+    """Raised inside an optimiser to leave it; not every one ends by `StopIteration`."""
 
 
 class ScaledLayout:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.optimize
 
-from pint.optimise.scaled_layout import Bounds, Evaluate, Record
+from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
 
 WITH_BOUNDS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
 WITHOUT_BOUNDS = ("BFGS", "CG", "Newton-CG")
@@ -34,6 +33,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "CG": {"gtol": 0.0, "maxiter": _UNLIMITED},
     "Newton-CG": {"xtol": 0.0, "maxiter": _UNLIMITED},
 }
+_ENDING = {"maxiter", "maxfun", "maxfev", "ftol", "gtol", "xtol", "xrtol", "barrier_tol", "tol"}
+"""Options by which scipy's methods end."""
 
 
 def require() -> None:
@@ -47,8 +48,10 @@ def optimise(
     record: Record,
     start: np.ndarray,
     bounds: Bounds | None,
-) -> None:
+) -> bool:
     """Run a method of `scipy.optimize.minimize` in this process. Not collective.
+
+    Returns whether it has ended by `options` of the user's.
 
     Parameters
     ----------
@@ -59,29 +62,22 @@ def optimise(
     evaluate, record, start, bounds
         As for `pint.optimise.scaled_layout.Optimiser`.
     """
-
-    def finite(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, derivative = evaluate(x)
-        if not math.isfinite(value):
-            raise _Stop
-        return value, derivative
-
     latest = start
 
     def progress(x: np.ndarray, *unused: Any) -> None:
         nonlocal latest
         latest = np.array(x)
         if record(x):
-            raise _Stop
+            raise Stop
 
     # Near an optimum a line search ends by the rounding of J. Without its pairs the method
     # often continues from there: it begins again until it does not move any more.
-    moved = True
-    with contextlib.suppress(_Stop):
+    moved, by_options = True, not _ENDING.isdisjoint(options)
+    with contextlib.suppress(Stop):
         while moved:
             begin = latest
             scipy.optimize.minimize(
-                finite,
+                evaluate,
                 begin,
                 jac=True,
                 method=name,
@@ -89,8 +85,7 @@ def optimise(
                 callback=progress,
                 options={**_OPTIONS[name], **options},
             )
+            if by_options:
+                return True
             moved = not np.array_equal(latest, begin)
-
-
-class _Stop(Exception):  # noqa: N818  (no error: it leaves scipy's loop)
-    """Raised inside scipy to leave it; not every method of scipy ends by `StopIteration`."""
+    return False

@@ -16,7 +16,8 @@ from pint.grid import TimeGrid
 from pint.interface import Examples, Problem
 from pint.mgrit import Accuracy
 from pint.optimise.checkpoint import Checkpoint
-from pint.optimise.method import Callback, Method
+from pint.optimise.ending import Ending, Limited
+from pint.optimise.method import Callback
 from pint.optimise.point import Point
 from pint.optimise.recorder import Recorder
 from pint.optimise.result import Iterate, Result, Status
@@ -25,7 +26,7 @@ from pint.reduced_functional import ReducedFunctional
 
 
 @dataclass(frozen=True)
-class Stochastic(Method):
+class Stochastic(Limited):
     """Updates by SGD with momentum or by Adam, each from one batch of the examples.
 
     The gradient is that in the control's metric. With ``metric="time"`` it is a function of time,
@@ -62,6 +63,8 @@ class Stochastic(Method):
         Put the examples in a new random order for every epoch.
     seed : int
         Of these orders.
+    time_limit, evaluations
+        Limits of wall time and of evaluations, one of which is that of a batch: see `Limited`.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Stochastic(Method):
             object.__setattr__(self, name, value)
         number("Stochastic", "learning_rate", self.learning_rate, positive=True)
         number("Stochastic", "decay", self.decay)
+        self.check_limits()
 
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         if problem.examples is None:
@@ -111,6 +115,7 @@ class Stochastic(Method):
             history: list[Iterate] = []
             point, recorder = Point(functional), Recorder(functional, callback, history)
             accuracy, moments = Accuracy(self.cycles), Moments.zero(control)
+            ending = Ending(functional, self)
             first = previous = control
             updates, taken = 0, None
             for rate, batch in self._schedule(examples):
@@ -128,6 +133,10 @@ class Stochastic(Method):
                     # The control before the last update was finite; its batch has shown it.
                     finite = {max(updates - 1, 0): previous, 0: first}
                     return _result(point, recorder, examples, finite, Status.NOT_FINITE)
+
+                reason = ending.after_row(len(history), recorder.asked)
+                if reason is not None:
+                    return _result(point, recorder, examples, {updates: control, 0: first}, reason)
 
                 # Control update
                 with functional.phases("update"):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from pint.optimise.scaled_layout import Bounds, Evaluate, Record
+from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
 
 WITH_BOUNDS = ("blmvm", "bqnls", "bncg")
 WITHOUT_BOUNDS = ("lmvm", "cg")
+
+LIMITS = (-2, -5)
+"""TAO_DIVERGED_MAXITS and TAO_DIVERGED_MAXFCN."""
 
 
 def require() -> None:
@@ -30,18 +34,18 @@ def optimise(
     record: Record,
     start: np.ndarray,
     bounds: Bounds | None,
-) -> None:
+) -> bool:
     """Run a method of TAO in this process. Not collective.
 
-    TAO's own stopping tests are switched off; options of PETSc with the prefix ``pint_`` set the
-    rest.
+    TAO's own stopping tests are switched off, except by options. Options of PETSc with the prefix
+    ``pint_`` count as well. Returns whether the method has ended by a test of TAO's.
 
     Parameters
     ----------
     name : str
         One of `WITH_BOUNDS`, or without bounds of `WITHOUT_BOUNDS`.
     options : mapping
-        Empty: TAO has no such dictionary.
+        Options of PETSc without prefix and hyphen, such as ``{"tao_max_it": 3}``.
     evaluate, record, start, bounds
         As for `pint.optimise.scaled_layout.Optimiser`.
     """
@@ -58,13 +62,15 @@ def optimise(
         gradient.array[:] = derivative
         return float(value)
 
-    def stopping_test(tao: Any) -> None:
+    # Not a convergence test: that would take the place of TAO's, which options may ask for.
+    def monitor(tao: Any) -> None:
         if record(tao.getSolution().array_r):
-            tao.setConvergedReason(PETSc.TAO.Reason.CONVERGED_USER)
+            raise Stop
 
     tao.setObjectiveGradient(objective_gradient, vectors[0])
-    tao.setConvergenceTest(stopping_test)
+    tao.setMonitor(monitor)
     # Our stopping test decides, as with scipy.
+    tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
     tao.setMaximumIterations(10**9)
     tao.setMaximumFunctionEvaluations(10**9)
     if bounds is not None:
@@ -73,7 +79,20 @@ def optimise(
             vector.array[:] = np.clip(bound, PETSc.NINFINITY, PETSc.INFINITY)
         tao.setVariableBounds(vectors[1], vectors[2])
     tao.setOptionsPrefix("pint_")
+    database = PETSc.Options("pint_")
+    before = {key: database.getAll().get(key) for key in options}
+    for key, value in options.items():
+        database[key] = value
     tao.setFromOptions()
-    tao.solve(x)
+    for key, old in before.items():
+        if old is None:
+            database.delValue(key)
+        else:
+            database[key] = old
+    ended = False
+    with contextlib.suppress(Stop):
+        tao.solve(x)
+        ended = tao.getConvergedReason() > 0 or tao.getConvergedReason() in LIMITS
     for thing in (tao, x, *vectors):
         thing.destroy()
+    return ended

@@ -361,8 +361,8 @@ HEAVIER = linear_quadratic.LinearQuadratic(
             r"another problem: `stepper\.problem\.Q` differs from",
         ),
         (bounded, pint.Adaptive(), "`solves` is 'FixedCycles', here it is 'Controll"),
-        (bounded, pint.OneShot(hessian=pint.lbfgs(3)), "`hessian` is 'memory 20"),
-        (bounded, pint.OneShot(hessian=pint.bfgs()), "`hessian` is 'memory 20"),
+        (bounded, pint.OneShot(hessian=pint.lbfgs(3)), "`hessian` is 'memory by size"),
+        (bounded, pint.OneShot(hessian=pint.bfgs()), "`hessian` is 'memory by size"),
         (bounded, pint.Lagged(), "`solves` is 'FixedCycles', here it is 'LaggedCycles' .use the"),
     ],
 )

@@ -1,5 +1,6 @@
 """Reduced-space and one-shot optimisation of problems whose optimum is known independently."""
 
+import copy
 import math
 from dataclasses import replace
 from functools import partial
@@ -586,6 +587,18 @@ def test_a_first_step_wrong_by_ten_orders_is_mended_within_one_update(first, mon
 def test_a_step_is_refused_where_the_search_finds_it():
     with pytest.raises(ValueError, match=r"`OneShot\(step=...\)` is for `armijo\(\)`"):
         pint.OneShot(step=0.5)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "pairs"), [(1, 100), (160_000, 100), (320_000, 50), (10**7, 5), (10**9, 5)]
+)
+def test_lbfgs_keeps_as_many_pairs_as_fit(numbers, pairs):
+    functional, _ = start()
+    space = copy.copy(functional.controls)
+    space.size = numbers
+    assert pint.lbfgs().sized(space).memory == pairs
+    assert pint.lbfgs(7).sized(space).memory == 7
+    assert pint.bfgs().sized(space).memory is None
 
 
 def test_lbfgs_refuses_a_negative_memory():

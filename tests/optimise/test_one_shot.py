@@ -201,12 +201,12 @@ def test_adaptive_needs_few_cycles(name):
 # Cycles of state and adjoint, and rejected trials, of the first updates; the steps then evaluated
 DECISIONS = {
     ("oscillator", pint.Adaptive): (
-        [(2, 2, 0), (10, 4, 4), (12, 6, 0), (14, 8, 0), (16, 10, 0), (18, 12, 0)],
-        (3216, 1872),
+        [(2, 2, 0), (10, 5, 4), (12, 7, 0), (14, 9, 0), (16, 11, 0), (18, 13, 0)],
+        (3216, 2000),
     ),
     ("van-der-pol", pint.Adaptive): (
-        [(2, 3, 0), (9, 6, 3), (12, 9, 0), (14, 11, 0), (19, 13, 3), (21, 15, 0)],
-        (4000, 2304),
+        [(2, 3, 0), (9, 5, 3), (12, 8, 0), (14, 10, 0), (19, 12, 3), (21, 14, 0)],
+        (4000, 2128),
     ),
     ("vector-lqr", pint.Lagged): (
         [(2, 2, 0), (5, 3, 2), (14, 7, 5), (16, 9, 0), (18, 11, 0), (22, 13, 1)],
@@ -393,7 +393,7 @@ def test_a_change_of_the_gradient_below_its_error_is_no_pair():
     assert not strategy._judge(1.0, 2.0)
     assert strategy.eta == TARGET / 4
     assert strategy._judge(2.0, 1.0)
-    assert strategy.eta == TARGET / 2
+    assert strategy.eta == pytest.approx(1.2 * TARGET / 4)
 
 
 def test_a_strategy_restores_what_it_has_saved():

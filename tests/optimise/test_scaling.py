@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 
+import numpy as np
 import pytest
 from scaled import Units
 
@@ -70,3 +71,59 @@ def test_decimal_units_change_updates_by_rounding_alone(name, method, signs):
     assert ours.status is expected.status is pint.Status.CONVERGED
     assert abs(ours.iterations - expected.iterations) <= 0.1 * expected.iterations
     assert ours.objective == pytest.approx(units.objective * expected.objective, rel=1e-5)
+
+
+class Euler(pint.TimeStepper):
+    """y' = u - y, with the control in units of `unit`."""
+
+    batched = True
+    initial_state = np.zeros(1)
+
+    def __init__(self, unit=1.0):
+        self.unit = unit
+
+    def step(self, s, y, u, theta):
+        return y + s.dt * (self.unit * u["u"] - y)
+
+
+class EulerAdjoint(pint.Adjoint):
+    def __init__(self, unit=1.0):
+        self.unit = unit
+
+    def vjp(self, s, y, u, theta, lam):
+        return lam - s.dt * lam, {"u": s.dt * self.unit * lam}, {}
+
+
+class Target(pint.Objective):
+    def __init__(self, size=50.0):
+        self.size = size
+
+    def terminal(self, y, theta):
+        return self.size * ((y - 1.0) ** 2).sum()
+
+    def terminal_derivative(self, y, theta):
+        return 2 * self.size * (y - 1.0), {}
+
+
+@pytest.mark.parametrize(
+    ("cost", "final_time", "unit"),
+    [(1.0, 1.0, 1.0), (1e5, 1.0, 1.0), (1e-5, 1.0, 1.0), (1.0, 1e-6, 1.0), (1.0, 1.0, 1e-4)],
+    ids=["plain", "large cost", "small cost", "short", "small unit"],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_problem_of_the_readme_in_other_sizes(cost, final_time, unit, method):
+    levels, kind = METHODS[method]
+    fields = {"u": pint.TimeControl(1)}
+    effort = pint.Tikhonov(unit**2, ["u"])
+    parts = [Euler(unit), EulerAdjoint(unit), Target(50 * cost)]
+    problem = pint.Problem(*parts, fields, [effort])
+    grid = pint.TimeGrid.uniform(final_time, 64, coarsening=4, levels=levels)
+    value = kind(relative_gradient_tolerance=1e-9, gradient_tolerance=0.0)
+    result = pint.minimize(pint.ReducedFunctional(problem, grid), method=value)
+    # min of 50 c (b.u - 1)^2 + r |u|^2 / 2 in the metric, with y_N = b.u
+    dt = final_time / 64
+    b = (1 - dt) ** np.arange(63, -1, -1.0)
+    expected = 50 * cost / (1 + 100 * cost * dt * (b @ b))
+    assert result.status is pint.Status.CONVERGED
+    assert result.objective == pytest.approx(expected, rel=1e-5)
+    assert result.iterations <= 30
