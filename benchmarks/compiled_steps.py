@@ -4,7 +4,7 @@ Van der Pol and a cart-pole of four states, RK4, trapezoidal cost, on one level.
 is below. All run in turn; the table has medians in nanoseconds a step, and ratios. What is not
 installed is left out. ``compile s`` is the time to make the problem: anew, and from the cache.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/compiled_steps.py
+    python benchmarks/run_all.py compiled_steps [--quick] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import sympy
-from measuring import Row, installed, medians, options_of, print_table, save
+from measuring import Row, installed, medians, options_of, plot_lines, print_table, save
 
 import pint
 from pint.steppers.symbolic import SympyODE
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         compiled, anew, cached = made(ode)
         loop = by_hand(name)
         scan = by_jax(name) if installed("jax") else None
-        for steps in SIZES[:2] if options.quick else SIZES:
+        for steps in SIZES[:1] if options.quick else SIZES:
             u = 0.3 * np.sin(np.arange(steps) / 7.0)[:, None]
             dt = final_time / steps
             functions: dict[str, Callable[[], Any]] = {
@@ -273,6 +273,16 @@ def main(arguments: list[str] | None = None) -> list[Row]:
             rows.append(row)
     print_table("Value and gradient, one level, one core", rows)
     save("compiled_steps", rows, options.output)
+    lines = {
+        f"{name}, {row_name}": {
+            row["N"]: 1e-9 * row["N"] * row[f"{row_name} ns/step"]
+            for row in rows
+            if row["problem"] == name
+        }
+        for name in ODES
+        for row_name in ("by hand", "compiled", "numpy")
+    }
+    plot_lines(options.output / "compiled_steps.png", "Value and gradient", "steps", lines)
     return rows
 
 

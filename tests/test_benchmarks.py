@@ -167,6 +167,14 @@ def test_runner(load, capfd, tmp_path):
     assert "'other' is none of" in capfd.readouterr().err
 
 
+def test_compiled_steps(rows_of):
+    """Steps, the loop, and JAX where it is installed agree, or the benchmark fails."""
+    pytest.importorskip("numba")
+    rows = rows_of("compiled_steps")
+    assert [row["problem"] for row in rows] == ["van-der-pol", "cart-pole"]
+    assert all(row["compiled ns/step"] > 0 for row in rows)
+
+
 def test_every_case_is_a_program_and_is_documented(load):
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for name in load("run_all").CASES:
