@@ -215,7 +215,11 @@ class Calls:
         """
         near = self._usable(level, out) if guessed else None
         s = Runs(self.grid, level, starts, *runs, kept, near)
-        self.steppers[level].advance(s, y, u, theta, out, rhs)
+        stepper = self.steppers[level]
+        try:
+            stepper.advance(s, y, u, theta, out, rhs)
+        except NumericalError as error:
+            s.fill(out, self._nan(error, stepper, "advance"))
 
     def relax_back(
         self,
@@ -234,7 +238,11 @@ class Calls:
     ) -> None:
         """Make the transposed steps of many intervals; arguments as in `relax` and `vjp`."""
         s = Runs(self.grid, level, starts, *runs, kept, self._usable(level, guess))
-        self.adjoints[level].advance(s, y, u, theta, lam, out, rhs, into)
+        adjoint = self.adjoints[level]
+        try:
+            adjoint.advance(s, y, u, theta, lam, out, rhs, into)
+        except NumericalError as error:
+            s.fill(out, self._nan(error, adjoint, "advance"))
 
     def _step_each(
         self,

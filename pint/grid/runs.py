@@ -57,3 +57,8 @@ class Runs:
     def t1(self) -> np.ndarray:
         """Where the steps of all rows end; computed anew."""
         return self.grid.t[as_slice(self.starts, self.grid.strides[self.level])]
+
+    def fill(self, block: Any, value: float) -> None:
+        """Set the rows of all runs to a value, in place; `block` has a row for each, or one."""
+        for run in range(self.count):
+            block[run * self.apart : run * self.apart + self.length] = value
