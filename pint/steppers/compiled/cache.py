@@ -8,11 +8,15 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+_ABANDONED = 86400.0
+"""Seconds after which a folder that has not got its name will not get it any more."""
 
 _SUMS = "sums"
 """The file with the checksums of all the others; a folder without it is not used."""
@@ -60,6 +64,9 @@ def kept(text: str, versions: str, compiled: Callable[[str | None], Any]) -> Any
 
 def _filled(place: Path, text: str, compiled: Callable[[str | None], Any]) -> Any:
     """Compile into a new folder, and give it its name."""
+    for left in place.parent.glob(".new-*"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
     try:
         (new / "steps.py").write_text(text)
