@@ -65,8 +65,9 @@ def kept(text: str, versions: str, compiled: Callable[[str | None], Any]) -> Any
 def _filled(place: Path, text: str, compiled: Callable[[str | None], Any]) -> Any:
     """Compile into a new folder, and give it its name."""
     for left in place.parent.glob(".new-*"):  # by a process that was killed
-        if time.time() - left.stat().st_mtime > _ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process may remove it
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
     try:
         (new / "steps.py").write_text(text)
