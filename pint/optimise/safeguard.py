@@ -32,6 +32,9 @@ NOISE = 1e-3
 SLOW = 0.9
 """Where a cycle leaves more of the residual than this, more cycles are no way out."""
 
+MOST_CYCLES = 10
+"""A solve that misses its tolerance after so many cycles is dearer than sequential steps."""
+
 MOST_SLOW = 3
 """Solves in a row whose cycles are slow, after which they have failed."""
 
@@ -238,8 +241,9 @@ class Safeguard:
         before, last = convergence.residuals[-2:]
         is_slow = not last <= SLOW * before and last > SMALL * self.start_residual
         self.slow = self.slow + 1 if is_slow else 0
-        # A solve to a tolerance has had all the cycles that it may have.
-        return self.slow >= (1 if convergence.bound > 0 else MOST_SLOW)
+        if convergence.bound > 0:  # a tolerance was to be met
+            return is_slow or len(convergence.residuals) >= MOST_CYCLES
+        return self.slow >= MOST_SLOW
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes from update to update, as numbers by name; a restart restores it."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from unconverged import advection
 
 import pint
 from problems.ode_catalogue import CATALOGUE
@@ -146,3 +147,13 @@ def test_other_optimisers_get_on_where_mgrit_blows_up(method):
     result = pint.minimize(functional, start, pint.External(method, iterations=5))
     one = exact(functional)
     assert result.objective < one.value(pint.prolong(start, one.controls))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_whose_cycles_do_not_converge(method):
+    functional = advection(cycles=30, unconverged="ignore")
+    result = pint.minimize(functional, method=METHODS[method](iterations=16))
+    sequential = pint.minimize(advection(levels=1), method=pint.ReducedSpace(iterations=16))
+    assert result.objective == pytest.approx(sequential.objective, rel=1e-9)
+    last = result.history[-1]
+    assert last.state_cycles + last.adjoint_cycles < 16 * 30
