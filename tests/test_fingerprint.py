@@ -1,5 +1,6 @@
 """Fingerprints: the same for the same content, others for any other."""
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,3 +70,27 @@ def test_parts_are_named():
     assert [name for name in parts if parts[name] != changed[name]] == [
         "problem.stepper.inner.size"
     ]
+
+
+def test_functions_that_a_compiler_has_wrapped_count_by_their_names():
+    class Compiled:
+        """As those of numba: other attributes than usual, and no AttributeError without one."""
+
+        def __init__(self, function):
+            functools.update_wrapper(self, function)
+
+        def __getattr__(self, name):
+            raise KeyError(name)
+
+        def __call__(self):
+            return self.__wrapped__()
+
+    def one():
+        return 1
+
+    def two():
+        return 2
+
+    assert fingerprint({"f": Compiled(one)}) == fingerprint({"f": Compiled(one)})
+    assert fingerprint({"f": Compiled(one)}) != fingerprint({"f": Compiled(two)})
+    assert list(fingerprints(Compiled(one), "f")) == ["f"]

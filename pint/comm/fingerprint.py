@@ -87,12 +87,12 @@ def _digest(value: Any, above: set[int]) -> bytes:
     elif isinstance(value, np.ndarray):
         state.update(f"array {value.dtype.str} {value.shape}".encode())
         state.update(_content(value))
+    elif _is_function(value):
+        state.update(f"{value.__module__}.{value.__qualname__}".encode())
     elif _is_communicator(value):
         state.update(b"communicator")
     elif isinstance(value, np.random.Generator):
         state.update(_digest(value.bit_generator.state, above))
-    elif isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
-        state.update(f"{value.__module__}.{value.__qualname__}".encode())
     else:
         state.update(text.encode())
         if id(value) not in above:
@@ -104,7 +104,7 @@ def _digest(value: Any, above: set[int]) -> bytes:
 
 def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
     """Return the parts of a value with their names, in an order that is the same everywhere."""
-    if _is_communicator(value):
+    if _is_function(value) or _is_communicator(value):
         return None
     if isinstance(value, (*_PLAIN, Enum, np.ndarray, np.random.Generator, type, types.ModuleType)):
         return None
@@ -138,6 +138,12 @@ def _constants(kind: type) -> tuple[str, ...]:
             if isinstance(value, _CONSTANTS) and not name.startswith("_")
         }
     )
+
+
+def _is_function(value: Any) -> bool:
+    """Whether a value is a class or a function, be it one that a compiler has wrapped."""
+    # Compiled functions take on the names of those that they are made of, which no instance has.
+    return isinstance(getattr(value, "__qualname__", None), str) and hasattr(value, "__module__")
 
 
 def _is_communicator(value: Any) -> bool:
