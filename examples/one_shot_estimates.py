@@ -24,6 +24,7 @@ from typing import Any
 from arguments import word_of
 
 import pint
+from pint.controls import projected_gradient
 
 REDUCTION = 1e-6
 ROUNDING = 1e-13
@@ -62,9 +63,8 @@ class Exact:
     def __call__(self, control: pint.Control) -> tuple[float, float]:
         space = self.functional.controls
         there = pint.prolong(control, space)
-        gradient = self.functional.gradient(there)
-        norm = space.norm(there - space.project(there - gradient))
-        return self.functional.value(there), norm
+        value, gradient = self.functional.value_and_gradient(there)
+        return value, space.norm(projected_gradient(there, gradient))
 
 
 @dataclass

@@ -151,7 +151,7 @@ class Descent(Limited):
         `reason` is one that has nothing to do with the iterate.
         """
         point, history = run.point, run.history
-        gradient_norm, least = point.gradient_norm(), min(row.gradient_norm for row in history)
+        gradient_norm = point.gradient_norm()
         at_limit = history[-1].iteration >= self.iterations
         tolerance = self.tolerance_of(history)
         at_tolerance = gradient_norm <= tolerance
@@ -167,7 +167,7 @@ class Descent(Limited):
                 return Status.NOT_FINITE
         # Gradients of the size of rounding grow by chance, those of a descent with its objective.
         risen = point.value.objective > history[0].objective
-        if risen and gradient_norm > GROWTH * least:
+        if risen and gradient_norm > GROWTH * min(row.gradient_norm for row in history):
             return Status.DIVERGING
         if at_tolerance:
             # Inexact solves may have found a small gradient where the true one is not.
