@@ -33,7 +33,7 @@ test: environment lint test-serial test-mpi test-numpy docs
 environment: .venv/test.stamp .venv-petsc/test.stamp
 
 .venv/train.stamp: pyproject.toml
-	$(SETUP) plain examples,data,compiled
+	$(SETUP) plain examples,data
 	@touch $@
 
 .venv/test.stamp: pyproject.toml

@@ -33,6 +33,7 @@ CASES = (
     "threads_and_data_parallelism",
     "mini_batches",
     "compiled_steps",
+    "compiled_optimisation",
 )
 
 

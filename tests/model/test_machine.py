@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import pint
 from pint.mgrit import Propagator
-from pint.model import SEQUENTIAL, CallCost, Configuration, Costs, solve_time
 from pint.mgrit.hierarchy import CHUNK_BYTES
+from pint.model import SEQUENTIAL, CallCost, Configuration, Costs, solve_time
 from pint.model.machine import Rank, Sweep, parts, play
 from pint.model.prediction import prices
 from pint.model.recording import Event, record
