@@ -69,7 +69,7 @@ def _pass(steps: Steps, end: np.ndarray, element: Element | None) -> Backward:
         M = G[e:, e:]
         factor, gain, info = dposv(M, -G[e:, :e], lower=1)
         pivots[k] = factor.diagonal() ** 2
-        if info or (pivots[k] <= LEAST_PIVOT * M.diagonal()).any():
+        if info or not (pivots[k] > LEAST_PIVOT * M.diagonal()).all():
             failed = k
             pivots[k] = np.linalg.eigvalsh(M)[0] if np.isfinite(M).all() else np.nan
             break

@@ -51,8 +51,6 @@ class Solution:
     smallest_pivot : float
         The smallest one of the Cholesky factorisations of all ranks' R + B^T P B. It is positive:
         the reduced Hessian is positive definite.
-    method : str
-        ``"riccati"`` or ``"scan"``.
     """
 
     z: np.ndarray
@@ -62,7 +60,6 @@ class Solution:
     states: int
     objective: float
     smallest_pivot: float
-    method: str
 
     @property
     def x(self) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.linalg.lapack import dposv
 
-from pint.comm import SerialComm, agreeing, alike, private
-from pint.errors import check_choice, check_kind
+from pint.comm import agreeing, alike, private
+from pint.errors import NotFiniteError, check_choice, check_kind
 from pint.lq import riccati, scan
 from pint.lq.elements import Element, Steps, after
 from pint.lq.problem import LinearQuadratic, regularised
@@ -64,6 +64,8 @@ def solve(
     ------
     NotPositiveDefiniteError
         If some R + B^T P B is not positive definite; the error names the step.
+    NotFiniteError
+        If the states go beyond the largest float.
     ImportError
         If ``backend="compiled"`` finds no numba.
     ValueError, TypeError
@@ -73,7 +75,7 @@ def solve(
     ----------
     .. [1] S. Särkkä, Á. F. García-Fernández, arXiv:2104.03186 (2021).
     """
-    comm = private(comm, "solve(comm=...)") if comm is not None else SerialComm()
+    comm = private(comm, "solve(comm=...)")
     with agreeing(comm, "solve") as ranks:
         check_kind("solve", "problem", problem, LinearQuadratic, "a `LinearQuadratic`")
         check_choice("solve", "method", method, ("auto", "riccati", "scan"))
@@ -91,17 +93,17 @@ def solve(
     with agreeing(comm, "solve"):
         if sum(counts) == 0:
             raise ValueError("`solve(problem=...)` must have a step, got none on any rank.")
-        name, engine = _engine(method, backend, sum(counts), steps.F.shape[1:])
-    return _Ranks(engine, comm, counts).solution(problem, steps, name)
+        engine = _engine(method, backend, sum(counts), steps.F.shape[1:])
+    return _Ranks(engine, comm, counts).solution(problem, steps)
 
 
-def _engine(method: str, backend: str, N: int, shape: tuple[int, ...]) -> tuple[str, ModuleType]:
-    """Return the name of the method and the module with its passes."""
+def _engine(method: str, backend: str, N: int, shape: tuple[int, ...]) -> ModuleType:
+    """Return the module with the passes."""
     e, z = shape
     small = N >= _COMPILED_FROM and z <= _LARGEST_COMPILED
     if method != "scan" and (backend == "compiled" or (backend == "auto" and small)):
         try:
-            return "riccati", importlib.import_module("pint.lq.kernels")
+            return importlib.import_module("pint.lq.kernels")
         except ImportError as error:
             if backend == "compiled":
                 raise ImportError(
@@ -109,8 +111,8 @@ def _engine(method: str, backend: str, N: int, shape: tuple[int, ...]) -> tuple[
                     f'`compiled` (pip install "pint-control[compiled]") ({error}).'
                 ) from error
     if method == "scan" or (method == "auto" and N >= _SCAN_FROM and e <= _LARGEST_SCANNED):
-        return "scan", scan
-    return "riccati", riccati
+        return scan
+    return riccati
 
 
 class _Part(NamedTuple):
@@ -152,10 +154,9 @@ class _Ranks:
         self.left = sum(rank < comm.rank for rank in self.holders)
         self.right = self.left + (comm.rank in self.holders)
 
-    def solution(self, problem: LinearQuadratic, steps: Steps, method: str) -> Solution:
+    def solution(self, problem: LinearQuadratic, steps: Steps) -> Solution:
         """Return the solution. Collective."""
-        n = steps.n
-        own, part = None, None
+        own = part = None
         if self.comm.rank == self.holders[-1]:
             own = self.engine.backward(steps, problem.end)
             nothing = np.zeros_like(problem.end)
@@ -164,7 +165,7 @@ class _Ranks:
             part = self._condensed(steps, problem.end)
         parts = [found for found in self.comm.allgather(part) if found is not None]
         values, moves = _chained(parts, problem.end)
-        start, objective = _start(values[0], problem.first, n)
+        start, objective = _start(values[0], problem.first, steps.n)
         if own is None:
             own = self.engine.backward(steps, values[self.right])
         for move in moves[: self.left]:
@@ -176,10 +177,17 @@ class _Ranks:
         pivot, failed, _ = max(ends, key=lambda end: end[1])
         if failed >= 0:
             raise alike(_indefinite(pivot, failed))
+        if not all(np.isfinite(end[2]).all() for end in ends):
+            raise alike(
+                NotFiniteError(
+                    "the optimal states of `solve(problem=...)` go beyond the largest float: its "
+                    "dynamics are unstable, and neither controls nor cost hold them."
+                )
+            )
         if self.left == self.right and self.left:
             z = ends[self.holders[self.left - 1]][2][None]
         smallest = min(end[0] for end in ends)
-        return Solution(z, u, own.V, own.K, n, objective, smallest, method)
+        return Solution(z, u, own.V, own.K, steps.n, objective, smallest)
 
     def _named(self, own: Backward) -> tuple[float, int]:
         """Return pivot and failed step, counted from the first step of all ranks."""
