@@ -1,0 +1,1 @@
+"""Gauss-Newton and Newton methods with states and controls as unknowns together."""

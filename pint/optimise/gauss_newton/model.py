@@ -1,0 +1,208 @@
+"""The linear-quadratic problem of an iteration, and what its solution means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pint.comm import reduce
+from pint.controls import Control
+from pint.lq import LinearQuadratic, NotPositiveDefiniteError, SharedParameters, Solution, solve
+from pint.optimise.gauss_newton.shooting import Shooting, Slopes
+
+
+@dataclass(frozen=True, eq=False)
+class Linearised:
+    """All first derivatives at states and control; each rank has its own steps.
+
+    Attributes
+    ----------
+    A, B, C : ndarray of shape (N, n, n), (N, n, m), (N, n, p)
+        Of the steps.
+    start : ndarray of shape (n, p)
+        dy_0/dtheta.
+    defects : ndarray of shape (N, n)
+        ``Phi_n(y_n) - y_{n+1}``.
+    initial_defect : ndarray of shape (n,)
+        ``y_0(theta) - y_0``, the same on all ranks.
+    cost : Slopes
+        Of the step costs, times the slope of the outer function.
+    end, end_theta : ndarray of shape (n,), (p,)
+        Of the terminal cost, the same on all ranks.
+    regularisers : ndarray
+        A vector of the space.
+    scale : float
+        The slope of the outer function.
+    """
+
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    start: np.ndarray
+    defects: np.ndarray
+    initial_defect: np.ndarray
+    cost: Slopes
+    end: np.ndarray
+    end_theta: np.ndarray
+    regularisers: np.ndarray
+    scale: float
+
+
+def defects_of(shooting: Shooting, y: np.ndarray, control: Control) -> tuple[Any, Any]:
+    """Return the defects of this rank's steps and of the initial state. Collective."""
+    defects = shooting.next_states(y, control) - y[1:]
+    initial = shooting.initial(control) - y[0] if shooting.first else np.zeros(shooting.states)
+    return defects, np.asarray(reduce(shooting.comm, initial))
+
+
+def linearised(
+    shooting: Shooting, y: np.ndarray, control: Control, defects: tuple[Any, Any] | None = None
+) -> Linearised:
+    """Return the derivatives at states and control. Collective."""
+    A, B = shooting.jacobians(y, control)
+    defects, initial = defects_of(shooting, y, control) if defects is None else defects
+    scale = shooting.outer_slope(y, control)
+    cost = shooting.slopes(y[:-1], y[1:], control)
+    end, end_theta = np.zeros(shooting.states), np.zeros(shooting.parameters)
+    if shooting.last:
+        end, end_theta = shooting.terminal_slopes(y[-1], control)
+    both = scale * np.asarray(reduce(shooting.comm, np.concatenate([end, end_theta])))
+    return Linearised(
+        A=A,
+        B=B,
+        C=shooting.of_theta(y, control),
+        start=shooting.initial_of_theta(control),
+        defects=defects,
+        initial_defect=initial,
+        cost=Slopes(*(scale * part for part in (cost.y0, cost.y1, cost.u, cost.theta))),
+        end=both[: shooting.states],
+        end_theta=both[shooting.states :],
+        regularisers=shooting.regularisers(control)[0],
+        scale=scale,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Hessians:
+    """Second derivatives of the Lagrangian; the constraints' are part of `steps` if wanted.
+
+    Attributes
+    ----------
+    steps : ndarray of shape (N, n + m + p, n + m + p)
+        In (y_n, u_n, theta) where y_{n+1} is replaced by the linearised step; that of theta alone
+        in the first step.
+    slopes : ndarray of shape (N, n + m + p)
+        First derivatives, likewise.
+    end : ndarray of shape (n + p, n + p)
+        The same on all ranks.
+    diagonal : ndarray
+        Of the regularisers, a vector of the space.
+    """
+
+    steps: np.ndarray
+    slopes: np.ndarray
+    end: np.ndarray
+    diagonal: np.ndarray
+
+
+def hessians(
+    shooting: Shooting,
+    y: np.ndarray,
+    control: Control,
+    lin: Linearised,
+    lam: np.ndarray | None,
+) -> Hessians:
+    """Return the second derivatives, with those of the steps at multipliers `lam`. Collective."""
+    n, m, p, N = shooting.states, shooting.inputs, shooting.parameters, shooting.steps
+    H = lin.scale * shooting.cost_hessian(y, control)
+    k = n + m + p
+    M = np.zeros((N, 2 * n + m + p, k))
+    M[:, :n, :n] = np.eye(n)
+    M[:, n : 2 * n, :n], M[:, n : 2 * n, n : n + m], M[:, n : 2 * n, n + m :] = lin.A, lin.B, lin.C
+    M[:, range(2 * n, 2 * n + m + p), range(n, k)] = 1.0
+    g = np.concatenate([lin.cost.y0, lin.cost.y1, lin.cost.u, np.zeros((N, p))], axis=1)
+    g += np.einsum("kij,kj->ki", H[:, :, n : 2 * n], lin.defects)
+    Mt = np.swapaxes(M, 1, 2)
+    steps = Mt @ (H @ M)
+    if lam is not None:
+        steps += shooting.curvature(y, control, lam)
+    end = np.zeros((n + p, n + p))
+    if shooting.last:
+        end = lin.scale * shooting.terminal_hessian(y[-1], control)
+    return Hessians(
+        steps=steps,
+        slopes=(Mt @ g[:, :, None])[:, :, 0],
+        end=np.asarray(reduce(shooting.comm, end.ravel())).reshape(n + p, n + p),
+        diagonal=shooting.regularisers(control)[1],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A step of the method: changes of states, controls and shared numbers; new multipliers."""
+
+    y: np.ndarray
+    vector: np.ndarray
+    multipliers: np.ndarray
+    solution: Solution
+
+
+def direction(
+    shooting: Shooting,
+    lin: Linearised,
+    second: Hessians,
+    barrier_slope: np.ndarray,
+    barrier_diagonal: np.ndarray,
+    weight: float,
+    defects: tuple[Any, Any],
+) -> Direction:
+    """Return the minimum of the linear-quadratic model. Collective.
+
+    Parameters
+    ----------
+    barrier_slope, barrier_diagonal : ndarray
+        Vectors of the space: first and second derivatives of the barrier.
+    weight : float
+        Added to all Hessians, times step sizes: makes the problem convex.
+    defects : tuple
+        Those to be removed.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        If the problem has no minimum.
+    """
+    n, m, p = shooting.states, shooting.inputs, shooting.parameters
+    x, u, th = slice(n), slice(n, n + m), slice(n + m, None)
+    steps, slopes = second.steps, second.slopes.copy()
+    dt = shooting.grid.dt[:, None]
+    explicit = lin.regularisers + barrier_slope
+    diagonal = second.diagonal + barrier_diagonal + weight * shooting.space.weights
+    slopes[:, u] += shooting.matrix(explicit)
+    Q, R = steps[:, x, x].copy(), steps[:, u, u].copy()
+    Q[:, range(n), range(n)] += weight * dt
+    R[:, range(m), range(m)] += shooting.matrix(diagonal)
+    parameters = None
+    if p:
+        own = np.concatenate([slopes[:, th].sum(axis=0) + lin.cost.theta,
+                              steps[:, th, th].sum(axis=0).ravel()])  # fmt: skip
+        whole = np.asarray(reduce(shooting.comm, own))
+        T = whole[p:].reshape(p, p) + second.end[n:, n:] + np.diag(shooting.shared(diagonal))
+        t = whole[:p] + lin.end_theta + shooting.shared(explicit)
+        parameters = SharedParameters(
+            T=T, t=t, C=lin.C, C_initial=lin.start, E=steps[:, th, x], G=steps[:, th, u],
+            E_end=second.end[n:, :n],
+        )  # fmt: skip
+    problem = LinearQuadratic(
+        A=lin.A, B=lin.B, Q=Q, R=R, S=steps[:, u, x], q=slopes[:, x], r=slopes[:, u], d=defects[0],
+        Q_end=second.end[:n, :n], q_end=lin.end, initial=defects[1], parameters=parameters,
+        steps=shooting.steps,
+    )  # fmt: skip
+    solution = solve(problem, comm=shooting.comm)
+    return Direction(
+        solution.x, shooting.vector(solution.u, solution.theta), solution.multipliers, solution
+    )
+
+

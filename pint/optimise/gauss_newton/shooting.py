@@ -1,0 +1,338 @@
+"""Multiple shooting with one interval a step: states and controls are unknown together.
+
+The states need not satisfy the state equation: ``Phi_n(y_n, u_n, theta) - y_{n+1}`` is the defect of
+step n. Everything here is an operation on all steps of a rank at once, without a sequential part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pint.comm import reduce
+from pint.controls import Control, Tikhonov
+from pint.equations.results import add, at_rows, rows_after
+from pint.reduced_functional import ReducedFunctional
+
+DISTANCE = 6e-6
+"""Of differences, relative to the largest value; about the cube root of the rounding unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """First derivatives of the cost, a rank's steps; without the factor of an outer function.
+
+    Attributes
+    ----------
+    y0, y1 : ndarray of shape (N, n)
+        Of each step cost, with respect to the states where the step begins and ends.
+    u : ndarray of shape (N, m)
+    theta : ndarray of shape (p,)
+        The sum over this rank's steps.
+    """
+
+    y0: np.ndarray
+    y1: np.ndarray
+    u: np.ndarray
+    theta: np.ndarray
+
+
+class Shooting:
+    """The problem as a function of states and controls, in matrices. Not a copy of anything.
+
+    Attributes
+    ----------
+    states, inputs, parameters : int
+        Numbers of a state, of a block of all time-dependent fields, of all shared fields.
+    first, last : bool
+        Whether this rank owns point 0, and the last point.
+    """
+
+    def __init__(self, functional: ReducedFunctional) -> None:
+        self.functional, self.calls = functional, functional.calls
+        self.space, self.comm, self.grid = functional.controls, functional.comm, functional.grid
+        self.shape = functional.space.shape
+        self.states = int(np.prod(self.shape, dtype=int))
+        self.inputs = sum(int(np.prod(f.shape, dtype=int)) for f in self.space.time_fields.values())
+        self.parameters = sum(
+            int(np.prod(f.shape, dtype=int)) for f in self.space.shared_fields.values()
+        )
+        self.steps = self.grid.local_steps
+        self.first, self.last = self.comm.rank == 0, self.comm.rank == self.grid.last_rank
+        self._chunk = functional.cost.chunk
+
+    # Controls as matrices
+
+    def matrix(self, vector: np.ndarray) -> np.ndarray:
+        """Return the part of a vector of the space that belongs to steps, shape (N, m)."""
+        parts = [
+            vector[self.space.places[name][0]].reshape(self.steps, -1)
+            for name in self.space.time_fields
+        ]
+        return np.concatenate([np.empty((self.steps, 0)), *parts], axis=1)
+
+    def shared(self, vector: np.ndarray) -> np.ndarray:
+        """Return the shared part of a vector of the space, shape (p,)."""
+        parts = [vector[self.space.places[name][0]] for name in self.space.shared_fields]
+        return np.concatenate([np.empty(0), *parts])
+
+    def vector(self, u: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Return the vector of the space with the parts that `matrix` and `shared` return."""
+        vector, column = np.empty(self.space.size), 0
+        for name in self.space.time_fields:
+            place = vector[self.space.places[name][0]].reshape(self.steps, -1)
+            place[...] = u[:, column : column + place.shape[1]]
+            column += place.shape[1]
+        column = 0
+        for name in self.space.shared_fields:
+            place = vector[self.space.places[name][0]]
+            place[...] = theta[column : column + place.size]
+            column += place.size
+        return vector
+
+    # Values
+
+    def next_states(self, y: np.ndarray, control: Control) -> np.ndarray:
+        """Return ``Phi_n(y_n, u_n, theta)`` of all steps, shape (N, n)."""
+        out = self.functional.space.allocate(self.steps)
+        for rows, starts, u in self._pieces(control):
+            block = self._block(y[rows])
+            self.calls.step(0, starts, u, control.shared, block, out[rows])
+        return np.asarray(out).reshape(self.steps, self.states)
+
+    def initial(self, control: Control) -> np.ndarray:
+        """Return ``y_0(theta)``."""
+        like = self.functional.space.allocate(1)[0]
+        return np.array(np.broadcast_to(self.calls.initial(control.shared, like), self.shape)).ravel()
+
+    def objective(self, y: np.ndarray, control: Control) -> float:
+        """Return J at states and control. Collective."""
+        total = float(self.calls.problem.objective.outer(self._summed(y, control)))
+        return total + sum(term.value(control) for term in self.calls.problem.regularisers)
+
+    # First derivatives
+
+    def jacobians(self, y: np.ndarray, control: Control) -> tuple[np.ndarray, np.ndarray]:
+        """Return Phi_y and Phi_u of all steps, shapes (N, n, n) and (N, n, m): n calls of `vjp`."""
+        n = self.states
+        of_y, of_u = np.empty((self.steps, n, n)), np.empty((self.steps, n, self.inputs))
+        seed = np.zeros((self.steps, n))
+        for i in range(n):
+            seed[:, i] = 1.0
+            of_y[:, i], of_u[:, i], _ = self.transposed(y, control, seed)
+            seed[:, i] = 0.0
+        return of_y, of_u
+
+    def transposed(
+        self, y: np.ndarray, control: Control, lam: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return Phi_y^T lam and Phi_u^T lam of each step, and the sum of Phi_theta^T lam."""
+        out, into = self.functional.space.allocate(self.steps), self.space.zeros()
+        for rows, starts, u in self._pieces(control):
+            place = at_rows(into, rows)
+            at, along = self._block(y[rows]), self._block(lam[rows])
+            self.calls.vjp(0, starts, u, control.shared, at, along, out[rows], into=place)
+        flat = np.asarray(out).reshape(self.steps, self.states)
+        return flat, self.matrix(into.vector), self.shared(into.vector)
+
+    def of_theta(self, y: np.ndarray, control: Control) -> np.ndarray:
+        """Return Phi_theta of all steps, shape (N, n, p), by differences."""
+        result = np.empty((self.steps, self.states, self.parameters))
+        for i, (ahead, behind, size) in enumerate(self._moved_theta(control)):
+            change = self.next_states(y, ahead) - self.next_states(y, behind)
+            result[:, :, i] = change / (2 * size)
+        return result
+
+    def initial_of_theta(self, control: Control) -> np.ndarray:
+        """Return dy_0/dtheta, shape (n, p)."""
+        rows = []
+        for unit in np.eye(self.states):
+            into = self.space.zeros()
+            self.calls.initial_vjp(control.shared, unit.reshape(self.shape), at_rows(into, ...))
+            rows.append(self.shared(into.vector))
+        return np.array(rows).reshape(self.states, self.parameters)
+
+    def slopes(self, y0: np.ndarray, y1: np.ndarray, control: Control) -> Slopes:
+        """Return the derivatives of the step costs; `y0` and `y1` need not fit together."""
+        of_y0, of_y1 = np.zeros((2, self.steps, *self.shape))
+        into, objective = self.space.zeros(), self.calls.problem.objective
+        if objective.has_step_cost:
+            begin, end = self._block(y0), self._block(y1)
+            for here, _, s, u in self._visit(control):
+                dy0, dy1, du, dtheta = self.calls.step_cost_derivative(
+                    s, begin[here], end[here], u, control.shared
+                )
+                of_y0[here], of_y1[here] = dy0, dy1
+                add(at_rows(into, here), du, dtheta, objective)
+        flat = (self.steps, self.states)
+        return Slopes(
+            of_y0.reshape(flat),
+            of_y1.reshape(flat),
+            self.matrix(into.vector),
+            self.shared(into.vector),
+        )
+
+    def terminal_slopes(self, y: np.ndarray, control: Control) -> tuple[np.ndarray, np.ndarray]:
+        """Return the derivatives of the terminal cost with respect to the last state and theta."""
+        dy, dtheta = self.calls.terminal_derivative(y.reshape(self.shape), control.shared)
+        into = self.space.zeros()
+        add(at_rows(into, ...), {}, dtheta, self.calls.problem.objective)
+        flat = np.array(np.broadcast_to(dy, self.shape), dtype=float).ravel()
+        return flat, self.shared(into.vector)
+
+    def outer_slope(self, y: np.ndarray, control: Control) -> float:
+        """Return the derivative of the outer function F of the cost. Collective."""
+        objective = self.calls.problem.objective
+        if not objective.has_outer:
+            return 1.0
+        return float(objective.outer_derivative(self._summed(y, control)))
+
+    def regularisers(self, control: Control) -> tuple[np.ndarray, np.ndarray]:
+        """Return derivative and diagonal Hessian of the regularisers, vectors of the space."""
+        slope, diagonal = np.zeros(self.space.size), np.zeros(self.space.size)
+        one = Control(self.space, np.ones(self.space.size))
+        for term in self.calls.problem.regularisers:
+            assert isinstance(term, Tikhonov)  # see `GaussNewton.check`
+            slope += term.derivative(control).vector
+            diagonal += term.derivative(one).vector
+        return slope, diagonal
+
+    # Second derivatives, by central differences of the first ones
+
+    def cost_hessian(self, y: np.ndarray, control: Control) -> np.ndarray:
+        """Return the Hessians of the step costs in (y_n, y_{n+1}, u_n, theta).
+
+        Shape (N, 2n + m + p, 2n + m + p); the block of theta alone is the sum over this rank's
+        steps, in the first one.
+        """
+        n, m, p = self.states, self.inputs, self.parameters
+        result = np.zeros((self.steps, 2 * n + m + p, 2 * n + m + p))
+        if not self.calls.problem.objective.has_step_cost:
+            return result
+        y0, y1 = y[:-1], y[1:]
+        for j, pair in enumerate(self._moved(y, control)):
+            parts = []
+            for dy, at, size in pair:
+                first = y0 + dy if j < n else y0
+                second = y1 + dy if n <= j < 2 * n else y1
+                parts.append((self.slopes(first, second, at), size))
+            (a, size), (b, _) = parts
+            self._put(result, j, a, b, size)
+        return 0.5 * (result + np.swapaxes(result, 1, 2))
+
+    def _put(self, result: np.ndarray, j: int, a: Slopes, b: Slopes, size: float) -> None:
+        """Write one column of the Hessians, in place."""
+        n, m = self.states, self.inputs
+        pieces = (slice(n), slice(n, 2 * n), slice(2 * n, 2 * n + m))
+        for piece, ahead, behind in zip(
+            pieces, (a.y0, a.y1, a.u), (b.y0, b.y1, b.u), strict=True
+        ):
+            result[:, piece, j] = (ahead - behind) / (2 * size)
+        if self.parameters and self.steps:
+            change = (a.theta - b.theta) / (2 * size)
+            # Cross terms with theta come from the columns of theta, of each step apart.
+            if j >= 2 * n + m:
+                result[0, 2 * n + m :, j] = change
+                result[:, j, : 2 * n + m] = result[:, : 2 * n + m, j]
+
+    def curvature(self, y: np.ndarray, control: Control, lam: np.ndarray) -> np.ndarray:
+        """Return the Hessians of ``lam_n' Phi_n`` in (y_n, u_n, theta): differences of `vjp`.
+
+        Shape (N, n + m + p, n + m + p), as in `cost_hessian`.
+        """
+        n, m, p = self.states, self.inputs, self.parameters
+        result = np.zeros((self.steps, n + m + p, n + m + p))
+        for j, pair in enumerate(self._moved(y, control, twice=False)):
+            (dy, at, size), (dy_behind, behind, _) = pair
+            ahead = self.transposed(y[:-1] + (dy if j < n else 0.0), at, lam)
+            back = self.transposed(y[:-1] + (dy_behind if j < n else 0.0), behind, lam)
+            result[:, :n, j] = (ahead[0] - back[0]) / (2 * size)
+            result[:, n : n + m, j] = (ahead[1] - back[1]) / (2 * size)
+            if p and self.steps and j >= n + m:
+                result[0, n + m :, j] = (ahead[2] - back[2]) / (2 * size)
+                result[:, j, : n + m] = result[:, : n + m, j]
+        return 0.5 * (result + np.swapaxes(result, 1, 2))
+
+    def terminal_hessian(self, y: np.ndarray, control: Control) -> np.ndarray:
+        """Return the Hessian of the terminal cost in (y_N, theta), shape (n + p, n + p)."""
+        n, p = self.states, self.parameters
+        result = np.zeros((n + p, n + p))
+        size = DISTANCE * max(float(np.abs(y).max(initial=0.0)), 1e-3)
+        for j in range(n):
+            step = np.zeros(n)
+            step[j] = size
+            ahead, behind = (self.terminal_slopes(y + s, control) for s in (step, -step))
+            result[:, j] = np.concatenate([a - b for a, b in zip(ahead, behind, strict=True)])
+            result[:, j] /= 2 * size
+        for j, (one, other, step_size) in enumerate(self._moved_theta(control)):
+            ahead, behind = (self.terminal_slopes(y, at) for at in (one, other))
+            parts = [a - b for a, b in zip(ahead, behind, strict=True)]
+            result[:, n + j] = np.concatenate(parts) / (2 * step_size)
+        return 0.5 * (result + result.T)
+
+    # Parts
+
+    def _summed(self, y: np.ndarray, control: Control) -> float:
+        """Return the sum of all costs. Collective."""
+        local, theta, points = 0.0, control.shared, self._block(y)
+        if self.calls.problem.objective.has_step_cost:
+            for here, _, s, u in self._visit(control):
+                local += self.calls.step_cost(s, points[here], points[rows_after(here)], u, theta)
+        if self.last:
+            local += self.calls.terminal(points[-1], theta)
+        return float(reduce(self.comm, local)[0])
+
+    def _moved(self, y: np.ndarray, control: Control, twice: bool = True) -> Iterator[Any]:
+        """Yield for each number of (y, y, u, theta) two moves: change of y, control, distance.
+
+        The distances are the same on all ranks. Collective.
+        """
+        scales = self.scales(y, control)
+        n = self.states
+        for _ in range(2 if twice else 1):
+            for i in range(n):
+                size = DISTANCE * scales[i]
+                step = np.zeros(n)
+                step[i] = size
+                yield (step, control, size), (-step, control, size)
+        for i in range(self.inputs):
+            size = DISTANCE * scales[n + i]
+            move = np.zeros((self.steps, self.inputs))
+            move[:, i] = size
+            vector = self.vector(move, np.zeros(self.parameters))
+            ahead, behind = (Control(self.space, control.vector + s * vector) for s in (1, -1))
+            yield (None, ahead, size), (None, behind, size)
+        for ahead, behind, size in self._moved_theta(control):
+            yield (None, ahead, size), (None, behind, size)
+
+    def scales(self, y: np.ndarray, control: Control) -> np.ndarray:
+        """Return the largest size of each number of state and control, 1 where it is 0."""
+        u = self.matrix(control.vector)
+        most = np.concatenate([np.abs(a).max(axis=0, initial=0.0) for a in (y, u)])
+        most = reduce(self.comm, most, "max")
+        return np.where(most > 0, most, 1.0)
+
+    def _moved_theta(self, control: Control) -> Iterator[tuple[Control, Control, float]]:
+        for i, value in enumerate(self.shared(control.vector)):
+            size = DISTANCE * (abs(value) or 1.0)
+            move = np.zeros(self.parameters)
+            move[i] = size
+            vector = self.vector(np.zeros((self.steps, self.inputs)), move)
+            ahead, behind = (Control(self.space, control.vector + s * vector) for s in (1, -1))
+            yield ahead, behind, size
+
+    def _pieces(self, control: Control) -> Iterator[tuple[slice, range, dict[str, np.ndarray]]]:
+        """Yield rows, the points where they begin, and their blocks of the control."""
+        for begin in range(0, self.steps, self._chunk):
+            rows = slice(begin, min(begin + self._chunk, self.steps))
+            starts = range(self.grid.first + rows.start, self.grid.first + rows.stop)
+            yield rows, starts, {name: values[rows] for name, values in control.time.items()}
+
+    def _visit(self, control: Control) -> Iterator[Any]:
+        return self.calls.visit(range(self.steps), control, self._chunk)
+
+    def _block(self, y: np.ndarray) -> np.ndarray:
+        return y.reshape(len(y), *self.shape)
