@@ -4,6 +4,7 @@ from pint.optimise.adaptive import Adaptive
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.external import External
 from pint.optimise.front_door import minimize
+from pint.optimise.gauss_newton import GaussNewton
 from pint.optimise.lagged import Lagged
 from pint.optimise.lbfgs import InverseHessian, bfgs, identity, lbfgs
 from pint.optimise.line_search import LineSearch, armijo, fixed_step, wolfe
@@ -12,14 +13,16 @@ from pint.optimise.nested import Nested
 from pint.optimise.one_shot import OneShot
 from pint.optimise.progress import Progress
 from pint.optimise.reduced_space import ReducedSpace
-from pint.optimise.result import Iterate, Result, Status
+from pint.optimise.result import AllAtOnce, Iterate, Result, Status
 from pint.optimise.stochastic import Stochastic
 from pint.optimise.stochastic_rules import adam, sgd
 
 __all__ = [
     "Adaptive",
+    "AllAtOnce",
     "Checkpoint",
     "External",
+    "GaussNewton",
     "InverseHessian",
     "Iterate",
     "Lagged",

@@ -57,24 +57,46 @@ class Recorder:
 
     def add(self, point: Point, step: float, rejected: int = 0) -> Iterate:
         """Add the row of a point, reached by a step of length `step` after rejected trials."""
-        counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
-        counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
-        counts["solves"], counts["converged_solves"] = self._solves()
         # A gradient that is not finite has its row, too; the run ends after it.
         with np.errstate(over="ignore", invalid="ignore"):
             gradient_norm = point.gradient_norm()
-        row = Iterate(
-            iteration=len(self.history),
-            objective=point.value.objective,
-            cost=point.value.cost,
-            regularisers=point.value.regularisers,
-            gradient_norm=gradient_norm,
+        return self.add_row(
+            point.state,
+            point.control,
+            point.value,
+            gradient_norm,
+            step,
+            rejected,
             objective_error=point.objective_error,
             gradient_error=point.gradient_error,
-            state_residual=_residual(point.state),
             adjoint_residual=_residual(point.adjoint),
+        )
+
+    def add_row(
+        self,
+        state: State,
+        control: Control,
+        value: Value,
+        gradient_norm: float,
+        step: float,
+        rejected: int = 0,
+        **errors: float,
+    ) -> Iterate:
+        """Add the row of a control and its states; `errors` are zero where they are left out."""
+        counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
+        counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
+        counts["solves"], counts["converged_solves"] = self._solves()
+        errors = {"objective_error": 0.0, "gradient_error": 0.0, "adjoint_residual": 0.0, **errors}
+        row = Iterate(
+            iteration=len(self.history),
+            objective=value.objective,
+            cost=value.cost,
+            regularisers=value.regularisers,
+            gradient_norm=gradient_norm,
+            state_residual=_residual(state),
             step=step,
             line_search_trials=rejected,
+            **errors,
             **counts,
         )
         self.history.append(row)
@@ -88,9 +110,9 @@ class Recorder:
         )
         if self.callback is not None:
             shown = replace(row, phases=dict(row.phases))  # a row is frozen, its dictionary is not
-            state = point.state.shown(read_only(point.state.solved_control))
+            of = state.shown(read_only(state.solved_control))
             try:
-                answer = self.callback(shown, read_only(point.control), state)
+                answer = self.callback(shown, read_only(control), of)
             except StopIteration:
                 answer = True
             self.asked |= isinstance(answer, (bool, np.bool_)) and bool(answer)

@@ -90,6 +90,33 @@ class Iterate:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class AllAtOnce:
+    """What Gauss-Newton knows of its last iterate, besides the control; each rank has its steps.
+
+    Attributes
+    ----------
+    kkt : float
+        The KKT residual: the largest of the projected gradient of the Lagrangian, its derivative
+        in the states, and the defects, as norms of densities in time.
+    fallback : bool
+        Whether L-BFGS has gone on from there.
+    gains : ndarray of shape (N, m, n) or None
+        Feedback of the last linear-quadratic problem: the best change of the control for a change
+        of the state; None without an iteration.
+    multipliers : ndarray of shape (N, n)
+        Of the steps: the derivative of J with respect to the states where they end.
+    active : Control
+        -1 where a control is at its lower bound, 1 at its upper bound, else 0.
+    """
+
+    kkt: float
+    fallback: bool
+    gains: np.ndarray | None
+    multipliers: np.ndarray
+    active: Control
+
+
 @dataclass(frozen=True)
 class Result:
     """Where an optimisation ended.
@@ -117,6 +144,8 @@ class Result:
         What was minimised.
     stages : tuple of Result
         The results on the coarse grids of `Nested`, in order; empty for other methods.
+    all_at_once : AllAtOnce or None
+        What `GaussNewton` knows besides; None for other methods.
     """
 
     control: Control
@@ -132,6 +161,7 @@ class Result:
     converged_solves: int
     functional: ReducedFunctional = field(repr=False)
     stages: tuple[Result, ...] = ()
+    all_at_once: AllAtOnce | None = None
 
     def states(self) -> np.ndarray | None:
         """Return the states at all N + 1 points on the first rank, None on the others. Collective.

@@ -11,6 +11,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control, projected_gradient
+from pint.equations import Value
 from pint.lq import NotPositiveDefiniteError
 from pint.optimise.gauss_newton import barrier
 from pint.optimise.gauss_newton.barrier import Side
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 SHORTEST = 1e-8
 """Step of the search below which it has failed."""
 
+PATIENCE = 20
+"""Iterations after which states are made anew if they are still far from the state equation."""
+
 WEIGHTS = (1e-4, 1e-20, 1e10)
 """First, smallest and largest weight that makes a problem convex, relative to its Hessians."""
 
@@ -49,7 +53,8 @@ class Guess:
         Of the bounds.
     defects : tuple
         As `model.defects_of` returns them.
-    objective : float
+    value : Value
+        The objective there.
     """
 
     y: np.ndarray
@@ -57,7 +62,12 @@ class Guess:
     lam: np.ndarray
     sides: tuple[Side, Side]
     defects: tuple[Any, Any]
-    objective: float
+    value: Value
+
+    @property
+    def objective(self) -> float:
+        """J at states and control."""
+        return self.value.objective
 
 
 @dataclass(frozen=True)
@@ -101,12 +111,10 @@ class Iteration:
     shooting : Shooting
     exact : bool
         Whether the second derivatives of the steps belong to the Hessian.
-    tolerance : float
-        Of the KKT residual.
     """
 
-    def __init__(self, shooting: Shooting, exact: bool, tolerance: float) -> None:
-        self.shooting, self.exact, self.tolerance = shooting, exact, tolerance
+    def __init__(self, shooting: Shooting, exact: bool) -> None:
+        self.shooting, self.exact = shooting, exact
         self.space, self.comm = shooting.space, shooting.comm
         self.mu = self.weight = 0.0
         self.unit = 1.0  # of mu
@@ -115,7 +123,9 @@ class Iteration:
         self.errors: Errors
         self.filter: Filter
         self.last: Direction | None = None
-        self.step, self.rejected, self.evaluations = 1.0, 0, 0
+        self.worst = 0.0
+        self.since = 0
+        self.step, self.rejected, self.evaluations, self.restarts = 1.0, 0, 0, 0
 
     # The begin
 
@@ -130,16 +140,29 @@ class Iteration:
         self.guess = replace(
             self.guess, sides=barrier.sides(self.space, self.guess.control.vector, self.mu)
         )
-        theta = self._infeasibility(self.guess.defects)
+        theta = self.infeasibility
+        self.worst, self.since = theta, 0
         unit = max(theta, self._size_of_states())
         size = abs(self.guess.objective) or 1.0
         self.filter = Filter(unit, size, 1e-4, max(1e4 * max(1.0, theta / unit), 1e4))
         self._measure()
 
+    def restart(self, y: np.ndarray) -> None:
+        """Go on from other states with the same control, in place."""
+        mu, unit, control = self.mu, self.unit, self.guess.control
+        self.begin(y, control)
+        self.restarts += 1
+        # A barrier that was lowered once stays low.
+        if self.space.bounded and mu / unit < self.mu / self.unit:
+            self.mu = mu / unit * self.unit
+            vector = self.guess.control.vector
+            self.guess = replace(self.guess, sides=barrier.sides(self.space, vector, self.mu))
+            self._measure()
+
     def _go_to(self, y: np.ndarray, control: Control) -> None:
         """Take states and control as they are, in place."""
         defects = defects_of(self.shooting, y, control)
-        value = self.shooting.objective(y, control)
+        value = self.shooting.value(y, control)
         nothing = barrier.sides(self.space, control.vector, 0.0)
         self.guess = Guess(y, control, np.zeros(y.shape), nothing, defects, value)
         self.lin = linearised(self.shooting, y, control, defects)
@@ -153,7 +176,7 @@ class Iteration:
         slopes = np.concatenate([lin.cost.y0, lin.cost.u, np.zeros((s.steps, p))], axis=1)
         for i, part in ((slice(n), lin.A), (slice(n, n + m), lin.B), (slice(n + m, None), lin.C)):
             slopes[:, i] += np.einsum("kij,ki->kj", part, lin.cost.y1)
-        second = Hessians(steps, slopes, np.eye(n + p), np.zeros(self.space.size))
+        second = Hessians(steps, None, slopes, np.eye(n + p), np.zeros(self.space.size))
         nothing, zeros = np.zeros(self.space.size), np.zeros
         defects = zeros((s.steps, n)), zeros(n)
         try:
@@ -188,7 +211,18 @@ class Iteration:
         self.guess, self.last = moved, found
         self.lin = linearised(self.shooting, moved.y, moved.control, moved.defects)
         self._measure()
+        self.worst, self.since = max(self.worst, self.infeasibility), self.since + 1
         return True
+
+    @property
+    def infeasibility(self) -> float:
+        """The sum of all defects. Collective."""
+        return self._infeasibility(self.guess.defects)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether many iterations have not brought the states near the equation. Collective."""
+        return self.since >= PATIENCE and self.infeasibility > 1e-2 * self.worst
 
     def _seeds(self) -> np.ndarray | None:
         """Return the multipliers of the steps' second derivatives, None if they are left out."""
@@ -212,13 +246,16 @@ class Iteration:
         diagonal = weights * barrier.diagonal(sides)
         first, least, most = WEIGHTS
         size = self._hessian_size(second)
-        weight, tried = 0.0, False
+        weight, tried, part = 0.0, False, 1.0
         while True:
             try:
                 found = direction(
-                    self.shooting, self.lin, second, slope, diagonal, weight * size, defects
+                    self.shooting, self.lin, second, slope, diagonal, weight * size, defects, part
                 )
             except NotPositiveDefiniteError:
+                if part:  # the cost's own Hessian is convex more often
+                    part = 0.0
+                    continue
                 if weight == 0.0:
                     weight = first if self.weight == 0.0 else max(least, self.weight / 3)
                 else:
@@ -281,7 +318,7 @@ class Iteration:
         y = self._matched(guess.y + step * found.y)
         self.evaluations += 1
         with np.errstate(all="ignore"):
-            defects, value = defects_of(s, y, control), s.objective(y, control)
+            defects, value = defects_of(s, y, control), s.value(y, control)
         return Guess(y, control, guess.lam, sides, defects, value)
 
     def _corrected(

@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pint.comm import reduce
 from pint.controls import Control, Tikhonov
-from pint.errors import NotFiniteError, check_choice, integer, number
+from pint.equations import March
+from pint.errors import check_choice, integer, number, real_array
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
@@ -19,10 +21,282 @@ from pint.optimise.gauss_newton.iteration import Iteration
 from pint.optimise.gauss_newton.shooting import Shooting
 from pint.optimise.method import Callback
 from pint.optimise.point import Candidate, Point
-from pint.optimise.recorder import Recorder
+from pint.optimise.recorder import Recorder, is_finite
 from pint.optimise.reduced_space import ReducedSpace
-from pint.optimise.result import Iterate, Result, Status
+from pint.optimise.result import AllAtOnce, Iterate, Result, Status
 from pint.optimise.safeguard import move_to_best
 from pint.reduced_functional import ReducedFunctional
+from pint.states import ArraySpace
+
+MOST_STATES = 50
+"""Numbers of a state: an iteration costs their third power for each step."""
+
+MOST_RESTARTS = 3
+"""Times that states are made anew by sequential steps."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussNewton(Limited):
+    r"""Newton's method for states and controls together; each step is a linear-quadratic problem.
+
+    States need not satisfy the state equation on the way: multiple shooting with one interval a
+    step, :math:`\\Phi_n(y_n, u_n, θ) - y_{n+1} = 0` as constraints. An iteration linearises all
+    steps at once, without a sequential part, and solves a linear-quadratic problem by
+    `pint.lq.solve`, whose ranks need N/P + P operations. Bounds of controls and shared parameters
+    become a barrier that is lowered to zero, and a filter chooses the lengths of steps [1]_.
+
+    For states of up to `MOST_STATES` numbers.
+
+    Parameters
+    ----------
+    iterations : int
+        Largest number of iterations, that of the method which it falls back to included.
+    gradient_tolerance : float
+        Stop at this KKT residual, and norm of the exact projected gradient, in the control's
+        metric.
+    hessian : 'exact' or 'gauss-newton'
+        With or without the second derivatives of the steps, which are differences of `vjp` at the
+        multipliers. Where an exact one is not convex, it takes the other for the iteration, then
+        adds to its diagonal.
+    start_states : 'constant', 'rollout' or array_like of shape (N + 1, ...)
+        States to begin with: y_0 at all times, those of the first control, or others, for
+        example ``result.states()`` of another run.
+    fallback : bool
+        Whether `ReducedSpace` goes on, from the best control with exact states, where there is no
+        further step.
+    time_limit, evaluations
+        Limits of wall time and evaluations: see `Limited`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or out of range. `minimize` raises ValueError if the problem does
+        not suit the method.
+
+    References
+    ----------
+    .. [1] A. Wächter, L. T. Biegler, Math. Program. 106 (2006), 25-57.
+    """
+
+    iterations: int = 100
+    gradient_tolerance: float = 1e-8
+    hessian: Literal["exact", "gauss-newton"] = "exact"
+    start_states: Any = "constant"
+    fallback: bool = True
+
+    def __post_init__(self) -> None:
+        integer("GaussNewton", "iterations", self.iterations, 0)
+        number("GaussNewton", "gradient_tolerance", self.gradient_tolerance)
+        check_choice("GaussNewton", "hessian", self.hessian, ["exact", "gauss-newton"])
+        if isinstance(self.start_states, str):
+            choices = ["constant", "rollout"]
+            check_choice("GaussNewton", "start_states", self.start_states, choices)
+        else:
+            states = real_array("GaussNewton(start_states=...)", self.start_states)
+            object.__setattr__(self, "start_states", states)
+        self.check_limits()
+
+    def check(self, problem: Problem, grid: TimeGrid) -> None:
+        """Raise ValueError unless states are few numbers, and steps couple by states alone."""
+        space = problem.space
+        if not isinstance(space, ArraySpace) or space.comm.size > 1:
+            raise ValueError(
+                "`GaussNewton` is for states that are whole numpy arrays: use `pint.ReducedSpace` "
+                "or `pint.Adaptive`."
+            )
+        count = int(np.prod(space.shape, dtype=int))
+        if count > MOST_STATES:
+            raise ValueError(
+                f"`GaussNewton` is for states of up to {MOST_STATES} numbers, those of the problem "
+                f"have {count}: use `pint.ReducedSpace` or `pint.Adaptive`."
+            )
+        if problem.space.allocate(1).dtype != np.float64:
+            raise ValueError("`GaussNewton` needs states of float64: use `pint.ReducedSpace`.")
+        for term in problem.regularisers:
+            if not isinstance(term, Tikhonov):
+                raise ValueError(
+                    f"`GaussNewton` takes no regulariser but `Tikhonov`, got "
+                    f"{type(term).__name__}: use `pint.ReducedSpace`."
+                )
+        for name, field in problem.controls.items():
+            if getattr(field, "every", 1) > 1 or field.distributed:
+                raise ValueError(
+                    f"`GaussNewton` needs a value of the control `{name}` for each step, on one "
+                    "rank in space: use `pint.ReducedSpace`."
+                )
+        if not isinstance(self.start_states, str):
+            shape = (grid.steps + 1, *space.shape)
+            if self.start_states.shape != shape:
+                raise ValueError(
+                    f"`GaussNewton(start_states=...)` must have the shape {shape}, got "
+                    f"{self.start_states.shape}."
+                )
+
+    def run(
+        self,
+        functional: ReducedFunctional,
+        start: Control,
+        callback: Callback | None,
+        checkpoint: Checkpoint | None,
+    ) -> Result:
+        start = functional.controls.project(start)
+        return _Run(self, functional, start, callback).result()
+
+
+class _Run:
+    """One run: its iterations, its history, and how it ends. Methods are collective."""
+
+    def __init__(
+        self,
+        method: GaussNewton,
+        functional: ReducedFunctional,
+        start: Control,
+        callback: Callback | None,
+    ) -> None:
+        self.method, self.functional, self.start = method, functional, start
+        self.callback = callback
+        self.shooting = Shooting(functional)
+        self.iteration = Iteration(self.shooting, method.hessian == "exact")
+        self.history: list[Iterate] = []
+        self.recorder = Recorder(functional, callback, self.history)
+        self.ending = Ending(functional, method)
+        self.point = Point(functional)
+
+    def result(self) -> Result:
+        """Iterate, and return the result."""
+        iteration, method = self.iteration, self.method
+        with np.errstate(all="ignore"):
+            iteration.begin(self._first_states(), self.start)
+            status = self._ended()
+            while status is None:
+                if not self._advance():
+                    status = Status.LINE_SEARCH_FAILED
+                    break
+                status = self._ended()
+            result = self._evaluated(status)
+            failed = result.status in (Status.LINE_SEARCH_FAILED, Status.NOT_FINITE)
+            if failed and method.fallback and len(self.history) <= method.iterations:
+                return self._fallen_back(result)
+        return result
+
+    def _first_states(self) -> np.ndarray:
+        """Return this rank's states to begin with."""
+        chosen, grid, s = self.method.start_states, self.functional.grid, self.shooting
+        if not isinstance(chosen, str):
+            rows = np.array(chosen[grid.first : grid.last + 1])
+            return rows.reshape(s.steps + 1, s.states)
+        if chosen == "rollout":
+            states = self._rollout(self.start)
+            if states is not None:
+                return states
+        return np.tile(s.initial(self.start), (s.steps + 1, 1))
+
+    def _rollout(self, control: Control) -> np.ndarray | None:
+        """Return the exact states of a control; None if they are not finite."""
+        state, s = self.point.state, self.shooting
+        self.functional.state.solve(state, control, March())
+        points = np.array(state.points).reshape(s.steps + 1, s.states)
+        finite = bool(np.isfinite(points).all())
+        return points if reduce(self.functional.comm, finite, "min")[0] else None
+
+    def _advance(self) -> bool:
+        """Move by one iteration; from the states of the control where there is no step."""
+        iteration = self.iteration
+        if not iteration.is_lost and iteration.advance():
+            return True
+        # A trajectory that satisfies the equation is another begin.
+        if iteration.restarts >= MOST_RESTARTS or iteration.infeasibility == 0:
+            return False
+        states = self._rollout(iteration.guess.control)
+        if states is None:
+            return False
+        logger.info("iteration %d: states are made anew by sequential steps", len(self.history))
+        iteration.restart(states)
+        return iteration.advance()
+
+    def _ended(self) -> Status | None:
+        """Add a row to the history; return why the run ends there, if it does."""
+        iteration, method = self.iteration, self.method
+        self._record()
+        reason = self.ending.after_row(iteration.evaluations + 1, self.recorder.asked)
+        if reason is Status.STOPPED:
+            return reason
+        if iteration.errors.kkt <= method.gradient_tolerance:
+            # The states of the control are those that count.
+            self.point.solve_exactly(iteration.guess.control)
+            if self.point.gradient_norm() <= method.gradient_tolerance:
+                return Status.CONVERGED
+        if not math.isfinite(iteration.errors.kkt):
+            return Status.NOT_FINITE
+        at_limit = self.history[-1].iteration >= method.iterations
+        return Status.ITERATION_LIMIT if at_limit else reason
+
+    def _record(self) -> None:
+        iteration, guess = self.iteration, self.iteration.guess
+        state = self.point.state
+        state.points[...] = guess.y.reshape(state.points.shape)
+        state.control, state.solution, state.convergence = guess.control, object(), None
+        state.tapes, state.epoch = (), self.functional.state.selection.epoch
+        step = iteration.step if self.history else 1.0
+        self.recorder.add_row(
+            state, guess.control, guess.value, iteration.errors.kkt, step, iteration.rejected
+        )
+
+    def _evaluated(self, status: Status) -> Result:
+        """Return the better one of last and first control, with exact states."""
+        point, iterations = self.point, self.history[-1].iteration
+        if status is not Status.CONVERGED:
+            point.solve_exactly(self.iteration.guess.control)
+        objective = point.value.objective
+        if not is_finite(point):
+            status, objective = Status.NOT_FINITE, math.inf
+        if status is not Status.CONVERGED:
+            move_to_best(point, Candidate(self.functional), [self.start], objective)
+        result = self.recorder.result(point, status, iterations)
+        return replace(result, all_at_once=self._details())
+
+    def _details(self, fallback: bool = False) -> AllAtOnce:
+        iteration = self.iteration
+        last = iteration.last
+        lower, upper = (
+            (self.functional.controls.lower, -1.0), (self.functional.controls.upper, 1.0)
+        )  # fmt: skip
+        active = np.zeros(self.functional.controls.size)
+        for bound, sign in (lower, upper):
+            active[iteration.guess.control.vector == bound] = sign
+        return AllAtOnce(
+            kkt=iteration.errors.kkt,
+            fallback=fallback,
+            gains=None if last is None else last.solution.K.copy(),
+            multipliers=iteration.guess.lam[1:] + iteration.lin.cost.y1,
+            active=Control(self.functional.controls, active),
+        )
+
+    def _fallen_back(self, result: Result) -> Result:
+        """Go on with L-BFGS from the best control; its rows follow those so far."""
+        logger.warning(
+            "Gauss-Newton finds no further step after %d iterations: L-BFGS goes on.",
+            result.iterations,
+        )
+        method = self.method
+        rest = ReducedSpace(
+            iterations=method.iterations - result.iterations,
+            gradient_tolerance=method.gradient_tolerance,
+            time_limit=method.time_limit,
+        )
+        more = rest.run(self.functional, result.control, self.callback, None)
+        last = self.history[-1]
+        rows = [
+            replace(row, iteration=last.iteration + row.iteration, seconds=last.seconds + row.seconds)
+            for row in more.history[1:]
+        ]
+        better = more if more.objective <= result.objective else result
+        return replace(
+            better,
+            status=more.status,
+            iterations=result.iterations + more.iterations,
+            history=(*self.history, *rows),
+            all_at_once=self._details(fallback=True),
+        )

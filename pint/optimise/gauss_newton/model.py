@@ -102,6 +102,7 @@ class Hessians:
     """
 
     steps: np.ndarray
+    curvature: np.ndarray | None
     slopes: np.ndarray
     end: np.ndarray
     diagonal: np.ndarray
@@ -126,13 +127,13 @@ def hessians(
     g += np.einsum("kij,kj->ki", H[:, :, n : 2 * n], lin.defects)
     Mt = np.swapaxes(M, 1, 2)
     steps = Mt @ (H @ M)
-    if lam is not None:
-        steps += shooting.curvature(y, control, lam)
+    curvature = None if lam is None else shooting.curvature(y, control, lam)
     end = np.zeros((n + p, n + p))
     if shooting.last:
         end = lin.scale * shooting.terminal_hessian(y[-1], control)
     return Hessians(
         steps=steps,
+        curvature=curvature,
         slopes=(Mt @ g[:, :, None])[:, :, 0],
         end=np.asarray(reduce(shooting.comm, end.ravel())).reshape(n + p, n + p),
         diagonal=shooting.regularisers(control)[1],
@@ -157,6 +158,7 @@ def direction(
     barrier_diagonal: np.ndarray,
     weight: float,
     defects: tuple[Any, Any],
+    part: float = 1.0,
 ) -> Direction:
     """Return the minimum of the linear-quadratic model. Collective.
 
@@ -177,6 +179,8 @@ def direction(
     n, m, p = shooting.states, shooting.inputs, shooting.parameters
     x, u, th = slice(n), slice(n, n + m), slice(n + m, None)
     steps, slopes = second.steps, second.slopes.copy()
+    if second.curvature is not None and part:
+        steps = steps + part * second.curvature
     dt = shooting.grid.dt[:, None]
     explicit = lin.regularisers + barrier_slope
     diagonal = second.diagonal + barrier_diagonal + weight * shooting.space.weights

@@ -14,6 +14,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control, Tikhonov
+from pint.equations import Value
 from pint.equations.results import add, at_rows, rows_after
 from pint.reduced_functional import ReducedFunctional
 
@@ -108,10 +109,11 @@ class Shooting:
         like = self.functional.space.allocate(1)[0]
         return np.array(np.broadcast_to(self.calls.initial(control.shared, like), self.shape)).ravel()
 
-    def objective(self, y: np.ndarray, control: Control) -> float:
-        """Return J at states and control. Collective."""
-        total = float(self.calls.problem.objective.outer(self._summed(y, control)))
-        return total + sum(term.value(control) for term in self.calls.problem.regularisers)
+    def value(self, y: np.ndarray, control: Control) -> Value:
+        """Return the objective at states and control. Collective."""
+        cost = float(self.calls.problem.objective.outer(self._summed(y, control)))
+        terms = tuple(term.value(control) for term in self.calls.problem.regularisers)
+        return Value(cost, terms)
 
     # First derivatives
 
