@@ -29,11 +29,14 @@ from pint.optimise.gauss_newton.shooting import Shooting
 
 logger = logging.getLogger(__name__)
 
-SHORTEST = 1e-8
+SHORTEST = 1e-6
 """Step of the search below which it has failed."""
 
 PATIENCE = 20
 """Iterations after which states are made anew if they are still far from the state equation."""
+
+SMALL = (1e-6, 1e-4, 1e-3)
+"""Weights that hardly change a Hessian, relative to it."""
 
 WEIGHTS = (1e-4, 1e-20, 1e10)
 """First, smallest and largest weight that makes a problem convex, relative to its Hessians."""
@@ -144,20 +147,13 @@ class Iteration:
         self.worst, self.since = theta, 0
         unit = max(theta, self._size_of_states())
         size = abs(self.guess.objective) or 1.0
-        self.filter = Filter(unit, size, 1e-4, max(1e4 * max(1.0, theta / unit), 1e4))
+        self.filter = Filter(unit, size, 1e-4, 1e4 * max(1.0, theta / unit))
         self._measure()
 
-    def restart(self, y: np.ndarray) -> None:
-        """Go on from other states with the same control, in place."""
-        mu, unit, control = self.mu, self.unit, self.guess.control
+    def restart(self, y: np.ndarray, control: Control) -> None:
+        """Begin anew with other states, in place."""
         self.begin(y, control)
         self.restarts += 1
-        # A barrier that was lowered once stays low.
-        if self.space.bounded and mu / unit < self.mu / self.unit:
-            self.mu = mu / unit * self.unit
-            vector = self.guess.control.vector
-            self.guess = replace(self.guess, sides=barrier.sides(self.space, vector, self.mu))
-            self._measure()
 
     def _go_to(self, y: np.ndarray, control: Control) -> None:
         """Take states and control as they are, in place."""
@@ -244,29 +240,33 @@ class Iteration:
         sides, weights = self.guess.sides, self.space.weights
         slope = weights * barrier.slope(sides, self.mu)
         diagonal = weights * barrier.diagonal(sides)
-        first, least, most = WEIGHTS
         size = self._hessian_size(second)
-        weight, tried, part = 0.0, False, 1.0
-        while True:
+        def solved(weight: float, part: float, diagonal: np.ndarray) -> Direction | None:
             try:
-                found = direction(
+                return direction(
                     self.shooting, self.lin, second, slope, diagonal, weight * size, defects, part
                 )
             except NotPositiveDefiniteError:
-                if part:  # the cost's own Hessian is convex more often
-                    part = 0.0
-                    continue
-                if weight == 0.0:
-                    weight = first if self.weight == 0.0 else max(least, self.weight / 3)
-                else:
-                    weight *= 10.0 if self.weight == 0.0 else 4.0
-                tried = True
-                if weight > most:
-                    return None
-                continue
-            if tried:
+                return None
+
+        if self.exact:
+            for weight in (0.0, *SMALL):
+                if found := solved(weight, 1.0, diagonal):
+                    return found
+        # The cost's own Hessian is convex more often; where it needs the barrier for that, it knows
+        # too little.
+        convex = solved(0.0, 0.0, np.zeros_like(diagonal))
+        part = 0.0 if convex is not None or not self.exact else 1.0
+        if convex is not None:
+            return solved(0.0, 0.0, diagonal)
+        first, least, most = WEIGHTS
+        weight = first if self.weight == 0.0 else max(least, self.weight / 3)
+        while weight < most:
+            if found := solved(weight, part, diagonal):
                 self.weight = weight
-            return found
+                return found
+            weight *= 4.0
+        return None
 
     def _hessian_size(self, second: Hessians) -> float:
         """Return the largest diagonal entry of the controls' Hessians, a density."""

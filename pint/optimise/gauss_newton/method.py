@@ -31,7 +31,7 @@ from pint.states import ArraySpace
 MOST_STATES = 50
 """Numbers of a state: an iteration costs their third power for each step."""
 
-MOST_RESTARTS = 3
+MOST_RESTARTS = 2
 """Times that states are made anew by sequential steps."""
 
 logger = logging.getLogger(__name__)
@@ -202,19 +202,28 @@ class _Run:
         return points if reduce(self.functional.comm, finite, "min")[0] else None
 
     def _advance(self) -> bool:
-        """Move by one iteration; from the states of the control where there is no step."""
+        """Move by one iteration; where there is none, begin anew with exact states."""
         iteration = self.iteration
         if not iteration.is_lost and iteration.advance():
             return True
-        # A trajectory that satisfies the equation is another begin.
-        if iteration.restarts >= MOST_RESTARTS or iteration.infeasibility == 0:
+        # A trajectory that satisfies the equation is another begin: that of the control if it is
+        # worth something, then that of the first one.
+        controls = [self.start]
+        if not iteration.is_lost and not iteration.restarts and iteration.infeasibility > 0:
+            controls.insert(0, iteration.guess.control)
+        if iteration.restarts >= MOST_RESTARTS:
             return False
-        states = self._rollout(iteration.guess.control)
-        if states is None:
-            return False
-        logger.info("iteration %d: states are made anew by sequential steps", len(self.history))
-        iteration.restart(states)
-        return iteration.advance()
+        for control in controls:
+            states = self._rollout(control)
+            if states is not None:
+                logger.info(
+                    "iteration %d: begins anew with the exact states of a control",
+                    len(self.history),
+                )
+                iteration.restart(states, control)
+                if iteration.advance():
+                    return True
+        return False
 
     def _ended(self) -> Status | None:
         """Add a row to the history; return why the run ends there, if it does."""
@@ -228,8 +237,6 @@ class _Run:
             self.point.solve_exactly(iteration.guess.control)
             if self.point.gradient_norm() <= method.gradient_tolerance:
                 return Status.CONVERGED
-        if not math.isfinite(iteration.errors.kkt):
-            return Status.NOT_FINITE
         at_limit = self.history[-1].iteration >= method.iterations
         return Status.ITERATION_LIMIT if at_limit else reason
 
