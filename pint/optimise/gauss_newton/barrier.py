@@ -84,8 +84,7 @@ def value(both: tuple[Side, Side], weights: np.ndarray, mu: float) -> float:
 def changes(both: tuple[Side, Side], step: np.ndarray, mu: float) -> list[np.ndarray]:
     """Return the steps of the multipliers that belong to a step of the vector."""
     return [
-        (mu - side.multiplier * side.sign * step) / side.distance - side.multiplier
-        for side in both
+        (mu - side.multiplier * side.sign * step) / side.distance - side.multiplier for side in both
     ]
 
 

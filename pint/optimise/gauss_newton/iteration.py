@@ -195,9 +195,7 @@ class Iteration:
     def advance(self) -> bool:
         """Move by one iteration, in place; return whether there was a step."""
         self._lower_barrier()
-        second = hessians(
-            self.shooting, self.guess.y, self.guess.control, self.lin, self._seeds()
-        )
+        second = hessians(self.shooting, self.guess.y, self.guess.control, self.lin, self._seeds())
         found = self._direction(second, self.guess.defects)
         if found is None:
             return False
@@ -241,6 +239,7 @@ class Iteration:
         slope = weights * barrier.slope(sides, self.mu)
         diagonal = weights * barrier.diagonal(sides)
         size = self._hessian_size(second)
+
         def solved(weight: float, part: float, diagonal: np.ndarray) -> Direction | None:
             try:
                 return direction(
@@ -431,7 +430,9 @@ class Iteration:
             guess.y[:-1], guess.control, guess.lam[1:] + lin.cost.y1
         )
         of_y = of_y + lin.cost.y0 - guess.lam[:-1]
-        theta = np.asarray(reduce(self.comm, of_theta + lin.cost.theta)) if s.parameters else of_theta
+        theta = (
+            np.asarray(reduce(self.comm, of_theta + lin.cost.theta)) if s.parameters else of_theta
+        )
         theta = theta + lin.end_theta
         if s.parameters:
             first = guess.lam[0] if s.first else np.zeros(s.states)

@@ -296,7 +296,9 @@ class _Run:
         more = rest.run(self.functional, result.control, self.callback, None)
         last = self.history[-1]
         rows = [
-            replace(row, iteration=last.iteration + row.iteration, seconds=last.seconds + row.seconds)
+            replace(
+                row, iteration=last.iteration + row.iteration, seconds=last.seconds + row.seconds
+            )
             for row in more.history[1:]
         ]
         better = more if more.objective <= result.objective else result

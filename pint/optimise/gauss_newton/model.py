@@ -9,7 +9,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control
-from pint.lq import LinearQuadratic, NotPositiveDefiniteError, SharedParameters, Solution, solve
+from pint.lq import LinearQuadratic, SharedParameters, Solution, solve
 from pint.optimise.gauss_newton.shooting import Shooting, Slopes
 
 
@@ -128,9 +128,7 @@ def hessians(
     Mt = np.swapaxes(M, 1, 2)
     steps = Mt @ (H @ M)
     curvature = None if lam is None else shooting.curvature(y, control, lam)
-    end = np.zeros((n + p, n + p))
-    if shooting.last:
-        end = lin.scale * shooting.terminal_hessian(y[-1], control)
+    end = lin.scale * shooting.terminal_hessian(y, control)  # zero but on the last rank
     return Hessians(
         steps=steps,
         curvature=curvature,
@@ -208,5 +206,3 @@ def direction(
     return Direction(
         solution.x, shooting.vector(solution.u, solution.theta), solution.multipliers, solution
     )
-
-

@@ -1,12 +1,12 @@
 """Multiple shooting with one interval a step: states and controls are unknown together.
 
-The states need not satisfy the state equation: ``Phi_n(y_n, u_n, theta) - y_{n+1}`` is the defect of
-step n. Everything here is an operation on all steps of a rank at once, without a sequential part.
+The states need not satisfy the state equation: ``Phi_n(y_n, u_n, theta) - y_{n+1}`` is the defect
+of step n. Everything here is an operation on all steps of a rank at once; no part is sequential.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,11 @@ from pint.equations import Value
 from pint.equations.results import add, at_rows, rows_after
 from pint.reduced_functional import ReducedFunctional
 
-DISTANCE = 6e-6
-"""Of differences, relative to the largest value; about the cube root of the rounding unit."""
+SMALL, LARGE = 6e-6, 0.25
+"""Distances of differences, relative to the largest value; the first one is about the cube root of
+the rounding unit."""
+
+Move = Callable[[float], tuple[Any, Control]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,9 @@ class Shooting:
     def initial(self, control: Control) -> np.ndarray:
         """Return ``y_0(theta)``."""
         like = self.functional.space.allocate(1)[0]
-        return np.array(np.broadcast_to(self.calls.initial(control.shared, like), self.shape)).ravel()
+        return np.array(
+            np.broadcast_to(self.calls.initial(control.shared, like), self.shape)
+        ).ravel()
 
     def value(self, y: np.ndarray, control: Control) -> Value:
         """Return the objective at states and control. Collective."""
@@ -143,9 +148,11 @@ class Shooting:
     def of_theta(self, y: np.ndarray, control: Control) -> np.ndarray:
         """Return Phi_theta of all steps, shape (N, n, p), by differences."""
         result = np.empty((self.steps, self.states, self.parameters))
-        for i, (ahead, behind, size) in enumerate(self._moved_theta(control)):
-            change = self.next_states(y, ahead) - self.next_states(y, behind)
-            result[:, :, i] = change / (2 * size)
+        for i, (scale, at) in enumerate(self._theta_moves(control)):
+            result[:, :, i] = self._derivative(
+                lambda distance, at=at: [self.next_states(y, at(distance))],  # type: ignore[misc]
+                scale,
+            )[0]
         return result
 
     def initial_of_theta(self, control: Control) -> np.ndarray:
@@ -202,10 +209,10 @@ class Shooting:
             diagonal += term.derivative(one).vector
         return slope, diagonal
 
-    # Second derivatives, by central differences of the first ones
+    # Second derivatives: derivatives of the first ones along each number of their arguments
 
     def cost_hessian(self, y: np.ndarray, control: Control) -> np.ndarray:
-        """Return the Hessians of the step costs in (y_n, y_{n+1}, u_n, theta).
+        """Return the Hessians of the step costs in (y_n, y_{n+1}, u_n, theta). Collective.
 
         Shape (N, 2n + m + p, 2n + m + p); the block of theta alone is the sum over this rank's
         steps, in the first one.
@@ -214,66 +221,74 @@ class Shooting:
         result = np.zeros((self.steps, 2 * n + m + p, 2 * n + m + p))
         if not self.calls.problem.objective.has_step_cost:
             return result
-        y0, y1 = y[:-1], y[1:]
-        for j, pair in enumerate(self._moved(y, control)):
-            parts = []
-            for dy, at, size in pair:
-                first = y0 + dy if j < n else y0
-                second = y1 + dy if n <= j < 2 * n else y1
-                parts.append((self.slopes(first, second, at), size))
-            (a, size), (b, _) = parts
-            self._put(result, j, a, b, size)
-        return 0.5 * (result + np.swapaxes(result, 1, 2))
+        for j, (scale, move) in enumerate(self._moves(y, control, twice=True)):
 
-    def _put(self, result: np.ndarray, j: int, a: Slopes, b: Slopes, size: float) -> None:
-        """Write one column of the Hessians, in place."""
-        n, m = self.states, self.inputs
-        pieces = (slice(n), slice(n, 2 * n), slice(2 * n, 2 * n + m))
-        for piece, ahead, behind in zip(
-            pieces, (a.y0, a.y1, a.u), (b.y0, b.y1, b.u), strict=True
-        ):
-            result[:, piece, j] = (ahead - behind) / (2 * size)
-        if self.parameters and self.steps:
-            change = (a.theta - b.theta) / (2 * size)
-            # Cross terms with theta come from the columns of theta, of each step apart.
-            if j >= 2 * n + m:
-                result[0, 2 * n + m :, j] = change
-                result[:, j, : 2 * n + m] = result[:, : 2 * n + m, j]
+            def slopes(distance: float, j: int = j, move: Move = move) -> list[np.ndarray]:
+                dy, at = move(distance)
+                begin = y[:-1] + dy if j < n else y[:-1]
+                end = y[1:] + dy if n <= j < 2 * n else y[1:]
+                found = self.slopes(begin, end, at)
+                return [found.y0, found.y1, found.u, found.theta]
+
+            self._put(result, j, 2 * n + m, self._derivative(slopes, scale))
+        return 0.5 * (result + np.swapaxes(result, 1, 2))
 
     def curvature(self, y: np.ndarray, control: Control, lam: np.ndarray) -> np.ndarray:
         """Return the Hessians of ``lam_n' Phi_n`` in (y_n, u_n, theta): differences of `vjp`.
 
-        Shape (N, n + m + p, n + m + p), as in `cost_hessian`.
+        Shape (N, n + m + p, n + m + p), as in `cost_hessian`. Collective.
         """
         n, m, p = self.states, self.inputs, self.parameters
         result = np.zeros((self.steps, n + m + p, n + m + p))
-        for j, pair in enumerate(self._moved(y, control, twice=False)):
-            (dy, at, size), (dy_behind, behind, _) = pair
-            ahead = self.transposed(y[:-1] + (dy if j < n else 0.0), at, lam)
-            back = self.transposed(y[:-1] + (dy_behind if j < n else 0.0), behind, lam)
-            result[:, :n, j] = (ahead[0] - back[0]) / (2 * size)
-            result[:, n : n + m, j] = (ahead[1] - back[1]) / (2 * size)
-            if p and self.steps and j >= n + m:
-                result[0, n + m :, j] = (ahead[2] - back[2]) / (2 * size)
-                result[:, j, : n + m] = result[:, : n + m, j]
+        for j, (scale, move) in enumerate(self._moves(y, control, twice=False)):
+
+            def products(distance: float, j: int = j, move: Move = move) -> list[np.ndarray]:
+                dy, at = move(distance)
+                return list(self.transposed(y[:-1] + dy if j < n else y[:-1], at, lam))
+
+            self._put(result, j, n + m, self._derivative(products, scale))
         return 0.5 * (result + np.swapaxes(result, 1, 2))
 
+    def _put(self, result: np.ndarray, j: int, first: int, columns: list[np.ndarray]) -> None:
+        """Write one column of Hessians, in place; theta begins at `first`."""
+        result[:, :first, j] = np.concatenate(columns[:-1], axis=1)
+        if j >= first and self.steps:
+            # Cross terms with theta are those of each step; those of theta alone are summed.
+            result[0, first:, j] = columns[-1]
+            result[:, j, :first] = result[:, :first, j]
+
     def terminal_hessian(self, y: np.ndarray, control: Control) -> np.ndarray:
-        """Return the Hessian of the terminal cost in (y_N, theta), shape (n + p, n + p)."""
+        """Return the Hessian of the terminal cost in (y_N, theta), on the last rank; collective."""
         n, p = self.states, self.parameters
         result = np.zeros((n + p, n + p))
-        size = DISTANCE * max(float(np.abs(y).max(initial=0.0)), 1e-3)
-        for j in range(n):
-            step = np.zeros(n)
-            step[j] = size
-            ahead, behind = (self.terminal_slopes(y + s, control) for s in (step, -step))
-            result[:, j] = np.concatenate([a - b for a, b in zip(ahead, behind, strict=True)])
-            result[:, j] /= 2 * size
-        for j, (one, other, step_size) in enumerate(self._moved_theta(control)):
-            ahead, behind = (self.terminal_slopes(y, at) for at in (one, other))
-            parts = [a - b for a, b in zip(ahead, behind, strict=True)]
-            result[:, n + j] = np.concatenate(parts) / (2 * step_size)
+        moves = list(self._moves(y, control, twice=False))
+        for j, (scale, move) in enumerate([*moves[:n], *moves[n + self.inputs :]]):
+
+            def slopes(distance: float, j: int = j, move: Move = move) -> list[np.ndarray]:
+                dy, at = move(distance)
+                if not self.last:
+                    return [np.zeros(n), np.zeros(p)]
+                return list(self.terminal_slopes(y[-1] + dy if j < n else y[-1], at))
+
+            result[:, j] = np.concatenate(self._derivative(slopes, scale))
         return 0.5 * (result + result.T)
+
+    def _derivative(
+        self, function: Callable[[float], list[np.ndarray]], scale: float
+    ) -> list[np.ndarray]:
+        """Return the derivative of a function of a distance by central differences. Collective.
+
+        Where a large distance gives the same as a small one the function is linear, and the
+        large one is exact to rounding: the Hessians of quadratic costs are.
+        """
+        small, large = (_central(function, fraction * scale) for fraction in (SMALL, LARGE))
+        size = max((float(np.abs(part).max(initial=0.0)) for part in large), default=0.0)
+        level = max((float(np.abs(part).max(initial=0.0)) for part in function(0.0)), default=0.0)
+        apart = [float(np.abs(a - b).max(initial=0.0)) for a, b in zip(small, large, strict=True)]
+        # What rounding does to the small differences
+        allowed = 1e-8 * size + 1e-9 * level / scale
+        differs = not max(apart, default=0.0) <= allowed
+        return small if reduce(self.comm, differs, "max")[0] else large
 
     # Parts
 
@@ -287,28 +302,38 @@ class Shooting:
             local += self.calls.terminal(points[-1], theta)
         return float(reduce(self.comm, local)[0])
 
-    def _moved(self, y: np.ndarray, control: Control, twice: bool = True) -> Iterator[Any]:
-        """Yield for each number of (y, y, u, theta) two moves: change of y, control, distance.
+    def _moves(self, y: np.ndarray, control: Control, twice: bool) -> Iterator[tuple[float, Move]]:
+        """Yield for each number of (y, y, u, theta) its size and a function of a distance.
 
-        The distances are the same on all ranks. Collective.
+        It returns a change of all states, and a control. The first states are left out unless
+        `twice`. Collective.
         """
-        scales = self.scales(y, control)
-        n = self.states
+        scales, n = self.scales(y, control), self.states
+        nothing = np.zeros(n)
         for _ in range(2 if twice else 1):
             for i in range(n):
-                size = DISTANCE * scales[i]
-                step = np.zeros(n)
-                step[i] = size
-                yield (step, control, size), (-step, control, size)
+                unit = np.eye(n)[i]
+                yield scales[i], lambda distance, unit=unit: (distance * unit, control)  # type: ignore[misc]
         for i in range(self.inputs):
-            size = DISTANCE * scales[n + i]
             move = np.zeros((self.steps, self.inputs))
-            move[:, i] = size
-            vector = self.vector(move, np.zeros(self.parameters))
-            ahead, behind = (Control(self.space, control.vector + s * vector) for s in (1, -1))
-            yield (None, ahead, size), (None, behind, size)
-        for ahead, behind, size in self._moved_theta(control):
-            yield (None, ahead, size), (None, behind, size)
+            move[:, i] = 1.0
+            along = self.vector(move, np.zeros(self.parameters))
+            yield scales[n + i], lambda distance, along=along: (  # type: ignore[misc]
+                nothing, Control(self.space, control.vector + distance * along)
+            )  # fmt: skip
+        for scale, at in self._theta_moves(control):
+            yield scale, lambda distance, at=at: (nothing, at(distance))  # type: ignore[misc]
+
+    def _theta_moves(self, control: Control) -> Iterator[tuple[float, Callable[[float], Control]]]:
+        """Yield for each shared number its size, and the control as a function of a distance."""
+        for i, value in enumerate(self.shared(control.vector)):
+            along = self.vector(np.zeros((self.steps, self.inputs)), np.eye(self.parameters)[i])
+            yield (
+                (abs(float(value)) or 1.0),
+                lambda distance, along=along: Control(  # type: ignore[misc]
+                    self.space, control.vector + distance * along
+                ),
+            )
 
     def scales(self, y: np.ndarray, control: Control) -> np.ndarray:
         """Return the largest size of each number of state and control, 1 where it is 0."""
@@ -316,15 +341,6 @@ class Shooting:
         most = np.concatenate([np.abs(a).max(axis=0, initial=0.0) for a in (y, u)])
         most = reduce(self.comm, most, "max")
         return np.where(most > 0, most, 1.0)
-
-    def _moved_theta(self, control: Control) -> Iterator[tuple[Control, Control, float]]:
-        for i, value in enumerate(self.shared(control.vector)):
-            size = DISTANCE * (abs(value) or 1.0)
-            move = np.zeros(self.parameters)
-            move[i] = size
-            vector = self.vector(np.zeros((self.steps, self.inputs)), move)
-            ahead, behind = (Control(self.space, control.vector + s * vector) for s in (1, -1))
-            yield ahead, behind, size
 
     def _pieces(self, control: Control) -> Iterator[tuple[slice, range, dict[str, np.ndarray]]]:
         """Yield rows, the points where they begin, and their blocks of the control."""
@@ -338,3 +354,9 @@ class Shooting:
 
     def _block(self, y: np.ndarray) -> np.ndarray:
         return y.reshape(len(y), *self.shape)
+
+
+def _central(function: Callable[[float], list[np.ndarray]], size: float) -> list[np.ndarray]:
+    """Return the central differences of all results of a function."""
+    ahead, behind = function(size), function(-size)
+    return [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
