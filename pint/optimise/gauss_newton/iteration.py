@@ -135,7 +135,10 @@ class Iteration:
     def begin(self, y: np.ndarray, control: Control) -> None:
         """Start at states and control, in place."""
         self._go_to(y, Control(self.space, barrier.inside(self.space, control.vector)))
-        lam = self._first_multipliers()
+        finite = np.isfinite(self.lin.A).all() and np.isfinite(self.lin.B).all()
+        lam = np.zeros(y.shape)
+        if reduce(self.comm, bool(finite), "min")[0]:
+            lam = self._first_multipliers()
         self.guess = replace(self.guess, lam=lam)
         if self.space.bounded:
             self.unit = self._first_unit()
@@ -196,6 +199,11 @@ class Iteration:
         """Move by one iteration, in place; return whether there was a step."""
         self._lower_barrier()
         second = hessians(self.shooting, self.guess.y, self.guess.control, self.lin, self._seeds())
+        # A step begins where everything is finite; the caller knows what to do where it is not.
+        parts = [second.steps, second.end, self.lin.A, self.lin.B, self.lin.C, second.slopes]
+        finite = all(np.isfinite(part).all() for part in parts)
+        if not reduce(self.comm, finite, "min")[0]:
+            return False
         found = self._direction(second, self.guess.defects)
         if found is None:
             return False
