@@ -234,7 +234,7 @@ class Iteration:
         """Lower the barrier while its problem is solved well enough, in place."""
         while self.space.bounded and self.errors.barrier <= 10 * self.mu:
             relative = self.mu / self.unit
-            smaller = max(min(0.2 * relative, relative**1.5), 1e-22)
+            smaller = max(min(0.1 * relative, relative**1.7), 1e-22)
             if smaller >= relative:
                 return
             self.mu = smaller * self.unit
