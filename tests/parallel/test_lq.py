@@ -27,10 +27,10 @@ def divisions(N, size):
     return {tuple(cuts) for cuts in (even, at_end, at_begin, few, gaps)}
 
 
-def compare(world, arrays, shared, way, tolerance=1e-12):
+def compare(world, arrays, shared, way, tolerance=1e-12, cases=None):
     """Compare all that a rank gets with its part of the solution of one rank."""
     alone = solve(quadratic.problem(arrays, shared), "riccati", backend="numpy")
-    for cuts in sorted(divisions(len(arrays["A"]), world.size)):
+    for cuts in sorted(cases or divisions(len(arrays["A"]), world.size)):
         mine = quadratic.problem(arrays, shared, world, list(cuts))
         found = solve(mine, comm=world, **options(way))
         begin, end = cuts[world.rank : world.rank + 2]
@@ -73,6 +73,20 @@ def test_controls_that_cost_next_to_nothing(world, weight, way):
     arrays["R"], arrays["S"] = weight * np.tile(np.eye(2), (60, 1, 1)), 0 * arrays["S"]
     arrays["Q"], arrays["Q_end"] = arrays["Q"] + np.eye(6), np.eye(6)
     compare(world, arrays, None, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_steps_that_have_a_minimum_only_with_what_follows(world, way):
+    """Step 10 gains by its controls what a large cost in the state after it takes away."""
+    arrays, _ = quadratic.data(9, 20, 3, 3)
+    arrays["S"] = 0 * arrays["S"]
+    arrays["Q"], arrays["R"] = arrays["Q"].copy(), arrays["R"].copy()
+    unit = np.eye(3)
+    for name, weight in (("R", -1.0), ("B", 1e-4), ("A", 1e-2), ("Q", 2e4)):
+        arrays[name][10] = weight * unit
+    arrays["Q"][11] = 1e10 * unit
+    cuts = [*[0, 11, 15, 18, 19, 19][: world.size], 20]
+    compare(world, arrays, None, way, 1e-11, {tuple(cuts)})
 
 
 @pytest.mark.parametrize("way", WAYS)
