@@ -10,6 +10,7 @@ one of the lagged method, F-relaxation, on one and on two, by N.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
@@ -43,7 +44,7 @@ def run(name: str, steps: int, updates: int) -> None:
     seen: list[float] = []
     pint.minimize(functional, None, method, callback=lambda *_: seen.append(time.perf_counter()))
     if comm.rank == 0:
-        between = [after - before for before, after in zip(seen[:-1], seen[1:], strict=True)]
+        between = [after - before for before, after in itertools.pairwise(seen)]
         print(json.dumps(statistics.median(between[1:])))
 
 

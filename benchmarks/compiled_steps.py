@@ -2,7 +2,8 @@
 
 Van der Pol and a cart-pole of four states, RK4, trapezoidal cost, on one level. The loop by hand
 is below. All run in turn, `CALLS` calls at a time as in an optimisation; the table has medians in
-nanoseconds a step, and ratios. What is not installed is left out. ``compile s`` is the time to make the problem: anew, and from the cache.
+nanoseconds a step, and ratios. What is not installed is left out.
+``compile s`` is the time to make the problem: anew, and from the cache.
 
     python benchmarks/run_all.py compiled_steps [--quick] [--output FOLDER]
 """

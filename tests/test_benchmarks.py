@@ -176,10 +176,11 @@ def test_compiled_steps(rows_of):
     assert all(row["compiled ns/step"] > 0 for row in rows)
 
 
-def test_compiled_optimisation(rows_of):
+def test_compiled_optimisation(load, tmp_path, capsys):
     """All methods end at the same objective."""
     pytest.importorskip("numba")
-    rows = rows_of("compiled_optimisation")
+    rows = load("compiled_optimisation").main(["--quick", "--output", str(tmp_path)])
+    assert "updates" in capsys.readouterr().out
     objectives = [row["J"] for row in rows if "J" in row]
     assert len(objectives) == 3
     np.testing.assert_allclose(objectives, objectives[0], rtol=1e-10)

@@ -13,7 +13,7 @@ from numba import njit, types
 ERRORS = (numba.core.errors.NumbaError, NotImplementedError)
 """What the compiler raises for code that it cannot compile."""
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 _NUMBERS, _BLOCK = (types.Array(types.float64, n, "A") for n in (1, 2))
 _TIMES, _READ = (types.Array(types.float64, n, "A", readonly=True) for n in (1, 2))
