@@ -1,0 +1,35 @@
+"""Directions on several ranks: those of two loops, and shared numbers alike to the last bit."""
+
+import numpy as np
+import pytest
+from quasi_newton import masked, random_controls, scaling_of, two_loops, updated
+
+import pint
+
+# Steps and shared numbers: small vectors, long ones, both at once, ranks without a step
+CASES = [(7, 3), (40, 1), (5000, 2000), (2500, 5), (1, 1500)]
+
+
+def a_space(world, steps, shared):
+    grid = pint.TimeGrid.uniform(2.0, steps, comm=world)
+    return pint.ControlSpace(
+        grid, u=pint.TimeControl(()), theta=pint.SharedControl(shared, weight=0.3)
+    )
+
+
+@pytest.mark.parametrize(("steps", "shared"), CASES)
+def test_directions_on_ranks(world, steps, shared):
+    space = a_space(world, steps, shared)
+    steps, changes, gradient = random_controls(space, 9, steps, 4)
+    hessian = updated(pint.lbfgs(6), steps, changes)
+    steps, changes = steps[-6:], changes[-6:]
+    free = np.sin(100 * gradient.vector) > -0.5
+    whole = (hessian, steps, changes, gradient)
+    parts = (masked(controls, free) for controls in (steps, changes))
+    for ours, s, y, g in (whole, (hessian.restricted(free), *parts, *masked([gradient], free))):
+        assert len(ours.pairs) == len(s)
+        direction = ours.apply(gradient)
+        expected = two_loops(s, y, scaling_of(s[-1], y[-1]), g)
+        assert space.norm(direction - expected) <= 1e-10 * space.norm(expected)
+        for theta in world.allgather(direction["theta"]):
+            np.testing.assert_array_equal(theta, direction["theta"])
