@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quasi_newton import masked, random_controls, scaling_of, two_loops, updated
+from two_loops import masked, random_controls, scaling_of, two_loops, updated
 
 import pint
 
