@@ -33,6 +33,8 @@ CASES = (
     "threads_and_data_parallelism",
     "mini_batches",
     "quasi_newton",
+    "compiled_steps",
+    "compiled_optimisation",
 )
 
 
@@ -46,7 +48,7 @@ def print_machine() -> None:
                 break
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     print(f"{model}, {cores} cores, load {load:.1f}, Python {platform.python_version()}")
-    for name in ("numpy", "scipy", "torch", "pymgrit"):
+    for name in ("numpy", "scipy", "numba", "jax", "torch", "pymgrit"):
         version = NOT_INSTALLED
         if installed(name):
             from importlib.metadata import version as version_of
