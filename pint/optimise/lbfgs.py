@@ -201,7 +201,10 @@ def lbfgs(memory: int | None = None) -> InverseHessian:
 
 
 def bfgs() -> InverseHessian:
-    """Return BFGS: all pairs on a scaled identity; the matrix itself is never formed."""
+    """Return BFGS: all pairs on a scaled identity; the matrix itself is never formed.
+
+    k updates take 16 k^2 bytes for inner products beside the 2k vectors.
+    """
     return InverseHessian(None, rescaled=False)
 
 

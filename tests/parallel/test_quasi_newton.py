@@ -6,8 +6,8 @@ from two_loops import masked, random_controls, scaling_of, two_loops, updated
 
 import pint
 
-# Steps and shared numbers: small vectors, long ones, both at once, ranks without a step
-CASES = [(7, 3), (40, 1), (5000, 2000), (2500, 5), (1, 1500)]
+# Steps and shared numbers: small vectors, long ones, both at once, ranks without a number
+CASES = [(7, 3), (40, 1), (5000, 2000), (2500, 5), (1, 1500), (2, 0)]
 
 
 def over_space(world):
@@ -19,9 +19,8 @@ def over_space(world):
 
 def a_space(world, steps, shared):
     grid = pint.TimeGrid.uniform(2.0, steps, comm=world)
-    return pint.ControlSpace(
-        grid, u=pint.TimeControl(()), theta=pint.SharedControl(shared, weight=0.3)
-    )
+    fields = {"theta": pint.SharedControl(shared, weight=0.3)} if shared else {}
+    return pint.ControlSpace(grid, u=pint.TimeControl((9,)), **fields)
 
 
 @pytest.mark.parametrize(("steps", "shared"), CASES)
@@ -38,8 +37,8 @@ def test_directions_on_ranks(world, steps, shared):
         direction = ours.apply(gradient)
         expected = two_loops(s, y, scaling_of(s[-1], y[-1]), g)
         assert space.norm(direction - expected) <= 1e-10 * space.norm(expected)
-        for theta in world.allgather(direction["theta"]):
-            np.testing.assert_array_equal(theta, direction["theta"])
+        for theta in world.allgather(direction.shared.get("theta")):
+            np.testing.assert_array_equal(theta, direction.shared.get("theta"))
 
 
 def test_fields_that_ranks_in_space_hold_alike(world):
