@@ -164,9 +164,9 @@ class InverseHessian:
         The weights are those of this rank's numbers in the inner product.
         """
         count = len(self.pairs)
-        gram = self._rows.gram(weights)
-        parts = (np.triu(gram[:count, count:]), gram[count:, count:], gram.diagonal()[:count])
-        sums = self.pairs[0][0].space.sums(np.concatenate([part.ravel() for part in parts]))
+        mixed, *others = self._rows.grams(weights)
+        parts = [part.ravel() for part in (np.triu(mixed), *others)]
+        sums = self.pairs[0][0].space.sums(np.concatenate(parts))
         return sums[:-count].reshape(2, count, count), sums[-count:].tolist()
 
     def sized(self, space: ControlSpace) -> InverseHessian:

@@ -10,7 +10,7 @@ from scipy.linalg.blas import daxpy
 STACKED = 1024
 """Vectors of at most so many numbers are copied into a matrix: calls would take most time."""
 
-PART, SMALL_PART = 32768, 1024
+PART, SMALL_PART = 32768, 512
 """Numbers of each vector that are worked on together, so that what is made of them stays in the
 cache; fewer of them where those of all vectors are copied."""
 
@@ -62,15 +62,22 @@ class Rows:
             block *= factors[:, None]
             total[small] += block.sum(axis=0)
 
-    def gram(self, weights: np.ndarray) -> np.ndarray:
-        """Return the product of each row with each, shape (rows, rows), with weights >= 0."""
-        roots = np.sqrt(weights)
-        sums = np.zeros((len(self.vectors), len(self.vectors)))
+    def grams(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the products of the first half of the rows, s, with the other half, y.
+
+        They are (s_i, y_j), (y_i, y_j) and (s_i, s_i), with weights >= 0.
+        """
+        roots, half = np.sqrt(weights), len(self.vectors) // 2
+        mixed, others, squares = np.zeros((half, half)), np.zeros((half, half)), np.zeros(half)
         for part in _parts(slice(0, len(weights)), SMALL_PART):
-            block = self._stacked(part)
-            block *= roots[part]
-            sums += block @ block.T
-        return sums
+            used = np.flatnonzero(roots[part])
+            block = self._stacked(part).take(used, axis=1)
+            block *= roots[part][used]
+            s, y = block[:half], block[half:]
+            mixed += s @ y.T
+            others += y @ y.T
+            squares += np.einsum("ij,ij->i", s, s)
+        return mixed, others, squares
 
 
 def _parts(whole: slice, size: int) -> Iterator[slice]:
