@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.linalg.lapack import dposv
 
-from pint.comm import agreeing, alike, private
+from pint.comm import agreeing, alike, ending_all_ranks, private
 from pint.errors import NotFiniteError, check_choice, check_kind
 from pint.lq import riccati, scan
 from pint.lq.elements import Element, Steps, after
@@ -94,7 +94,8 @@ def solve(
         if sum(counts) == 0:
             raise ValueError("`solve(problem=...)` must have a step, got none on any rank.")
         engine = _engine(method, backend, sum(counts), steps.F.shape[1:])
-    return _Ranks(engine, comm, counts).solution(problem, steps)
+    with ending_all_ranks(comm):
+        return _Ranks(engine, comm, counts).solution(problem, steps)
 
 
 def _engine(method: str, backend: str, N: int, shape: tuple[int, ...]) -> ModuleType:
