@@ -1,7 +1,5 @@
 """Every way to solve a linear-quadratic problem finds the optimum that dense equations have."""
 
-import importlib
-import logging
 import sys
 
 import numpy as np
@@ -229,15 +227,3 @@ def test_without_numba(monkeypatch):
     with pytest.raises(ImportError, match=r"`solve\(backend=...\)`.*extra `compiled`"):
         solve(problem, backend="compiled")
     close(solve(problem).u, solve(problem, "riccati").u)
-
-
-def test_machine_code_that_cannot_be_kept(caplog):
-    """A function without a file has no place for its machine code; it is compiled all the same."""
-    numba = pytest.importorskip("numba")
-    kernels = importlib.import_module("pint.lq.kernels")
-    names = {}
-    exec("def twice(x):\n    return 2 * x", names)
-    with caplog.at_level(logging.WARNING):
-        twice = kernels._compiled(names["twice"], numba.float64(numba.float64))
-    assert twice(4.0) == 8.0
-    assert "not kept" in caplog.text
