@@ -104,7 +104,7 @@ def test_van_der_pol_in_parallel(rows_of):
 
 
 @pytest.mark.petsc
-@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])
+@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism", "quasi_newton"])
 def test_on_ranks(name, rows_of):
     """Every layout gives the same gradient, or the benchmark fails."""
     assert len(rows_of(name, "--repeats", "1")) >= 2
@@ -117,6 +117,17 @@ def test_without_mpi(name, load, monkeypatch, capsys):
     rows = module.main(["--quick"])
     assert "not installed" in capsys.readouterr().out
     assert all(row["ranks"] == "not installed" for row in rows)
+
+
+def test_quasi_newton_without_mpi(rows_of, load, monkeypatch):
+    """Both directions agree, or the benchmark fails."""
+    monkeypatch.setattr(load("quasi_newton"), "mpi_command", lambda: None)
+    rows = rows_of("quasi_newton")
+    assert [(row["ranks"], row.get("n")) for row in rows] == [
+        (1, 16),
+        (1, 2000),
+        ("not installed", None),
+    ]
 
 
 def test_what_is_missing_is_named(load, monkeypatch, capsys, tmp_path):
@@ -186,6 +197,22 @@ def test_compiled_optimisation(load, tmp_path, capsys):
     np.testing.assert_allclose(objectives, objectives[0], rtol=1e-10)
     assert all(row["gradient"] <= 1e-6 for row in rows if "J" in row)
     assert all(row["lagged, 2 ranks (ms)"] > 0 for row in rows if "J" not in row)
+
+
+def test_linear_quadratic(rows_of):
+    """All ways have the same controls, or the benchmark fails."""
+    rows = rows_of("linear_quadratic")
+    assert all(row[way] > 0 for row in rows for way in ("pack", "riccati", "scan"))
+
+
+def test_linear_quadratic_notices_wrong_controls(load):
+    module = load("linear_quadratic")
+    problem = module.packed(module.arrays_of(2, 1, 64))
+    solutions = {name: module.solve(problem) for name in ("riccati", "other")}
+    module.check(solutions)
+    solutions["other"].u[3] += 1e-6
+    with pytest.raises(AssertionError, match="controls of other"):
+        module.check(solutions)
 
 
 def test_every_case_is_a_program_and_is_documented(load):

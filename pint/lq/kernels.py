@@ -1,15 +1,14 @@
-"""The loops of `pint.lq.riccati` in machine code; the only module of `pint.lq` that needs numba.
-
-The sizes of the matrices are constants of the compiled code, one for each triple of them, which
-makes it three times faster for small ones. What is compiled is kept on disk by numba.
-"""
+"""The passes of `pint.lq.riccati` in machine code."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import math
-import pickle
-from functools import cache
+import re
+import sys
+from functools import lru_cache
+from importlib.resources import files
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,18 @@ from numba import njit, types
 
 from pint.lq.elements import Element, Steps
 from pint.lq.riccati import LEAST_PIVOT, Backward
+from pint.steppers.compiled import cache
+from pint.steppers.compiled.numba_adaptor import versions
 
 _READ = types.Array(types.float64, 3, "C", readonly=True)
 _BLOCKS, _MATRIX = (types.Array(types.float64, n, "C") for n in (3, 2))
-
-_NO_FILES = (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError)
-"""What numba raises where it can neither write nor read, and for damaged files."""
-
-logger = logging.getLogger(__name__)
+_SIGNATURES = {
+    "backward": types.Tuple((types.float64, types.int64))(
+        _READ, _READ, _BLOCKS, _BLOCKS, _MATRIX, _MATRIX, types.boolean
+    ),
+    "forward": types.void(_READ, _READ, _MATRIX, _MATRIX),
+}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def backward(steps: Steps, end: np.ndarray) -> Backward:
@@ -46,7 +49,7 @@ def forward(steps: Steps, K: np.ndarray, start: np.ndarray) -> tuple[np.ndarray,
     z, u = np.empty((N + 1, e)), np.empty((N, m))
     z[0] = start
     z[:, steps.n :] = start[steps.n :]
-    forward_kernel(steps.n, e, m)(steps.F, K, z, u)
+    loops(steps.n, e, m)["forward"](steps.F, K, z, u)
     return z, u
 
 
@@ -55,130 +58,28 @@ def _pass(steps: Steps, end: np.ndarray, element: Element | None) -> Backward:
     V, K = np.empty((N + 1, e, e)), np.empty((N, z - e, e))
     V[N] = end
     A, C = (np.empty((0, 0)),) * 2 if element is None else (element.A, element.C)
-    kernel = backward_kernel(steps.n, e, z - e, element is not None)
-    pivot, failed = kernel(steps.F, steps.H, V, K, A, C)
+    loop = loops(steps.n, e, z - e)["backward"]
+    pivot, failed = loop(steps.F, steps.H, V, K, A, C, element is not None)
     return Backward(V, K, pivot, failed)
 
 
-@cache
-def backward_kernel(n: int, e: int, m: int, condensing: bool) -> Any:
-    """Return the pass backward for the sizes of states, of z = (x, 1, theta) and of controls."""
-    z = e + m
-    least = LEAST_PIVOT
+@lru_cache(None)
+def loops(n: int, e: int, m: int) -> dict[str, Any]:
+    """Return the loops for the lengths of states, of z = (x, 1, theta) and of controls."""
+    text = files(__package__).joinpath("loops.py").read_text().partition("# Parts of a step\n")[2]
+    text = re.sub(r"^def _", "@inner\ndef _", text, flags=re.MULTILINE)
+    for name in _SIGNATURES:
+        text = text.replace(f"\ndef {name}(", f"\n@outer({name!r})\ndef {name}(")
+    text = f"n, e, m, z, least = {n}, {e}, {m}, {e + m}, {LEAST_PIVOT!r}\n{text}"
 
-    def kernel(F, H, V, K, A, C):  # type: ignore[no-untyped-def]
-        T, G, L = np.empty((n, z)), np.empty((z, z)), np.empty((m, m))
-        moved, reached = np.empty((n, z)), np.empty((n, m))
-        smallest = np.inf
-        for k in range(len(F) - 1, -1, -1):
-            f, h, P, out, gain = F[k], H[k], V[k + 1], V[k], K[k]
-            # G = F^T P F + H, where F = [[A, d, B], [0, 1, 0]]: the upper rows of P F first
-            for i in range(n):
-                for j in range(z):
-                    total = P[i, j] if n <= j < e else 0.0
-                    for a in range(n):
-                        total += P[i, a] * f[a, j]
-                    T[i, j] = total
-            for i in range(z):
-                for j in range(i + 1):
-                    total = h[i, j]
-                    for a in range(n):
-                        total += f[a, i] * T[a, j]
-                    if n <= i < e:
-                        for a in range(n):
-                            total += P[i, a] * f[a, j]
-                        if n <= j:
-                            total += P[i, j]
-                    G[i, j] = total
-                    G[j, i] = total
-            for j in range(m):
-                pivot = G[e + j, e + j]
-                for a in range(j):
-                    pivot -= L[j, a] * L[j, a]
-                if not pivot > least * G[e + j, e + j]:
-                    return pivot, k
-                smallest = min(smallest, pivot)
-                L[j, j] = math.sqrt(pivot)
-                for i in range(j + 1, m):
-                    total = G[e + i, e + j]
-                    for a in range(j):
-                        total -= L[i, a] * L[j, a]
-                    L[i, j] = total / L[j, j]
-            for j in range(e):
-                for i in range(m):
-                    total = -G[e + i, j]
-                    for a in range(i):
-                        total -= L[i, a] * gain[a, j]
-                    gain[i, j] = total / L[i, i]
-                for i in range(m - 1, -1, -1):
-                    total = gain[i, j]
-                    for a in range(i + 1, m):
-                        total -= L[a, i] * gain[a, j]
-                    gain[i, j] = total / L[i, i]
-            for i in range(e):
-                for j in range(i + 1):
-                    total = G[i, j]
-                    for a in range(m):
-                        total += G[e + a, i] * gain[a, j]
-                    out[i, j] = total
-                    out[j, i] = total
-            if condensing:
-                # The upper rows of A F; the lower ones of A stay those of the identity.
-                for i in range(n):
-                    for j in range(z):
-                        total = A[i, j] if n <= j < e else 0.0
-                        for a in range(n):
-                            total += A[i, a] * f[a, j]
-                        moved[i, j] = total
-                for i in range(n):
-                    for j in range(m):
-                        total = moved[i, e + j]
-                        for a in range(j):
-                            total -= reached[i, a] * L[j, a]
-                        reached[i, j] = total / L[j, j]
-                for i in range(n):
-                    for j in range(n):
-                        for a in range(m):
-                            C[i, j] += reached[i, a] * reached[j, a]
-                    for j in range(e):
-                        total = moved[i, j]
-                        for a in range(m):
-                            total += moved[i, e + a] * gain[a, j]
-                        A[i, j] = total
-        return smallest, -1
+    def compiled(path: str | None) -> dict[str, Any]:
+        # What is kept in files looks for its module by name.
+        module = ModuleType(f"pint_{hashlib.sha256(text.encode()).hexdigest()}")
+        sys.modules[module.__name__] = module
+        names = vars(module)
+        names |= {"math": math, "np": np, "inner": njit(inline="always", **_OPTIONS)}
+        names["outer"] = lambda name: njit(_SIGNATURES[name], cache=path is not None, **_OPTIONS)
+        exec(compile(text, path or "<loops>", "exec"), names)
+        return {name: names[name] for name in _SIGNATURES}
 
-    found = types.Tuple((types.float64, types.int64))
-    return _compiled(kernel, found(_READ, _READ, _BLOCKS, _BLOCKS, _MATRIX, _MATRIX))
-
-
-@cache
-def forward_kernel(n: int, e: int, m: int) -> Any:
-    """Return the pass forward for the sizes of states, of z = (x, 1, theta) and of controls."""
-
-    def kernel(F, K, z, u):  # type: ignore[no-untyped-def]
-        for k in range(len(F)):
-            f, gain, old, new, control = F[k], K[k], z[k], z[k + 1], u[k]
-            for i in range(m):
-                total = 0.0
-                for a in range(e):
-                    total += gain[i, a] * old[a]
-                control[i] = total
-            for i in range(n):
-                total = 0.0
-                for a in range(e):
-                    total += f[i, a] * old[a]
-                for a in range(m):
-                    total += f[i, e + a] * control[a]
-                new[i] = total
-
-    return _compiled(kernel, types.void(_READ, _READ, _MATRIX, _MATRIX))
-
-
-def _compiled(function: Any, signature: Any) -> Any:
-    """Return machine code, which is kept in files if that is possible."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(signature, cache=True, **options)(function)
-    except _NO_FILES as error:
-        logger.warning("compiled code is not kept for the next run: %s", error)
-        return njit(signature, **options)(function)
+    return cache.kept(text, versions(), compiled)

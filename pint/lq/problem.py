@@ -23,7 +23,7 @@ class SharedParameters:
         x_{n+1} = A_n x_n + B_n u_n + C_n θ + d_n, \quad x_0 = x̄ + C_0 θ
 
     Arrays over the steps may lack their first axis, which means that all steps are alike. What
-    is left out is zero.
+    is left out is zero. `LinearQuadratic` checks the arrays.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.linalg.lapack import dposv
 
-from pint.comm import agreeing, alike, private
+from pint.comm import agreeing, alike, ending_all_ranks, private
 from pint.errors import NotFiniteError, check_choice, check_kind
 from pint.lq import riccati, scan
 from pint.lq.elements import Element, Steps, after
@@ -94,7 +94,8 @@ def solve(
         if sum(counts) == 0:
             raise ValueError("`solve(problem=...)` must have a step, got none on any rank.")
         engine = _engine(method, backend, sum(counts), steps.F.shape[1:])
-    return _Ranks(engine, comm, counts).solution(problem, steps)
+    with ending_all_ranks(comm):
+        return _Ranks(engine, comm, counts).solution(problem, steps)
 
 
 def _engine(method: str, backend: str, N: int, shape: tuple[int, ...]) -> ModuleType:
@@ -163,8 +164,7 @@ class _Ranks:
             part = _Part(Element(nothing, nothing, own.V[0]), *self._named(own), problem.end)
         elif self.comm.rank in self.holders:
             part = self._condensed(steps, problem.end)
-        parts = [found for found in self.comm.allgather(part) if found is not None]
-        values, moves = _chained(parts, problem.end)
+        values, moves = self._combined(steps, problem.end, part)
         start, objective = _start(values[0], problem.first, steps.n)
         if own is None:
             own = self.engine.backward(steps, values[self.right])
@@ -197,43 +197,55 @@ class _Ranks:
         """Return this rank's steps as one matrix.
 
         The value function at its end is not known yet. The element counts from another one in its
-        place: zero where each step has a minimum of its own, else as much as it takes. Where the
-        controls cost next to nothing, that loses digits; the value function that the pass has
-        arrived at is a better guess.
+        place: zero where each step has a minimum of its own, else a larger one. Where the controls
+        cost next to nothing, that loses digits; the value function that a pass over half of the
+        steps arrives at is a better guess.
         """
         n = steps.n
         size = max(np.abs(part).max() for part in (end, steps.H[:, :n, :n], steps.H[-1]))
-        for weight in (0.0, None, *(size * 10.0**power for power in range(0, 10, 2))):
-            guess = end[:n, :n] if weight is None else weight * np.eye(n)
-            part = self._condensed_from(steps, guess, end)
+        for guess in (np.zeros((n, n)), end[:n, :n], *(size * k * np.eye(n) for k in (1.0, 1e3))):
+            part = self._condensed_from(guess, steps, end)
             if part.failed < 0:
                 break
-        found = part.element
-        if part.failed < 0 and np.abs(found.C).max() * np.abs(found.J[:n, :n]).max() > _MANY:
-            better = self._condensed_from(steps, found.J[:n, :n], end)
+        C, J = part.element.C, part.element.J
+        if part.failed < 0 and np.abs(C).max() * np.abs(J[:n, :n]).max() > _MANY:
+            half = steps._replace(F=steps.F[len(steps.F) // 2 :], H=steps.H[len(steps.H) // 2 :])
+            guess = self._condensed_from(guess, half, end).element.J[:n, :n]
+            better = self._condensed_from(guess, steps, end)
             part = better if better.failed < 0 else part
-        return part._replace(failed=part.failed + self.first * (part.failed >= 0))
+        return part
 
-    def _condensed_from(self, steps: Steps, guess: np.ndarray, end: np.ndarray) -> _Part:
+    def _condensed_from(self, guess: np.ndarray, steps: Steps, end: np.ndarray) -> _Part:
         reference = np.zeros_like(end)
         reference[: steps.n, : steps.n] = guess
         element, pivot, failed = self.engine.condensed(steps, reference)
-        return _Part(element, pivot, failed, reference)
+        return _Part(element, pivot, failed if failed < 0 else failed + self.first, reference)
 
+    def _combined(
+        self, steps: Steps, end: np.ndarray, part: _Part | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the value functions between the ranks' runs, and the matrices that move z along.
 
-def _chained(parts: list[_Part], end: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the value functions between runs of steps, and the matrices from one z to the next."""
-    values: list[np.ndarray] = [end]
-    moves: list[np.ndarray] = []
-    for part in reversed(parts):
-        if part.failed >= 0:
-            raise alike(_indefinite(part.pivot, part.failed))
-        try:
-            value, move = after(part.element, values[0] - part.reference)
-        except np.linalg.LinAlgError as error:
-            raise alike(_indefinite(0.0, None)) from error
-        values, moves = [value, *values], [move, *moves]
-    return values, moves
+        Collective. A run that has no minimum of its own is condensed again, when the value
+        function at its end is known: then it has one, or the whole problem has none.
+        """
+        parts = [found for found in self.comm.allgather(part) if found is not None]
+        values: list[np.ndarray] = [end]
+        moves: list[np.ndarray] = []
+        for run in reversed(range(len(parts))):
+            if parts[run].failed >= 0:
+                mine = self.left == run < self.right
+                value = values[0][: steps.n, : steps.n]
+                again = self._condensed_from(value, steps, end) if mine else None
+                parts[run] = self.comm.allgather(again)[self.holders[run]]
+            if parts[run].failed >= 0:
+                raise alike(_indefinite(parts[run].pivot, parts[run].failed))
+            try:
+                value, move = after(parts[run].element, values[0] - parts[run].reference)
+            except np.linalg.LinAlgError as error:
+                raise alike(_indefinite(0.0, None)) from error
+            values, moves = [value, *values], [move, *moves]
+        return values, moves
 
 
 def _start(V: np.ndarray, first: np.ndarray | None, n: int) -> tuple[np.ndarray, float]:
