@@ -135,9 +135,8 @@ class Iteration:
     def begin(self, y: np.ndarray, control: Control) -> None:
         """Start at states and control, in place."""
         self._go_to(y, Control(self.space, barrier.inside(self.space, control.vector)))
-        finite = np.isfinite(self.lin.A).all() and np.isfinite(self.lin.B).all()
-        lam = np.zeros(y.shape)
-        if reduce(self.comm, bool(finite), "min")[0]:
+        lam, lin = np.zeros(y.shape), self.lin
+        if self._all_finite(lin.A, lin.B, lin.C, lin.cost.y0, lin.cost.y1, lin.cost.u, lin.end):
             lam = self._first_multipliers()
         self.guess = replace(self.guess, lam=lam)
         if self.space.bounded:
@@ -161,6 +160,7 @@ class Iteration:
     def _go_to(self, y: np.ndarray, control: Control) -> None:
         """Take states and control as they are, in place."""
         defects = defects_of(self.shooting, y, control)
+        self.shooting.set_typical(y, control, defects[0])
         value = self.shooting.value(y, control)
         nothing = barrier.sides(self.space, control.vector, 0.0)
         self.guess = Guess(y, control, np.zeros(y.shape), nothing, defects, value)
@@ -200,9 +200,8 @@ class Iteration:
         self._lower_barrier()
         second = hessians(self.shooting, self.guess.y, self.guess.control, self.lin, self._seeds())
         # A step begins where everything is finite; the caller knows what to do where it is not.
-        parts = [second.steps, second.end, self.lin.A, self.lin.B, self.lin.C, second.slopes]
-        finite = all(np.isfinite(part).all() for part in parts)
-        if not reduce(self.comm, finite, "min")[0]:
+        curvature = second.steps if second.curvature is None else second.curvature
+        if not self._all_finite(second.steps, curvature, second.end, second.slopes):
             return False
         found = self._direction(second, self.guess.defects)
         if found is None:
@@ -225,6 +224,25 @@ class Iteration:
     def is_lost(self) -> bool:
         """Whether many iterations have not brought the states near the equation. Collective."""
         return self.since >= PATIENCE and self.infeasibility > 1e-2 * self.worst
+
+    def _all_finite(self, *arrays: np.ndarray) -> bool:
+        """Return whether all numbers of all ranks are finite. Collective."""
+        finite = all(np.isfinite(array).all() for array in arrays)
+        return bool(reduce(self.comm, finite, "min")[0])
+
+    def active(self) -> np.ndarray:
+        """Return -1 where a control is at its lower bound, 1 at its upper bound, else 0.
+
+        The distance to the bound is then smaller than the multiplier, both without units.
+        """
+        result = np.zeros(self.space.size)
+        width = self._widths()
+        for side in self.guess.sides:
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                distance = side.distance / width
+                at = (distance < 1e-6) & (distance < side.multiplier * width / self.unit)
+            result[side.present & at] = -side.sign
+        return result
 
     def _seeds(self) -> np.ndarray | None:
         """Return the multipliers of the steps' second derivatives, None if they are left out."""
@@ -465,6 +483,16 @@ class Iteration:
         kkt = max(outside, in_states, defect)
         self.errors = Errors(kkt, self._barrier_error(gradient, of_y) if space.bounded else kkt)
 
+    def _widths(self) -> np.ndarray:
+        """Return the sizes of controls: the width between two bounds, else that of the values."""
+        s, guess, space = self.shooting, self.guess, self.space
+        lower, upper = guess.sides
+        with np.errstate(invalid="ignore"):
+            width = np.where(lower.present & upper.present, space.upper - space.lower, np.inf)
+        typical = np.broadcast_to(s.typical[s.states :], (s.steps, s.inputs))
+        values = s.vector(typical, np.maximum(np.abs(s.shared(guess.control.vector)), 1.0))
+        return np.where(np.isfinite(width) & (width > 0), width, values)
+
     def _barrier_error(self, gradient: Control, of_y: Any) -> float:
         """Return the error of the problem with the barrier, a density of the objective."""
         s, guess, space = self.shooting, self.guess, self.space
@@ -472,13 +500,7 @@ class Iteration:
         most = np.abs(guess.lam).max(axis=0, initial=0.0)
         lam = np.asarray(reduce(self.comm, most, "max"))
         lower, upper = guess.sides
-        with np.errstate(invalid="ignore"):
-            width = np.where(lower.present & upper.present, space.upper - space.lower, np.inf)
-        values = s.vector(
-            np.broadcast_to(scales[s.states :], (s.steps, s.inputs)),
-            np.maximum(np.abs(s.shared(guess.control.vector)), 1.0),
-        )
-        width = np.where(np.isfinite(width), width, values)
+        width = self._widths()
         parts = [width * (gradient.vector - lower.multiplier + upper.multiplier)]
         for side in guess.sides:
             distance = np.where(side.present, side.distance, 0.0)

@@ -234,7 +234,7 @@ class _Run:
             return reason
         if iteration.errors.kkt <= method.gradient_tolerance:
             # The states of the control are those that count.
-            self.point.solve_exactly(iteration.guess.control)
+            self.point.solve_exactly(self._control())
             if self.point.gradient_norm() <= method.gradient_tolerance:
                 return Status.CONVERGED
         at_limit = self.history[-1].iteration >= method.iterations
@@ -251,11 +251,17 @@ class _Run:
             state, guess.control, guess.value, iteration.errors.kkt, step, iteration.rejected
         )
 
+    def _control(self) -> Control:
+        """Return the control, at its bounds where it is as good as there."""
+        active, space = self.iteration.active(), self.functional.controls
+        vector = np.where(active < 0, space.lower, self.iteration.guess.control.vector)
+        return Control(space, np.where(active > 0, space.upper, vector))
+
     def _evaluated(self, status: Status) -> Result:
         """Return the better one of last and first control, with exact states."""
         point, iterations = self.point, self.history[-1].iteration
         if status is not Status.CONVERGED:
-            point.solve_exactly(self.iteration.guess.control)
+            point.solve_exactly(self._control())
         objective = point.value.objective
         if not is_finite(point):
             status, objective = Status.NOT_FINITE, math.inf
@@ -266,19 +272,13 @@ class _Run:
 
     def _details(self, fallback: bool = False) -> AllAtOnce:
         iteration = self.iteration
-        last = iteration.last
-        lower, upper = (
-            (self.functional.controls.lower, -1.0), (self.functional.controls.upper, 1.0)
-        )  # fmt: skip
-        active = np.zeros(self.functional.controls.size)
-        for bound, sign in (lower, upper):
-            active[iteration.guess.control.vector == bound] = sign
+        last, controls = iteration.last, self.functional.controls
         return AllAtOnce(
             kkt=iteration.errors.kkt,
             fallback=fallback,
             gains=None if last is None else last.solution.K.copy(),
             multipliers=iteration.guess.lam[1:] + iteration.lin.cost.y1,
-            active=Control(self.functional.controls, active),
+            active=Control(controls, iteration.active()),
         )
 
     def _fallen_back(self, result: Result) -> Result:

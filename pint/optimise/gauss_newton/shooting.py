@@ -53,6 +53,8 @@ class Shooting:
         Numbers of a state, of a block of all time-dependent fields, of all shared fields.
     first, last : bool
         Whether this rank owns point 0, and the last point.
+    typical : ndarray of shape (n + m,)
+        Typical sizes of the numbers of state and control.
     """
 
     def __init__(self, functional: ReducedFunctional) -> None:
@@ -66,6 +68,7 @@ class Shooting:
         )
         self.steps = self.grid.local_steps
         self.first, self.last = self.comm.rank == 0, self.comm.rank == self.grid.last_rank
+        self.typical = np.ones(self.states + self.inputs)
         self._chunk = functional.cost.chunk
 
     # Controls as matrices
@@ -336,11 +339,31 @@ class Shooting:
             )
 
     def scales(self, y: np.ndarray, control: Control) -> np.ndarray:
-        """Return the largest size of each number of state and control, 1 where it is 0."""
-        u = self.matrix(control.vector)
-        most = np.concatenate([np.abs(a).max(axis=0, initial=0.0) for a in (y, u)])
-        most = reduce(self.comm, most, "max")
-        return np.where(most > 0, most, 1.0)
+        """Return the largest size of each number of state and control. Collective.
+
+        It is at least a part of `typical`, so that a number that happens to be zero has one, too.
+        """
+        most = self._largest(y, self.matrix(control.vector))
+        return np.maximum(most, 1e-3 * self.typical)
+
+    def set_typical(self, y: np.ndarray, control: Control, defects: np.ndarray) -> None:
+        """Let `typical` be the sizes of states, of what a step changes, and of bounds. Collective.
+
+        Where all of them are zero it is 1.
+        """
+        space, n = self.space, self.states
+        with np.errstate(invalid="ignore"):
+            width = np.where(np.isfinite(space.lower), np.abs(space.lower), 0.0)
+            width = np.maximum(width, np.where(np.isfinite(space.upper), np.abs(space.upper), 0.0))
+        most = self._largest(y, np.maximum(self.matrix(width), np.abs(self.matrix(control.vector))))
+        most[:n] = np.maximum(most[:n], self._largest(defects, self.matrix(width))[:n])
+        most[:n] = np.where(most[:n] > 0, most[:n], most[:n].max(initial=0.0))
+        self.typical = np.where((most > 0) & np.isfinite(most), most, 1.0)
+
+    def _largest(self, *arrays: np.ndarray) -> np.ndarray:
+        """Return the largest sizes of the columns of some arrays. Collective."""
+        most = np.concatenate([np.abs(a).max(axis=0, initial=0.0) for a in arrays])
+        return np.asarray(reduce(self.comm, most, "max"))
 
     def _pieces(self, control: Control) -> Iterator[tuple[slice, range, dict[str, np.ndarray]]]:
         """Yield rows, the points where they begin, and their blocks of the control."""
