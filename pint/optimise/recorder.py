@@ -80,7 +80,7 @@ class Recorder:
         gradient_norm: float,
         step: float,
         rejected: int = 0,
-        **errors: float,
+        **errors: Any,
     ) -> Iterate:
         """Add the row of a control and its states; `errors` are zero where they are left out."""
         counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}

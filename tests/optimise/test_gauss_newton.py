@@ -1,4 +1,4 @@
-"""Gauss-Newton: optima of an independent program, Riccati's gains, L-BFGS's optima, and refusals."""
+"""Gauss-Newton: optima of an independent program, gains of Riccati, optima of L-BFGS, refusals."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,8 @@ def test_control_and_gains_are_those_of_riccati():
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "most"), [("van-der-pol", 64, 8), ("van-der-pol", 1024, 8), ("pendulum", 96, 20)]
+    ("name", "steps", "most"),
+    [("van-der-pol", 64, 8), ("van-der-pol", 1024, 8), ("pendulum", 96, 20)],
 )
 def test_optima_of_lbfgs(name, steps, most):
     one = PROBLEMS[name]()

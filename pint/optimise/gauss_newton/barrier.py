@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,7 +64,8 @@ def sides(space: ControlSpace, vector: np.ndarray, mu: float) -> tuple[Side, Sid
 
 def slope(both: tuple[Side, Side], mu: float) -> np.ndarray:
     """Return the derivative of the barrier, a density."""
-    return sum((-side.sign * mu / side.distance for side in both), np.zeros(0) if not both else 0.0)
+    lower, upper = both
+    return mu / upper.distance - mu / lower.distance
 
 
 def diagonal(both: tuple[Side, Side]) -> np.ndarray:
@@ -72,12 +73,13 @@ def diagonal(both: tuple[Side, Side]) -> np.ndarray:
     return both[0].multiplier / both[0].distance + both[1].multiplier / both[1].distance
 
 
-def value(both: tuple[Side, Side], weights: np.ndarray, mu: float) -> float:
-    """Return this rank's part of the barrier."""
-    total = 0.0
+def logarithms(both: tuple[Side, Side]) -> np.ndarray:
+    """Return the sums of the logarithms of the distances; minus infinity outside of the bounds."""
+    total = np.zeros(len(both[0].distance))
     for side in both:
         here = side.present
-        total -= mu * float(weights[here] @ np.log(side.distance[here]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total[here] += np.log(side.distance[here])
     return total
 
 
@@ -98,26 +100,29 @@ def longest(values: list[np.ndarray], steps: list[np.ndarray], tau: float) -> fl
     return result
 
 
-def moved(
-    both: tuple[Side, Side],
-    step: np.ndarray,
-    multiplier_steps: list[np.ndarray] | None,
-    primal: float,
-    dual: float,
+def moved(both: tuple[Side, Side], step: np.ndarray, length: float) -> tuple[Side, Side]:
+    """Return the sides after a step of the vector; their multipliers stay."""
+    lower, upper = both
+    return (
+        replace(lower, distance=lower.distance + length * step),
+        replace(upper, distance=upper.distance - length * step),
+    )
+
+
+def with_multipliers(
+    new: tuple[Side, Side],
+    old: tuple[Side, Side],
+    steps: list[np.ndarray],
+    length: float,
     mu: float,
 ) -> tuple[Side, Side]:
-    """Return the sides after a step; without steps of the multipliers these stay."""
+    """Return new sides with the old multipliers after a step, near enough to the barrier's."""
     result = []
-    for i, side in enumerate(both):
-        distance = side.distance + side.sign * primal * step
-        multiplier = side.multiplier
-        if multiplier_steps is not None:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                central = mu / distance
-                multiplier = multiplier + dual * multiplier_steps[i]
-                multiplier = np.clip(multiplier, central / _SIGMA, central * _SIGMA)
-            multiplier = np.where(side.present, multiplier, 0.0)
-        result.append(Side(side.sign, side.bound, distance, multiplier))
+    for side, before, step in zip(new, old, steps, strict=True):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            central = mu / side.distance
+            value = np.clip(before.multiplier + length * step, central / _SIGMA, central * _SIGMA)
+        result.append(replace(side, multiplier=np.where(side.present, value, 0.0)))
     return result[0], result[1]
 
 

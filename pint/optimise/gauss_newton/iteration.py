@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pint.comm import reduce
-from pint.controls import Control, projected_gradient
-from pint.equations import Value
+from pint.controls import Control
 from pint.lq import NotPositiveDefiniteError
 from pint.optimise.gauss_newton import barrier
 from pint.optimise.gauss_newton.barrier import Side
@@ -24,13 +22,15 @@ from pint.optimise.gauss_newton.model import (
     hessians,
     linearised,
 )
+from pint.optimise.gauss_newton.optimality import Guess, Optimality, widths
 from pint.optimise.gauss_newton.search import Filter
 from pint.optimise.gauss_newton.shooting import Shooting
 
-logger = logging.getLogger(__name__)
-
 SHORTEST = 1e-6
 """Step of the search below which it has failed."""
+
+LEAST_BARRIER = 1e-22
+"""Of the first one; it would be lost in rounding beyond."""
 
 PATIENCE = 20
 """Iterations after which states are made anew if they are still far from the state equation."""
@@ -40,70 +40,6 @@ SMALL = (1e-6, 1e-4, 1e-3)
 
 WEIGHTS = (1e-4, 1e-20, 1e10)
 """First, smallest and largest weight that makes a problem convex, relative to its Hessians."""
-
-
-@dataclass(frozen=True, eq=False)
-class Guess:
-    """States, controls and multipliers of an iteration; each rank has its own steps.
-
-    Attributes
-    ----------
-    y : ndarray of shape (N + 1, n)
-    control : Control
-    lam : ndarray of shape (N + 1, n)
-        Of the linear-quadratic problem.
-    sides : (Side, Side)
-        Of the bounds.
-    defects : tuple
-        As `model.defects_of` returns them.
-    value : Value
-        The objective there.
-    """
-
-    y: np.ndarray
-    control: Control
-    lam: np.ndarray
-    sides: tuple[Side, Side]
-    defects: tuple[Any, Any]
-    value: Value
-
-    @property
-    def objective(self) -> float:
-        """J at states and control."""
-        return self.value.objective
-
-
-@dataclass(frozen=True)
-class Errors:
-    """How far the optimality conditions are from holding; norms of densities in time.
-
-    Attributes
-    ----------
-    kkt : float
-        The largest of the projected gradient of the Lagrangian, the adjoint's and the state
-        equation's defect: zero at an optimum, for any barrier.
-    barrier : float
-        The same for the problem with the barrier.
-    """
-
-    kkt: float
-    barrier: float
-
-
-@dataclass(frozen=True, eq=False)
-class _InStates:
-    """The Lagrangian's derivative with respect to the states, of a rank's steps and at the end."""
-
-    of_y: np.ndarray
-    end: np.ndarray
-    dt: np.ndarray
-    comm: Any
-
-    def norm(self, scales: np.ndarray) -> float:
-        """Return the norm of the density, each number times its scale. Collective."""
-        own = float(((self.of_y * scales) ** 2 / self.dt[:, None]).sum())
-        own += float(np.sum((self.end * scales) ** 2))
-        return math.sqrt(float(reduce(self.comm, own)[0]))
 
 
 class Iteration:
@@ -123,11 +59,12 @@ class Iteration:
         self.unit = 1.0  # of mu
         self.guess: Guess
         self.lin: Linearised
-        self.errors: Errors
+        self.kkt = math.inf
+        self._optimality: Optimality
         self.filter: Filter
         self.last: Direction | None = None
-        self.worst = 0.0
-        self.since = 0
+        # The largest infeasibility, and the iterations, since the last begin
+        self.worst, self.since = 0.0, 0
         self.step, self.rejected, self.evaluations, self.restarts = 1.0, 0, 0, 0
 
     # The begin
@@ -141,7 +78,7 @@ class Iteration:
         self.guess = replace(self.guess, lam=lam)
         if self.space.bounded:
             self.unit = self._first_unit()
-            self.mu = 1.0 * self.unit
+            self.mu = self.unit
         self.guess = replace(
             self.guess, sides=barrier.sides(self.space, self.guess.control.vector, self.mu)
         )
@@ -236,7 +173,7 @@ class Iteration:
         The distance to the bound is then smaller than the multiplier, both without units.
         """
         result = np.zeros(self.space.size)
-        width = self._widths()
+        width = widths(self.shooting, self.guess)
         for side in self.guess.sides:
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
                 distance = side.distance / width
@@ -250,14 +187,13 @@ class Iteration:
 
     def _lower_barrier(self) -> None:
         """Lower the barrier while its problem is solved well enough, in place."""
-        while self.space.bounded and self.errors.barrier <= 10 * self.mu:
+        while self.space.bounded and self._optimality.with_barrier(self.mu) <= 10 * self.mu:
             relative = self.mu / self.unit
-            smaller = max(min(0.1 * relative, relative**1.7), 1e-22)
+            smaller = max(min(0.1 * relative, relative**1.7), LEAST_BARRIER)
             if smaller >= relative:
                 return
             self.mu = smaller * self.unit
             self.filter.clear()
-            self._measure()
 
     def _direction(self, second: Hessians, defects: tuple[Any, Any]) -> Direction | None:
         """Return the step, of a problem that is made convex if it has to be."""
@@ -337,7 +273,7 @@ class Iteration:
     def _trial(self, found: Direction, step: float) -> Guess:
         """Return states and control after a step, with their defects and objective."""
         guess, s = self.guess, self.shooting
-        sides = barrier.moved(guess.sides, found.vector, None, step, 0.0, self.mu)
+        sides = barrier.moved(guess.sides, found.vector, step)
         plain = guess.control.vector + step * found.vector
         control = Control(self.space, barrier.vector_at(sides, plain))
         y = self._matched(guess.y + step * found.y)
@@ -350,16 +286,10 @@ class Iteration:
         self, found: Direction, second: Hessians, trial: Guess, step: float, tau: float
     ) -> Guess | None:
         """Return the trial of a step that removes the defects of a first one, too."""
-        if not all(np.isfinite(part).all() for part in trial.defects):
-            failed = True
-        else:
-            failed = False
-        if reduce(self.comm, failed, "max")[0]:
+        if not self._all_finite(*trial.defects):
             return None
-        defects = tuple(
-            step * old + new for old, new in zip(self.guess.defects, trial.defects, strict=True)
-        )
-        better = self._direction(second, defects)  # type: ignore[arg-type]
+        now, then = self.guess.defects, trial.defects
+        better = self._direction(second, (step * now[0] + then[0], step * now[1] + then[1]))
         if better is None:
             return None
         sides = self.guess.sides
@@ -373,27 +303,10 @@ class Iteration:
         self, trial: Guess, found: Direction, duals: list[np.ndarray], step: float, dual: float
     ) -> Guess:
         """Return an accepted trial with its multipliers."""
-        lam = self.guess.lam + step * (found.multipliers - self.guess.lam)
-        # The distances are those of the trial already.
-        with np.errstate(invalid="ignore", divide="ignore"):
-            sides = [
-                Side(
-                    new.sign,
-                    new.bound,
-                    new.distance,
-                    np.where(
-                        new.present,
-                        np.clip(
-                            old.multiplier + dual * change,
-                            self.mu / new.distance * 1e-10,
-                            self.mu / new.distance * 1e10,
-                        ),
-                        0.0,
-                    ),
-                )
-                for new, old, change in zip(trial.sides, self.guess.sides, duals, strict=True)
-            ]
-        return replace(trial, lam=self._matched(lam), sides=(sides[0], sides[1]))
+        guess = self.guess
+        lam = guess.lam + step * (found.multipliers - guess.lam)
+        sides = barrier.with_multipliers(trial.sides, guess.sides, duals, dual, self.mu)
+        return replace(trial, lam=self._matched(lam), sides=sides)
 
     def _matched(self, points: np.ndarray) -> np.ndarray:
         """Return states whose first row on each rank is the last one of the rank before."""
@@ -418,18 +331,8 @@ class Iteration:
         """Return infeasibility, and objective with the barrier."""
         if not self.space.bounded:
             return self._infeasibility(defects), objective
-        own = self.space.sums([self._own_barrier(sides)])[0]
-        return self._infeasibility(defects), objective + float(own)
-
-    def _own_barrier(self, sides: tuple[Side, Side]) -> float:
-        total = 0.0
-        for side in sides:
-            logs = np.zeros(self.space.size)
-            here = side.present
-            with np.errstate(invalid="ignore", divide="ignore"):
-                logs[here] = np.log(side.distance[here])
-            total -= self.mu * self.space.local_pair(self.space.weights, logs)
-        return float(total)
+        own = [-self.mu * self.space.local_pair(self.space.weights, barrier.logarithms(sides))]
+        return self._infeasibility(defects), objective + float(self.space.sums(own)[0])
 
     def _slope(self, found: Direction) -> float:
         """Return the derivative of objective and barrier along a step."""
@@ -449,62 +352,7 @@ class Iteration:
         scales = self.shooting.scales(self.guess.y, self.guess.control)
         return float(scales[: self.shooting.states].sum())
 
-    def _gradient(self) -> tuple[np.ndarray, _InStates]:
-        """Return the Lagrangian's derivatives with respect to the control, and to the states."""
-        s, lin, guess = self.shooting, self.lin, self.guess
-        of_y, of_u, of_theta = s.transposed(
-            guess.y[:-1], guess.control, guess.lam[1:] + lin.cost.y1
-        )
-        of_y = of_y + lin.cost.y0 - guess.lam[:-1]
-        theta = (
-            np.asarray(reduce(self.comm, of_theta + lin.cost.theta)) if s.parameters else of_theta
-        )
-        theta = theta + lin.end_theta
-        if s.parameters:
-            first = guess.lam[0] if s.first else np.zeros(s.states)
-            theta = theta + lin.start.T @ np.asarray(reduce(self.comm, first))
-        dual = s.vector(of_u + lin.cost.u, theta) + lin.regularisers
-        end = lin.end - guess.lam[-1] if s.last else np.zeros(s.states)
-        return dual, _InStates(of_y, end, s.grid.dt, self.comm)
-
-    def _defect(self, scales: np.ndarray) -> float:
-        """Return the norm of the defects, each number times its scale."""
-        defects, initial = self.guess.defects
-        own = float(((defects * scales) ** 2 / self.shooting.grid.dt[:, None]).sum())
-        return math.sqrt(float(reduce(self.comm, own)[0])) + float(np.linalg.norm(initial * scales))
-
     def _measure(self) -> None:
-        """Set the errors of the current iterate, in place."""
-        s, guess, space = self.shooting, self.guess, self.space
-        dual, of_y = self._gradient()
-        gradient = Control(space, dual / space.weights)
-        outside = space.norm(projected_gradient(guess.control, gradient))
-        in_states, defect = of_y.norm(np.ones(s.states)), self._defect(np.ones(s.states))
-        kkt = max(outside, in_states, defect)
-        self.errors = Errors(kkt, self._barrier_error(gradient, of_y) if space.bounded else kkt)
-
-    def _widths(self) -> np.ndarray:
-        """Return the sizes of controls: the width between two bounds, else that of the values."""
-        s, guess, space = self.shooting, self.guess, self.space
-        lower, upper = guess.sides
-        with np.errstate(invalid="ignore"):
-            width = np.where(lower.present & upper.present, space.upper - space.lower, np.inf)
-        typical = np.broadcast_to(s.typical[s.states :], (s.steps, s.inputs))
-        values = s.vector(typical, np.maximum(np.abs(s.shared(guess.control.vector)), 1.0))
-        return np.where(np.isfinite(width) & (width > 0), width, values)
-
-    def _barrier_error(self, gradient: Control, of_y: Any) -> float:
-        """Return the error of the problem with the barrier, a density of the objective."""
-        s, guess, space = self.shooting, self.guess, self.space
-        scales = s.scales(guess.y, guess.control)
-        most = np.abs(guess.lam).max(axis=0, initial=0.0)
-        lam = np.asarray(reduce(self.comm, most, "max"))
-        lower, upper = guess.sides
-        width = self._widths()
-        parts = [width * (gradient.vector - lower.multiplier + upper.multiplier)]
-        for side in guess.sides:
-            distance = np.where(side.present, side.distance, 0.0)
-            parts.append(np.where(side.present, distance * side.multiplier - self.mu, 0.0))
-        norms = [space.norm(Control(space, part)) for part in parts]
-        norms += [of_y.norm(scales[: s.states]), self._defect(lam)]
-        return max(norms) / math.sqrt(s.grid.t[-1] - s.grid.t[0])
+        """Set the optimality of the current iterate, in place."""
+        optimality = Optimality(self.shooting, self.guess, self.lin)
+        self.kkt, self._optimality = optimality.kkt(), optimality

@@ -126,6 +126,11 @@ class GaussNewton(Limited):
                     f"`GaussNewton` needs a value of the control `{name}` for each step, on one "
                     "rank in space: use `pint.ReducedSpace`."
                 )
+            if np.any(np.asarray(field.lower) == np.asarray(field.upper)):
+                raise ValueError(
+                    f"`GaussNewton` needs room between the bounds of the control `{name}`; some of "
+                    "them are equal: use `pint.ReducedSpace`."
+                )
         if not isinstance(self.start_states, str):
             shape = (grid.steps + 1, *space.shape)
             if self.start_states.shape != shape:
@@ -232,7 +237,7 @@ class _Run:
         reason = self.ending.after_row(iteration.evaluations + 1, self.recorder.asked)
         if reason is Status.STOPPED:
             return reason
-        if iteration.errors.kkt <= method.gradient_tolerance:
+        if iteration.kkt <= method.gradient_tolerance:
             # The states of the control are those that count.
             self.point.solve_exactly(self._control())
             if self.point.gradient_norm() <= method.gradient_tolerance:
@@ -248,7 +253,7 @@ class _Run:
         state.tapes, state.epoch = (), self.functional.state.selection.epoch
         step = iteration.step if self.history else 1.0
         self.recorder.add_row(
-            state, guess.control, guess.value, iteration.errors.kkt, step, iteration.rejected
+            state, guess.control, guess.value, iteration.kkt, step, iteration.rejected
         )
 
     def _control(self) -> Control:
@@ -274,7 +279,7 @@ class _Run:
         iteration = self.iteration
         last, controls = iteration.last, self.functional.controls
         return AllAtOnce(
-            kkt=iteration.errors.kkt,
+            kkt=iteration.kkt,
             fallback=fallback,
             gains=None if last is None else last.solution.K.copy(),
             multipliers=iteration.guess.lam[1:] + iteration.lin.cost.y1,

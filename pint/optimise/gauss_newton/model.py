@@ -62,7 +62,7 @@ def linearised(
 ) -> Linearised:
     """Return the derivatives at states and control. Collective."""
     A, B = shooting.jacobians(y, control)
-    defects, initial = defects_of(shooting, y, control) if defects is None else defects
+    own, initial = defects_of(shooting, y, control) if defects is None else defects
     scale = shooting.outer_slope(y, control)
     cost = shooting.slopes(y[:-1], y[1:], control)
     end, end_theta = np.zeros(shooting.states), np.zeros(shooting.parameters)
@@ -74,7 +74,7 @@ def linearised(
         B=B,
         C=shooting.of_theta(y, control),
         start=shooting.initial_of_theta(control),
-        defects=defects,
+        defects=own,
         initial_defect=initial,
         cost=Slopes(*(scale * part for part in (cost.y0, cost.y1, cost.u, cost.theta))),
         end=both[: shooting.states],
