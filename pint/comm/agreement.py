@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pint.comm.communicators import SerialComm, is_alone, reduce
 from pint.comm.fingerprint import fingerprint, leaves
@@ -152,6 +153,25 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         # All ranks of one place in time are neighbours in the world.
         result: list[list[Any]] = self.comm.allgather(self.space.allgather(value))
         return result
+
+
+def sums_and_means(
+    comm: Any, summed: ArrayLike, same: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return sums of numbers over all ranks, and the means of other ones. Collective.
+
+    The latter should be the same on all ranks, and the third result says whether they are, to 1e-5
+    of their size. Their means are the same to the last bit, and NaN on one rank is NaN on all. All
+    that is one reduction.
+    """
+    summands, own = np.asarray(summed, float), np.asarray(same, float)
+    if is_alone(comm):
+        return reduce(comm, summands), own, True
+    with np.errstate(over="ignore", invalid="ignore"):
+        both = reduce(comm, np.concatenate([summands, own, own * own]))
+        sums, totals, squares = np.split(both, [len(summands), len(summands) + len(own)])
+        spread = comm.size * squares - totals * totals
+        return sums, totals / comm.size, not (spread > 1e-10 * comm.size * squares).any()
 
 
 def _parts(values: dict[str, Any]) -> dict[str, tuple[int, str]]:

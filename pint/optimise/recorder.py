@@ -88,9 +88,9 @@ class Recorder:
         )
         if self.callback is not None:
             shown = replace(row, phases=dict(row.phases))  # a row is frozen, its dictionary is not
-            state = point.state.shown(read_only(point.state.solved_control))
+            state = point.state.shown(point.state.solved_control.read_only())
             try:
-                answer = self.callback(shown, read_only(point.control), state)
+                answer = self.callback(shown, point.control.read_only(), state)
             except StopIteration:
                 answer = True
             self.asked |= isinstance(answer, (bool, np.bool_)) and bool(answer)
@@ -145,13 +145,6 @@ class Recorder:
 def is_finite(point: Point) -> bool:
     """Return whether objective and gradient of a point are finite. Collective."""
     return math.isfinite(point.value.objective + point.gradient_norm())
-
-
-def read_only(control: Control) -> Control:
-    """Return the same control, whose values cannot be changed through it."""
-    vector = control.vector.view()
-    vector.flags.writeable = False
-    return Control(control.space, vector)
 
 
 def _residual(solved: State | AdjointState) -> float:
