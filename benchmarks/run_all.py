@@ -32,6 +32,8 @@ CASES = (
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",
+    "compiled_steps",
+    "compiled_optimisation",
 )
 
 
@@ -45,7 +47,7 @@ def print_machine() -> None:
                 break
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     print(f"{model}, {cores} cores, load {load:.1f}, Python {platform.python_version()}")
-    for name in ("numpy", "scipy", "torch", "pymgrit"):
+    for name in ("numpy", "scipy", "numba", "jax", "torch", "pymgrit"):
         version = NOT_INSTALLED
         if installed(name):
             from importlib.metadata import version as version_of

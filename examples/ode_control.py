@@ -15,6 +15,7 @@ tolerance (``mgrit``), or by one-shot MGRIT with a few cycles for each update (`
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,12 @@ def parser(comm: Any) -> Parser:
         help="parameters: "
         + "; ".join(f"{name}: {', '.join(kind().parameters())}" for name, kind in PROBLEMS.items()),
     )
+    option(
+        "--backend",
+        choices=["numpy", "compiled", "auto"],
+        default="numpy",
+        help="steps in numpy, in machine code (needs numba and sympy), or what is faster in total",
+    )
     option("--lower", type=real, metavar="a", help="bound of the control (fishing: 0)")
     option("--upper", type=real, metavar="b", help="bound of the control (fishing: 1)")
     solver_options(new, method="sequential")
@@ -105,6 +112,19 @@ def make_problem(options: argparse.Namespace) -> ODEProblem:
         raise ValueError(f"argument --set: {error}") from None
 
 
+def stepped(options: argparse.Namespace, definition: ODEProblem) -> pint.Problem:
+    """Return the problem with steps in numpy, or in machine code."""
+    bounds = (options.scheme, options.lower, options.upper)
+    if options.backend == "numpy":
+        return definition.problem(*bounds)
+    ode_expressions = importlib.import_module("problems.ode_expressions")
+    steps = options.steps or definition.steps
+    problem: pint.Problem = ode_expressions.problem(
+        definition, *bounds, backend=options.backend, steps=steps
+    )
+    return problem
+
+
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
@@ -112,9 +132,11 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     definition = make_problem(options)
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
     try:
-        problem = definition.problem(options.scheme, options.lower, options.upper)
+        problem = stepped(options, definition)
     except ValueError as error:
         raise ValueError(f"argument --lower/--upper: {error}") from None
+    except ImportError as error:
+        raise ValueError(f"argument --backend: {error}") from None
     functional = make_functional(options, problem, grid)
     return Setup(functional, definition.start(functional.controls))
 

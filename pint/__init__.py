@@ -54,6 +54,7 @@ from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace
 from pint.steppers import ODE, RungeKutta, RunningCost, Theta
+from pint.steppers.compiled import CompiledODE
 
 try:
     _metadata.distribution("pint")
@@ -80,6 +81,7 @@ __all__ = [
     "ArraySpace",
     "Checkpoint",
     "CheckpointError",
+    "CompiledODE",
     "Control",
     "ControlSpace",
     "Convergence",

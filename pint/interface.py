@@ -14,7 +14,7 @@ from pint.comm import private
 from pint.controls import ControlField, ControlSpace, Regulariser, SharedControl, TimeControl
 from pint.controls.fields import check_field_name
 from pint.errors import check_methods, integer, overrides
-from pint.grid import Steps, TimeGrid
+from pint.grid import Runs, Steps, TimeGrid
 from pint.states import StateSpace, space_like
 from pint.states.slopes import central_slope, complex_slope, is_analytic
 
@@ -80,6 +80,29 @@ class TimeStepper(ABC):
             with the message on every rank. The same holds for all methods of a problem.
         """
 
+    def advance(
+        self, s: Runs, start: Any, u: Fields, theta: Fields, out: Any, rhs: Any = None
+    ) -> None:
+        """Take runs of steps, each step from the result of the one before, in place.
+
+        Define it, for `batched` steps and states that are numpy arrays, if one call for many
+        steps is much cheaper than a call for each. All blocks ascend in time, and have a row for
+        each row of `s`; rows that are in no run are neither read nor written.
+
+        Parameters
+        ----------
+        s : Runs
+        start : batch of states
+            Where each run begins.
+        u, theta
+            As in `step`.
+        out : batch of states
+            For the results; of one row, if there is one run, for the last result alone.
+        rhs : batch of states, optional
+            Added to each result, before the next step begins there.
+        """
+        raise NotImplementedError
+
     def initial(self, theta: Fields) -> Any:
         """Return y_0(theta); by default `initial_state`, as an array if it is a list or number."""
         state = self.initial_state
@@ -142,6 +165,26 @@ class Adjoint(ABC):
         """
         return self.vjp(s, y, u, theta, lam)[0]
 
+    def advance(
+        self,
+        s: Runs,
+        y: Any,
+        u: Fields,
+        theta: Fields,
+        start: Any,
+        out: Any,
+        rhs: Any = None,
+        into: tuple[Fields, Fields] | None = None,
+    ) -> None:
+        """Take runs of transposed steps, from the end of each run to its beginning, in place.
+
+        As `TimeStepper.advance`, which the stepper then defines, too. Row i of `y` is the state
+        where step i begins, `start` the adjoint at the end of each run, row i of `out` the adjoint
+        where step i begins. With `into`, places for the time-dependent and for the shared fields,
+        the derivatives with respect to the control are added there.
+        """
+        raise NotImplementedError
+
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing depends on theta."""
         return {}
@@ -182,6 +225,25 @@ class Objective(ABC):
         first two may be the number 0.0 where l does not depend on the state.
         """
         raise TypeError(f"{type(self).__name__} defines `step_cost` but not its derivative.")
+
+    def add_step_cost_derivative(
+        self,
+        s: Steps,
+        y0: Any,
+        y1: Any,
+        u: Fields,
+        theta: Fields,
+        scale: float,
+        dy0: Any,
+        dy1: Any,
+        into: tuple[Fields, Fields],
+    ) -> None:
+        """Add what `step_cost_derivative` returns, times `scale`, where it belongs, in place.
+
+        Define it, beside that method, if it is much cheaper. `dy0` and `dy1` may share memory:
+        they are rows of one block, one row apart.
+        """
+        raise NotImplementedError
 
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""

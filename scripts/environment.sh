@@ -48,13 +48,22 @@ make_venv() {
     fi
 }
 
+# with_compiler EXTRAS PIP...: install the project with numba, or without where there is none
+with_compiler() {
+    local extras=$1
+    shift
+    "$@" -e ".[$extras,compiled]" && return
+    say "numba cannot be installed: all steps are made in numpy"
+    "$@" -e ".[$extras]"
+}
+
 plain() {
     local python
     python=$(find_python)
     if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         make_venv "$python" .venv
     fi
-    .venv/bin/python -m pip install $PIP_QUIET --upgrade numpy scipy -e ".[$1]"
+    with_compiler "$1" .venv/bin/python -m pip install $PIP_QUIET --upgrade numpy scipy
     say "ready: .venv"
 }
 
@@ -89,7 +98,7 @@ install_project() {
 import petsc4py
 old = tuple(map(int, petsc4py.__version__.split(".")[:2])) < (3, 21)
 print("numpy<2" if old else "numpy")') \
-        && "$PETSC_PYTHON" -m pip install $PIP_QUIET "$numpy" -e ".[test]"
+        && with_compiler test "$PETSC_PYTHON" -m pip install $PIP_QUIET "$numpy"
 }
 
 # use_petsc_of PYTHON FOLDER...: a .venv-petsc that sees the mpi4py and petsc4py in these folders
@@ -203,7 +212,8 @@ bench() {
         make_venv "$(find_python)" .venv-bench
     fi
     # PyMGRIT 1.0.6 calls numpy.in1d, which numpy 2.4 has no more.
-    $pip "numpy<2.4" scipy matplotlib -e .
+    $pip "numpy<2.4" scipy matplotlib -e ".[compiled]"
+    $pip "numpy<2.4" "jax[cpu]" || say "JAX cannot be installed"
     $pip "numpy<2.4" pymgrit || say "PyMGRIT cannot be installed"
     # PyMGRIT needs mpi4py even on one rank, and that the library of some MPI.
     if ! .venv-bench/bin/python -c 'import pymgrit.core.mgrit' 2>/dev/null; then

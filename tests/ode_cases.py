@@ -87,6 +87,11 @@ def forced_symbolic():
     )
 
 
+def compiled_symbolic(name, quadrature="trapezoid"):
+    """Return the problem of the expressions in machine code."""
+    return forced_symbolic().problem(name, quadrature, backend="compiled")
+
+
 def forced_problem(name, quadrature="trapezoid"):
     """Return the problem by hand, advanced by a scheme."""
     fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}

@@ -5,9 +5,10 @@ classes below are independent of `problems/`.
 """
 
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
-from ode_cases import forced_problem, forced_symbolic
+from ode_cases import compiled_symbolic, forced_problem, forced_symbolic
 from strict_space import PredatorsInPlace, predators
 
 import pint
@@ -446,6 +447,14 @@ PROBLEMS.update(
     }
 )
 PROBLEMS["symbolic-rk4"] = lambda: forced_symbolic().problem("rk4")
+
+COMPILED = {
+    f"compiled-{name}": partial(compiled_symbolic, name)
+    for name in (READY_MADE if find_spec("numba") else ())
+    if name not in SAME
+}
+"""Steps in machine code, where there is a compiler."""
+PROBLEMS.update(COMPILED)
 
 
 # States that are no numpy arrays, and the same problems with states that are

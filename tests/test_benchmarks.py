@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -165,6 +166,26 @@ def test_runner(load, capfd, tmp_path):
     with pytest.raises(SystemExit):
         runner.main(["other"])
     assert "'other' is none of" in capfd.readouterr().err
+
+
+def test_compiled_steps(rows_of):
+    """Steps, the loop, and JAX where it is installed agree, or the benchmark fails."""
+    pytest.importorskip("numba")
+    rows = rows_of("compiled_steps")
+    assert [row["problem"] for row in rows] == ["van-der-pol", "cart-pole"]
+    assert all(row["compiled ns/step"] > 0 for row in rows)
+
+
+def test_compiled_optimisation(load, tmp_path, capsys):
+    """All methods end at the same objective."""
+    pytest.importorskip("numba")
+    rows = load("compiled_optimisation").main(["--quick", "--output", str(tmp_path)])
+    assert "updates" in capsys.readouterr().out
+    objectives = [row["J"] for row in rows if "J" in row]
+    assert len(objectives) == 3
+    np.testing.assert_allclose(objectives, objectives[0], rtol=1e-10)
+    assert all(row["gradient"] <= 1e-6 for row in rows if "J" in row)
+    assert all(row["lagged, 2 ranks (ms)"] > 0 for row in rows if "J" not in row)
 
 
 def test_every_case_is_a_program_and_is_documented(load):

@@ -135,6 +135,8 @@ NEED_PETSC = ("pint.states.petsc", "problems.heat_petsc")
     ],
 )
 def test_docstrings(name):
+    if name == "pint.steppers.compiled.numba_adaptor":
+        pytest.importorskip("numba")
     failures, _ = doctest.testmod(importlib.import_module(name))
     assert failures == 0
 

@@ -126,9 +126,10 @@ class AdjointEquation(Uncopied):
             else:
                 adjoint.convergence = solver.march(engine, points, sources)
             # Without a last pass that formed it, the derivative is still to be added in all rows.
-            explicit = Control(self.controls, lin.explicit.vector.copy())
             gathered = engine.derivative is not None
-            adjoint.derivative = engine.derivative if gathered else explicit
+            adjoint.derivative = engine.derivative
+            if not gathered:
+                adjoint.derivative = Control(self.controls, lin.explicit.vector.copy())
             rows = range(self.calls.grid.local_steps)
             adjoint.missing = engine.missing if gathered else rows
             adjoint.state, adjoint.solution = state, state.solution
@@ -198,7 +199,7 @@ class AdjointEquation(Uncopied):
         transposes solve equations, which the batches would solve again.
         """
         chunk, calls = self.solver.levels[0].chunk, self.calls
-        batches = calls.batched and chunk >= BATCHES_FROM and calls.own_step
+        batches = calls.batched and chunk >= BATCHES_FROM and calls.own_step and not calls.relaxes
         return batches and not calls.steppers[0].uses_guess and self.intervals is None
 
     def _gathers(self, adjoint: AdjointState, state: State, stepping: bool) -> bool:

@@ -39,8 +39,8 @@ from pint.equations.results import (
     watches,
 )
 from pint.errors import NumericalError, overrides
-from pint.grid import Steps, TimeGrid
-from pint.interface import Adjoint, Fields, Problem
+from pint.grid import Runs, Steps, TimeGrid
+from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
 from pint.states import Block
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ class Calls:
             if methods[level] is not None
         ]
         self._watches = watches(problem)
+        self._advances = [overrides(one, TimeStepper, "advance") for one in self.steppers]
+        self._advances_back = [overrides(one, Adjoint, "advance") for one in self.adjoints]
         # Plain arrays of this type need no closer look.
         self._usual = getattr(self.space.allocate(1), "dtype", None)
 
@@ -130,6 +132,11 @@ class Calls:
         for watch in (*self._first, *self._watches.values()):
             watch.is_over = True
         self._watches.clear()
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether steppers and adjoints of all levels make runs of steps."""
+        return all(self._advances) and all(self._advances_back)
 
     # Steps of the state equation
 
@@ -191,6 +198,10 @@ class Calls:
     ) -> None:
         """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
         count = len(starts)
+        if self._advances[level]:
+            guessed, runs = guessed and len(out) == count, (1, count, count)
+            self.relax(level, starts, runs, u, theta, start, out, rhs, kept, guessed)
+            return
         news = self._rows(out) if len(out) == count else self._to_and_fro(out, count)
         # In place of the old states come the new ones, so that a guess is read before it is lost.
         usable = guessed and len(out) == count and self._usable(level, out) is not None
@@ -198,6 +209,54 @@ class Calls:
         sources = repeat(None) if rhs is None else self._rows(rhs)
         before = chain(self._rows(start), news)
         self._step_each(level, singles, u, theta, before, news, sources)
+
+    def relax(
+        self,
+        level: int,
+        starts: range,
+        runs: tuple[int, int, int],
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        out: Block,
+        rhs: Block | None,
+        kept: Any = None,
+        guessed: bool = False,
+    ) -> None:
+        """Make the steps of many intervals: see `Propagator.relax`.
+
+        `starts` are those of all rows, `runs` the numbers of `Runs`; the rest is as in `step`.
+        """
+        near = self._usable(level, out) if guessed else None
+        s = Runs(self.grid, level, starts, *runs, kept, near)
+        stepper = self.steppers[level]
+        try:
+            stepper.advance(s, y, u, theta, out, rhs)
+        except NumericalError as error:
+            s.fill(out, self._nan(error, stepper, "advance"))
+
+    def relax_back(
+        self,
+        level: int,
+        starts: range,
+        runs: tuple[int, int, int],
+        u: Fields,
+        theta: Fields,
+        y: Block,
+        lam: Block,
+        out: Block,
+        rhs: Block | None,
+        kept: Any = None,
+        guess: Block | None = None,
+        into: Views | None = None,
+    ) -> None:
+        """Make the transposed steps of many intervals; arguments as in `relax` and `vjp`."""
+        s = Runs(self.grid, level, starts, *runs, kept, self._usable(level, guess))
+        adjoint = self.adjoints[level]
+        try:
+            adjoint.advance(s, y, u, theta, lam, out, rhs, into)
+        except NumericalError as error:
+            s.fill(out, self._nan(error, adjoint, "advance"))
 
     def _step_each(
         self,
@@ -310,6 +369,10 @@ class Calls:
         The rest is as in `vjp`.
         """
         count, guess = len(starts), self._usable(level, guess)
+        if self._advances_back[level]:
+            kept, runs = None if isinstance(kept, list) else kept, (1, count, count)
+            self.relax_back(level, starts, runs, u, theta, y, start, out, rhs, kept, guess, into)
+            return
         whole = len(out) == count
         news = self._rows(out, backward=True) if whole else self._to_and_fro(out, count)
         singles = self._each(
@@ -408,7 +471,8 @@ class Calls:
         objective, name = self.problem.objective, "step_cost"
         costs = self._returned(objective, name, (1, 2), s, y0, y1, u, theta)
         if self.batched and costs is not _NOTHING:
-            return float(checked(costs, s.index, objective, name).sum())
+            expected = np.broadcast_to(0.0, len(y0))
+            return float(checked(costs, expected, objective, name).sum())
         return checked_number(costs, objective, name)
 
     def step_cost_derivative(
@@ -426,6 +490,11 @@ class Calls:
             du,
             dtheta,
         )
+
+    @cached_property
+    def adds_slopes(self) -> bool:
+        """Whether the objective adds the derivatives of step costs where they belong."""
+        return overrides(self.problem.objective, Objective, "add_step_cost_derivative")
 
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
@@ -481,7 +550,11 @@ class Calls:
         for begin in range(0, len(rows), chunk):
             some = rows[begin : begin + chunk]
             here = as_rows(some)
-            s = self._batch(0, shifted(some, first), None, None)
+            starts = shifted(some, first)
+            # An objective of that kind reads the times only where it needs them.
+            lazy = self.adds_slopes
+            together: Any = Runs(self.grid, 0, starts, len(some), 1, 1) if lazy else None
+            s = together if lazy else self._batch(0, starts, None, None)
             blocks = {name: values[here] for name, values in fields.items()}
             yield here, slice(begin, begin + len(some)), s, blocks
 

@@ -129,6 +129,7 @@ class Cost:
     def _add_step_costs(self, new: Linearisation, state: State, old: Linearisation | None) -> None:
         """Add what the step costs contribute, in place. Collective."""
         calls, theta, scale = self.calls, state.solved_control.shared, new.scale
+        objective = calls.problem.objective
         space, count = calls.space, len(state.points)
         # Sources are as large as a trajectory: solves use the same blocks again.
         if old is not None and old.sources is not None:
@@ -137,15 +138,21 @@ class Cost:
             sources = space.allocate(count)
             sums = sources if self.intervals is None else space.allocate(count)
         sources[...] = 0.0
-        sums[...] = 0.0
+        if sums is not sources:
+            sums[...] = 0.0
+        adds = calls.adds_slopes and self.intervals is None
         for here, y0, y1, s, u in self.visit(state):
+            if adds:
+                places = sources[here], sources[rows_after(here)], at_rows(new.explicit, here)
+                objective.add_step_cost_derivative(s, y0, y1, u, theta, scale, *places)
+                continue
             dy0, dy1, du, dtheta = calls.step_cost_derivative(s, y0, y1, u, theta)
             if self.intervals is None:
                 sources[here] += scale * dy0
                 sources[rows_after(here)] += scale * dy1
             else:
                 self.intervals.add_sources(sources, sums, here, dy0, dy1, scale)
-            add(at_rows(new.explicit, here), du, dtheta, calls.problem.objective, scale)
+            add(at_rows(new.explicit, here), du, dtheta, objective, scale)
         # The last point of a rank is the first of the next one, which owns its adjoint; only the
         # last rank has no next rank.
         new.terminal += self._shift_right(sources)

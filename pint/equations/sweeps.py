@@ -78,6 +78,7 @@ class Sweep(Propagator):
         # again. To keep stages costs a copy, to form the derivative another product.
         iterative = calls.steppers[0].uses_guess
         self.margin = 3.0 if self.reverse else math.inf if iterative else 100.0
+        self.relaxes = calls.relaxes
         self._last_pass, self._made = False, 0
 
     def begin_pass(self, last: bool) -> None:
@@ -140,6 +141,36 @@ class Sweep(Propagator):
         if level == 0 and self._last_pass and self.ends_only:
             out = out[:1]
         self.calls.march_back(level, starts, u, self.theta, y, start, out, rhs, kept, guess, into)
+
+    def relax(
+        self,
+        level: int,
+        steps: range,
+        length: int,
+        states: Block,
+        out: Block,
+        rhs: Block | None,
+        guessed: bool,
+    ) -> None:
+        whole = range(steps[0], steps[-1] + length)
+        starts, local = self.starts(level, whole), self.local(level, whole)
+        u, rows, runs = (
+            self.blocks(level, local),
+            self.rows(starts),
+            (len(steps), length, steps.step),
+        )
+        tapes = self.tapes if self.at is None else self.at.tapes
+        tape = tapes[level] if level < len(tapes) else None
+        kept = None if tape is None else tape.runs(local, length, steps.step)
+        if level == 0:
+            self._made += len(steps) * length
+        if self.at is None:
+            self.calls.relax(level, starts, runs, u, self.theta, states, out, rhs, kept, guessed)
+            return
+        y, guess, into = self.linearised_at(level, rows)
+        self.calls.relax_back(
+            level, starts, runs, u, self.theta, y, states, out, rhs, kept, guess, into
+        )
 
     # What some steps of a level need; everything ascends in time
 

@@ -112,6 +112,13 @@ class Tape:
             return self.rows(rows)
         return [None if row in self.missing else self.place(slice(row, row + 1)) for row in rows]
 
+    def runs(self, rows: range, length: int, apart: int) -> Any:
+        """Return the arrays of rows; `length` of every `apart` ones must not be missing."""
+        if not self.valid:
+            return None
+        fits = self.missing.step == apart and (self.missing.start - rows[0]) % apart >= length
+        return self.place(slice(rows[0], rows[-1] + 1)) if fits or not self.missing else None
+
     def _misses(self, rows: range) -> bool:
         if not self.missing or not rows:
             return False

@@ -309,15 +309,15 @@ class TimeGrid:
             self.t[as_slice(starts)].reshape(shape),
             self.t[as_slice(starts, stride)].reshape(shape),
             level,
-            size=self._size_on(level),
+            size=self.size_on(level),
         )
 
     def single(self, level: int, start: int) -> Steps:
         """Return the one step of `level` that begins at the finest point `start`."""
-        end, size = start + self.strides[level], self._size_on(level)
+        end, size = start + self.strides[level], self.size_on(level)
         return Steps(start, float(self.t[start]), float(self.t[end]), level, size=size)
 
-    def _size_on(self, level: int) -> float | None:
+    def size_on(self, level: int) -> float | None:
         """Return the size of all steps of a level, None where they differ."""
         return None if self._size is None else self._size * self.strides[level]
 

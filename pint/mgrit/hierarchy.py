@@ -53,10 +53,13 @@ class Propagator(ABC):
     margin : float
         The engine takes a pass for one that may be the last if it expects a residual of at most
         `margin` times the tolerance.
+    relaxes : bool
+        Whether `relax` can be called.
     """
 
     reverse: bool = False
     margin: float = 1.0
+    relaxes: bool = False
 
     @abstractmethod
     def apply(
@@ -94,6 +97,24 @@ class Propagator(ABC):
             y = new
         if not whole:
             out[...] = y
+
+    def relax(
+        self,
+        level: int,
+        steps: range,
+        length: int,
+        states: Block,
+        out: Block,
+        rhs: Block | None,
+        guessed: bool,
+    ) -> None:
+        """Take `length` steps from each of `steps` on, which are equally far apart.
+
+        `states` has a row for each of `steps`, where they begin. `out` and `rhs`, which are as in
+        `march`, have a row for each step from the first to the last one; rows of steps that are
+        not taken are not touched. Only if `relaxes`.
+        """
+        raise NotImplementedError
 
     def begin_pass(self, last: bool) -> None:
         """Prepare for a pass over level 0, which makes each step at most once.
@@ -227,6 +248,29 @@ class Level:
             None if self.rhs is None else self.rhs[after],
             self.guessed,
         )
+
+    def advance_all(self, starts: range, length: int) -> None:
+        """Take `length` steps from each of the rows `starts`; the last one may have fewer."""
+        end = self.layout.local_steps
+        rest = starts[-1:] if starts[-1] + length > end else starts[:0]
+        whole = starts[: len(starts) - len(rest)]
+        if whole:
+            self.steps_evaluated += len(whole) * length * self.layout.substeps
+            first, after = (
+                self.layout.first,
+                self.place(range(whole[0] + 1, whole[-1] + length + 1)),
+            )
+            self.propagator.relax(
+                self.layout.level,
+                range(first + whole.start, first + whole.stop, whole.step),
+                length,
+                self.trajectory[self.place(whole)],
+                self.trajectory[after],
+                None if self.rhs is None else self.rhs[after],
+                self.guessed,
+            )
+        for row in rest:
+            self.advance(row, end)
 
     @property
     def is_finite(self) -> bool:

@@ -48,6 +48,9 @@ def relaxed_intervals(level: Level) -> Iterator[range]:
         if len(chunk) == 1:
             level.advance(chunk.start, min(chunk.start + factor - 1, end))
             level.progress(departure)
+        elif level.propagator.relaxes and factor > 1:
+            level.advance_all(chunk, factor - 1)
+            level.progress(departure)
         else:
             for offset in range(factor - 1):
                 stop = min(chunk[-1] + offset + 1, end)

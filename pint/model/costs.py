@@ -102,6 +102,9 @@ class Costs:
         Of messages between neighbours, in seconds and bytes/s.
     reduction_call, reduction_stage : float
         A sum over all ranks takes ``reduction_call + ceil(log2(ranks)) * reduction_stage``.
+    runs : bool
+        Whether steppers and adjoints make runs of steps (`TimeStepper.advance`): a relaxation then
+        takes all its steps at the cost of a call for one.
 
     Raises
     ------
@@ -128,6 +131,7 @@ class Costs:
     bandwidth: float = 1e10
     reduction_call: float = 0.0
     reduction_stage: float = 2e-6
+    runs: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -106,6 +106,7 @@ class _Measurement:
             **by_steps,
             **edges,
             state_bytes=self.state_bytes,
+            runs=self.calls.relaxes,
             copy=copy,
             norm=norm,
             bind=self._bind(),
@@ -163,7 +164,9 @@ class _Measurement:
         return CallCost(sizes, [self._calls(level, size) for size in sizes])
 
     def _calls(self, level: Level, size: int) -> float:
-        """Return the average seconds of calls for `size` steps."""
+        """Return the average seconds of calls for `size` steps; a run counts as calls for one."""
+        if size == 1 and level.propagator.relaxes:
+            return self._run(level)
         walks = list(_walks(level, size))
 
         def walk(rows: list[range]) -> None:
@@ -179,6 +182,14 @@ class _Measurement:
         turns = itertools.cycle(walks)
         calls = len(walks[0]) if walks else 1
         return self.clock.time(lambda: walk(next(turns)) if walks else None) / calls
+
+    def _run(self, level: Level) -> float:
+        """Return the average seconds of a step in runs through all intervals."""
+        factor, count = level.layout.coarsening_factor, level.layout.local_steps
+        length = factor - 1 if factor and count >= factor > 1 else count
+        starts = range(0, count - length + 1, factor or count) if count else range(0)
+        seconds = self.clock.time(lambda: level.advance_all(starts, length) if starts else None)
+        return seconds / max(self.clock.agreed(len(starts) * length, "max"), 1)
 
     def _passes(self) -> tuple[float, float]:
         """Return the seconds of copying a state, and of its squared norm, in a walk over many."""

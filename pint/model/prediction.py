@@ -65,7 +65,7 @@ class Configuration:
         check_count("ranks", ranks)
         return TimeGrid.uniform(1.0, int(steps), self.coarsening, self.levels, AnyRank(int(ranks)))
 
-    def solve(self, batch: int, *, adjoint: bool = False, guess: Guess | None = None) -> Solve:
+    def solve(self, costs: Costs, *, adjoint: bool = False, guess: Guess | None = None) -> Solve:
         """Return how the engine is called to solve a sweep; arguments as for `solve_time`."""
         words = [self.relaxation] if isinstance(self.relaxation, str) else self.relaxation
         return Solve(
@@ -76,7 +76,8 @@ class Configuration:
             # The objective of a lagged state is corrected by its residual times the adjoint.
             weighted=self.lagged and not adjoint,
             guess=guess,
-            batch=batch,
+            batch=costs.batch,
+            runs=costs.runs,
         )
 
 
@@ -155,7 +156,7 @@ def solve_time(
         If the configuration does not fit `steps`.
     """
     grid = configuration.grid(steps, ranks)
-    how = configuration.solve(costs.batch, adjoint=adjoint, guess=guess)
+    how = configuration.solve(costs, adjoint=adjoint, guess=guess)
     sweep = Sweep(grid, how, reverse=adjoint)
     return float(sweep.clocks(prices(costs, adjoint), costs, np.zeros(grid.comm.size)).max())
 
@@ -242,7 +243,7 @@ def _update(
     start[0] += costs.initial
     if grid.levels > 1:  # a trial begins with a copy of the C-points
         start += np.diff(bounds // grid.coarsening[0]) * costs.copy
-    sweep = Sweep(grid, configuration.solve(costs.batch))
+    sweep = Sweep(grid, configuration.solve(costs))
     clocks = sweep.clocks(prices(costs, adjoint=False), costs, start)
     clocks += costs.objective(local_steps)
     clocks[-1] += costs.terminal
@@ -251,7 +252,7 @@ def _update(
     # Backward in time the last rank comes first.
     start = (costs.bind(local_steps) + costs.linearise(local_steps))[::-1]
     start[0] += costs.terminal_derivative
-    sweep = Sweep(grid, configuration.solve(costs.batch, adjoint=True), reverse=True)
+    sweep = Sweep(grid, configuration.solve(costs, adjoint=True), reverse=True)
     apart = costs.derivative if costs.derivative_apart is None else costs.derivative_apart
     # A march leaves the derivative to large batches where these are cheaper.
     most = int(local_steps.max())

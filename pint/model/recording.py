@@ -89,6 +89,8 @@ class Solve:
         The first guess of a first solve; None if the solve starts from an earlier one.
     batch : int
         Number of states that fit into a chunk.
+    runs : bool
+        Whether runs of steps are made in one call.
     """
 
     relaxation: tuple[str, ...]
@@ -98,6 +100,7 @@ class Solve:
     weighted: bool
     guess: Guess | None
     batch: int
+    runs: bool
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def record(part: Part, how: Solve) -> Recording:
         cycle=how.cycle,
         chunk_bytes=how.batch,
     )
-    steps, trajectory = _Steps(notes), solver.allocate()
+    steps, trajectory = _Steps(notes, how.runs), solver.allocate()
     if how.guess is not None:
         solver.set_guess(steps, trajectory, how.guess)
     if how.lagged:
@@ -180,14 +183,17 @@ class _Notes:
 class _Steps(Propagator):
     """Steps that are noted, and not made."""
 
-    def __init__(self, notes: _Notes) -> None:
-        self._notes, self._is_last = notes, False
+    def __init__(self, notes: _Notes, runs: bool) -> None:
+        self._notes, self._is_last, self.relaxes = notes, False, runs
 
     def apply(self, level: int, steps: range, states: Any, out: Any, guess: Any = None) -> None:
         self._note(level, 1, len(steps))
 
     def march(self, level: int, steps: range, *blocks: Any) -> None:
         self._note(level, len(steps), 1)
+
+    def relax(self, level: int, steps: range, length: int, *blocks: Any) -> None:
+        self._note(level, len(steps) * length, 1)
 
     def begin_pass(self, last: bool) -> None:
         self._is_last, self._notes.last_steps = last, 0

@@ -19,16 +19,16 @@ from pint.steppers.runge_kutta import add_fields
 ITERATIONS = 30
 """Most Newton iterations of a step."""
 
-_ROUNDOFF = 8 * float(np.finfo(float).eps)
-_STAGNATION = 1e-10
-_SHRINKS = 0.9
-_TINY = float(np.finfo(float).tiny)
-_FAR = 1e4
+ROUNDOFF = 8 * float(np.finfo(float).eps)
+STAGNATION = 1e-10
+SHRINKS = 0.9
+TINY = float(np.finfo(float).tiny)
+FAR = 1e4
 """A result so many times larger than the state and its guess is computed again from the state."""
 
 
 @dataclass(frozen=True)
-class _Coefficients:
+class Coefficients:
     """``z = y + explicit dt f(t0, y) + implicit dt f(t0 + at dt, z)``, ``y1 = z + beyond (z - y)``.
 
     The steps of all the schemes have this form.
@@ -40,10 +40,10 @@ class _Coefficients:
     beyond: float
 
 
-COEFFICIENTS: Mapping[str, _Coefficients] = {
-    "implicit-euler": _Coefficients(explicit=0.0, implicit=1.0, at=1.0, beyond=0.0),
-    "midpoint": _Coefficients(explicit=0.0, implicit=0.5, at=0.5, beyond=1.0),
-    "crank-nicolson": _Coefficients(explicit=0.5, implicit=0.5, at=1.0, beyond=0.0),
+COEFFICIENTS: Mapping[str, Coefficients] = {
+    "implicit-euler": Coefficients(explicit=0.0, implicit=1.0, at=1.0, beyond=0.0),
+    "midpoint": Coefficients(explicit=0.0, implicit=0.5, at=0.5, beyond=1.0),
+    "crank-nicolson": Coefficients(explicit=0.5, implicit=0.5, at=1.0, beyond=0.0),
 }
 
 
@@ -158,13 +158,15 @@ class Theta(TimeStepper):
             if start is not y:
                 # Far out, where rounding hides the residual, Newton's method seems to converge.
                 near = _largest(y) + _largest(start) + _largest(base)
-                failed = np.union1d(failed, np.flatnonzero(_largest(z) > _FAR * near))
+                failed = np.union1d(failed, np.flatnonzero(_largest(z) > FAR * near))
                 if len(failed):
                     z[failed] = y[failed]
                     failed = self._newton(s, z, failed, base, h, u, theta)
         if len(failed):
             z[failed] = np.nan
-            self._warn(s, failed)
+            t0, dt = np.reshape(s.t0, -1), np.broadcast_to(np.reshape(s.dt, -1), len(y))
+            first = failed[0]
+            warn_of_failure(self.scheme, t0[first], dt[first], s.level, len(failed), len(t0))
         return z
 
     def _newton(
@@ -185,14 +187,14 @@ class Theta(TimeStepper):
             size = _sizes(residual)
             scale = _sizes(base[rows]) + _sizes(slope) + _sizes(z[rows]) + reach
             # By component: what is small beside others may be large for a small one.
-            worst = (size / (scale + _TINY)).max(axis=1)
+            worst = (size / (scale + TINY)).max(axis=1)
             # Where f is infinite, so is the scale, to which no residual is large.
             finite = scale.max(axis=1) < np.inf
-            remaining = ~((worst <= _ROUNDOFF) & finite)
+            remaining = ~((worst <= ROUNDOFF) & finite)
             if not remaining.any():
                 break
-            ends = (worst > _SHRINKS * last) | (iteration == ITERATIONS)
-            stagnates = ends & ((worst <= _STAGNATION) | _is_small(size, scale, z.shape[1]))
+            ends = (worst > SHRINKS * last) | (iteration == ITERATIONS)
+            stagnates = ends & ((worst <= STAGNATION) | _is_small(size, scale, z.shape[1]))
             remaining &= ~(stagnates & finite)
             lost = remaining & ((iteration == ITERATIONS) | ~finite)
             if lost.any():
@@ -206,17 +208,6 @@ class Theta(TimeStepper):
             reach = _reach(matrix, z[rows])
             z[rows] -= _solved(matrix, residual)
         return failed
-
-    def _warn(self, s: Steps, failed: np.ndarray) -> None:
-        """Warn of the rows whose equation Newton's method did not solve."""
-        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
-        warnings.warn(
-            f"Newton's method of the {self.scheme} step at t = {t0[failed[0]]:.6g} with step size "
-            f"{dt[failed[0]]:.3g} (level {s.level}) did not converge; {len(failed)} of {len(t0)} "
-            "steps are set to NaN. Use more steps, fewer levels or a smaller coarsening factor.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
 
     def _matrix(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields) -> np.ndarray:
         """Return ``I - h f_y``, shape (B, d, d)."""
@@ -288,6 +279,17 @@ class ThetaAdjoint(Adjoint):
         return self.ode.initial_vjp(theta, lam0)
 
 
+def warn_of_failure(scheme: str, t0: float, dt: float, level: int, failed: int, count: int) -> None:
+    """Warn of steps whose equation Newton's method did not solve, the first of them at t0."""
+    warnings.warn(
+        f"Newton's method of the {scheme} step at t = {t0:.6g} with step size {dt:.3g} (level "
+        f"{level}) did not converge; {failed} of {count} steps are set to NaN. Use more steps, "
+        "fewer levels or a smaller coarsening factor.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
 def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the solutions of a batch of linear systems; NaN where the matrix is singular."""
     try:
@@ -319,7 +321,7 @@ def _reach(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def _is_small(size: np.ndarray, scale: np.ndarray, entries: int) -> np.ndarray:
     """Return whether the parts of each vector are small as a whole; entries may be noise."""
     parts = (len(size), -1, entries)
-    largest = (sizes.reshape(parts).max(axis=2) for sizes in (size, _ROUNDOFF * scale))
+    largest = (sizes.reshape(parts).max(axis=2) for sizes in (size, ROUNDOFF * scale))
     small: np.ndarray = np.less_equal(*largest).all(axis=1)
     return small
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import pint
 from pint.mgrit import Propagator
+from pint.mgrit.hierarchy import CHUNK_BYTES
 from pint.model import SEQUENTIAL, CallCost, Configuration, Costs, solve_time
 from pint.model.machine import Rank, Sweep, parts, play
 from pint.model.prediction import prices
@@ -21,7 +22,7 @@ UNIT = Costs([ONE], [ONE], latency=0.0, bandwidth=math.inf, reduction_stage=0.0)
 
 
 def clocks(costs, steps, ranks, configuration, adjoint=False, guess=None):
-    how = configuration.solve(costs.batch, adjoint=adjoint, guess=guess)
+    how = configuration.solve(costs, adjoint=adjoint, guess=guess)
     sweep = Sweep(configuration.grid(steps, ranks), how, reverse=adjoint)
     return sweep.clocks(prices(costs, adjoint), costs, np.zeros(ranks)).tolist()
 
@@ -119,6 +120,9 @@ def test_calls_of_a_solve():
     assert solve_time(calls, 64, 1, SEQUENTIAL) == 64
     one_by_one = replace(calls, state_bytes=2**40)
     assert solve_time(one_by_one, 64, 1, Configuration(2, 4)) == 48 + 16 + 16 + 16 + 48
+    # Runs of steps: each step of a relaxation as in a march, residual and right-hand side as above
+    runs = replace(calls, runs=True)
+    assert solve_time(runs, 64, 1, Configuration(2, 4)) == 48 + 1 + 1 + 16 + 48
 
 
 def test_an_adjoint_begins_on_the_last_rank():
@@ -239,8 +243,9 @@ def test_ranks_that_share_recordings_would_record_the_same(run, batch, random):
     steps, size, configuration, guess, adjoint = run
     kinds = [CallCost.linear(1.0 + level, 1.0 / (1 + level)) for level in range(4)]
     costs = replace(UNIT, state=kinds, adjoint=kinds[::-1], latency=0.3, copy=0.01, norm=0.02)
+    costs = replace(costs, state_bytes=CHUNK_BYTES // batch)
     grid = configuration.grid(steps, size)
-    how = configuration.solve(batch, adjoint=adjoint, guess=guess)
+    how = configuration.solve(costs, adjoint=adjoint, guess=guess)
     price = prices(costs, adjoint)
     expected = Sweep(grid, how, reverse=adjoint).clocks(price, costs, np.zeros(size))
 

@@ -50,9 +50,10 @@ class Names:
         twice = [name for name in self.controls if name in self.parameters]
         if twice:
             raise ValueError(f"`SympyODE`: `{twice[0]}` is both a control and a parameter.")
+        self.time: Any = None
         if time is not None:
-            (of_time,) = self._symbols("time", time, "")
-            self.places[of_time] = "t"
+            (self.time,) = self._symbols("time", time, "")
+            self.places[self.time] = "t"
 
     # Symbols
 
@@ -171,6 +172,10 @@ class Names:
     def _theirs(self, ours: Any) -> Any:
         """Return an expression in the user's symbols."""
         return ours.xreplace({own: symbol for symbol, own in self.meaning.items()})
+
+    def short(self, ours: Any) -> str:
+        """Return the text of an expression in the user's symbols, for a message."""
+        return _short(self._theirs(ours))
 
     # Derivatives and code
 

@@ -42,7 +42,7 @@ def generate(
     used = set().union(*(expression.free_symbols for expression in expressions))
     values = {symbol: place for symbol, place in places.items() if symbol in used}
     common, results = sympy.cse(expressions, sympy.numbered_symbols("common_"))
-    writer = _Writer()
+    writer = Writer(_Printer())
     for symbol, value in common:
         writer.assign(symbol, value)
     remaining = iter([writer.short(result) for result in results])
@@ -71,21 +71,24 @@ def generate(
     return Generated(code, sorted(writer.printer.module_imports))
 
 
-def without_code(expression: Any) -> Any:
-    """Return a part of an expression for which there is no numpy code, None if there is none."""
+def without_code(expression: Any, printer: Any = None) -> Any:
+    """Return a part of an expression for which there is no code, None if there is none.
+
+    The code is that of numpy by default, or of another printer.
+    """
     seen: set[Any] = set()
     for part in sympy.postorder_traversal(expression):
         if type(part) in seen or not isinstance(part, (sympy.Expr, Boolean)):
             continue
         seen.add(type(part))
         try:
-            _code(_Printer(), part)
+            _code(printer or _Printer(), part)
         except NotImplementedError:
             return part
     return None
 
 
-def _code(printer: SciPyPrinter, expression: Any) -> str:
+def _code(printer: Any, expression: Any) -> str:
     try:
         code = str(printer.doprint(expression))
     except (NotImplementedError, TypeError):
@@ -95,11 +98,11 @@ def _code(printer: SciPyPrinter, expression: Any) -> str:
     return code
 
 
-class _Writer:
+class Writer:
     """Lines of code, each short enough for Python's compiler."""
 
-    def __init__(self) -> None:
-        self.printer = _Printer()
+    def __init__(self, printer: Any) -> None:
+        self.printer = printer
         self.lines: list[str] = []
         self._names = sympy.numbered_symbols("part_", real=True)
 

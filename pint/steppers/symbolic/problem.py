@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -9,11 +10,19 @@ import numpy as np
 import sympy
 
 from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
+from pint.errors import check_choice
 from pint.interface import Fields, Problem
+from pint.steppers.compiled.choice import pays
+from pint.steppers.compiled.machine import ScalarCode
+from pint.steppers.compiled.parts import compiled_parts
 from pint.steppers.ode import ODE
+from pint.steppers.runge_kutta import Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
 from pint.steppers.symbolic.names import Names, SymbolFields
+from pint.steppers.symbolic.scalar_code import scalar_code
+
+logger = logging.getLogger(__name__)
 
 
 class SympyODE(ODE):
@@ -98,6 +107,7 @@ class SympyODE(ODE):
         self.initial_state = np.array([float(value) if constant else 0.0 for value in y0])
         self.initial_state.flags.writeable = False
         self.cost = SympyCost(names, running, terminal, self.definition)
+        self._expressions = {"f": f, "running": [running]}
         lam = [sympy.Symbol(f"lam_{i}", real=True) for i in range(len(f))]
         of_f = [names.derivatives("rhs", g) for g in f]
         of_y0 = [names.derivatives("initial_state", value) for value in y0]
@@ -129,29 +139,40 @@ class SympyODE(ODE):
 
     def problem(
         self,
-        scheme: str = "rk4",
+        scheme: str | Tableau = "rk4",
         quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
         *,
         controls: Mapping[str, Any] | None = None,
         regularisers: Sequence[Regulariser] = (),
+        backend: Literal["numpy", "compiled", "auto"] = "numpy",
+        steps: int | None = None,
     ) -> Problem:
         """Return the problem of minimising the cost.
 
         Parameters
         ----------
-        scheme : str
-            A name that `pint.steppers.scheme` knows.
+        scheme : str or Tableau
+            As `pint.steppers.scheme` knows it.
         quadrature : 'left', 'right', 'midpoint' or 'trapezoid'
             Of the running cost, see `RunningCost`.
         controls : mapping of str to (lower, upper) or field, optional
             For a control or parameter by name: its lower and upper bound, None for no bound, or
             its `TimeControl` or `SharedControl`. Fields that are not named have no bounds.
         regularisers : sequence of Regulariser
+        backend : 'numpy', 'compiled' or 'auto'
+            'compiled' steps in machine code, which numba makes of the expressions: for states of
+            a few numbers and many steps. 'auto' takes it where that is faster in total, or steps
+            in numpy, and says so in the log.
+        steps : int, optional
+            Number of time steps by which 'auto' decides.
 
         Raises
         ------
         ValueError
-            If a name or a choice is unknown, or the shape of a field does not fit its symbols.
+            If a name or a choice is unknown, the shape of a field does not fit its symbols, or an
+            expression cannot be compiled.
+        ImportError
+            If `backend` is 'compiled', and numba is not installed.
         """
         stepper, adjoint = named_scheme(self, scheme)
         given = dict(controls or {})
@@ -166,7 +187,37 @@ class SympyODE(ODE):
             **{n: _field(TimeControl, n, s, given.get(n)) for n, s in names.controls.items()},
             **{n: _field(SharedControl, n, s, given.get(n)) for n, s in names.parameters.items()},
         }
-        return Problem(stepper, adjoint, RunningCost(self.cost, quadrature), fields, regularisers)
+        cost = RunningCost(self.cost, quadrature)
+        check_choice("SympyODE.problem", "backend", backend, ["numpy", "compiled", "auto"])
+        parts: tuple[Any, Any, Any] = (stepper, adjoint, cost)
+        known = list(names.controls), list(names.parameters)
+        if backend == "compiled":
+            parts = compiled_parts(self._scalar_code(), *parts, *known)
+        elif backend == "auto" and pays(len(names.states), steps):
+            try:
+                parts = compiled_parts(self._scalar_code(), *parts, *known)
+            except ValueError as error:
+                logger.warning("steps in numpy: %s", error)
+        return Problem(*parts, fields, regularisers)
+
+    def _scalar_code(self) -> ScalarCode:
+        """Return right-hand side and running cost as scalar code, or raise ValueError."""
+        names, f, running = self._names, self._expressions["f"], self._expressions["running"][0]
+        parameters = [symbol for group in names.parameters.values() for symbol in group]
+        derivatives = {
+            "f": [names.derivatives("rhs", g) for g in f],
+            "running": names.derivatives("running_cost", running),
+        }
+        controls = list(names.controls.values())
+        try:
+            return scalar_code(
+                names.states, controls, parameters, names.time, f, running, derivatives
+            )
+        except NotImplementedError as error:
+            raise ValueError(
+                f"`SympyODE.problem(backend=...)`: `{names.short(error.args[0])}` cannot be "
+                'compiled; use backend="numpy".'
+            ) from None
 
 
 class SympyCost(Lagrangian):
