@@ -47,7 +47,9 @@ class External(Limited):
     iterations : int
         Largest number of iterations of the optimiser.
     gradient_tolerance : float
-        Stop at this gradient norm, in the control's metric.
+        Stop at this gradient norm, in the control's metric. Of ``"scipy:SLSQP"`` and
+        ``"scipy:trust-constr"``, which only approach bounds, it is that of ``c - P[c - g]`` if
+        that is less.
     options : mapping, optional
         The dictionary ``options`` of `scipy.optimize.minimize`, for example ``{"maxcor": 50}``, or
         PETSc's options of TAO, for example ``{"tao_max_it": 50}``. The package's own tests end
@@ -165,6 +167,8 @@ class ExternalRun:
         self.functional, self.method = functional, method
         self.layout = ScaledLayout(functional.controls)
         self.point = Point(functional)
+        package, _, name = method.method.partition(":")
+        self.point.nears_bounds = name in PACKAGES[package].NEAR_BOUNDS
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)
         self.ending = Ending(functional, method)

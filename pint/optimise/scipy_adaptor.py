@@ -12,6 +12,7 @@ import scipy.optimize
 from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
 
 WITH_BOUNDS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+NEAR_BOUNDS = ("SLSQP", "trust-constr")  # they approach bounds without reaching them
 WITHOUT_BOUNDS = ("BFGS", "CG", "Newton-CG")
 
 # Our stopping test decides, so scipy's own tests are made so strict that they never do.

@@ -11,6 +11,7 @@ import numpy as np
 from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
 
 WITH_BOUNDS = ("blmvm", "bqnls", "bncg")
+NEAR_BOUNDS = ()
 WITHOUT_BOUNDS = ("lmvm", "cg")
 
 LIMITS = (-2, -5)
