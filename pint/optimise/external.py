@@ -94,6 +94,8 @@ class External(Limited):
             )
         if self.options is not None:
             check_kind("External", "options", self.options, Mapping, "a dictionary")
+            for key in self.options:
+                check_kind("External", "options", key, str, "a dictionary whose keys are strings")
 
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         package, _, name = self.method.partition(":")
