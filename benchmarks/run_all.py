@@ -32,6 +32,7 @@ CASES = (
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",
+    "quasi_newton",
     "compiled_steps",
     "compiled_optimisation",
 )

@@ -81,7 +81,7 @@ ANY_RUN = {
         f"no {name}": (without(name), f"`{name}`")
         for name in (
             "times", "bounds", "run", "problem", "history", "history_columns", "control.u", "s.u",
-            "curvatures", "trajectory", "state", "adjoint",
+            "products", "trajectory", "state", "adjoint",
         )
     },
     "an unknown entry": (lambda arrays: arrays.update(more=np.ones(3)), "unknown entry `more`"),
@@ -155,21 +155,24 @@ ANY_RUN = {
     "trajectory text": (to("trajectory", lambda values: values.astype(str)), "`trajectory`"),
     "another trajectory": (to("trajectory", lambda values: 2 * values), "norm of the states"),
     **{
-        f"curvature {value}": (entry("curvatures", value), text)
+        f"product {value}": (entry("products", value), text)
         for value, text in (
-            (0.0, "`curvatures` must be positive"),
-            (-1.0, "`curvatures` must be positive"),
-            (NAN, "`curvatures` contains NaN"),
-            (INF, "`curvatures` contains NaN"),
-            (1e3, "`curvatures` has 1000 for a pair"),
+            (0.0, r"`products` must have \(s, y\) > 0"),
+            (-1.0, r"`products` must have \(s, y\) > 0"),
+            (NAN, "`products` contains NaN"),
+            (INF, "`products` contains NaN"),
+            (1e3, r"`products` has 1000 for a pair with \(s, y\)"),
         )
     },
-    "curvatures text": (to("curvatures", lambda values: values.astype(str)), "`curvatures`"),
-    "a curvature more": (
-        to("curvatures", lambda values: np.append(values, 1.0)),
+    "another (y, y)": (to("products", lambda values: values * [[[1.0]], [[2.0]]]), r"\(y, y\) ="),
+    "products text": (to("products", lambda values: values.astype(str)), "`products`"),
+    "products flat": (to("products", np.ravel), "`products`"),
+    "a product": (to("products", np.sum), "`products`"),
+    "a pair more": (
+        to("products", lambda values: np.pad(values, ((0, 0), (0, 1), (0, 1)))),
         r"`[sy]\.u` must be float64",
     ),
-    "a million curvatures": (to("curvatures", lambda _: np.ones(10**6)), "`curvatures`"),
+    "a million products": (to("products", lambda _: np.ones(10**6)), "`products`"),
     "y cut": (to("y.u", lambda values: values[:-1]), r"`y\.u` must be float64"),
     "y NaN": (entry("y.u", NAN), r"`y\.u` contains NaN"),
 }  # fmt: skip

@@ -104,7 +104,7 @@ def test_van_der_pol_in_parallel(rows_of):
 
 
 @pytest.mark.petsc
-@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])
+@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism", "quasi_newton"])
 def test_on_ranks(name, rows_of):
     """Every layout gives the same gradient, or the benchmark fails."""
     assert len(rows_of(name, "--repeats", "1")) >= 2
@@ -117,6 +117,17 @@ def test_without_mpi(name, load, monkeypatch, capsys):
     rows = module.main(["--quick"])
     assert "not installed" in capsys.readouterr().out
     assert all(row["ranks"] == "not installed" for row in rows)
+
+
+def test_quasi_newton_without_mpi(rows_of, load, monkeypatch):
+    """Both directions agree, or the benchmark fails."""
+    monkeypatch.setattr(load("quasi_newton"), "mpi_command", lambda: None)
+    rows = rows_of("quasi_newton")
+    assert [(row["ranks"], row.get("n")) for row in rows] == [
+        (1, 16),
+        (1, 2000),
+        ("not installed", None),
+    ]
 
 
 def test_what_is_missing_is_named(load, monkeypatch, capsys, tmp_path):

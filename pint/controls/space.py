@@ -45,9 +45,15 @@ class ControlSpace:
         The `pint.controls.mesh.ControlMesh` of each field on a coarser time mesh.
     neighbours : pint.controls.halo.Halo
         The exchange of the blocks beside this rank's own.
+    weights, counted_weights : ndarray, shape (size,)
+        The metric's diagonal; 0 for numbers that another rank adds, so that sums over the local
+        numbers, with these weights, add up to inner products.
     parts : list of (slice, (bool, bool))
         The parts of a vector, and whether each is distributed over the ranks in time and over
         those in space.
+    alike : list of (slice, bool)
+        The parts that are not empty, and whether other ranks hold the same numbers, which must
+        stay the same to the last bit.
 
     Examples
     --------
@@ -95,6 +101,7 @@ class ControlSpace:
                         self._place(name, (*steps, *field.shape))
                 over = (some is self.time_fields, distributed)
                 self.parts.append((slice(start, self.size), over))
+        in_space = self.space_comm.size
         # One rank adds what is replicated: every rank must get the same number to the last bit,
         # for decisions are taken by it, and a product is rounded as the memory is aligned.
         self._counted = [
@@ -104,12 +111,20 @@ class ControlSpace:
             and (over_time or self.comm.rank == 0)
             and (over_space or self.space_comm.rank == 0)
         ]
+        self.alike = [
+            (part, not (over_time or self.comm.size == 1) or not (over_space or in_space == 1))
+            for part, (over_time, over_space) in self.parts
+            if part.start < part.stop
+        ]
         self._lengths = {
             name: field.comm.allgather(field.shape[0])
             for name, field in fields.items()
             if field.distributed
         }
         self.weights = self._metric_weights()
+        self.counted_weights = np.zeros(self.size)
+        for counted in self._counted:
+            self.counted_weights[counted] = self.weights[counted]
         self.lower = self._spread({name: lower for name, (lower, _) in bounds.items()})
         self.upper = self._spread({name: upper for name, (_, upper) in bounds.items()})
         self.bounded = any(field.bounded for field in fields.values())

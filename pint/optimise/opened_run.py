@@ -111,7 +111,7 @@ def read(path: str | Path, expected: Expected) -> SavedRun:
 def _read(archive: Archive, expected: Expected) -> SavedRun:
     missing = [
         name
-        for name in (*expected.signature, *TEXTS, "history", "history_columns", "curvatures")
+        for name in (*expected.signature, *TEXTS, "history", "history_columns", "products")
         if name not in archive.declared
     ]
     if missing:
@@ -177,13 +177,16 @@ def _numbers(name: str, found: Any) -> dict[str, int]:
 
 def _check_declared(declared: Mapping[str, Declared], expected: Expected) -> None:
     """Raise ValueError unless the arrays have the names, types and shapes of those of a run."""
-    pairs = _length("curvatures", declared, expected.most_pairs)
+    _length("products", declared, 2, 3)
+    pairs = declared["products"].shape[-1]
+    if pairs > expected.most_pairs:
+        raise ValueError(f"`products` must be of at most {expected.most_pairs} pairs, not {pairs}")
     rows = _length("history", declared, MOST_ROWS, 2)
     columns = _length("history_columns", declared, MOST_COLUMNS, kind="U")
     wanted = dict.fromkeys([*expected.signature, *TEXTS, "format", "history_columns"])
     real = np.dtype(float)
     shapes = {
-        "curvatures": (pairs,),
+        "products": (2, pairs, pairs),
         "history": (rows, columns),
         **{f"control.{name}": (1, *shape) for name, shape in expected.fields.items()},
     }
@@ -218,7 +221,7 @@ def _length(
 def _names(arrays: Mapping[str, np.ndarray], expected: Expected) -> list[str]:
     """Return the entries from which a run is restored."""
     parts = ("control.", "s.", "y.")
-    rest = {"curvatures", "trajectory", *expected.starts}
+    rest = {"products", "trajectory", *expected.starts}
     return [name for name in arrays if name in rest or name.startswith(parts)]
 
 
@@ -232,8 +235,9 @@ def _check_arrays(arrays: Mapping[str, np.ndarray], expected: Expected) -> None:
     for name in _names(arrays, expected):
         if not np.isfinite(arrays[name]).all():
             raise ValueError(f"`{name}` contains NaN or infinity")
-    if arrays["curvatures"].min(initial=np.inf) <= 0:
-        raise ValueError(f"`curvatures` must be positive, got {arrays['curvatures'].min():.10g}")
+    least = arrays["products"][0].diagonal().min(initial=np.inf)
+    if least <= 0:
+        raise ValueError(f"`products` must have (s, y) > 0 of each pair, got {least:.10g}")
 
 
 def _random(found: Any, random: np.random.Generator | None) -> dict[str, Any] | None:

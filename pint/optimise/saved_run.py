@@ -14,11 +14,12 @@ from pint.controls import Control, ControlSpace
 from pint.equations import Relax
 from pint.optimise.history_table import HistoryTable
 from pint.optimise.identity import signature
+from pint.optimise.lbfgs import InverseHessian
 from pint.optimise.result import Iterate
 from pint.optimise.run import Run
 from pint.reduced_functional import ReducedFunctional
 
-FORMAT = "pint checkpoint 3"
+FORMAT = "pint checkpoint 4"
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,18 @@ class SavedRun:
         Raises
         ------
         ValueError
-            On every rank, if a curvature is not that of its pair.
+            On every rank, if an inner product is not that of the pairs.
         """
         functional, point, space = run.point.functional, run.point, run.point.functional.controls
-        curvatures = [float(curvature) for curvature in self.arrays["curvatures"]]
-        pairs = tuple(
-            zip(
-                _controls(space, "s", self.arrays, len(curvatures)),
-                _controls(space, "y", self.arrays, len(curvatures)),
-                curvatures,
-                strict=True,
-            )
+        count = len(self.arrays["products"][0])
+        pairs = zip(*(_controls(space, name, self.arrays, count) for name in "sy"), strict=True)
+        run.hessian = replace(
+            run.hessian,
+            pairs=tuple(pairs),
+            products=self.arrays["products"],
+            scaling=self.scaling,
         )
-        _check_curvatures(pairs)
-        run.hessian = replace(run.hessian, pairs=pairs, scaling=self.scaling)
+        _check_products(run.hessian)
         run.history = self.history
         for name, block in c_points(run).items():
             block[...] = _own_rows(functional, self.arrays[name], len(block))
@@ -102,12 +101,13 @@ def arrays_of(
         "run": _text({"numbers": run.state_dict(), "scaling": hessian.scaling, "random": random}),
         "history": table.values,
         "history_columns": np.array(table.names),
-        "curvatures": np.array([curvature for *_, curvature in hessian.pairs], dtype=float),
+        # Saved, because sums of another order would differ in the last bits.
+        "products": hessian.products,
         "trajectory": trajectory_norm(run),
     }
     arrays.update(_gathered("control", [run.point.control]))
-    arrays.update(_gathered("s", [s for s, _, _ in hessian.pairs]))
-    arrays.update(_gathered("y", [y for _, y, _ in hessian.pairs]))
+    arrays.update(_gathered("s", [s for s, _ in hessian.pairs]))
+    arrays.update(_gathered("y", [y for _, y in hessian.pairs]))
     for name, block in c_points(run).items():
         arrays[name] = _gather_rows(functional, block)
     return arrays
@@ -149,15 +149,19 @@ def c_points(run: Run) -> dict[str, Any]:
     return known
 
 
-def _check_curvatures(pairs: tuple[tuple[Control, Control, float], ...]) -> None:
-    """Raise ValueError unless the curvatures are those of their pairs. Collective."""
-    for s, y, curvature in pairs:
-        inner = s.space.inner
-        scale = (inner(s, s) * inner(y, y)) ** 0.5
-        if not abs(inner(s, y) - curvature) <= 1e-8 * scale:
-            raise ValueError(
-                f"`curvatures` has {curvature:.10g} for a pair with (s, y) = {inner(s, y):.10g}"
-            )
+def _check_products(hessian: InverseHessian) -> None:
+    """Raise ValueError unless the inner products are those of the pairs. Collective."""
+    if not hessian.pairs:
+        return
+    found, s_squared = hessian.measured(hessian.pairs[0][0].space.counted_weights)
+    norms = np.sqrt([s_squared, found[1].diagonal()])
+    wrong = ~(abs(hessian.products - found) <= 1e-8 * norms[:, :, None] * norms[1])
+    if wrong.any():
+        where = tuple(np.argwhere(wrong)[0])
+        raise ValueError(
+            f"`products` has {hessian.products[where]:.10g} for a pair with "
+            f"({'sy'[where[0]]}, y) = {found[where]:.10g}"
+        )
 
 
 def _gathered(name: str, controls: list[Control]) -> dict[str, np.ndarray]:

@@ -90,7 +90,9 @@ def test_decimal_units_change_updates_by_rounding_alone(name, method, signs):
     units = Units(*(10.0 ** (12 * sign) for sign in signs))
     ours, expected = solve(name, method, units, 1e-3), plain(name, method, 1e-3)
     assert ours.status is expected.status is pint.Status.CONVERGED
-    assert abs(ours.iterations - expected.iterations) <= 0.1 * expected.iterations
+    # Adaptive runs also take decisions by estimates, some of which rounding turns.
+    share = 0.15 if method == "adaptive" else 0.1
+    assert abs(ours.iterations - expected.iterations) <= share * expected.iterations
     assert ours.objective == pytest.approx(units.objective * expected.objective, rel=1e-5)
 
 
