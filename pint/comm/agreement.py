@@ -165,11 +165,12 @@ def sums_and_means(
     that is one reduction.
     """
     summands, own = np.asarray(summed, float), np.asarray(same, float)
-    if is_alone(comm):
+    if len(own) == 0 or is_alone(comm):
         return reduce(comm, summands), own, True
     with np.errstate(over="ignore", invalid="ignore"):
         both = reduce(comm, np.concatenate([summands, own, own * own]))
-        sums, totals, squares = np.split(both, [len(summands), len(summands) + len(own)])
+        first, end = len(summands), len(summands) + len(own)
+        sums, totals, squares = both[:first], both[first:end], both[end:]
         spread = comm.size * squares - totals * totals
         return sums, totals / comm.size, not (spread > 1e-10 * comm.size * squares).any()
 

@@ -229,7 +229,7 @@ class ExternalRun:
         self.point.solve_exactly(self.control)
         last, tolerance = self.history[-1].iteration, self.tolerance
         error = abs(self.point.gradient_norm() - inexact)
-        if min(self.point.gradient_norm(), error) > tolerance:
+        if min(self.point.gradient_norm(), error) > tolerance > 0:  # zero is never met
             self.functional.solves.warn(
                 f"the error of the gradient by the solves, {error:.2g}, is above "
                 f"`gradient_tolerance`, {tolerance:.2g}: use a smaller tolerance of the solves, or "
