@@ -58,7 +58,7 @@ test-mpi: .venv-petsc/test.stamp
 
 # The newest numpy, and proof that one process needs no MPI: what numpy could break.
 NUMPY_TESTS = tests/test_contracts.py tests/test_docs.py tests/controls tests/equations \
-    tests/examples/test_define_your_own.py tests/grid tests/mgrit tests/problems/data \
+    tests/examples/test_define_your_own.py tests/grid tests/lq tests/mgrit tests/problems/data \
     tests/problems/test_resnet.py tests/report tests/states tests/steppers
 test-numpy: .venv/test.stamp
 	@$(SETUP) without-mpi

@@ -199,6 +199,22 @@ def test_compiled_optimisation(load, tmp_path, capsys):
     assert all(row["lagged, 2 ranks (ms)"] > 0 for row in rows if "J" not in row)
 
 
+def test_linear_quadratic(rows_of):
+    """All ways have the same controls, or the benchmark fails."""
+    rows = rows_of("linear_quadratic")
+    assert all(row[way] > 0 for row in rows for way in ("pack", "riccati", "scan"))
+
+
+def test_linear_quadratic_notices_wrong_controls(load):
+    module = load("linear_quadratic")
+    problem = module.packed(module.arrays_of(2, 1, 64))
+    solutions = {name: module.solve(problem) for name in ("riccati", "other")}
+    module.check(solutions)
+    solutions["other"].u[3] += 1e-6
+    with pytest.raises(AssertionError, match="controls of other"):
+        module.check(solutions)
+
+
 def test_every_case_is_a_program_and_is_documented(load):
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for name in load("run_all").CASES:

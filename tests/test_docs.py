@@ -76,6 +76,12 @@ def test_fast_step():
     assert f"```text\n{text}```" in page
 
 
+def test_linear_quadratic():
+    page = (DOCS / "lq.md").read_text(encoding="utf-8")
+    text, _ = printed(load, DOCS / "examples" / "lq.py")
+    assert f"```text\n{text}```" in page
+
+
 def test_first_example(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS / "examples"))
     text, _ = printed(load, DOCS / "examples" / "first.py")
@@ -135,7 +141,7 @@ NEED_PETSC = ("pint.states.petsc", "problems.heat_petsc")
     ],
 )
 def test_docstrings(name):
-    if name == "pint.steppers.compiled.numba_adaptor":
+    if name in ("pint.steppers.compiled.numba_adaptor", "pint.lq.kernels"):
         pytest.importorskip("numba")
     failures, _ = doctest.testmod(importlib.import_module(name))
     assert failures == 0
