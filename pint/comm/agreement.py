@@ -164,15 +164,15 @@ def sums_and_means(
     of their size. Their means are the same to the last bit, and NaN on one rank is NaN on all. All
     that is one reduction.
     """
-    summands, own = np.asarray(summed, float), np.asarray(same, float)
+    own = np.asarray(same, float)
     if len(own) == 0 or is_alone(comm):
-        return reduce(comm, summands), own, True
+        return reduce(comm, summed), own, True
     with np.errstate(over="ignore", invalid="ignore"):
-        both = reduce(comm, np.concatenate([summands, own, own * own]))
-        first, end = len(summands), len(summands) + len(own)
-        sums, totals, squares = both[:first], both[first:end], both[end:]
-        spread = comm.size * squares - totals * totals
-        return sums, totals / comm.size, not (spread > 1e-10 * comm.size * squares).any()
+        both = reduce(comm, np.concatenate([summed, own, own * own]))
+        first, size = len(both) - 2 * len(own), comm.size
+        totals, squares = both[first : -len(own)], size * both[-len(own) :]
+        differs = squares - totals * totals > 1e-10 * squares
+    return both[:first], totals / size, not differs.any()
 
 
 def _parts(values: dict[str, Any]) -> dict[str, tuple[int, str]]:
