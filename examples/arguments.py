@@ -554,7 +554,8 @@ def run(
         except (ValueError, MemoryError) as error:
             if not (is_alike(error) or all_arrive(comm)):
                 raise  # the mistake of this rank ends all ranks
-            is_size = isinstance(error, MemoryError)
+            # numpy raises a ValueError where an array has more bytes than there are addresses.
+            is_size = isinstance(error, MemoryError) or "array is too big" in str(error)
             wrong = f"argument {sizes}: too large: {error}" if is_size else str(error)
     if wrong is not None:
         command.error(wrong)

@@ -104,8 +104,11 @@ def real_array(what: str, value: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If they are complex, truth values, texts, dates or other objects; it names `what`.
+        If they are complex, truth values, texts, dates or other objects, or some are masked; it
+        names `what`.
     """
+    if np.ma.is_masked(value):
+        raise TypeError(f"`{what}` must hold real numbers, got an array that masks some of them.")
     try:
         array = np.array(value)
         if array.dtype == object and all(map(is_number, array.flat)):

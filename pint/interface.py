@@ -480,8 +480,6 @@ class Problem:
                 f"`{type(self.stepper).__name__}.space` must be one of real numbers, got complex "
                 "ones: make a state of real and imaginary parts."
             )
-        if self.comm is not None:
-            object.__setattr__(self, "comm", private(self.comm, "Problem(comm=...)"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The mapping of the fields is a read-only view, which can be neither copied nor pickled.

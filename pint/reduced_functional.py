@@ -15,7 +15,7 @@ from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, 
 from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
-from pint.equations.results import checked_control, checked_number
+from pint.equations.results import checked_control, checked_number, require_same_shared
 from pint.errors import (
     NotFiniteError,
     Uncopied,
@@ -184,6 +184,8 @@ class ReducedFunctional(Uncopied):
         self._state: State | None = None
         self._adjoint: AdjointState | None = None
         self._differentiable = False
+        # Derivatives whose shared fields are compared; the first ones may be zero.
+        self._to_compare = 0 if self.comm.size == 1 else 10
 
     def on(self, grid: TimeGrid) -> ReducedFunctional:
         """Return the functional of the same problem, with the same options, on another grid."""
@@ -273,14 +275,14 @@ class ReducedFunctional(Uncopied):
         No step is evaluated if all points are stored, or the objective has no step cost.
         """
         self.state.require_own(state)
-        control = state.solved_control
+        control = state.solved_control.read_only()
         with ending_all_ranks(self.ranks_to_end):
             self.state.selection.apply()
             terms = tuple(
                 checked_number(term.value(control), term, "value")
                 for term in self.problem.regularisers
             )
-            return Value(self.cost.value(state), terms)
+            return self.cost.value(state, terms)
 
     def derivative_of(self, state: State, adjoint: AdjointState) -> Control:
         """Return dJ, a dual vector, from a solved state and adjoint: all steps, no cycle more.
@@ -291,10 +293,14 @@ class ReducedFunctional(Uncopied):
             If the adjoint was solved for another state, or an older solution of this one.
         """
         derivative = self.adjoint.derivative(adjoint, state)
+        control = state.solved_control.read_only()
         with ending_all_ranks(self.ranks_to_end), self.phases("gradient"):
             for term in self.problem.regularisers:
-                part = term.derivative(state.solved_control)
-                derivative = derivative + checked_control(part, term, "derivative")
+                part = checked_control(term.derivative(control), term, "derivative")
+                if self._to_compare > 0:
+                    require_same_shared(part, term, self.comm)
+                derivative = derivative + part
+        self._to_compare -= 1
         return derivative
 
     def states(self, state: State) -> Block:

@@ -25,6 +25,13 @@ class Own:
         self.itself = self
 
 
+class Slotted:
+    __slots__ = ("number", "unset")
+
+    def __init__(self, number):
+        self.number = number
+
+
 ARRAY = np.arange(200_000.0)
 DIFFERENT = {
     "number": (1.0, np.nextafter(1.0, 2.0)),
@@ -41,6 +48,7 @@ DIFFERENT = {
     "array of a field": (Part(), Part(values=np.ones(3))),
     "attribute": (Own(), Own(text="b")),
     "attribute of an attribute": (Own(inner=Part()), Own(inner=Part(3.0))),
+    "attribute in a slot": (Slotted(1.0), Slotted(2.0)),
     "method": (pint.OneShot(2), pint.OneShot(3)),
     "kind of method": (pint.OneShot(1), pint.Lagged(1)),
     "seed": (np.random.default_rng(0), np.random.default_rng(1)),

@@ -1,6 +1,6 @@
 """Communicators, what is the same on all ranks, and how all ranks end when one fails."""
 
-from pint.comm.agreement import agreeing
+from pint.comm.agreement import agreeing, sums_and_means
 from pint.comm.chunks import broadcast, gather_rows, gather_rows_on_root
 from pint.comm.communicators import (
     Reductions,
@@ -32,5 +32,6 @@ __all__ = [
     "private",
     "reduce",
     "split",
+    "sums_and_means",
     "world",
 ]

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pint.comm.communicators import SerialComm, is_alone, reduce
 from pint.comm.fingerprint import fingerprint, leaves
@@ -152,6 +153,26 @@ class agreeing:  # noqa: N801  (read as a phrase: `with agreeing(comm, "TimeGrid
         # All ranks of one place in time are neighbours in the world.
         result: list[list[Any]] = self.comm.allgather(self.space.allgather(value))
         return result
+
+
+def sums_and_means(
+    comm: Any, summed: ArrayLike, same: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return sums of numbers over all ranks, and the means of other ones. Collective.
+
+    The latter should be the same on all ranks, and the third result says whether they are, to 1e-5
+    of their size. Their means are the same to the last bit, and NaN on one rank is NaN on all. All
+    that is one reduction.
+    """
+    own = np.asarray(same, float)
+    if len(own) == 0 or is_alone(comm):
+        return reduce(comm, summed), own, True
+    with np.errstate(over="ignore", invalid="ignore"):
+        both = reduce(comm, np.concatenate([summed, own, own * own]))
+        first, size = len(both) - 2 * len(own), comm.size
+        totals, squares = both[first : -len(own)], size * both[-len(own) :]
+        differs = squares - totals * totals > 1e-10 * squares
+    return both[:first], totals / size, not differs.any()
 
 
 def _parts(values: dict[str, Any]) -> dict[str, tuple[int, str]]:

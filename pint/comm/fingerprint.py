@@ -119,7 +119,9 @@ def _parts(value: Any) -> list[tuple[str | int, Any]] | None:
     if is_dataclass(value):
         names = [field.name for field in fields(value)]
     else:
-        names = sorted({*getattr(value, "__dict__", ()), *_constants(type(value))})
+        slots = [getattr(parent, "__slots__", ()) for parent in type(value).__mro__]
+        own = {name for some in slots for name in ([some] if isinstance(some, str) else some)}
+        names = sorted({*own, *getattr(value, "__dict__", ()), *_constants(type(value))})
     hidden = ("may_differ", *getattr(value, "may_differ", ()))
     return [
         (name, getattr(value, name))

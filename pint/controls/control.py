@@ -41,6 +41,12 @@ class Control:
         """Return a control of the same space with a copy of the numbers."""
         return Control(self.space, self.vector.copy())
 
+    def read_only(self) -> Control:
+        """Return the same control, whose numbers cannot be changed through it."""
+        vector = self.vector.view()
+        vector.flags.writeable = False
+        return Control(self.space, vector)
+
     def __copy__(self) -> Control:
         return self.copy()
 
@@ -49,7 +55,12 @@ class Control:
         return Control, (self.space, self.vector)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        where, shape = self.space.places[name]
+        try:
+            where, shape = self.space.places[name]
+        except KeyError:
+            raise KeyError(
+                f"the control has no field {name!r}; it has {list(self.space.places)}"
+            ) from None
         return self.vector[where].reshape(shape)
 
     def __add__(self, other: Control) -> Control:
@@ -59,12 +70,13 @@ class Control:
         return Control(self.space, self.vector - self._like(other).vector)
 
     def __mul__(self, factor: float) -> Control:
-        if np.ndim(factor) > 0 or not isinstance(factor, (Real, np.ndarray)):
+        is_array = isinstance(factor, np.ndarray) and factor.dtype.kind in "iuf"
+        if np.ndim(factor) > 0 or not (isinstance(factor, Real) or is_array):
             raise TypeError(
                 f"a control can be multiplied by a real number, not by a {type(factor).__name__}; "
                 "for the product of two controls see `ControlSpace.inner`."
             )
-        return Control(self.space, factor * self.vector)
+        return Control(self.space, float(factor) * self.vector)
 
     __rmul__ = __mul__
 

@@ -7,14 +7,29 @@ import numpy as np
 from pint.controls.control import Control
 
 
+def held_by_bounds(control: Control, gradient: Control) -> np.ndarray:
+    """Return where a variable is at a bound towards which ``-g`` points, a local mask."""
+    space, vector, slope = control.space, control.vector, gradient.vector
+    held: np.ndarray = (vector <= space.lower) & (slope > 0)
+    return held | (vector >= space.upper) & (slope < 0)
+
+
 def projected_gradient(control: Control, gradient: Control) -> Control:
-    """Return ``c - P[c - g]``, the gradient itself without bounds. Not collective.
+    """Return the gradient, with zeros where a bound holds the variable. Not collective.
+
+    Unlike ``c - P[c - g]`` it does not mix the units of control and gradient.
+    """
+    if not control.space.bounded:
+        return gradient
+    held = held_by_bounds(control, gradient)
+    return Control(control.space, np.where(held, 0.0, gradient.vector))
+
+
+def clipped_gradient(control: Control, gradient: Control) -> Control:
+    """Return ``c - P[c - g]``, for controls that only approach their bounds. Not collective.
 
     It is formed as ``g`` clipped to ``[c - upper, c - lower]``, which is the same number: the
     difference of two large controls would lose a small gradient.
     """
-    space = control.space
-    if not space.bounded:
-        return gradient
-    vector = control.vector
+    space, vector = control.space, control.vector
     return Control(space, np.clip(gradient.vector, vector - space.upper, vector - space.lower))

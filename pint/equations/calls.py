@@ -36,6 +36,7 @@ from pint.equations.results import (
     spoil,
     unpacked,
     watched,
+    watches,
 )
 from pint.errors import NumericalError, overrides
 from pint.grid import Runs, Steps, TimeGrid
@@ -100,12 +101,19 @@ class Calls:
             native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
             for adjoint in self.adjoints
         )
+        self._first = [
+            watched(methods, level, owners[level], name)
+            for methods, owners, name in (
+                (self._steps, self.steppers, "step"),
+                (self._vjps, self.adjoints, "vjp"),
+                (self._own, self.adjoints, "step"),
+            )
+            for level in range(grid.levels)
+            if methods[level] is not None
+        ]
+        self._watches = watches(problem)
         self._advances = [overrides(one, TimeStepper, "advance") for one in self.steppers]
         self._advances_back = [overrides(one, Adjoint, "advance") for one in self.adjoints]
-        for level in range(grid.levels):
-            watched(self._steps, level, self.steppers[level], "step")
-            watched(self._vjps, level, self.adjoints[level], "vjp")
-            watched(self._own, level, self.adjoints[level], "step")
         # Plain arrays of this type need no closer look.
         self._usual = getattr(self.space.allocate(1), "dtype", None)
 
@@ -118,6 +126,12 @@ class Calls:
     def own_step(self) -> bool:
         """Whether the finest adjoint defines `step`."""
         return self._own[0] is not None
+
+    def unwatch(self) -> None:
+        """Let methods change their arguments, in place: for checks that look for it themselves."""
+        for watch in (*self._first, *self._watches.values()):
+            watch.is_over = True
+        self._watches.clear()
 
     @property
     def relaxes(self) -> bool:
@@ -499,10 +513,17 @@ class Calls:
 
     def _returned(self, owner: Any, name: str, states: tuple[int, ...], *arguments: Any) -> Any:
         """Return what a user's method returns, or `_NOTHING` if it raises NumericalError."""
+        watch = self._watches.get(name)
+        before = watch.copies(arguments) if watch else []
         try:
-            return self.space.native(getattr(owner, name), states)(*arguments)
+            result = self.space.native(getattr(owner, name), states)(*arguments)
         except NumericalError as error:
             return self._nan(error, owner, name)
+        if watch:
+            watch.compare(arguments, before)
+            if watch.is_over:
+                del self._watches[name]
+        return result
 
     def _nan(self, error: NumericalError, owner: object, method: str) -> float:
         """Note that a user's method has failed, if it is the first; return its result, NaN."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
-from pint.comm import reduce
+import numpy as np
+
+from pint.comm import alike, sums_and_means
 from pint.controls import ControlSpace
 from pint.equations.calls import Calls
 from pint.equations.intervals import Intervals
 from pint.equations.results import add, at_rows, checked_number, rows_after
-from pint.equations.trajectory import Linearisation, State
+from pint.equations.trajectory import Linearisation, State, Value
 from pint.grid import Steps
 from pint.interface import Fields
 from pint.report.timing import Phases
 from pint.states import Block
+
+TINY = float(np.finfo(float).tiny)
 
 
 class Cost:
@@ -55,6 +59,22 @@ class Cost:
 
     def summed(self, state: State) -> float:
         """Return ``sum_n l_n + psi``. Collective."""
+        return self._agreed(state, ())[0]
+
+    def value(self, state: State, terms: Sequence[float] = ()) -> Value:
+        """Return ``F(sum_n l_n + psi)`` and the regularisers' values. Collective.
+
+        Raises
+        ------
+        ValueError
+            If ranks have different terms, or ranks in space different costs.
+        """
+        summed, *means = self._agreed(state, terms)
+        objective = self.calls.problem.objective
+        return Value(checked_number(objective.outer(summed), objective, "outer"), tuple(means))
+
+    def _agreed(self, state: State, terms: Sequence[float]) -> list[float]:
+        """Return ``sum_n l_n + psi`` and some terms, the same on all ranks. Collective."""
         calls, theta, local = self.calls, state.solved_control.shared, 0.0
         if calls.problem.objective.has_step_cost:
             for _, y0, y1, s, u in self.visit(state):
@@ -62,13 +82,31 @@ class Cost:
         # One rank adds psi, because the sum over the ranks follows.
         if calls.grid.comm.rank == calls.grid.last_rank:
             local += calls.terminal(state.points[-1], theta)
+        over = calls.space.comm if calls.space.comm.size > 1 else self.controls.space_comm
         with self.phases("communication"):
-            return float(reduce(calls.grid.comm, local)[0])
+            sums, means, same = sums_and_means(calls.grid.comm, [local], terms)
+            numbers = [*sums.tolist(), *means.tolist()]
+            if over.size > 1:
+                others, found, same_in_space = sums_and_means(over, [not same], numbers)
+                numbers, same = found.tolist(), same_in_space and others[0] == 0
+        if not same:
+            self._raise_difference(over, [sums[0], *terms])
+        return numbers
 
-    def value(self, state: State) -> float:
-        """Return ``F(sum_n l_n + psi)``. Collective."""
-        objective = self.calls.problem.objective
-        return checked_number(objective.outer(self.summed(state)), objective, "outer")
+    def _raise_difference(self, over: Any, numbers: Sequence[float]) -> NoReturn:
+        """Raise ValueError, which names the cost or the term that ranks differ in. Collective."""
+        problem, comm = self.calls.problem, self.calls.grid.comm
+        names = [f"the cost of `{type(problem.objective).__name__}`"]
+        names += [f"`{type(term).__name__}.value`" for term in problem.regularisers]
+        table = np.concatenate(over.allgather(comm.allgather(numbers)))
+        least, most = table.min(axis=0), table.max(axis=0)
+        worst = int(np.argmax((most - least) / np.abs(table).max(axis=0).clip(min=TINY)))
+        raise alike(
+            ValueError(
+                f"{names[worst]} must be the same number on all ranks, but it lies between "
+                f"{least[worst]:.6g} and {most[worst]:.6g}: sum it over the ranks."
+            )
+        )
 
     def linearise(self, state: State, old: Linearisation | None = None) -> Linearisation:
         """Return the derivative of the cost at a state, in the blocks of an old one. Collective."""

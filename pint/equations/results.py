@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
+from pint.comm import alike, sums_and_means
 from pint.controls import Control
 from pint.errors import ComplexWarning, shown
-from pint.interface import Fields
+from pint.interface import Fields, Problem
 from pint.states import one_by_one
 
 Views = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Views of a derivative by field name: the rows of some steps, and the shared fields."""
 
 KINDS = ("time-dependent", "shared")
+
+STEP_ARGUMENTS = ("s", "y", "u", "theta", "lam")
+"""Of a step and its transposes."""
+
+MOST_WATCHED = 100
+"""Calls of a method that are watched at most."""
 
 
 def as_rows(rows: range) -> slice:
@@ -43,6 +50,11 @@ def checked(result: Any, expected: Any, owner: object, method: str) -> Any:
         raise ValueError(
             f"`{type(owner).__name__}.{method}` must return an array of shape {expected.shape}, "
             f"got {getattr(result, 'shape', type(result).__name__)}."
+        )
+    if type(result) is not np.ndarray and np.ma.is_masked(result):
+        raise TypeError(
+            f"`{type(owner).__name__}.{method}` must return real numbers, got an array that masks "
+            "some of them."
         )
     # Arrays of other libraries have types of their own, and refuse what does not fit.
     if getattr(getattr(result, "dtype", None), "kind", "f") not in "fiu":
@@ -71,7 +83,7 @@ def checked_number(result: Any, owner: object, method: str) -> float:
         )
     kind = getattr(getattr(result, "dtype", None), "kind", "f")
     try:
-        if kind not in "fiu" or isinstance(result, (str, bool)):
+        if kind not in "fiu" or isinstance(result, (str, bytes, bool)):
             raise TypeError
         return float(result)
     except (TypeError, ValueError, OverflowError):
@@ -91,6 +103,21 @@ def checked_control(result: Any, owner: object, method: str) -> Control:
     return result
 
 
+def require_same_shared(part: Control, owner: object, comm: Any) -> None:
+    """Raise ValueError if ranks have other derivatives with respect to shared fields. Collective.
+
+    The fields would then differ from rank to rank after the next update.
+    """
+    shared = [part[name].ravel() for name in part.space.shared_fields]
+    if shared and not sums_and_means(comm, [], np.concatenate(shared))[2]:
+        raise alike(
+            ValueError(
+                f"`{type(owner).__name__}.derivative` must have the same shared fields on all "
+                "ranks: sum over the ranks what is a sum over steps."
+            )
+        )
+
+
 def unpacked(result: Any, count: int, owner: object, method: str) -> Any:
     """Return the parts of a user's result, or raise TypeError unless there are `count`."""
     if not isinstance(result, (tuple, list)) or len(result) != count:
@@ -105,41 +132,116 @@ class Methods(list[Any]):
     """A user's methods by level: a list that can be referred to weakly."""
 
 
-def watched(methods: Methods, level: int, owner: Any, name: str) -> None:
-    """Let the first call of ``methods[level]`` raise TypeError where it returns what it must not.
+def watched(methods: Methods, level: int, owner: Any, name: str) -> Watch:
+    """Let the first calls of ``methods[level]`` raise an error where they do what they must not.
 
     A step in place may write complex numbers, which lose their imaginary parts; `vjp` returns three
-    results. Later calls are those of the method alone.
+    results; no method changes its arguments. Later calls are those of the method alone.
     """
     method = methods[level]
-    if method is None:
-        return
 
     # Not the list itself: it would keep the user's objects until Python looks for cycles.
-    place = ref(methods)
+    place, of_ode = (
+        ref(methods),
+        f" of `{type(owner.ode).__name__}`" if hasattr(owner, "ode") else "",
+    )
+    watch = Watch(f"`{type(owner).__name__}.{name}`{of_ode}", STEP_ARGUMENTS)
 
     def first(*arguments: Any, **options: Any) -> Any:
         known = place()
         if known is None or known[level] is method:
             return method(*arguments, **options)
-        known[level] = method
         with warnings.catch_warnings():
             warnings.simplefilter("error", ComplexWarning)
             try:
+                before = watch.copies(arguments)
                 result = method(*arguments, **options)
+                watch.compare(arguments, before)
             except (ComplexWarning, TypeError) as error:
                 refused = "UFunc" in type(error).__name__ and "complex" in str(error)
                 if isinstance(error, TypeError) and not refused:
                     raise
-                of = f" of `{type(owner.ode).__name__}`" if hasattr(owner, "ode") else ""
-                name_of = f"`{type(owner).__name__}.{name}`{of}"
-                raise TypeError(f"{name_of} must write real numbers, got complex ones.") from None
+                text = f"{watch.method} must write real numbers, got complex ones."
+                raise TypeError(text) from None
         if name == "vjp":
             for values, kind in zip(unpacked(result, 3, owner, name)[1:], KINDS, strict=True):
                 require_mapping(values, kind, owner)
+        if watch.is_over:
+            known[level] = method
         return result
 
     methods[level] = first
+    return watch
+
+
+class Watch:
+    """Raises ValueError where a user's method has changed one of its arguments.
+
+    What a call with zeros leaves as it is may change with other numbers: the watch is over after
+    the first call without an argument that is zero throughout, and after `MOST_WATCHED` calls.
+
+    Parameters
+    ----------
+    method : str
+        How to name the method in the error.
+    arguments : sequence of str
+        The names of its arguments, in order.
+
+    Attributes
+    ----------
+    is_over : bool
+    """
+
+    def __init__(self, method: str, arguments: Sequence[str]) -> None:
+        self.method, self.arguments = method, arguments
+        self.is_over, self._calls = False, 0
+
+    def copies(self, arguments: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+        """Return copies of the arrays of arguments, before a call."""
+        return [
+            {name: part.copy() for name, part in _arrays(argument).items()}
+            for argument in arguments
+        ]
+
+    def compare(self, arguments: Sequence[Any], before: list[dict[str, np.ndarray]]) -> None:
+        """Compare arguments with their copies, after a call."""
+        if self.is_over:
+            return
+        for name, argument, old in zip(self.arguments, arguments, before, strict=False):
+            now = _arrays(argument)
+            if now.keys() != old.keys() or any(
+                now[part].tobytes() != old[part].tobytes() for part in old
+            ):
+                raise ValueError(
+                    f"{self.method} must not change its arguments, but has changed `{name}`: work "
+                    "on a copy."
+                )
+        self._calls += 1
+        shown = all(np.any(part) for old in before for part in old.values())
+        self.is_over = self.is_over or shown or self._calls >= MOST_WATCHED
+
+
+def watches(problem: Problem) -> dict[str, Watch]:
+    """Return watches of the methods that are called by name, by these names."""
+    stepper, adjoint, objective = problem.stepper, problem.adjoint, problem.objective
+    of_cost = ("s", "y0", "y1", "u", "theta")
+    return {
+        name: Watch(f"`{type(owner).__name__}.{name}`", arguments)
+        for owner, name, arguments in (
+            (stepper, "initial", ("theta",)),
+            (adjoint, "initial_vjp", ("theta", "lam0")),
+            (objective, "step_cost", of_cost),
+            (objective, "step_cost_derivative", of_cost),
+            (objective, "terminal", ("y", "theta")),
+            (objective, "terminal_derivative", ("y", "theta")),
+        )
+    }
+
+
+def _arrays(argument: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of an argument by name."""
+    parts = argument if isinstance(argument, Mapping) else {"": argument}
+    return {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
 
 
 def add(into: Views, du: Fields, dtheta: Fields, owner: object, scale: float = 1.0) -> None:

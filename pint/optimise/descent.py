@@ -20,12 +20,12 @@ from pint.optimise.interruption import interruptible
 from pint.optimise.lbfgs import InverseHessian, lbfgs
 from pint.optimise.line_search import LineSearch, Search, Trial, wolfe
 from pint.optimise.method import Callback
-from pint.optimise.point import Candidate, Point
+from pint.optimise.point import ROUNDING, Candidate, Point
 from pint.optimise.ray import Ray, descent_ray
 from pint.optimise.recorder import Recorder, is_finite
 from pint.optimise.result import Iterate, Result, Status
 from pint.optimise.run import Run
-from pint.optimise.safeguard import Safeguard, move_to_best
+from pint.optimise.safeguard import ROUNDED, Safeguard, move_to_best
 from pint.optimise.strategy import Strategy
 from pint.reduced_functional import ReducedFunctional
 
@@ -316,7 +316,10 @@ class Descent(Limited):
             objective = point.value.objective
             if not is_finite(point):  # inexact states were finite where the exact ones are not
                 status, objective = Status.NOT_FINITE, math.inf
-            moved = move_to_best(point, candidate, run.rivals(start, objective), objective)
+            # At an optimum the best of the iterates is one by chance.
+            noise = ROUNDED if status is Status.CONVERGED else ROUNDING
+            rivals = run.rivals(start, objective)
+            moved = move_to_best(point, candidate, rivals, objective, noise)
             if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
         return recorder.result(point, status, iterations)

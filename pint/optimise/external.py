@@ -47,7 +47,9 @@ class External(Limited):
     iterations : int
         Largest number of iterations of the optimiser.
     gradient_tolerance : float
-        Stop at this gradient norm, in the control's metric.
+        Stop at this gradient norm, in the control's metric. Of ``"scipy:SLSQP"`` and
+        ``"scipy:trust-constr"``, which only approach bounds, it is that of ``c - P[c - g]`` if
+        that is less.
     options : mapping, optional
         The dictionary ``options`` of `scipy.optimize.minimize`, for example ``{"maxcor": 50}``, or
         PETSc's options of TAO, for example ``{"tao_max_it": 50}``. The package's own tests end
@@ -92,6 +94,8 @@ class External(Limited):
             )
         if self.options is not None:
             check_kind("External", "options", self.options, Mapping, "a dictionary")
+            for key in self.options:
+                check_kind("External", "options", key, str, "a dictionary whose keys are strings")
 
     def check(self, problem: Problem, grid: TimeGrid) -> None:
         package, _, name = self.method.partition(":")
@@ -165,6 +169,8 @@ class ExternalRun:
         self.functional, self.method = functional, method
         self.layout = ScaledLayout(functional.controls)
         self.point = Point(functional)
+        package, _, name = method.method.partition(":")
+        self.point.nears_bounds = name in PACKAGES[package].NEAR_BOUNDS
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)
         self.ending = Ending(functional, method)
@@ -223,7 +229,7 @@ class ExternalRun:
         self.point.solve_exactly(self.control)
         last, tolerance = self.history[-1].iteration, self.tolerance
         error = abs(self.point.gradient_norm() - inexact)
-        if min(self.point.gradient_norm(), error) > tolerance:
+        if min(self.point.gradient_norm(), error) > tolerance > 0:  # zero is never met
             self.functional.solves.warn(
                 f"the error of the gradient by the solves, {error:.2g}, is above "
                 f"`gradient_tolerance`, {tolerance:.2g}: use a smaller tolerance of the solves, or "

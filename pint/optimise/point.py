@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control, projected_gradient
+from pint.controls import Control, clipped_gradient, projected_gradient
 from pint.equations import Cycles, March, Value
 from pint.mgrit import Accuracy, Convergence
 from pint.optimise.line_search import Trial
@@ -32,6 +32,9 @@ class Point:
     objective_error, gradient_error : float
         Estimates of the errors of objective and gradient (in norm) by inexact solves; zero for
         exact solves, NaN where nothing has been estimated.
+    nears_bounds : bool
+        Whether the method's controls approach bounds without reaching them: ``c - P[c - g]`` then
+        serves as projected gradient if it is less.
     """
 
     def __init__(self, functional: ReducedFunctional) -> None:
@@ -42,6 +45,7 @@ class Point:
         self.value: Value
         self.gradient: Control
         self.objective_error = self.gradient_error = 0.0
+        self.nears_bounds = False
 
     @property
     def control(self) -> Control:
@@ -49,8 +53,12 @@ class Point:
         return self.state.solved_control
 
     def gradient_norm(self) -> float:
-        """Return the norm of ``c - P[c - g]``, of the gradient without bounds. Collective."""
-        return self.control.space.norm(projected_gradient(self.control, self.gradient))
+        """Return the norm of the projected gradient. Collective."""
+        control, gradient = self.control, self.gradient
+        norm = control.space.norm(projected_gradient(control, gradient))
+        if self.nears_bounds and control.space.bounded:
+            return min(norm, control.space.norm(clipped_gradient(control, gradient)))
+        return norm
 
     def forget(self) -> None:
         """Let the next solves begin with the first guess, in place."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pint.controls import Control
+from pint.controls import Control, held_by_bounds
 from pint.optimise.lbfgs import InverseHessian
 
 
@@ -51,8 +51,7 @@ def descent_ray(control: Control, gradient: Control, hessian: InverseHessian) ->
     space = control.space
     free = gradient
     if space.bounded:
-        held = (control.vector <= space.lower) & (gradient.vector > 0)
-        held |= (control.vector >= space.upper) & (gradient.vector < 0)
+        held = held_by_bounds(control, gradient)
         # Pairs restricted likewise: the curvature of held variables must not bend the others.
         free = Control(space, np.where(held, 0.0, gradient.vector))
         hessian = hessian.restricted(~held)

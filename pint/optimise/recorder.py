@@ -110,9 +110,9 @@ class Recorder:
         )
         if self.callback is not None:
             shown = replace(row, phases=dict(row.phases))  # a row is frozen, its dictionary is not
-            of = state.shown(read_only(state.solved_control))
+            of = state.shown(state.solved_control.read_only())
             try:
-                answer = self.callback(shown, read_only(control), of)
+                answer = self.callback(shown, control.read_only(), of)
             except StopIteration:
                 answer = True
             self.asked |= isinstance(answer, (bool, np.bool_)) and bool(answer)
@@ -167,13 +167,6 @@ class Recorder:
 def is_finite(point: Point) -> bool:
     """Return whether objective and gradient of a point are finite. Collective."""
     return math.isfinite(point.value.objective + point.gradient_norm())
-
-
-def read_only(control: Control) -> Control:
-    """Return the same control, whose values cannot be changed through it."""
-    vector = control.vector.view()
-    vector.flags.writeable = False
-    return Control(control.space, vector)
 
 
 def _residual(solved: State | AdjointState) -> float:

@@ -44,7 +44,8 @@ class Iterate:
     regularisers : tuple of float
         The other parts of J, in the order of ``Problem.regularisers``.
     gradient_norm : float
-        Norm of the (projected) gradient in the control's metric.
+        Norm of the gradient in the control's metric, without the variables that are at a bound
+        towards which ``-g`` points.
     objective_error, gradient_error : float
         Estimated errors of J and of the gradient, in norm, by inexact solves; zero for exact
         ones, NaN where nothing was estimated: with a fixed number of cycles.

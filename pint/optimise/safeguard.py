@@ -41,6 +41,9 @@ MOST_SLOW = 3
 MOST_DOUBTFUL = 3
 """Updates in a row, by solves to a tolerance, whose decrease is less than the error to expect."""
 
+ROUNDED = 1e-12
+"""Objectives of many steps differ by rounding so much, relative to their size, at an optimum."""
+
 SMALL = 1e-6
 """Residuals so many times the first one may be rounding: their ratios say nothing."""
 
@@ -267,18 +270,24 @@ def is_plausible(solved: Point | Candidate) -> bool:
 
 
 def move_to_best(
-    point: Point, candidate: Candidate, others: Sequence[Control], objective: float
+    point: Point,
+    candidate: Candidate,
+    others: Sequence[Control],
+    objective: float,
+    noise: float = ROUNDING,
 ) -> bool:
     """Move a point with an exact `objective` to the best of some controls, if one is better.
 
-    The candidate's state is used up. Returns whether the point has moved. Collective.
+    It is better by more than `noise` times its size. The candidate's state is used up. Returns
+    whether the point has moved. Collective.
     """
     best: Control | None = None
     least = objective
     for control in others:
         candidate.solve_exactly(control)
-        found = candidate.value.objective
-        if math.isfinite(found) and not least <= found + ROUNDING * abs(found):
+        found, value = candidate.value.objective, candidate.value
+        size = abs(value.cost) + sum(map(abs, value.regularisers))
+        if math.isfinite(found) and not least <= found + noise * size:
             best, least = control, found
     if best is not None:
         point.solve_exactly(best)

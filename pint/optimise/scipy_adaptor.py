@@ -12,6 +12,7 @@ import scipy.optimize
 from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
 
 WITH_BOUNDS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+NEAR_BOUNDS = ("SLSQP", "trust-constr")  # they approach bounds without reaching them
 WITHOUT_BOUNDS = ("BFGS", "CG", "Newton-CG")
 
 # Our stopping test decides, so scipy's own tests are made so strict that they never do.
@@ -51,7 +52,7 @@ def optimise(
 ) -> bool:
     """Run a method of `scipy.optimize.minimize` in this process. Not collective.
 
-    Returns whether it has ended by `options` of the user's.
+    Returns whether it has ended by `options` of the user's. ValueError if it refuses them.
 
     Parameters
     ----------
@@ -62,13 +63,21 @@ def optimise(
     evaluate, record, start, bounds
         As for `pint.optimise.scaled_layout.Optimiser`.
     """
-    latest = start
+    latest, is_ours = start, False  # whether an exception comes from our side
+
+    def evaluated(x: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal is_ours
+        is_ours = True
+        result = evaluate(x)
+        is_ours = False
+        return result
 
     def progress(x: np.ndarray, *unused: Any) -> None:
-        nonlocal latest
-        latest = np.array(x)
+        nonlocal latest, is_ours
+        latest, is_ours = np.array(x), True
         if record(x):
             raise Stop
+        is_ours = False
 
     # Near an optimum a line search ends by the rounding of J. Without its pairs the method
     # often continues from there: it begins again until it does not move any more.
@@ -76,15 +85,23 @@ def optimise(
     with contextlib.suppress(Stop):
         while moved:
             begin = latest
-            scipy.optimize.minimize(
-                evaluate,
-                begin,
-                jac=True,
-                method=name,
-                bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
-                callback=progress,
-                options={**_OPTIONS[name], **options},
-            )
+            try:
+                scipy.optimize.minimize(
+                    evaluated,
+                    begin,
+                    jac=True,
+                    method=name,
+                    bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
+                    callback=progress,
+                    options={**_OPTIONS[name], **options},
+                )
+            except (TypeError, ValueError) as error:
+                if is_ours or not options:
+                    raise
+                raise ValueError(
+                    f"`External(options=...)`: scipy's {name} fails with the options "
+                    f"{', '.join(map(str, options))}: {error}"
+                ) from error
             if by_options:
                 return True
             moved = not np.array_equal(latest, begin)

@@ -11,6 +11,7 @@ import numpy as np
 from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
 
 WITH_BOUNDS = ("blmvm", "bqnls", "bncg")
+NEAR_BOUNDS = ()
 WITHOUT_BOUNDS = ("lmvm", "cg")
 
 LIMITS = (-2, -5)
@@ -38,7 +39,8 @@ def optimise(
     """Run a method of TAO in this process. Not collective.
 
     TAO's own stopping tests are switched off, except by options. Options of PETSc with the prefix
-    ``pint_`` count as well. Returns whether the method has ended by a test of TAO's.
+    ``pint_`` count as well. Returns whether the method has ended by a test of TAO's. ValueError if
+    it refuses an option.
 
     Parameters
     ----------
@@ -78,21 +80,38 @@ def optimise(
             # PETSc's infinity is a finite number.
             vector.array[:] = np.clip(bound, PETSc.NINFINITY, PETSc.INFINITY)
         tao.setVariableBounds(vectors[1], vectors[2])
+    ended = False
+    try:
+        _set_options(tao, name, options)
+        with contextlib.suppress(Stop):
+            tao.solve(x)
+            ended = tao.getConvergedReason() > 0 or tao.getConvergedReason() in LIMITS
+    finally:
+        for thing in (tao, x, *vectors):
+            thing.destroy()
+    return ended
+
+
+def _set_options(tao: Any, name: str, options: Mapping[str, Any]) -> None:
+    """Set the options of a TAO object, in place; PETSc's database stays as it is."""
+    from petsc4py import PETSc
+
     tao.setOptionsPrefix("pint_")
     database = PETSc.Options("pint_")
     before = {key: database.getAll().get(key) for key in options}
-    for key, value in options.items():
-        database[key] = value
-    tao.setFromOptions()
-    for key, old in before.items():
-        if old is None:
-            database.delValue(key)
-        else:
-            database[key] = old
-    ended = False
-    with contextlib.suppress(Stop):
-        tao.solve(x)
-        ended = tao.getConvergedReason() > 0 or tao.getConvergedReason() in LIMITS
-    for thing in (tao, x, *vectors):
-        thing.destroy()
-    return ended
+    try:
+        for key, value in options.items():
+            database[key] = value
+        tao.setFromOptions()
+    except (PETSc.Error, TypeError) as error:
+        reason = " ".join(str(error).split("[0] ")[-1].split())
+        raise ValueError(
+            f"`External(options=...)`: TAO's {name} fails with the options {', '.join(options)}: "
+            f"{reason}"
+        ) from error
+    finally:
+        for key, old in before.items():
+            if old is not None:
+                database[key] = old
+            elif key in database:
+                database.delValue(key)

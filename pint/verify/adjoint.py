@@ -82,6 +82,7 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
     with ending_all_ranks(comm):
         control = Control(control.space, control.vector.copy())
         functional = ReducedFunctional(problem, control.space.grid)
+        functional.calls.unwatch()
         state = functional.state.new()
         functional.state.solve(state, control, March())
         functional.require_finite(functional.objective(state))

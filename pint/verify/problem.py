@@ -119,6 +119,7 @@ def check_problem(
 def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
     """Return the checks of a problem that is distributed in space. Collective."""
     functional = ReducedFunctional(problem, control.space.grid)
+    functional.calls.unwatch()
     with ending_all_ranks(functional.ranks_to_end):
         checks = cost_checks(functional, control, seed)
         # Where ranks have different costs they would not agree when the Taylor test ends.
@@ -136,6 +137,7 @@ def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, .
     if functional is None:
         check = _raised(str(end_methods(problem)[0][0]), raised)
         return (check, *_nothing_else(problem, check))
+    functional.calls.unwatch()
     checks = agreed(_set_up_checks(problem, control), comm)
     state, states = _states(functional, control, seed)
     checks += agreed(states, comm)

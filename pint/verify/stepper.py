@@ -104,6 +104,7 @@ def stepper_test(problem: Problem, control: Control, seed: int = 0) -> Report:
         fresh = fresh_copy(problem)
         spare = Control(control.space, control.vector.copy())  # a bad step may change it
         functional = ReducedFunctional(problem, control.space.grid)
+        functional.calls.unwatch()
         state = functional.state.new()
         checks = list(agreed(initial_shapes(problem, spare), comm))
         if any(not check.passed for check in checks):

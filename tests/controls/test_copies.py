@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -45,13 +46,23 @@ def test_controls_are_compared_by_identity():
     assert len({control, control}) == 1
 
 
-@pytest.mark.parametrize("other", [np.ones(11), [1.0], "x", 1j, None])
+@pytest.mark.parametrize(
+    "other", [np.ones(11), [1.0], "x", 1j, None, np.array(1j), np.array(2, object), np.array(True)]
+)
 def test_a_control_is_multiplied_by_real_numbers_only(other):
     control = space().zeros()
     for product in (lambda: control * other, lambda: other * control):
         with pytest.raises(TypeError):
             product()
-    np.testing.assert_array_equal((np.float64(2.0) * space().control(p=1.0))["p"], 2.0)
+    for two in (2, 2.0, np.float64(2.0), np.array(2), Fraction(2)):
+        product = two * space().control(p=1.0)
+        assert product.vector.dtype == float
+        np.testing.assert_array_equal(product["p"], 2.0)
+
+
+def test_a_field_that_a_control_does_not_have():
+    with pytest.raises(KeyError, match=r"no field 'v'; it has \['u', 'p'\]"):
+        space().zeros()["v"]
 
 
 def test_bounds_and_values_are_copied():
@@ -120,7 +131,12 @@ def test_bounds_and_weights_that_do_not_fit(make, message):
         make()
 
 
-@pytest.mark.parametrize("value", [1j, "1", np.datetime64("2026-01-01"), [True], None, [[1], 2]])
+MASKED = np.ma.masked_array([0.0, 1.0], [True, False])
+
+
+@pytest.mark.parametrize(
+    "value", [1j, "1", np.datetime64("2026-01-01"), [True], None, [[1], 2], MASKED]
+)
 def test_numbers_that_are_not_real(value):
     for name, make in {
         "lower=": lambda: pint.TimeControl(1, lower=value if value is not None else object()),

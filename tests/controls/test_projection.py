@@ -3,23 +3,33 @@
 import numpy as np
 
 import pint
-from pint.controls import projected_gradient
+from pint.controls import clipped_gradient, projected_gradient
 
 
 def space(**options):
     return pint.ControlSpace(pint.TimeGrid.uniform(1.0, 4), u=pint.TimeControl(1, **options))
 
 
-def test_it_is_the_difference_of_the_control_and_its_projected_step():
+def test_it_leaves_out_what_a_bound_holds():
+    controls = space(lower=-1.0, upper=2.0)
+    control = controls.control(u=[[-1.0], [-1.0], [2.0], [1.9]])
+    for factor in (1e-12, 1.0, 1e12):
+        gradient = controls.control(u=factor * np.array([[3.0], [-3.0], [-3.0], [-3.0]]))
+        found = projected_gradient(control, gradient)["u"][:, 0]
+        np.testing.assert_array_equal(found, factor * np.array([0.0, -3.0, 0.0, -3.0]))
+    assert projected_gradient(control, 0.0 * gradient).vector.any() == 0
+
+
+def test_clipped_it_is_the_difference_of_the_control_and_its_projected_step():
     controls = space(lower=-1.0, upper=2.0)
     random = np.random.default_rng(0)
     for _ in range(20):
         control = controls.project(controls.control(u=random.standard_normal((4, 1)) * 2))
         gradient = controls.control(u=random.standard_normal((4, 1)) * 2)
         expected = control - controls.project(control - gradient)
-        found = projected_gradient(control, gradient)
+        found = clipped_gradient(control, gradient)
         np.testing.assert_allclose(found.vector, expected.vector, rtol=0, atol=1e-15)
-    assert projected_gradient(control, 0.0 * gradient).vector.any() == 0
+    assert clipped_gradient(control, 0.0 * gradient).vector.any() == 0
 
 
 def test_a_small_gradient_at_a_large_control_is_not_lost():
@@ -27,6 +37,8 @@ def test_a_small_gradient_at_a_large_control_is_not_lost():
         controls = space(**options)
         control, gradient = controls.control(u=1e12), controls.control(u=5e-11)
         np.testing.assert_array_equal(projected_gradient(control, gradient).vector, 5e-11)
+        if options:
+            np.testing.assert_array_equal(clipped_gradient(control, gradient).vector, 5e-11)
 
 
 def test_a_run_from_a_large_control_ends_with_the_true_norm():

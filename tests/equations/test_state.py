@@ -38,9 +38,9 @@ def test_a_solve_walks_down_to_a_step_in_few_frames(how, batched, most):
     parts = registry.PendulumAdjoint(stepper), registry.TerminalCost()
     problem = pint.Problem(stepper, *parts, fields)
     rf = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(1.0, 12, 3, 2), guess="constant")
-    for _ in range(2):  # what the first call of a method returns is looked at more closely
+    for _ in range(2):  # the first calls of a method are looked at more closely
         stepper.ways.clear()
-        rf.state.solve(rf.state.new(), rf.control(u=0.3), how)
+        rf.state.solve(rf.state.new(), rf.control(u=0.3, theta=0.5), how)
     assert stepper.ways
     for own, *way in stepper.ways:
         assert own == Deep.__module__.rpartition(".")[0]

@@ -7,6 +7,9 @@ import pytest
 from unconverged import advection
 
 import pint
+from pint.controls import projected_gradient
+from pint.optimise.point import ROUNDING, Candidate, Point
+from pint.optimise.safeguard import ROUNDED, move_to_best
 from problems.ode_catalogue import CATALOGUE
 
 METHODS = {
@@ -101,6 +104,19 @@ def test_a_tolerance_beyond_the_accuracy_of_the_solves_is_reached_by_sequential_
     assert result.objective == pytest.approx(CATALOGUE["duffing"].minima[0], rel=1e-12)
 
 
+def test_a_converged_run_does_not_move_to_an_iterate_that_is_better_by_rounding():
+    functional, start = pose("duffing", 1)
+    point, candidate = Point(functional), Candidate(functional)
+    point.solve_exactly(start)
+    for excess, moves in ((1e-13, [True, False]), (1e-11, [True, True])):
+        objective = point.value.objective * (1 + excess)
+        found = [
+            move_to_best(point, candidate, [start.copy()], objective, noise)
+            for noise in (ROUNDING, ROUNDED)
+        ]
+        assert found == moves
+
+
 # Errors
 
 
@@ -111,8 +127,7 @@ def test_estimated_errors_are_not_too_small(name, levels):
 
     def callback(iterate, control, state):
         there = pint.prolong(control, one.controls)
-        space, gradient = one.controls, one.gradient(there)
-        norm = space.norm(there - space.project(there - gradient))
+        norm = one.controls.norm(projected_gradient(there, one.gradient(there)))
         error = abs(one.value(there) - iterate.objective)
         ratios.append(error / max(iterate.objective_error, 1e-13 * abs(iterate.objective)))
         error = abs(norm - iterate.gradient_norm)

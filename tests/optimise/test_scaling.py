@@ -54,12 +54,33 @@ def test_units_change_nothing(name, method, signs):
         assert (row.state_cycles, row.adjoint_cycles) == (other.state_cycles, other.adjoint_cycles)
 
 
-@pytest.mark.parametrize("method", ["lbfgs", "one-shot"])
-def test_units_change_nothing_with_bounds(method):
-    # c - P[c - g] has no unit: the runs have the same updates, not the same stopping test.
-    units = Units(2.0**40, 2.0**-40, 2.0**40, 2.0**40)
-    ours, expected = solve("fishing", method, units, 0.0), plain("fishing", method, 0.0)
+@pytest.mark.parametrize("signs", SIGNS)
+@pytest.mark.parametrize("method", ["lbfgs", "bfgs", "one-shot", "adaptive"])
+def test_units_change_nothing_with_bounds(method, signs):
+    units = Units(*(2.0 ** (40 * sign) for sign in signs))
+    ours, expected = solve("fishing", method, units, 1e-3), plain("fishing", method, 1e-3)
+    assert ours.status is expected.status
+    assert ours.iterations == expected.iterations
     assert ours.objective == units.objective * expected.objective
+    assert ours.gradient_norm == units.gradient * expected.gradient_norm
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("method", ["lbfgs", "one-shot"])
+def test_bounds_that_hold_nothing_change_nothing(method, size):
+    """A tolerance relative to the first gradient is that of the problem without bounds."""
+    levels, kind = METHODS[method]
+    value = kind(relative_gradient_tolerance=1e-6, gradient_tolerance=0.0)
+    found = []
+    for bounds in ({}, {"lower": -9.0, "upper": 9.0}):
+        fields = {"u": pint.TimeControl(1, **bounds)}
+        parts = Euler(), EulerAdjoint(), Target(size)
+        problem = pint.Problem(*parts, fields, [pint.Tikhonov(size, ["u"])])
+        grid = pint.TimeGrid.uniform(1.0, 64, 4, levels)
+        found.append(pint.minimize(pint.ReducedFunctional(problem, grid), method=value))
+    assert found[0].status is found[1].status is pint.Status.CONVERGED
+    assert found[0].iterations == found[1].iterations
+    assert found[0].objective == found[1].objective
 
 
 @pytest.mark.parametrize("signs", SIGNS)

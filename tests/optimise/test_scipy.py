@@ -135,6 +135,32 @@ def test_an_objective_that_stops_being_finite_ends_with_the_last_good_iterate():
     assert result.objective == result.history[-1].objective
 
 
+@pytest.mark.parametrize("options", [{"maxiter": None}, {"ftol": "x"}, {"callback": print}])
+def test_options_that_scipy_refuses(options):
+    method = pint.External("scipy:L-BFGS-B", options=options)
+    with pytest.raises(ValueError, match=rf"External\(options=.*L-BFGS-B .* {next(iter(options))}"):
+        pint.minimize(functional(), method=method)
+
+
+def test_an_error_of_the_user_is_not_laid_to_the_options():
+    def mistake(*arguments):
+        raise ValueError("the user's mistake")
+
+    method = pint.External("scipy:L-BFGS-B", options={"maxcor": 3})
+    with pytest.raises(ValueError, match=r"^the user's mistake"):
+        pint.minimize(functional(), method=method, callback=mistake)
+
+
+def test_options_that_tao_refuses_do_not_stay():
+    pytest.importorskip("petsc4py")
+    for options in ({"tao_max_it": "x"}, {"tao_ls_type": "nonsense"}):
+        method = pint.External("tao:blmvm", options=options)
+        with pytest.raises(ValueError, match=rf"External\(options=.* {next(iter(options))}: [UI]"):
+            pint.minimize(functional(), method=method)
+    result = pint.minimize(functional(), method=pint.External("tao:blmvm"))
+    assert result.status is pint.Status.CONVERGED
+
+
 def test_options_of_scipy_are_passed_on():
     short, long = (
         pint.minimize(

@@ -9,7 +9,7 @@ import pint
 
 
 class Euler(pint.TimeStepper):
-    batched, initial_state = True, np.zeros(1)
+    batched, initial_state = True, np.ones(1)
 
     def __init__(self):
         self.walks = {}
@@ -41,7 +41,9 @@ def test_an_update_reaches_the_step_in_fifteen_frames(method):
     stepper = Euler()
     problem = pint.Problem(stepper, EulerAdjoint(), Target(), {"u": pint.TimeControl(1)})
     grid = pint.TimeGrid.uniform(1.0, 16, 4, 2)
-    pint.minimize(pint.ReducedFunctional(problem, grid), method=method(iterations=2))
+    functional = pint.ReducedFunctional(problem, grid)
+    # Calls with zeros go through one frame more, which looks for changed arguments.
+    pint.minimize(functional, functional.control(u=0.1), method(iterations=2))
     assert set(stepper.walks) == {0, 1}
     for walks in stepper.walks.values():
         assert max(map(len, walks)) <= 15

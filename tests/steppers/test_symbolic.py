@@ -223,6 +223,8 @@ CODE = "__import__('sys').exit()"
         ),
         ({"rhs": (b, sympy.Float("1e400") * a)}, ValueError, r"rhs=.*beyond floats"),
         # What has no code or no derivative
+        ({"rhs": (b, sympy.Lambda(a, a))}, TypeError, r"rhs=.*got Lambda"),
+        ({"rhs": (b, a * sympy.CRootOf(b**3 - 2, 1))}, ValueError, r"rhs=.*complex"),
         ({"rhs": (b, sympy.DiracDelta(a))}, ValueError, r"rhs=.*no numpy code for `DiracDelta"),
         ({"running_cost": sympy.hyper([1], [2], a)}, ValueError, r"running_cost=.*hyper"),
         ({"rhs": (b, sympy.Sum(sympy.sin(t * a), (t, 0, v)))}, ValueError, "cannot evaluate"),

@@ -61,6 +61,7 @@ FUNCTIONS = [
     sympy.Integral(i * y, (i, 0, k)),
     sympy.Derivative(y**3 * z, y),
     y * sympy.Limit(sympy.sin(i) / i, i, 0),
+    sympy.UnevaluatedExpr(y) ** 2,
     # Numbers
     sympy.Integer(3),
     sympy.pi * sympy.GoldenRatio,
@@ -269,3 +270,9 @@ def test_deep_expressions():
     assert ode.jacobian(None, at, {}, {})[0, 0, 0] == pytest.approx(slope, rel=1e-12)
     with pytest.raises(ValueError, match=r"`SympyODE\(terminal_cost=.*nested too deeply"):
         SympyODE([y, z], [z, y], terminal_cost=nested(250), initial_state=[1, 2])
+
+
+def test_roots_of_polynomials_are_numbers():
+    ode = SympyODE([y], [y * sympy.CRootOf(z**3 - 2, 0)], initial_state=[1])
+    found = ode.f(None, np.array([[0.5]]), {}, {})
+    assert found[0, 0] == pytest.approx(0.5 * 2 ** (1 / 3), rel=1e-15)

@@ -26,7 +26,10 @@ LONGEST = 60
 MOST_WRITTEN_OUT = 100_000
 """Terms of a sum."""
 
-_TO_DO = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Derivative, sympy.Limit, sympy.Subs)
+_TO_DO = (
+    sympy.Sum, sympy.Product, sympy.Integral, sympy.Derivative, sympy.Limit, sympy.Subs,
+    sympy.UnevaluatedExpr,
+)  # fmt: skip
 _INFINITE = (sympy.nan, sympy.oo, -sympy.oo, sympy.zoo)
 
 
@@ -269,7 +272,8 @@ def _sympified(argument: str, value: Any) -> Any:
         expression = sympy.sympify(value, strict=True)
     except (sympy.SympifyError, TypeError, ValueError, AttributeError):
         expression = None
-    if not isinstance(expression, sympy.Expr) or getattr(expression, "is_Matrix", False):
+    is_value = isinstance(expression, sympy.Expr) and not isinstance(expression, sympy.Lambda)
+    if not is_value or getattr(expression, "is_Matrix", False):
         raise _no_expression(argument, value)
     return expression
 
@@ -282,7 +286,9 @@ def _no_expression(argument: str, value: Any) -> TypeError:
 
 
 def _written_out(argument: str, expression: Any) -> Any:
-    """Return an expression whose sums, integrals and derivatives have been evaluated."""
+    """Return an expression whose sums, integrals, derivatives and roots have been evaluated."""
+    if expression.has(sympy.CRootOf):  # of a polynomial of numbers
+        expression = expression.replace(sympy.CRootOf, lambda *of: sympy.CRootOf(*of).evalf())
     if not expression.has(*_TO_DO):
         return expression
     for kind in (sympy.Sum, sympy.Product):
