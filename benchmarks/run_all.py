@@ -35,7 +35,7 @@ CASES = (
     "quasi_newton",
     "compiled_steps",
     "compiled_optimisation",
-    "linear_quadratic",
+    "lq_solvers",
 )
 
 

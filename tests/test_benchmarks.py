@@ -199,14 +199,14 @@ def test_compiled_optimisation(load, tmp_path, capsys):
     assert all(row["lagged, 2 ranks (ms)"] > 0 for row in rows if "J" not in row)
 
 
-def test_linear_quadratic(rows_of):
+def test_lq_solvers(rows_of):
     """All ways have the same controls, or the benchmark fails."""
-    rows = rows_of("linear_quadratic")
+    rows = rows_of("lq_solvers")
     assert all(row[way] > 0 for row in rows for way in ("pack", "riccati", "scan"))
 
 
-def test_linear_quadratic_notices_wrong_controls(load):
-    module = load("linear_quadratic")
+def test_lq_solvers_notices_wrong_controls(load):
+    module = load("lq_solvers")
     problem = module.packed(module.arrays_of(2, 1, 64))
     solutions = {name: module.solve(problem) for name in ("riccati", "other")}
     module.check(solutions)

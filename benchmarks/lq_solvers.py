@@ -5,7 +5,7 @@ time to check the arrays and to put them together, once for each problem; it is 
 column. ``solve`` in numpy by the Riccati recursion and by the scan, and compiled; all in turn,
 medians in nanoseconds a step. The last column solves compiled on two ranks, half of the steps each.
 
-    python benchmarks/run_all.py linear_quadratic [--quick] [--output FOLDER]
+    python benchmarks/run_all.py lq_solvers [--quick] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -131,13 +131,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = options_of(__doc__, arguments, repeats=3)
     rows = [row_of(case, options.repeats) for case in (QUICK if options.quick else CASES)]
     print_table("Linear-quadratic problems, nanoseconds a step", rows)
-    save("linear_quadratic", rows, options.output)
+    save("lq_solvers", rows, options.output)
     lines = {
         way: {i: 1e-9 * row[way] * row["N"] for i, row in enumerate(rows, 1)}
         for way in ("riccati", "scan", "compiled")
         if not isinstance(rows[0][way], str)
     }
-    plot_lines(options.output / "linear_quadratic.png", "Linear-quadratic", "row", lines)
+    plot_lines(options.output / "lq_solvers.png", "Linear-quadratic", "row", lines)
     return rows
 
 
