@@ -167,17 +167,17 @@ class Iteration:
         finite = all(np.isfinite(array).all() for array in arrays)
         return bool(reduce(self.comm, finite, "min")[0])
 
-    def active(self) -> np.ndarray:
+    def active(self, distance: float = 1e-6) -> np.ndarray:
         """Return -1 where a control is at its lower bound, 1 at its upper bound, else 0.
 
-        The distance to the bound is then smaller than the multiplier, both without units.
+        It is nearer than `distance`, and than the size of its multiplier, all without units.
         """
         result = np.zeros(self.space.size)
         width = widths(self.shooting, self.guess)
         for side in self.guess.sides:
             with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                distance = side.distance / width
-                at = (distance < 1e-6) & (distance < side.multiplier * width / self.unit)
+                apart = side.distance / width
+                at = (apart < distance) & (apart < side.multiplier * width / self.unit)
             result[side.present & at] = -side.sign
         return result
 

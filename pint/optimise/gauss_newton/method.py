@@ -168,6 +168,7 @@ class _Run:
         self.recorder = Recorder(functional, callback, self.history)
         self.ending = Ending(functional, method)
         self.point = Point(functional)
+        self.point.nears_bounds = True
 
     def result(self) -> Result:
         """Iterate, and return the result."""
@@ -257,8 +258,8 @@ class _Run:
         )
 
     def _control(self) -> Control:
-        """Return the control, at its bounds where it is as good as there."""
-        active, space = self.iteration.active(), self.functional.controls
+        """Return the control, at its bounds where only rounding keeps it from them."""
+        active, space = self.iteration.active(distance=1e-12), self.functional.controls
         vector = np.where(active < 0, space.lower, self.iteration.guess.control.vector)
         return Control(space, np.where(active > 0, space.upper, vector))
 
