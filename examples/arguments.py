@@ -8,7 +8,7 @@ import importlib.util
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -133,11 +133,16 @@ def cycle_options(option: Callable[..., Any]) -> None:
     option("--relaxation", type=words, default="FCF", metavar="F|FCF|FCFCF[,...]", help="by level")
 
 
-def solver_options(parser: Parser, method: str) -> Callable[..., Any]:
-    """Add the options of the time-parallel solver; returns the function that adds more to them."""
+def solver_options(
+    parser: Parser, method: str, more: Sequence[str] = (), note: str = ""
+) -> Callable[..., Any]:
+    """Add the options of the time-parallel solver; returns the function that adds more to them.
+
+    `more` are methods besides the usual ones, which `note` explains.
+    """
     option = parser.add_argument_group("time-parallel solver").add_argument
-    option("--method", choices=["sequential", "mgrit", "one-shot"], default=method,
-           help="sequential and mgrit are reduced space")  # fmt: skip
+    option("--method", choices=["sequential", "mgrit", "one-shot", *more], default=method,
+           help=f"sequential and mgrit are reduced space{note}")  # fmt: skip
     cycle_options(option)
     option("--cycles", type=cycles, metavar="k|adaptive",
            help="cycles a solve (one-shot: 2), or the most of them (mgrit: 30); adaptive, of "
@@ -230,6 +235,7 @@ class Rule:
 
 OF_PACKAGES = ("scipy", "tao")
 STOCHASTIC = ("sgd", "adam")
+OF_NEWTON = ("gauss-newton", "exact")
 
 RULES = (
     # the method
@@ -247,6 +253,13 @@ RULES = (
     # the optimiser
     Rule("optimiser method", lambda o: o.method == "one-shot" and o.optimiser in OF_PACKAGES,
          "{optimiser} is for reduced-space methods; one-shot has an optimiser of its own, lbfgs"),
+    Rule("optimiser method", lambda o: o.method == "gauss-newton" and o.optimiser in OF_PACKAGES,
+         "{optimiser} is for reduced-space methods, not for gauss-newton"),
+    Rule("relative_gradient_tolerance method",
+         lambda o: o.method == "gauss-newton" and o.relative_gradient_tolerance,
+         "is not for gauss-newton; use --gradient-tolerance"),
+    Rule("hessian method", lambda o: o.method != "gauss-newton" and o.hessian in OF_NEWTON,
+         "needs --method gauss-newton"),
     Rule("optimiser", lambda o: o.optimiser == "tao" and not is_installed("petsc4py"),
          "tao needs petsc4py (see the installation of PETSc)"),
     Rule("optimiser method cycles",
@@ -259,6 +272,8 @@ RULES = (
     # the checkpoint
     Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
          "needs --checkpoint FILE.npz"),
+    Rule("checkpoint method", lambda o: o.checkpoint and o.method == "gauss-newton",
+         "is not for gauss-newton, which takes a few iterations"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,
@@ -371,7 +386,10 @@ def make_functional(
 
 
 def make_method(options: argparse.Namespace, **settings: Any) -> Any:
-    """Return reduced space or the kind of one-shot that the options name, with its settings."""
+    """Return the method that the options name, with its settings."""
+    if options.method == "gauss-newton":
+        del settings["relative_gradient_tolerance"]
+        return pint.GaussNewton(hessian=options.hessian or "exact", **settings)
     if options.method != "one-shot":
         return pint.ReducedSpace(**settings)
     if options.cycles == "adaptive":
@@ -470,7 +488,7 @@ def make_grid(
     steps_option: str = "--steps",
 ) -> pint.TimeGrid:
     """Return the time grid of the solver options; ValueError names options that do not fit."""
-    levels = 1 if options.method == "sequential" else options.levels
+    levels = 1 if options.method in ("sequential", "gauss-newton") else options.levels
     for name in ("coarsening", "relaxation"):
         if levels > 1 and len(getattr(options, name)) not in (1, levels - 1):
             raise ValueError(

@@ -1,14 +1,17 @@
 """Optimal control of an ordinary differential equation.
 
-One of the problems of `problems.ode`: minimise over the control u, constant on each of N steps,
+One of the problems of `problems.ode` or `problems.ode_catalogue`: minimise over the control u,
+constant on each of N steps,
 
     J = sum_n dt L(y, u_n) + psi(y_N),   y' = f(y, u),   lower <= u <= upper,
 
 by reduced space with sequential sweeps (``--method sequential``) or with MGRIT solved to a
-tolerance (``mgrit``), or by one-shot MGRIT with a few cycles for each update (``one-shot``).
+tolerance (``mgrit``), by one-shot MGRIT with a few cycles for each update (``one-shot``), or by
+Newton's method for states and controls together (``gauss-newton``).
 
     python examples/ode_control.py --problem van-der-pol --steps 64 --method one-shot
     python examples/ode_control.py --problem scalar-lqr --set r=0.01 T=2 --plot lqr.png
+    python examples/ode_control.py --problem cart-pole --method gauss-newton --backend compiled
     mpiexec -n 2 python examples/ode_control.py --problem fishing --steps 240 --method mgrit
 """
 
@@ -18,6 +21,7 @@ import argparse
 import importlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,18 +48,25 @@ import pint
 from pint.comm import on_root
 from pint.report.files import write_atomically
 from problems.ode import PROBLEMS, ODEProblem
+from problems.ode_catalogue import CATALOGUE, CatalogueProblem
+
+
+def _known(name: str) -> CatalogueProblem:
+    return CATALOGUE[name]
+
+
+KINDS: dict[str, Any] = {**PROBLEMS, **{name: partial(_known, name) for name in CATALOGUE}}
+"""What makes each problem, of its parameters."""
 
 
 def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
     new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
     new.comm = comm
-    schemes = sorted({name for kind in PROBLEMS.values() for name in kind.schemes})
+    schemes = sorted({name for kind in KINDS.values() for name in kind().schemes})
     option = new.add_argument_group("problem").add_argument
-    option("--problem", choices=list(PROBLEMS), default="double-integrator", help="which")
-    option(
-        "--steps", type=integer(1), metavar="N", help="time steps (20, 64, 96 or 128 by problem)"
-    )
+    option("--problem", choices=list(KINDS), default="double-integrator", help="which")
+    option("--steps", type=integer(1), metavar="N", help="time steps (20 to 192 by problem)")
     option("--scheme", choices=schemes, metavar="S",
            help=f"one that fits the problem, of {', '.join(schemes)}")  # fmt: skip
     option(
@@ -74,9 +85,19 @@ def parser(comm: Any) -> Parser:
         default="numpy",
         help="steps in numpy, in machine code (needs numba and sympy), or what is faster in total",
     )
-    option("--lower", type=real, metavar="a", help="bound of the control (fishing: 0)")
-    option("--upper", type=real, metavar="b", help="bound of the control (fishing: 1)")
-    solver_options(new, method="sequential")
+    option("--lower", type=real, metavar="a", help="bound of the controls (by problem)")
+    option("--upper", type=real, metavar="b", help="bound of the controls (by problem)")
+    option = solver_options(
+        new,
+        method="sequential",
+        more=["gauss-newton"],
+        note="; gauss-newton takes states and controls as unknowns together",
+    )
+    option(
+        "--hessian",
+        choices=["gauss-newton", "exact"],
+        help="of --method gauss-newton: without or with the steps' second derivatives (exact)",
+    )
     optimiser_options(new, gradient_tolerance=1e-8, iterations=1000)
     checkpoint_options(new)
     output_options(new, plot="states and control against time")
@@ -91,30 +112,34 @@ class Setup:
     control: pint.Control
 
 
-def make_problem(options: argparse.Namespace) -> ODEProblem:
+def make_problem(options: argparse.Namespace) -> ODEProblem | CatalogueProblem:
     """Return the problem with the parameters of ``--set``; ValueError names a wrong one."""
-    kind = PROBLEMS[options.problem]
+    kind = KINDS[options.problem]
     known = kind().parameters()
     for name, _ in options.set:
         if name not in known:
             raise ValueError(
                 f"argument --set: {options.problem} has no parameter {name!r}; it has "
-                f"{', '.join(known)}"
+                f"{', '.join(known) or 'none'}"
             )
-    if options.scheme not in (None, *kind.schemes):
+    if options.scheme not in (None, *kind().schemes):
         raise ValueError(
-            f"argument --scheme: {options.problem} has {', '.join(kind.schemes)}, "
+            f"argument --scheme: {options.problem} has {', '.join(kind().schemes)}, "
             f"not {options.scheme}"
         )
     try:
-        return kind(**dict(options.set))
+        made: ODEProblem | CatalogueProblem = kind(**dict(options.set))
+        return made
     except ValueError as error:
         raise ValueError(f"argument --set: {error}") from None
 
 
-def stepped(options: argparse.Namespace, definition: ODEProblem) -> pint.Problem:
+def stepped(options: argparse.Namespace, definition: ODEProblem | CatalogueProblem) -> pint.Problem:
     """Return the problem with steps in numpy, or in machine code."""
     bounds = (options.scheme, options.lower, options.upper)
+    if isinstance(definition, CatalogueProblem):
+        steps = options.steps or definition.steps
+        return definition.problem(*bounds, backend=options.backend, steps=steps)
     if options.backend == "numpy":
         return definition.problem(*bounds)
     ode_expressions = importlib.import_module("problems.ode_expressions")
@@ -136,7 +161,8 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     except ValueError as error:
         raise ValueError(f"argument --lower/--upper: {error}") from None
     except ImportError as error:
-        raise ValueError(f"argument --backend: {error}") from None
+        name = "backend" if options.backend != "numpy" else "problem"
+        raise ValueError(f"argument --{name}: {error}") from None
     functional = make_functional(options, problem, grid)
     return Setup(functional, definition.start(functional.controls))
 
@@ -145,9 +171,13 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Minimise, write what was asked for, and return the numbers of the result. Collective."""
     comm, grid = setup.functional.comm, setup.functional.grid
     result = minimise(options, setup.functional, setup.control)
-    control = result.control.gather()["u"]
+    fields = result.control.gather()
     states = result.states()
-    summary = summary_of(result, control.tolist())
+    lists = {name: values.tolist() for name, values in fields.items()}
+    # As ever the numbers of a single field alone
+    summary = summary_of(result, lists if len(lists) > 1 else next(iter(lists.values())))
+    if result.all_at_once is not None:
+        summary |= {"kkt": result.all_at_once.kkt, "fallback": result.all_at_once.fallback}
     if comm.rank == 0:
         print(
             f"{options.problem}, {options.method}: {grid.steps} steps on {comm.size} rank(s), "
@@ -160,22 +190,24 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
-            draw(options, grid.t, states, control)
+            draw(options, grid.t, states, fields)
     return summary
 
 
 def draw(
-    options: argparse.Namespace, t: np.ndarray, states: np.ndarray, control: np.ndarray
+    options: argparse.Namespace, t: np.ndarray, states: np.ndarray, fields: dict[str, np.ndarray]
 ) -> None:
-    """Draw states and control; needs matplotlib. Not collective."""
+    """Draw states and controls; needs matplotlib. Not collective."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     for i, component in enumerate(states.T):
         above.plot(t, component, label=f"$y_{i + 1}$")
-    for i, component in enumerate(control.T):
-        below.stairs(component, t, baseline=None, label=f"$u_{i + 1}$")
+    for name, values in fields.items():
+        for i, component in enumerate(values.T):
+            label = f"${name}_{i + 1}$" if len(name) == 1 else f"{name} {i + 1}"
+            below.stairs(component, t, baseline=None, label=label)
     above.set_title(options.problem)
     below.set_xlabel("time")
     for axes, name in ((above, "state"), (below, "control")):

@@ -13,9 +13,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pint
+from pint.steppers import SCHEMES
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,37 @@ class CatalogueProblem:
     first: Mapping[str, tuple[str, ...]]
     minima: tuple[float, ...]
 
-    def problem(self, scheme: str = "rk4") -> pint.Problem:
-        """Return the problem with one of the schemes of `pint.steppers.scheme`."""
+    schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(SCHEMES, "trapezoid")
+
+    @property
+    def T(self) -> float:  # noqa: N802  (as the problems of `problems.ode` have it)
+        """The final time."""
+        return self.final_time
+
+    def parameters(self) -> dict[str, float]:
+        """Return the parameters by name: there are none."""
+        return {}
+
+    def problem(
+        self,
+        scheme: str | None = None,
+        lower: float | None = None,
+        upper: float | None = None,
+        *,
+        backend: Literal["numpy", "compiled", "auto"] = "numpy",
+        steps: int | None = None,
+    ) -> pint.Problem:
+        """Return the problem.
+
+        Parameters
+        ----------
+        scheme : str, optional
+            One of `pint.steppers.scheme`, by default that of the minima, ``"rk4"``.
+        lower, upper : float, optional
+            Bounds of all controls, instead of the problem's own.
+        backend, steps
+            As in `pint.steppers.symbolic.SympyODE.problem`.
+        """
         import sympy  # here, because the names of the problems do not need it
 
         from pint.steppers.symbolic import SympyODE
@@ -78,8 +108,14 @@ class CatalogueProblem:
             initial_state=self.initial_state,
             time=symbols[self.time] if self.time else None,
         )
-        bounds = {name: (field["lower"], field["upper"]) for name, field in self.controls.items()}
-        return ode.problem(scheme, controls=bounds)
+        bounds = {
+            name: (
+                field["lower"] if lower is None else lower,
+                field["upper"] if upper is None else upper,
+            )
+            for name, field in self.controls.items()
+        }
+        return ode.problem(scheme or "rk4", controls=bounds, backend=backend, steps=steps)
 
     def start(self, controls: pint.ControlSpace) -> pint.Control:
         """Return the control to start from, at the times where steps begin."""

@@ -214,6 +214,7 @@ bench() {
     # PyMGRIT 1.0.6 calls numpy.in1d, which numpy 2.4 has no more.
     $pip "numpy<2.4" scipy matplotlib -e ".[compiled]"
     $pip "numpy<2.4" "jax[cpu]" || say "JAX cannot be installed"
+    $pip "numpy<2.4" casadi || say "CasADi cannot be installed"
     $pip "numpy<2.4" pymgrit || say "PyMGRIT cannot be installed"
     # PyMGRIT needs mpi4py even on one rank, and that the library of some MPI.
     if ! .venv-bench/bin/python -c 'import pymgrit.core.mgrit' 2>/dev/null; then

@@ -131,7 +131,7 @@ def test_shared_parameters(bounds):
     method = pint.ReducedSpace(iterations=500, gradient_tolerance=1e-9)
     other = pint.minimize(result.functional, None, method)
     assert result.objective == pytest.approx(other.objective, rel=1e-10)
-    assert float(result.control["rate"]) == pytest.approx(float(other.control["rate"]), rel=1e-6)
+    assert result.control["rate"].item() == pytest.approx(other.control["rate"].item(), rel=1e-6)
     assert bool(result.all_at_once.active["rate"] != 0) == bool(bounds)
 
 

@@ -6,7 +6,7 @@ of step n. Everything here is an operation on all steps of a rank at once; no pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,7 @@ class Shooting:
         for rows, starts, u in self._pieces(control):
             block = self._block(y[rows])
             self.calls.step(0, starts, u, control.shared, block, out[rows])
+        self.functional.state.solver.levels[0].steps_evaluated += self.steps
         return np.asarray(out).reshape(self.steps, self.states)
 
     def initial(self, control: Control) -> np.ndarray:
@@ -145,6 +146,7 @@ class Shooting:
             place = at_rows(into, rows)
             at, along = self._block(y[rows]), self._block(lam[rows])
             self.calls.vjp(0, starts, u, control.shared, at, along, out[rows], into=place)
+        self.functional.adjoint.solver.levels[0].steps_evaluated += self.steps
         flat = np.asarray(out).reshape(self.steps, self.states)
         return flat, self.matrix(into.vector), self.shared(into.vector)
 
@@ -284,13 +286,12 @@ class Shooting:
         Where a large distance gives the same as a small one the function is linear, and the
         large one is exact to rounding: the Hessians of quadratic costs are.
         """
-        small, large = (_central(function, fraction * scale) for fraction in (SMALL, LARGE))
-        size = max((float(np.abs(part).max(initial=0.0)) for part in large), default=0.0)
-        level = max((float(np.abs(part).max(initial=0.0)) for part in function(0.0)), default=0.0)
-        apart = [float(np.abs(a - b).max(initial=0.0)) for a, b in zip(small, large, strict=True)]
+        (small, level), (large, _) = (
+            _central(function, fraction * scale) for fraction in (SMALL, LARGE)
+        )
+        apart = _largest(a - b for a, b in zip(small, large, strict=True))
         # What rounding does to the small differences
-        allowed = 1e-8 * size + 1e-9 * level / scale
-        differs = not max(apart, default=0.0) <= allowed
+        differs = not apart <= 1e-8 * _largest(large) + 1e-9 * level / scale
         return small if reduce(self.comm, differs, "max")[0] else large
 
     # Parts
@@ -379,7 +380,15 @@ class Shooting:
         return y.reshape(len(y), *self.shape)
 
 
-def _central(function: Callable[[float], list[np.ndarray]], size: float) -> list[np.ndarray]:
-    """Return the central differences of all results of a function."""
+def _central(
+    function: Callable[[float], list[np.ndarray]], size: float
+) -> tuple[list[np.ndarray], float]:
+    """Return the central differences of all results of a function, and their largest number."""
     ahead, behind = function(size), function(-size)
-    return [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
+    slopes = [(a - b) / (2 * size) for a, b in zip(ahead, behind, strict=True)]
+    return slopes, _largest(ahead)
+
+
+def _largest(arrays: Iterable[np.ndarray]) -> float:
+    """Return the largest size of all numbers; NaN if there is one."""
+    return float(np.max([0.0, *(np.abs(array).max(initial=0.0) for array in arrays)]))

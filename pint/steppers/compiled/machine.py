@@ -130,7 +130,10 @@ class Machine:
 
         if self.code.functions:
             return compiled(None)
-        return cache.kept(self.text, adaptor.versions(), compiled)
+        # One problem is often made several times in a process: by studies, on many grids.
+        if self.text not in _LOADED:
+            _LOADED[self.text] = cache.kept(self.text, adaptor.versions(), compiled)
+        return _LOADED[self.text]
 
 
 def compiler() -> Any:
@@ -143,5 +146,8 @@ def compiler() -> Any:
             f'(pip install "pint-control[compiled]"), or use backend="numpy" ({error}).'
         ) from error
 
+
+_LOADED: dict[str, dict[str, Any]] = {}
+"""The loops of this process by their source."""
 
 KERNELS = ("advance", "transpose", "costs", "cost_slopes")
