@@ -35,6 +35,7 @@ CASES = (
     "quasi_newton",
     "compiled_steps",
     "compiled_optimisation",
+    "all_at_once",
     "lq_solvers",
 )
 

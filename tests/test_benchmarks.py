@@ -215,6 +215,16 @@ def test_lq_solvers_notices_wrong_controls(load):
         module.check(solutions)
 
 
+def test_all_at_once(load, tmp_path, capsys):
+    """Each other method ends at the same optimum, or at another one of the catalogue."""
+    pytest.importorskip("numba")
+    rows = load("all_at_once").main(["--quick", "--output", str(tmp_path)])
+    assert "iterations" in capsys.readouterr().out
+    first = next(row for row in rows if row["problem"] == "van-der-pol")
+    assert first["iterations"] <= 8
+    np.testing.assert_allclose(first["lbfgs J"], first["J"], rtol=1e-9)
+
+
 def test_every_case_is_a_program_and_is_documented(load):
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for name in load("run_all").CASES:

@@ -20,6 +20,7 @@ VALUES = {
     "one-shot": "pint.OneShot()",
     "lagged": "pint.Lagged()",
     "adaptive": "pint.Adaptive()",
+    "gauss-newton": "pint.GaussNewton()",
 }
 """What a name that is given as a method stands for."""
 
@@ -42,8 +43,8 @@ def minimize(
     start : Control, optional
         Where to start; projected to the bounds. By default zero.
     method : Method
-        `ReducedSpace`, `OneShot`, `Lagged`, `Adaptive`, `Stochastic`, `External` or `Nested`, with
-        its options.
+        `ReducedSpace`, `OneShot`, `Lagged`, `Adaptive`, `GaussNewton`, `Stochastic`, `External` or
+        `Nested`, with its options.
     callback : callable, optional
         Receives each `Iterate`, its control and its state, which it cannot change. The run ends
         with the status STOPPED if it returns True or raises StopIteration; other results are
