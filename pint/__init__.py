@@ -47,6 +47,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    starting_at,
     wolfe,
 )
 from pint.reduced_functional import ReducedFunctional
@@ -131,6 +132,7 @@ __all__ = [
     "prolong",
     "sgd",
     "split",
+    "starting_at",
     "verify",
     "wolfe",
     "world",

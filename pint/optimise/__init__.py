@@ -12,6 +12,7 @@ from pint.optimise.method import Method
 from pint.optimise.nested import Nested
 from pint.optimise.one_shot import OneShot
 from pint.optimise.progress import Progress
+from pint.optimise.receding import starting_at
 from pint.optimise.reduced_space import ReducedSpace
 from pint.optimise.result import AllAtOnce, Iterate, Result, Status
 from pint.optimise.stochastic import Stochastic
@@ -43,5 +44,6 @@ __all__ = [
     "lbfgs",
     "minimize",
     "sgd",
+    "starting_at",
     "wolfe",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pint.controls import Control
 from pint.equations import State
+from pint.errors import integer
 from pint.reduced_functional import ReducedFunctional
 
 
@@ -170,3 +171,31 @@ class Result:
         The array has shape (N + 1, ...); ranks in space are gathered, too.
         """
         return self.functional.gather_states(self.state)
+
+    def shift(self, steps: int = 1) -> tuple[Control, np.ndarray]:
+        """Return control and states that begin some steps later, for the next horizon. Collective.
+
+        The last block and the last state are repeated; shared fields stay. Both are a warm start:
+        ``minimize(functional, control, GaussNewton(start_states=states))``, on every rank.
+
+        Parameters
+        ----------
+        steps : int
+            From 0 to the number of time steps.
+
+        Raises
+        ------
+        ValueError
+            If `steps` is out of range.
+        """
+        space, count = self.control.space, self.control.space.grid.steps
+        if not 0 <= integer("Result.shift", "steps", steps, 0) <= count:
+            raise ValueError(f"`Result.shift(steps=...)` must be at most {count}, got {steps}.")
+        fields = self.control.gather()
+        later = np.minimum(np.arange(count) + steps, count - 1)
+        moved = {
+            name: values[later] if name in space.time_fields else values
+            for name, values in fields.items()
+        }
+        states = self.functional.comm.bcast(self.states())
+        return space.control(**moved), states[np.minimum(np.arange(count + 1) + steps, count)]

@@ -31,6 +31,9 @@ from pint.states import ArraySpace
 MOST_STATES = 50
 """Numbers of a state: an iteration costs their third power for each step."""
 
+POLISHES = 2
+"""Further iterations where the exact gradient is above the tolerance of the KKT residual."""
+
 MOST_RESTARTS = 2
 """Times that states are made anew by sequential steps."""
 
@@ -55,7 +58,9 @@ class GaussNewton(Limited):
         Largest number of iterations, that of the method which it falls back to included.
     gradient_tolerance : float
         Stop at this KKT residual, and norm of the exact projected gradient, in the control's
-        metric.
+        metric. Where the second stays above it, because the state equation is unstable and
+        amplifies rounding, the first alone counts after two more iterations, and the log of
+        `pint` says so.
     hessian : 'exact' or 'gauss-newton'
         With or without the second derivatives of the steps, which are differences of `vjp` at the
         multipliers. Where an exact one is not convex, it takes the other for the iteration, then
@@ -167,6 +172,7 @@ class _Run:
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)
         self.ending = Ending(functional, method)
+        self.polished = 0  # iterates whose KKT residual was below the tolerance
         self.point = Point(functional)
         self.point.nears_bounds = True
 
@@ -177,10 +183,10 @@ class _Run:
             iteration.begin(self._first_states(), self.start)
             status = self._ended()
             while status is None:
-                if not self._advance():
-                    status = Status.LINE_SEARCH_FAILED
-                    break
-                status = self._ended()
+                if self._advance():
+                    status = self._ended()
+                else:
+                    status = Status.CONVERGED if self.polished else Status.LINE_SEARCH_FAILED
             result = self._evaluated(status)
             failed = result.status in (Status.LINE_SEARCH_FAILED, Status.NOT_FINITE)
             if failed and method.fallback and len(self.history) <= method.iterations:
@@ -212,6 +218,8 @@ class _Run:
         iteration = self.iteration
         if not iteration.is_lost and iteration.advance():
             return True
+        if self.polished:
+            return False
         # A trajectory that satisfies the equation is another begin: that of the control if it is
         # worth something, then that of the first one.
         controls = [self.start]
@@ -241,7 +249,10 @@ class _Run:
         if iteration.kkt <= method.gradient_tolerance:
             # The states of the control are those that count.
             self.point.solve_exactly(self._control())
-            if self.point.gradient_norm() <= method.gradient_tolerance:
+            # Unstable equations amplify rounding: their exact gradient may never become smaller.
+            self.polished += 1
+            small = self.point.gradient_norm() <= method.gradient_tolerance
+            if small or self.polished > POLISHES:
                 return Status.CONVERGED
         at_limit = self.history[-1].iteration >= method.iterations
         return Status.ITERATION_LIMIT if at_limit else reason
@@ -271,6 +282,14 @@ class _Run:
         objective = point.value.objective
         if not is_finite(point):
             status, objective = Status.NOT_FINITE, math.inf
+        norm = point.gradient_norm()
+        if status is Status.CONVERGED and norm > self.method.gradient_tolerance:
+            logger.warning(
+                "the KKT residual is %.2g, but the gradient norm with exact states %.2g: the state "
+                "equation amplifies rounding; use more steps or a shorter time.",
+                self.iteration.kkt,
+                norm,
+            )
         if status is not Status.CONVERGED:
             move_to_best(point, Candidate(self.functional), [self.start], objective)
         result = self.recorder.result(point, status, iterations)
