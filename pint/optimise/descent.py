@@ -164,6 +164,7 @@ class Descent(Limited):
             run.strategy.solve_exactly(point)
             gradient_norm = point.gradient_norm()
             if not is_finite(point):
+                run.cause = point.cause()
                 return Status.NOT_FINITE
         # Gradients of the size of rounding grow by chance, those of a descent with its objective.
         risen = point.value.objective > history[0].objective
@@ -207,8 +208,8 @@ class Descent(Limited):
             else:
                 break
         if not search.accepted:
-            finite = math.isfinite(candidate.value.objective)
-            return Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
+            run.cause = point.functional.cause_of(candidate.value)
+            return Status.NOT_FINITE if run.cause else Status.LINE_SEARCH_FAILED
 
         # Control update, adjoint sweep and gradient
         run.step, old_gradient = search.step, point.gradient
@@ -316,7 +317,8 @@ class Descent(Limited):
             objective = point.value.objective
             if not is_finite(point):  # inexact states were finite where the exact ones are not
                 status, objective = Status.NOT_FINITE, math.inf
+                run.cause = run.cause or point.cause()
             moved = move_to_best(point, candidate, run.rivals(start, objective), objective)
             if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
-        return recorder.result(point, status, iterations)
+        return recorder.result(point, status, iterations, run.cause)

@@ -52,6 +52,10 @@ class Point:
         """Return the norm of ``c - P[c - g]``, of the gradient without bounds. Collective."""
         return self.control.space.norm(projected_gradient(self.control, self.gradient))
 
+    def cause(self) -> str:
+        """Return why objective or gradient is not finite, as the last solves show. Collective."""
+        return self.functional.cause_of(self.value, self.gradient)
+
     def forget(self) -> None:
         """Let the next solves begin with the first guess, in place."""
         self.state.forget()

@@ -31,6 +31,8 @@ class Run:
         Objectives evaluated so far.
     best : tuple of float and Control, or None
         The least objective since the run began or was resumed, and its control.
+    cause : str
+        Why the run met NaN or infinity, where that has ended it.
     """
 
     point: Point
@@ -41,6 +43,7 @@ class Run:
     history: list[Iterate] = field(default_factory=list)
     evaluations: int = 0
     best: tuple[float, Control] | None = None
+    cause: str = ""
 
     def note_best(self) -> None:
         """Keep the control of the least objective, its error included, in place."""

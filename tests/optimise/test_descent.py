@@ -311,6 +311,8 @@ def test_a_fixed_step_to_infinity_is_not_taken():
     with np.errstate(over="ignore", invalid="ignore"):
         result = reduced(functional, control, line_search=pint.fixed_step(), step=1e200)
     assert result.status is pint.Status.NOT_FINITE
+    assert "smaller step or a line search" in result.message
+    assert "the states of level 0 (step size 0.05) are not finite" in result.message
     assert result.objective == pytest.approx(0.587808153806993, rel=1e-14)
     np.testing.assert_array_equal(result.control.vector, 0.0)
 
