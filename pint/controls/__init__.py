@@ -2,7 +2,7 @@
 
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl
-from pint.controls.projection import projected_gradient
+from pint.controls.projection import free_part, held_by_bounds, projected_gradient
 from pint.controls.prolongation import prolong
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
 from pint.controls.space import ControlSpace
@@ -16,6 +16,8 @@ __all__ = [
     "Smoothness",
     "Tikhonov",
     "TimeControl",
+    "free_part",
+    "held_by_bounds",
     "projected_gradient",
     "prolong",
 ]

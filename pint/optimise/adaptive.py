@@ -110,9 +110,10 @@ class ControlledErrors(Strategy):
     - Objectives are corrected by the adjoint (`StateEquation.correction`). A candidate is solved
       until its error cannot change the outcome of the Armijo test any more, or is at most
       ``ETA_OBJECTIVE eta |(g, c_t - c)|``.
-    - A gradient is solved until its error is at most ``eta |g|``, in equal shares by the adjoint
-      (extrapolated from the gradients after two cycles) and by the state (its residual, times
-      the ratio of the changes of gradient and residual in the last update). The state comes first.
+    - A gradient is solved until its error is at most ``eta |g|``, both on the variables that the
+      bounds leave free, in equal shares by the adjoint (extrapolated from the gradients after two
+      cycles) and by the state (its residual, times the ratio of the changes of gradient and
+      residual in the last update). The state comes first.
     - `eta` is divided by 4 where the gradient changes by no more than its error in an update, so
       that the change cannot serve L-BFGS, or a line search fails; it recovers slowly.
     - A solve that would need more than `MOST_CYCLES` cycles has failed: see `Safeguard`.
@@ -199,7 +200,7 @@ class ControlledErrors(Strategy):
         point.accept(candidate)
         self._solve_gradient(point, moved=True)
         with point.functional.phases("update"):
-            change = old.space.norm(point.gradient - old)
+            change = point.free_norm(point.gradient - old)
         return self._judge(change, error + point.gradient_error)
 
     def tighten(self, point: Point) -> None:
@@ -286,7 +287,7 @@ class ControlledErrors(Strategy):
         `previous` is the gradient before the last cycles of adjoint and state, `met` the residual
         of the state that the latter met, None without any; `old` is that of the last iterate.
         """
-        norm = previous.space.norm
+        norm = point.free_norm
         change = norm(point.gradient - previous)
         by_adjoint = self.of_gradient.add(change)
         # Steps along flat directions change the gradient by less than other errors do. The largest
@@ -299,7 +300,7 @@ class ControlledErrors(Strategy):
                 self.sensitivity = difference / residual
         by_state = self.sensitivity * self.state_error
         point.gradient_error = by_adjoint + by_state
-        share = 0.5 * self.eta * point.gradient_norm()
+        share = 0.5 * self.eta * point.free_norm()
         # NaN counts as accurate: more cycles would not mend it.
         return not by_adjoint > share and not by_state > share
 
@@ -315,7 +316,7 @@ class ControlledErrors(Strategy):
 
         Returns the residual that the first of them met, None without any.
         """
-        share, first = 0.5 * self.eta * point.gradient_norm(), None
+        share, first = 0.5 * self.eta * point.free_norm(), None
         for _ in range(MOST_CYCLES):
             if self.diverges or not self.sensitivity * self.state_error > share:
                 break

@@ -32,8 +32,6 @@ from pint.reduced_functional import ReducedFunctional
 GROWTH = 1e8
 """A gradient so many times the least one of the history has diverged."""
 
-TINY = float(np.finfo(float).tiny)
-
 MOST_MOVES = 15
 """Of one update along one direction, each at most ten times as far as the one before."""
 
@@ -212,7 +210,7 @@ class Descent(Limited):
             return Status.NOT_FINITE if run.cause else Status.LINE_SEARCH_FAILED
 
         # Control update, adjoint sweep and gradient
-        run.step, old_gradient = search.step, point.gradient
+        run.step, run.slope, old_gradient = search.step, ray.slope, point.gradient
         is_reliable = strategy.accept(point, candidate)
         if rule.curvature is not None:
             is_reliable |= self._go_on(run, candidate, ending, ray)
@@ -261,11 +259,10 @@ class Descent(Limited):
             return 1.0 if self.step is None else self.step
         if not ray.is_plain or not ray.slope < 0:  # a gradient of zero, or NaN
             return 1.0
-        history, value = run.history, run.point.value
-        if run.hessian.memory == 0 and len(history) > 1:
+        value = run.point.value
+        if run.hessian.memory == 0 and run.slope:
             # Steepest descent: the change of J that its last step would have made
-            ratio = history[-2].gradient_norm / max(history[-1].gradient_norm, TINY)
-            step = run.step * ratio * ratio
+            step = run.step * (run.slope / ray.slope)
         elif scaling != 1.0:  # pairs have no curvature on the free variables, or were dropped
             step = scaling
         else:
@@ -318,7 +315,10 @@ class Descent(Limited):
             if not is_finite(point):  # inexact states were finite where the exact ones are not
                 status, objective = Status.NOT_FINITE, math.inf
                 run.cause = run.cause or point.cause()
-            moved = move_to_best(point, candidate, run.rivals(start, objective), objective)
+            # Near an optimum each update may lose as much of the objective as its rounding.
+            updates = max(iterations, 1) if status is Status.CONVERGED else 1
+            rivals = run.rivals(start, objective)
+            moved = move_to_best(point, candidate, rivals, objective, updates=updates)
             if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
         return recorder.result(point, status, iterations, run.cause)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control, projected_gradient
+from pint.controls import Control, free_part, held_by_bounds, projected_gradient
 from pint.equations import Cycles, March, Value
 from pint.mgrit import Accuracy, Convergence
 from pint.optimise.line_search import Trial
@@ -51,6 +51,17 @@ class Point:
     def gradient_norm(self) -> float:
         """Return the norm of ``c - P[c - g]``, of the gradient without bounds. Collective."""
         return self.control.space.norm(projected_gradient(self.control, self.gradient))
+
+    def free_norm(self, gradient: Control | None = None) -> float:
+        """Return the norm of the gradient on the variables that the bounds leave free. Collective.
+
+        With another `gradient` its norm on the same variables. Other units of objective or control
+        change it by a factor, which is not true of `gradient_norm`.
+        """
+        other, space = self.gradient if gradient is None else gradient, self.control.space
+        if not space.bounded:
+            return space.norm(other)
+        return space.norm(free_part(other, held_by_bounds(self.control, self.gradient)))
 
     def cause(self) -> str:
         """Return why objective or gradient is not finite, as the last solves show. Collective."""

@@ -267,18 +267,24 @@ def is_plausible(solved: Point | Candidate) -> bool:
 
 
 def move_to_best(
-    point: Point, candidate: Candidate, others: Sequence[Control], objective: float
+    point: Point,
+    candidate: Candidate,
+    others: Sequence[Control],
+    objective: float,
+    *,
+    updates: int = 1,
 ) -> bool:
     """Move a point with an exact `objective` to the best of some controls, if one is better.
 
-    The candidate's state is used up. Returns whether the point has moved. Collective.
+    It is better by more than the rounding of so many `updates`. The candidate's state is used up.
+    Returns whether the point has moved. Collective.
     """
     best: Control | None = None
     least = objective
     for control in others:
         candidate.solve_exactly(control)
         found = candidate.value.objective
-        if math.isfinite(found) and not least <= found + ROUNDING * abs(found):
+        if math.isfinite(found) and not least <= found + updates * ROUNDING * abs(found):
             best, least = control, found
     if best is not None:
         point.solve_exactly(best)

@@ -7,6 +7,8 @@ import pytest
 from unconverged import advection
 
 import pint
+from pint.optimise.point import Candidate, Point
+from pint.optimise.safeguard import move_to_best
 from problems.ode_catalogue import CATALOGUE
 
 METHODS = {
@@ -89,6 +91,16 @@ def test_a_gradient_of_the_size_of_rounding_is_no_divergence():
         result = pint.minimize(functional, best, kind(gradient_tolerance=0.0, iterations=30))
         assert result.status is not pint.Status.DIVERGING
         assert result.objective <= exact(functional).value(best) * (1 + 1e-14)
+
+
+def test_the_rounding_of_many_updates_makes_no_other_iterate_better():
+    # A run of 178 updates lost 3e-15 of J on its last twenty and was called diverging.
+    functional, start = pose("duffing", 2)
+    point, candidate = Point(functional), Candidate(functional)
+    point.solve_exactly(start)
+    worse = point.value.objective * (1 + 30 * np.finfo(float).eps)
+    assert not move_to_best(point, candidate, [start], worse, updates=30)
+    assert move_to_best(point, candidate, [start], worse)
 
 
 def test_a_tolerance_beyond_the_accuracy_of_the_solves_is_reached_by_sequential_steps():

@@ -54,12 +54,16 @@ def test_units_change_nothing(name, method, signs):
         assert (row.state_cycles, row.adjoint_cycles) == (other.state_cycles, other.adjoint_cycles)
 
 
-@pytest.mark.parametrize("method", ["lbfgs", "one-shot"])
-def test_units_change_nothing_with_bounds(method):
+@pytest.mark.parametrize("signs", SIGNS)
+@pytest.mark.parametrize("method", METHODS)
+def test_units_change_nothing_with_bounds(method, signs):
     # c - P[c - g] has no unit: the runs have the same updates, not the same stopping test.
-    units = Units(2.0**40, 2.0**-40, 2.0**40, 2.0**40)
+    units = Units(*(2.0 ** (40 * sign) for sign in signs))
     ours, expected = solve("fishing", method, units, 0.0), plain("fishing", method, 0.0)
     assert ours.objective == units.objective * expected.objective
+    for row, other in zip(ours.history, expected.history, strict=True):
+        assert row.objective == units.objective * other.objective
+        assert (row.state_cycles, row.adjoint_cycles) == (other.state_cycles, other.adjoint_cycles)
 
 
 @pytest.mark.parametrize("signs", SIGNS)
