@@ -110,7 +110,7 @@ class ControlledErrors(Strategy):
     - Objectives are corrected by the adjoint (`StateEquation.correction`). A candidate is solved
       until its error cannot change the outcome of the Armijo test any more, or is at most
       ``ETA_OBJECTIVE eta |(g, c_t - c)|``.
-    - A gradient is solved until its error is at most ``eta |g|``, both on the variables that the
+    - A gradient is solved until its error is at most ``eta |g|``, g on the variables that the
       bounds leave free, in equal shares by the adjoint (extrapolated from the gradients after two
       cycles) and by the state (its residual, times the ratio of the changes of gradient and
       residual in the last update). The state comes first.
@@ -200,7 +200,7 @@ class ControlledErrors(Strategy):
         point.accept(candidate)
         self._solve_gradient(point, moved=True)
         with point.functional.phases("update"):
-            change = point.free_norm(point.gradient - old)
+            change = old.space.norm(point.gradient - old)
         return self._judge(change, error + point.gradient_error)
 
     def tighten(self, point: Point) -> None:
@@ -287,7 +287,7 @@ class ControlledErrors(Strategy):
         `previous` is the gradient before the last cycles of adjoint and state, `met` the residual
         of the state that the latter met, None without any; `old` is that of the last iterate.
         """
-        norm = point.free_norm
+        norm = previous.space.norm
         change = norm(point.gradient - previous)
         by_adjoint = self.of_gradient.add(change)
         # Steps along flat directions change the gradient by less than other errors do. The largest

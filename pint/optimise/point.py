@@ -52,16 +52,15 @@ class Point:
         """Return the norm of ``c - P[c - g]``, of the gradient without bounds. Collective."""
         return self.control.space.norm(projected_gradient(self.control, self.gradient))
 
-    def free_norm(self, gradient: Control | None = None) -> float:
+    def free_norm(self) -> float:
         """Return the norm of the gradient on the variables that the bounds leave free. Collective.
 
-        With another `gradient` its norm on the same variables. Other units of objective or control
-        change it by a factor, which is not true of `gradient_norm`.
+        Other units of objective or control change it by a factor, unlike `gradient_norm`.
         """
-        other, space = self.gradient if gradient is None else gradient, self.control.space
-        if not space.bounded:
-            return space.norm(other)
-        return space.norm(free_part(other, held_by_bounds(self.control, self.gradient)))
+        control, gradient = self.control, self.gradient
+        if control.space.bounded:
+            gradient = free_part(gradient, held_by_bounds(control, gradient))
+        return control.space.norm(gradient)
 
     def cause(self) -> str:
         """Return why objective or gradient is not finite, as the last solves show. Collective."""
