@@ -32,6 +32,9 @@ from pint.reduced_functional import ReducedFunctional
 GROWTH = 1e8
 """A gradient so many times the least one of the history has diverged."""
 
+PLAIN_CURVATURE = 0.1
+"""Largest curvature constant along a negative gradient, where there are no pairs yet."""
+
 MOST_MOVES = 15
 """Of one update along one direction, each at most ten times as far as the one before."""
 
@@ -191,7 +194,7 @@ class Descent(Limited):
             with phases("update"):
                 ray = descent_ray(point.control, point.gradient, run.hessian)
             if rule.finds_scale and ray.is_plain:  # its first step may be far too long
-                rule = replace(rule, rejections=20, patience=12)
+                rule = self._plain_rule(run.hessian)
             first = self._first_step(run, ray, scaling)
             search, trial, reason = self._searched(run, candidate, ending, rule, ray, first)
             # Without a test of the objective neither accuracy nor another direction would help.
@@ -213,7 +216,7 @@ class Descent(Limited):
         run.step, run.slope, old_gradient = search.step, ray.slope, point.gradient
         is_reliable = strategy.accept(point, candidate)
         if rule.curvature is not None:
-            is_reliable |= self._go_on(run, candidate, ending, ray)
+            is_reliable |= self._go_on(run, candidate, ending, rule, ray)
         if is_reliable:
             with phases("update"):
                 s, y = point.control - ray.origin, point.gradient - old_gradient
@@ -271,16 +274,27 @@ class Descent(Limited):
             step = (abs(value.cost) + sum(map(abs, value.regularisers))) / -ray.slope
         return step if 0 < step < math.inf else 1.0
 
-    def _go_on(self, run: Run, candidate: Candidate, ending: Ending, ray: Ray) -> bool:
+    def _plain_rule(self, hessian: InverseHessian) -> LineSearch:
+        """Return the search along a negative gradient, for `wolfe()`."""
+        rule = replace(self.line_search, rejections=20, patience=12)
+        if hessian.memory == 0:
+            return rule
+        # The first pair scales all later directions: it belongs near the minimum along the ray.
+        assert rule.curvature is not None and rule.decrease is not None
+        return replace(rule, curvature=max(rule.decrease, min(rule.curvature, PLAIN_CURVATURE)))
+
+    def _go_on(
+        self, run: Run, candidate: Candidate, ending: Ending, rule: LineSearch, ray: Ray
+    ) -> bool:
         """Move the point along the ray while its slope is steep, in place. Collective.
 
         Each move is a line search from the point that the one before has accepted, so that the
         objective decreases with each. Returns whether the change of the gradient is reliable.
         """
         point, strategy, is_reliable = run.point, run.strategy, False
-        curvature = self.line_search.curvature
+        curvature = rule.curvature
         assert curvature is not None
-        rule = replace(self.line_search, rejections=3)
+        rule = replace(rule, rejections=3)
         for _ in range(MOST_MOVES):
             with point.functional.phases("update"):
                 slope = ray.slope_at(point.control, run.step, point.gradient)
