@@ -76,7 +76,10 @@ class Extrapolation:
 
 
 MEMORY = 0.95
-"""What the next update leaves of a ratio or a sensitivity that is larger than the new one."""
+"""What the next difference leaves of a ratio that is larger than the new one."""
+
+LONG_MEMORY = 0.98
+"""What an update leaves of the sensitivity: along a narrow valley many updates show too little."""
 
 LEAST_RATIO = 0.1
 """Of two differences, for the estimate of an error."""
@@ -245,7 +248,7 @@ class ControlledErrors(Strategy):
         most = 0 if self.exhausted else MOST_CYCLES
         self.of_gradient.restart()
         if moved:
-            self.sensitivity *= MEMORY
+            self.sensitivity *= LONG_MEMORY
         relaxed, met = known, None
         self.failed = True  # until the error is small enough
         for cycle in range(most):
