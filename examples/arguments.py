@@ -457,7 +457,7 @@ def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
 def print_result(result: pint.Result) -> None:
     """Print what was reached, evaluated with exact state and adjoint."""
     last = result.history[-1]
-    print(f"{'status':20s}{result.status.value}")
+    print(f"{'status':20s}{result.message}")
     print(f"{'objective':20s}{result.objective:.14g} (state solved exactly)")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
     print(f"{'updates':20s}{result.iterations} in {last.seconds:.2f} s")

@@ -55,7 +55,7 @@ def main(steps=128, levels=2, method=MGRIT):
     result = pint.minimize(functional, functional.control(rate=0.3), method)
     states = result.states()  # one row for each time, on the first rank
     if comm.rank == 0:
-        print(f"J = {result.objective:.12g}: {result.status.value}")
+        print(f"J = {result.objective:.12g}: {result.message}")
         print(
             f"At most {states[:, 1].max():.1%} are infected, {states[-1, 0]:.1%} stay susceptible."
         )

@@ -268,7 +268,7 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
     shared = f" x {options.data_ranks} for the examples" if options.data_ranks > 1 else ""
     print(f"{how}: {grid.steps} layers on {grid.comm.size} rank(s){shared}, {grid.levels} level(s)")
     ended = options.optimiser != "lbfgs" and result.status is pint.Status.ITERATION_LIMIT
-    print(f"{'status':20s}{'All epochs are done.' if ended else result.status.value}")
+    print(f"{'status':20s}{'All epochs are done.' if ended else result.message}")
     print(f"{'objective':20s}{result.objective:.10g} (state solved exactly)")
     print(f"{'loss':20s}{result.cost:.10g}")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")

@@ -251,19 +251,7 @@ class ReducedFunctional(Uncopied):
         self._adjoint = None
         self.adjoint.solve(adjoint, state, Cycles(self.accuracy))
         derivative = self.derivative_of(state, adjoint)
-        finite = bool(np.isfinite(derivative.vector).all())
-        if not reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
-            adjoint_of, cost = (
-                type(part).__name__ for part in (self.problem.adjoint, self.problem.objective)
-            )
-            self._raise_failure()
-            raise alike(
-                NotFiniteError(
-                    f"the derivative is NaN or infinite although J = {value.objective}: check "
-                    f"`{adjoint_of}.vjp` and the derivatives of `{cost}` and the regularisers, or "
-                    "use fewer levels."
-                )
-            )
+        self._raise(self.cause_of(value, derivative))
         self._adjoint = adjoint
         return value, derivative
 
@@ -361,46 +349,69 @@ class ReducedFunctional(Uncopied):
             self._differentiable = True
 
     def require_finite(self, value: Value) -> None:
-        """Raise NotFiniteError, which says where, unless the objective is finite."""
+        """Raise NotFiniteError, which says where, unless the objective is finite. Collective."""
+        self._raise(self.cause_of(value))
+
+    def cause_of(self, value: Value, derivative: Control | None = None) -> str:
+        """Return why an objective or a derivative is NaN or infinite, "" if neither. Collective.
+
+        They belong to the last solves. The sentence quotes the NumericalError that one of the
+        problem's methods has raised, or names the level and its step size.
+        """
         if math.isfinite(value.objective):
-            return
-        self._raise_failure()
+            finite = derivative is None or bool(np.isfinite(derivative.vector).all())
+            if reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
+                return ""
+            return self._failure() or self._cause_in_adjoint(value)
+        return self._failure() or self._cause_in_state(value)
+
+    def _failure(self) -> str:
+        """Return the NumericalError of a user's method, if there was one. Collective."""
+        texts = [
+            text
+            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
+            for text in some
+        ]
+        failed = (f"{text} (on rank {i} of {len(texts)})" for i, text in enumerate(texts) if text)
+        return next(failed, "")
+
+    def _cause_in_adjoint(self, value: Value) -> str:
+        problem = self.problem
+        adjoint, cost = (type(part).__name__ for part in (problem.adjoint, problem.objective))
+        return (
+            f"the derivative is NaN or infinite although J = {value.objective}: check "
+            f"`{adjoint}.vjp` and the derivatives of `{cost}` and the regularisers, or use fewer "
+            "levels."
+        )
+
+    def _cause_in_state(self, value: Value) -> str:
         # The last solve has left y_0 on the first rank.
         start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
         known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
         if not reduce(self.comm, known, "min")[0]:
             stepper = self.problem.stepper
             name = type(getattr(stepper, "ode", stepper)).__name__
-            raise alike(NotFiniteError(f"the initial state, `{name}.initial`, is NaN or infinite."))
+            return f"the initial state, `{name}.initial`, is NaN or infinite."
         level = self.state.solver.bad_level()
         if level is None:
-            raise alike(
-                NotFiniteError(
-                    f"the objective is {value.objective} although all states are finite: check "
-                    "`Objective` and the regularisers."
-                )
+            return (
+                f"the objective is {value.objective} although all states are finite: check "
+                "`Objective` and the regularisers."
             )
         grid = self.grid
         size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
         ways = "more steps" if level == 0 else "fewer levels, a smaller coarsening factor"
-        raise alike(
-            NotFiniteError(
-                f"the states of level {level} (step size {size:.3g}) are not finite: the model "
-                "leaves its domain or grows without bounds for this control, or the step is too "
-                f"long for its scheme, an explicit one above all. Use {ways} or another control."
-            )
+        return (
+            f"the states of level {level} (step size {size:.3g}) are not finite: the model "
+            "leaves its domain or grows without bounds for this control, or the step is too "
+            f"long for its scheme, an explicit one above all. Use {ways} or another control."
         )
 
-    def _raise_failure(self) -> None:
-        """Raise NotFiniteError with the NumericalError of a user's method, if there was one."""
-        texts = [
-            text
-            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
-            for text in some
-        ]
-        for rank, text in enumerate(texts):
-            if text:
-                raise alike(NotFiniteError(f"{text} (on rank {rank} of {len(texts)})"))
+    @staticmethod
+    def _raise(cause: str) -> None:
+        """Raise NotFiniteError if there is a cause; it is the same on all ranks."""
+        if cause:
+            raise alike(NotFiniteError(cause))
 
 
 def _check_kinds(problem: Any, grid: Any) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pint
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -231,3 +233,15 @@ def test_every_case_is_a_program_and_is_documented(load):
         assert f"`{name}`" in page
         text = (BENCHMARKS / f"{name}.py").read_text(encoding="utf-8")
         assert re.search(rf"^    python benchmarks/run_all.py {name} ", text, flags=re.MULTILINE)
+
+
+def test_ode_problems(load, capsys):
+    table = load("ode_problems").main(["--updates", "--problems", "scalar-lqr,batch-reactor"])
+    for results in table.values():
+        assert {result.status for result in results.values()} == {pint.Status.CONVERGED}
+        first, *others = (result.objective for result in results.values())
+        assert others == pytest.approx([first] * 3, rel=1e-9)
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[1] for row in rows[2:]] == ["scalar-lqr", "batch-reactor"]
+    load("ode_problems").main(["--problems", "scalar-lqr"])
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 3 * 4

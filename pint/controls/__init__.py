@@ -2,7 +2,12 @@
 
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl
-from pint.controls.projection import clipped_gradient, held_by_bounds, projected_gradient
+from pint.controls.projection import (
+    clipped_gradient,
+    free_part,
+    held_by_bounds,
+    projected_gradient,
+)
 from pint.controls.prolongation import prolong
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
 from pint.controls.space import ControlSpace
@@ -17,6 +22,7 @@ __all__ = [
     "Tikhonov",
     "TimeControl",
     "clipped_gradient",
+    "free_part",
     "held_by_bounds",
     "projected_gradient",
     "prolong",

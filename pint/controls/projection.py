@@ -1,4 +1,4 @@
-"""The projected gradient: zero where the bounds allow for no descent."""
+"""What the bounds leave of a gradient: zero where they allow for no descent."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def projected_gradient(control: Control, gradient: Control) -> Control:
     """
     if not control.space.bounded:
         return gradient
-    held = held_by_bounds(control, gradient)
-    return Control(control.space, np.where(held, 0.0, gradient.vector))
+    return free_part(gradient, held_by_bounds(control, gradient))
 
 
 def clipped_gradient(control: Control, gradient: Control) -> Control:
@@ -33,3 +32,8 @@ def clipped_gradient(control: Control, gradient: Control) -> Control:
     """
     space, vector = control.space, control.vector
     return Control(space, np.clip(gradient.vector, vector - space.upper, vector - space.lower))
+
+
+def free_part(direction: Control, held: np.ndarray) -> Control:
+    """Return a control with zeros where the variables are `held`. Not collective."""
+    return Control(direction.space, np.where(held, 0.0, direction.vector))

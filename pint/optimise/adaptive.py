@@ -76,7 +76,10 @@ class Extrapolation:
 
 
 MEMORY = 0.95
-"""What the next update leaves of a ratio or a sensitivity that is larger than the new one."""
+"""What the next difference leaves of a ratio that is larger than the new one."""
+
+LONG_MEMORY = 0.98
+"""What an update leaves of the sensitivity: along a narrow valley many updates show too little."""
 
 LEAST_RATIO = 0.1
 """Of two differences, for the estimate of an error."""
@@ -110,9 +113,10 @@ class ControlledErrors(Strategy):
     - Objectives are corrected by the adjoint (`StateEquation.correction`). A candidate is solved
       until its error cannot change the outcome of the Armijo test any more, or is at most
       ``ETA_OBJECTIVE eta |(g, c_t - c)|``.
-    - A gradient is solved until its error is at most ``eta |g|``, in equal shares by the adjoint
-      (extrapolated from the gradients after two cycles) and by the state (its residual, times
-      the ratio of the changes of gradient and residual in the last update). The state comes first.
+    - A gradient is solved until its error is at most ``eta |g|``, g on the variables that the
+      bounds leave free, in equal shares by the adjoint (extrapolated from the gradients after two
+      cycles) and by the state (its residual, times the ratio of the changes of gradient and
+      residual in the last update). The state comes first.
     - `eta` is divided by 4 where the gradient changes by no more than its error in an update, so
       that the change cannot serve L-BFGS, or a line search fails; it recovers slowly.
     - A solve that would need more than `MOST_CYCLES` cycles has failed: see `Safeguard`.
@@ -244,7 +248,7 @@ class ControlledErrors(Strategy):
         most = 0 if self.exhausted else MOST_CYCLES
         self.of_gradient.restart()
         if moved:
-            self.sensitivity *= MEMORY
+            self.sensitivity *= LONG_MEMORY
         relaxed, met = known, None
         self.failed = True  # until the error is small enough
         for cycle in range(most):

@@ -32,7 +32,8 @@ from pint.reduced_functional import ReducedFunctional
 GROWTH = 1e8
 """A gradient so many times the least one of the history has diverged."""
 
-TINY = float(np.finfo(float).tiny)
+PLAIN_CURVATURE = 0.1
+"""Largest curvature constant along a negative gradient, where there are no pairs yet."""
 
 MOST_MOVES = 15
 """Of one update along one direction, each at most ten times as far as the one before."""
@@ -164,6 +165,7 @@ class Descent(Limited):
             run.strategy.solve_exactly(point)
             gradient_norm = point.gradient_norm()
             if not is_finite(point):
+                run.cause = point.cause()
                 return Status.NOT_FINITE
         # Gradients of the size of rounding grow by chance, those of a descent with its objective.
         risen = point.value.objective > history[0].objective
@@ -192,7 +194,7 @@ class Descent(Limited):
             with phases("update"):
                 ray = descent_ray(point.control, point.gradient, run.hessian)
             if rule.finds_scale and ray.is_plain:  # its first step may be far too long
-                rule = replace(rule, rejections=20, patience=12)
+                rule = self._plain_rule(run.hessian)
             first = self._first_step(run, ray, scaling)
             search, trial, reason = self._searched(run, candidate, ending, rule, ray, first)
             # Without a test of the objective neither accuracy nor another direction would help.
@@ -207,14 +209,14 @@ class Descent(Limited):
             else:
                 break
         if not search.accepted:
-            finite = math.isfinite(candidate.value.objective)
-            return Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
+            run.cause = point.functional.cause_of(candidate.value)
+            return Status.NOT_FINITE if run.cause else Status.LINE_SEARCH_FAILED
 
         # Control update, adjoint sweep and gradient
-        run.step, old_gradient = search.step, point.gradient
+        run.step, run.slope, old_gradient = search.step, ray.slope, point.gradient
         is_reliable = strategy.accept(point, candidate)
         if rule.curvature is not None:
-            is_reliable |= self._go_on(run, candidate, ending, ray)
+            is_reliable |= self._go_on(run, candidate, ending, rule, ray)
         if is_reliable:
             with phases("update"):
                 s, y = point.control - ray.origin, point.gradient - old_gradient
@@ -260,11 +262,10 @@ class Descent(Limited):
             return 1.0 if self.step is None else self.step
         if not ray.is_plain or not ray.slope < 0:  # a gradient of zero, or NaN
             return 1.0
-        history, value = run.history, run.point.value
-        if run.hessian.memory == 0 and len(history) > 1:
+        value = run.point.value
+        if run.hessian.memory == 0 and run.slope:
             # Steepest descent: the change of J that its last step would have made
-            ratio = history[-2].gradient_norm / max(history[-1].gradient_norm, TINY)
-            step = run.step * ratio * ratio
+            step = run.step * (run.slope / ray.slope)
         elif scaling != 1.0:  # pairs have no curvature on the free variables, or were dropped
             step = scaling
         else:
@@ -273,16 +274,27 @@ class Descent(Limited):
             step = (abs(value.cost) + sum(map(abs, value.regularisers))) / -ray.slope
         return step if 0 < step < math.inf else 1.0
 
-    def _go_on(self, run: Run, candidate: Candidate, ending: Ending, ray: Ray) -> bool:
+    def _plain_rule(self, hessian: InverseHessian) -> LineSearch:
+        """Return the search along a negative gradient, for `wolfe()`."""
+        rule = replace(self.line_search, rejections=20, patience=12)
+        if hessian.memory == 0:
+            return rule
+        # The first pair scales all later directions: it belongs near the minimum along the ray.
+        assert rule.curvature is not None and rule.decrease is not None
+        return replace(rule, curvature=max(rule.decrease, min(rule.curvature, PLAIN_CURVATURE)))
+
+    def _go_on(
+        self, run: Run, candidate: Candidate, ending: Ending, rule: LineSearch, ray: Ray
+    ) -> bool:
         """Move the point along the ray while its slope is steep, in place. Collective.
 
         Each move is a line search from the point that the one before has accepted, so that the
         objective decreases with each. Returns whether the change of the gradient is reliable.
         """
         point, strategy, is_reliable = run.point, run.strategy, False
-        curvature = self.line_search.curvature
+        curvature = rule.curvature
         assert curvature is not None
-        rule = replace(self.line_search, rejections=3)
+        rule = replace(rule, rejections=3)
         for _ in range(MOST_MOVES):
             with point.functional.phases("update"):
                 slope = ray.slope_at(point.control, run.step, point.gradient)
@@ -316,10 +328,11 @@ class Descent(Limited):
             objective = point.value.objective
             if not is_finite(point):  # inexact states were finite where the exact ones are not
                 status, objective = Status.NOT_FINITE, math.inf
+                run.cause = run.cause or point.cause()
             # At an optimum the best of the iterates is one by chance.
             noise = ROUNDED if status is Status.CONVERGED else ROUNDING
             rivals = run.rivals(start, objective)
             moved = move_to_best(point, candidate, rivals, objective, noise)
             if moved and status is Status.CONVERGED:
                 status = Status.DIVERGING
-        return recorder.result(point, status, iterations)
+        return recorder.result(point, status, iterations, run.cause)

@@ -226,6 +226,7 @@ class ExternalRun:
     def result(self) -> Result:
         """Return the best iterate, its state and adjoint solved exactly. Collective."""
         finite, inexact = self.finite, self.history[-1].gradient_norm
+        cause = "" if finite else self.point.cause()
         self.point.solve_exactly(self.control)
         last, tolerance = self.history[-1].iteration, self.tolerance
         error = abs(self.point.gradient_norm() - inexact)
@@ -251,7 +252,8 @@ class ExternalRun:
         # The package alone knows why else it stopped: its line search found no better point.
         else:
             status = Status.LINE_SEARCH_FAILED if finite else Status.NOT_FINITE
-        return self.recorder.result(self.point, status, last)
+        cause = cause if status is Status.NOT_FINITE else ""
+        return self.recorder.result(self.point, status, last, cause)
 
     @property
     def tolerance(self) -> float:

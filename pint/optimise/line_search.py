@@ -166,8 +166,8 @@ def wolfe(decrease: float = 1e-4, curvature: float = 0.9) -> LineSearch:
     linear, so that objective, control, state and time may be in any units; with pairs the first
     factor is 1. Rejected steps are shortened by interpolation. From an accepted trial the update
     goes on along the same direction, up to ten times as far each time, while the slope there is
-    more than `curvature` times the first one; this needs the gradient there, which is one more
-    adjoint solve only if the update does go on.
+    more than `curvature` times the first one, 0.1 times before the first pair; this needs the
+    gradient there, which is one more adjoint solve only if the update does go on.
 
     Parameters
     ----------

@@ -60,6 +60,10 @@ class Point:
             return min(norm, control.space.norm(clipped_gradient(control, gradient)))
         return norm
 
+    def cause(self) -> str:
+        """Return why objective or gradient is not finite, as the last solves show. Collective."""
+        return self.functional.cause_of(self.value, self.gradient)
+
     def forget(self) -> None:
         """Let the next solves begin with the first guess, in place."""
         self.state.forget()

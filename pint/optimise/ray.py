@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from pint.controls import Control, held_by_bounds
+from pint.controls import Control, free_part, held_by_bounds
 from pint.optimise.lbfgs import InverseHessian
 
 
@@ -38,7 +36,7 @@ class Ray:
         space, direction = control.space, self.direction
         if space.bounded:  # what the bounds hold does not move along the ray
             free = control.vector == (self.origin + step * direction).vector
-            direction = Control(space, np.where(free, direction.vector, 0.0))
+            direction = free_part(direction, ~free)
         return space.inner(gradient, direction)
 
 
@@ -53,7 +51,7 @@ def descent_ray(control: Control, gradient: Control, hessian: InverseHessian) ->
     if space.bounded:
         held = held_by_bounds(control, gradient)
         # Pairs restricted likewise: the curvature of held variables must not bend the others.
-        free = Control(space, np.where(held, 0.0, gradient.vector))
+        free = free_part(gradient, held)
         hessian = hessian.restricted(~held)
     direction = -hessian.apply(free)
     slope, norm = space.inner(free, direction), space.norm(free)

@@ -123,10 +123,10 @@ class Recorder:
         solves, (asked, converged) = self.functional.solves, self._solves_before
         return solves.asked - asked, solves.converged - converged
 
-    def result(self, point: Point, status: Status, iterations: int) -> Result:
+    def result(self, point: Point, status: Status, iterations: int, cause: str = "") -> Result:
         """Return the result at a point where state and adjoint are exact."""
-        norm = point.gradient_norm()
-        return self.result_at(point.control, point.value, norm, point.state, status, iterations)
+        norm, state = point.gradient_norm(), point.state
+        return self.result_at(point.control, point.value, norm, state, status, iterations, cause)
 
     def result_at(
         self,
@@ -136,8 +136,11 @@ class Recorder:
         state: State,
         status: Status,
         iterations: int,
+        cause: str = "",
     ) -> Result:
         """Return the result with exact values of a control.
+
+        `cause` says why the run met NaN or infinity.
 
         Raises
         ------
@@ -161,6 +164,7 @@ class Recorder:
             solves=solves,
             converged_solves=converged,
             functional=functional,
+            cause=cause,
         )
 
 

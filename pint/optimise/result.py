@@ -14,7 +14,10 @@ from pint.reduced_functional import ReducedFunctional
 
 
 class Status(Enum):
-    """How an optimisation ended; the value is a sentence that says what to do."""
+    """How an optimisation ended; the value is a sentence that says what to do.
+
+    `Result.message` has the cause, too, where one is known.
+    """
 
     CONVERGED = "The gradient norm is below the tolerance."
     ITERATION_LIMIT = "Iteration limit reached; increase `iterations` to continue."
@@ -29,7 +32,10 @@ class Status(Enum):
     DIVERGING = (
         "Objective and gradient grow from update to update: use a smaller step or a line search."
     )
-    NOT_FINITE = "The step led to NaN or infinity: use a smaller step or a line search."
+    NOT_FINITE = (
+        "Objective or gradient became NaN or infinite: use a smaller step or a line search, or "
+        "mend the cause."
+    )
     INTERRUPTED = "A signal ended the run: resume it from its checkpoint."
 
 
@@ -148,6 +154,9 @@ class Result:
         The results on the coarse grids of `Nested`, in order; empty for other methods.
     all_at_once : AllAtOnce or None
         What `GaussNewton` knows besides; None for other methods.
+    cause : str
+        With NOT_FINITE why: the NumericalError that a method of the problem has raised, or where
+        the first NaN or infinity is. Empty otherwise.
     """
 
     control: Control
@@ -164,6 +173,12 @@ class Result:
     functional: ReducedFunctional = field(repr=False)
     stages: tuple[Result, ...] = ()
     all_at_once: AllAtOnce | None = None
+    cause: str = ""
+
+    @property
+    def message(self) -> str:
+        """How the run ended, what to do, and the cause if it is known. Not collective."""
+        return f"{self.status.value} Cause: {self.cause}" if self.cause else self.status.value
 
     def states(self) -> np.ndarray | None:
         """Return the states at all N + 1 points on the first rank, None on the others. Collective.

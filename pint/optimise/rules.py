@@ -72,6 +72,7 @@ def _is_convergence(value: Any) -> bool:
 
 RULES: Mapping[str, Rule] = {
     "step": POSITIVE,
+    "slope": Rule("finite and not positive", lambda x: is_real(x) and -math.inf < x <= 0),
     "scaling": POSITIVE,
     "strategy.effort": Rule(
         f"an integer from 1 to {MOST_EFFORT}", lambda x: is_count(x, 1, MOST_EFFORT)

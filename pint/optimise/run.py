@@ -24,6 +24,8 @@ class Run:
     hessian : InverseHessian
     step : float
         Of the last update; before the first one that of its first trial.
+    slope : float
+        Of the objective along the last update's direction, where it began; 0 before the first one.
     rejected : int
         Trials of the last update besides the one that it ended with.
     history : list of Iterate
@@ -31,16 +33,20 @@ class Run:
         Objectives evaluated so far.
     best : tuple of float and Control, or None
         The least objective since the run began or was resumed, and its control.
+    cause : str
+        Why the run met NaN or infinity, where that has ended it.
     """
 
     point: Point
     strategy: Safeguard
     hessian: InverseHessian
     step: float = 1.0
+    slope: float = 0.0
     rejected: int = 0
     history: list[Iterate] = field(default_factory=list)
     evaluations: int = 0
     best: tuple[float, Control] | None = None
+    cause: str = ""
 
     def note_best(self) -> None:
         """Keep the control of the least objective, its error included, in place."""
@@ -66,6 +72,7 @@ class Run:
         """Return what changes from update to update, apart from arrays and the history."""
         return {
             "step": self.step,
+            "slope": self.slope,
             "rejected": self.rejected,
             "strategy": self.strategy.state_dict(),
             "point": self.point.state_dict(),
@@ -73,6 +80,7 @@ class Run:
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, in place; KeyError or TypeError if damaged."""
-        self.step, self.rejected = float(values["step"]), int(values["rejected"])
+        self.step, self.slope = float(values["step"]), float(values["slope"])
+        self.rejected = int(values["rejected"])
         self.strategy.load_state_dict(values["strategy"])
         self.point.load_state_dict(values["point"])

@@ -39,7 +39,7 @@ MOST_SLOW = 3
 """Solves in a row whose cycles are slow, after which they have failed."""
 
 MOST_DOUBTFUL = 3
-"""Updates in a row, by solves to a tolerance, whose decrease is less than the error to expect."""
+"""Updates in a row, without error estimates, whose decrease is less than the error to expect."""
 
 ROUNDED = 1e-12
 """Objectives of many steps differ by rounding so much, relative to their size, at an optimum."""
@@ -58,7 +58,7 @@ class Safeguard:
     - the objective decreases by far more than its linear model, and an exact solve denies it;
     - the strategy says so, or the residuals of `MOST_SLOW` solves in a row hardly shrink;
     - no step is accepted, and more cycles do not help, or the decreases of `MOST_DOUBTFUL` updates
-      in a row are less than the error of solves that have met their tolerance;
+      in a row are less than the error to expect: that of a tolerance, or of rounding;
     - the exact gradient is above a tolerance that the inexact one has met.
 
     The point and the next `rest` updates are then solved exactly: a run is never stuck where
@@ -79,7 +79,7 @@ class Safeguard:
     slow : int
         Solves in a row whose residual hardly shrank.
     doubtful : int
-        Updates in a row whose decrease was less than the error of solves that met a tolerance.
+        Updates in a row, without error estimates, whose decrease was less than the error to expect.
     start_residual : float
         Of the first solve.
     failed : bool
@@ -173,7 +173,9 @@ class Safeguard:
             return True
         with np.errstate(all="ignore"):
             reliable = self.inner.accept(point, candidate)
-        self.doubtful = self.doubtful + 1 if self.is_doubtful and self.tolerance > 0 else 0
+        # Where errors are estimated, the strategy has allowed for them.
+        unknown = self.tolerance > 0 or math.isnan(point.objective_error)
+        self.doubtful = self.doubtful + 1 if self.is_doubtful and unknown else 0
         if self.doubtful >= MOST_DOUBTFUL:
             self._say_limit(point, self.solve_exactly(point))
         elif self.inner.failed or not is_plausible(point):
@@ -222,7 +224,7 @@ class Safeguard:
             point.functional.solves.warn(
                 f"the error of the gradient by the solves, {error:.2g}, keeps its norm, now "
                 f"{norm:.2g}, from falling: the next updates are computed by sequential steps. A "
-                "smaller tolerance of the solves (`Accuracy`) may help."
+                "smaller tolerance of the solves (`Accuracy`) or more cycles may help."
             )
 
     def _rest(self) -> None:

@@ -132,7 +132,8 @@ class Stochastic(Limited):
                 if not math.isfinite(row.objective + row.gradient_norm):
                     # The control before the last update was finite; its batch has shown it.
                     finite = {max(updates - 1, 0): previous, 0: first}
-                    return _result(point, recorder, examples, finite, Status.NOT_FINITE)
+                    cause = point.cause()
+                    return _result(point, recorder, examples, finite, Status.NOT_FINITE, cause)
 
                 reason = ending.after_row(len(history), recorder.asked)
                 if reason is not None:
@@ -168,6 +169,7 @@ def _result(
     examples: Examples,
     controls: dict[int, Control],
     status: Status,
+    cause: str = "",
 ) -> Result:
     """Return the result at the first of some controls where it is finite. Collective.
 
@@ -181,7 +183,7 @@ def _result(
         if math.isfinite(value.objective + norm):
             break
         status = Status.NOT_FINITE
-    return recorder.result_at(control, value, norm, point.state, status, iterations)
+    return recorder.result_at(control, value, norm, point.state, status, iterations, cause)
 
 
 def _mean(point: Point, examples: Examples, control: Control) -> tuple[Value, Control]:

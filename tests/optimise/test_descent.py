@@ -274,9 +274,26 @@ def test_iteration_limit_and_history():
     steps = [iterate.state_steps for iterate in result.history]
     trials = [1 + iterate.line_search_trials for iterate in result.history]
     assert steps == [STEPS * n for n in np.cumsum(trials)]
-    assert [iterate.adjoint_steps for iterate in result.history] == [
-        STEPS * n for n in (1, 2, 3, 4)
-    ]
+    adjoint_steps = np.array([iterate.adjoint_steps for iterate in result.history])
+    # One adjoint for each update; the first one goes on to the minimum along its direction.
+    assert adjoint_steps[0] == STEPS
+    assert (np.diff(adjoint_steps)[1:] == STEPS).all()
+
+
+def test_the_first_update_goes_to_the_minimum_along_the_gradient():
+    # Along -g the objective is a parabola: its slope there is -|g|^2 at first, then near zero.
+    functional, control = start()
+    slopes, gradient = [], functional.gradient(control)
+
+    def callback(iterate, control, state):
+        slopes.append(functional.controls.inner(functional.gradient(control), gradient))
+
+    reduced(functional, control, iterations=1, callback=callback)
+    assert abs(slopes[1]) <= 0.1 * slopes[0]
+    slopes.clear()
+    steepest = pint.identity()
+    reduced(functional, control, iterations=1, callback=callback, hessian=steepest)
+    assert abs(slopes[1]) > 0.1 * slopes[0]
 
 
 class WrongAdjoint(EulerAdjoint):
@@ -311,6 +328,8 @@ def test_a_fixed_step_to_infinity_is_not_taken():
     with np.errstate(over="ignore", invalid="ignore"):
         result = reduced(functional, control, line_search=pint.fixed_step(), step=1e200)
     assert result.status is pint.Status.NOT_FINITE
+    assert "smaller step or a line search" in result.message
+    assert "the states of level 0 (step size 0.05) are not finite" in result.message
     assert result.objective == pytest.approx(0.587808153806993, rel=1e-14)
     np.testing.assert_array_equal(result.control.vector, 0.0)
 

@@ -146,6 +146,7 @@ def test_an_optimiser_of_another_package_ends_at_the_last_good_iterate(world):
     rf = functional(world, fails=SecondControl())
     result = pint.minimize(rf, method=SCIPY)
     assert result.status is pint.Status.NOT_FINITE
+    assert f"`Decay.step` raised NumericalError: {WHERE}" in result.message
     assert result.objective == result.history[-1].objective
 
 
@@ -157,7 +158,10 @@ def test_a_failing_adjoint_is_not_finite(kind, world):
     assert np.isfinite(rf.value(control))
     with pytest.raises(pint.NotFiniteError, match=f"`DecayAdjoint.vjp` raised .*{WHERE}"):
         rf.gradient(control)
-    assert pint.minimize(rf, control).status is pint.Status.NOT_FINITE
+    for method in (pint.ReducedSpace(), SCIPY):
+        result = pint.minimize(rf, control, method)
+        assert result.status is pint.Status.NOT_FINITE
+        assert f"`DecayAdjoint.vjp` raised NumericalError: {WHERE}" in result.message
 
 
 def failing(name):
