@@ -154,7 +154,8 @@ def test_a_result_says_how_many_solves_have_converged(method):
     assert result.converged_solves < result.solves
     assert f"solves={result.solves}, converged_solves=" in repr(result)
     converged = pint.minimize(
-        forced(pint.Accuracy(30, relative=1e-10)), method=pint.ReducedSpace(iterations=4)
+        forced(pint.Accuracy(30, relative=1e-10)),
+        method=pint.ReducedSpace(iterations=4, line_search=pint.armijo(), step=1e-3),
     )
     assert converged.converged_solves == converged.solves > 0
 

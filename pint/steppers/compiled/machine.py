@@ -131,9 +131,10 @@ class Machine:
         if self.code.functions:
             return compiled(None)
         # One problem is often made several times in a process: by studies, on many grids.
-        if self.text not in _LOADED:
-            _LOADED[self.text] = cache.kept(self.text, adaptor.versions(), compiled)
-        return _LOADED[self.text]
+        key = str(cache.folder()), self.text
+        if key not in _LOADED:
+            _LOADED[key] = cache.kept(self.text, adaptor.versions(), compiled)
+        return _LOADED[key]
 
 
 def compiler() -> Any:
@@ -147,7 +148,7 @@ def compiler() -> Any:
         ) from error
 
 
-_LOADED: dict[str, dict[str, Any]] = {}
-"""The loops of this process by their source."""
+_LOADED: dict[tuple[str, str], dict[str, Any]] = {}
+"""The loops of this process by the folder that they are kept in, and their source."""
 
 KERNELS = ("advance", "transpose", "costs", "cost_slopes")
