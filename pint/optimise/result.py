@@ -116,6 +116,9 @@ class AllAtOnce:
         Of the steps: the derivative of J with respect to the states where they end.
     active : Control
         -1 where a control is at its lower bound, 1 at its upper bound, else 0.
+    minimum : bool or None
+        For a run that has converged: whether the second derivatives show a strict minimum. It may
+        be a saddle point otherwise, or flat. None for other runs.
     """
 
     kkt: float
@@ -123,6 +126,7 @@ class AllAtOnce:
     gains: np.ndarray | None
     multipliers: np.ndarray
     active: Control
+    minimum: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,37 @@ def test_lbfgs_goes_on_where_no_step_is_found():
     assert [row.iteration for row in result.history] == list(range(len(result.history)))
 
 
+def test_a_saddle_point_is_told(caplog):
+    y, u = sympy.symbols("y u")
+    ode = SympyODE(
+        [y],
+        [u],
+        {"u": u},
+        running_cost=u**2 / 100,
+        terminal_cost=(y**2 - 1) ** 2,
+        initial_state=[0.0],
+    )
+    result = solved(ode.problem("rk4"), 20, 1.0)
+    assert (result.iterations, result.all_at_once.minimum) == (0, False)
+    assert "may be a saddle point" in caplog.text
+    better = solved(ode.problem("rk4"), 20, 1.0, lambda controls: controls.control(u=0.5))
+    assert better.all_at_once.minimum
+    assert better.objective < 0.01
+
+
+def test_shared_parameters_alone():
+    y, k, t = sympy.symbols("y k t")
+    ode = SympyODE(
+        [y], [-k * y], parameters={"k": k}, running_cost=(y - sympy.exp(-2 * t)) ** 2,
+        initial_state=[1.0], time=t,
+    )  # fmt: skip
+    free = solved(ode.problem("rk4"), 40, 2.0, lambda controls: controls.control(k=0.3))
+    assert free.control["k"].item() == pytest.approx(2, abs=1e-5)
+    bounded = ode.problem("rk4", controls={"k": (0, 1.5)})
+    held = solved(bounded, 40, 2.0, lambda controls: controls.control(k=0.3))
+    assert (held.status, held.control["k"].item()) == (pint.Status.CONVERGED, 1.5)
+
+
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
 def test_units_do_not_matter(unit):
     """Of states and controls, and another one of the objective: the same iterates."""

@@ -85,7 +85,7 @@ class Iteration:
         theta = self.infeasibility
         self.worst, self.since = theta, 0
         unit = max(theta, self._size_of_states())
-        size = abs(self.guess.objective) or 1.0
+        size = abs(self.guess.objective) or self.unit
         self.filter = Filter(unit, size, 1e-4, 1e4 * max(1.0, theta / unit))
         self._measure()
 
@@ -128,7 +128,12 @@ class Iteration:
         guess = self.guess
         own = float(np.abs(guess.lam[1:] * guess.defects[0]).sum())
         closing = float(reduce(self.comm, own)[0])
-        return max(abs(guess.objective) + closing, 1e-300) / float(total)
+        # What the controls could change counts where the others are zero by chance.
+        gradient = Optimality(self.shooting, guess, self.lin).gradient.vector
+        reach = np.abs(gradient) * widths(self.shooting, guess)
+        change = float(self.space.sums([self.space.local_pair(weights, reach)])[0])
+        size = max(abs(guess.objective) + closing, 1e-2 * change)
+        return (size if 0 < size < math.inf else 1.0) / float(total)
 
     # One iteration
 
@@ -180,6 +185,21 @@ class Iteration:
                 at = (apart < distance) & (apart < side.multiplier * width / self.unit)
             result[side.present & at] = -side.sign
         return result
+
+    def is_minimum(self) -> bool:
+        """Return whether the second derivatives show a minimum here; exact ones. Collective."""
+        s, guess = self.shooting, self.guess
+        seeds = guess.lam[1:] + self.lin.cost.y1
+        second = hessians(s, guess.y, guess.control, self.lin, seeds)
+        diagonal = self.space.weights * barrier.diagonal(guess.sides)
+        # Where a direction does not matter, the Hessian there is rounding.
+        weight = SMALL[0] * self._hessian_size(second)
+        nothing = np.zeros(self.space.size)
+        try:
+            direction(s, self.lin, second, nothing, diagonal, weight, guess.defects)
+        except (NotPositiveDefiniteError, ValueError):
+            return False
+        return True
 
     def _seeds(self) -> np.ndarray | None:
         """Return the multipliers of the steps' second derivatives, None if they are left out."""

@@ -292,18 +292,27 @@ class _Run:
             )
         if status is not Status.CONVERGED:
             move_to_best(point, Candidate(self.functional), [self.start], objective)
+        minimum = None
+        if status is Status.CONVERGED:
+            minimum = self.iteration.is_minimum()
+            if not minimum:
+                logger.warning(
+                    "the gradient is zero, but the second derivatives show no strict minimum: it "
+                    "may be a saddle point, or flat; try another start."
+                )
         result = self.recorder.result(point, status, iterations)
-        return replace(result, all_at_once=self._details())
+        return replace(result, all_at_once=self._details(minimum=minimum))
 
-    def _details(self, fallback: bool = False) -> AllAtOnce:
+    def _details(self, fallback: bool = False, minimum: bool | None = None) -> AllAtOnce:
         iteration = self.iteration
         last, controls = iteration.last, self.functional.controls
         return AllAtOnce(
             kkt=iteration.kkt,
             fallback=fallback,
-            gains=None if last is None else last.solution.K.copy(),
+            gains=None if last is None else last.gains.copy(),
             multipliers=iteration.guess.lam[1:] + iteration.lin.cost.y1,
             active=Control(controls, iteration.active()),
+            minimum=minimum,
         )
 
     def _fallen_back(self, result: Result) -> Result:

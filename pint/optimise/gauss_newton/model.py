@@ -9,7 +9,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control
-from pint.lq import LinearQuadratic, SharedParameters, Solution, solve
+from pint.lq import LinearQuadratic, SharedParameters, solve
 from pint.optimise.gauss_newton.shooting import Shooting, Slopes
 
 
@@ -140,12 +140,12 @@ def hessians(
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A step of the method: changes of states, controls and shared numbers; new multipliers."""
+    """A step: changes of states, controls and shared numbers; new multipliers; gains."""
 
     y: np.ndarray
     vector: np.ndarray
     multipliers: np.ndarray
-    solution: Solution
+    gains: np.ndarray
 
 
 def direction(
@@ -186,6 +186,11 @@ def direction(
     Q, R = steps[:, x, x].copy(), steps[:, u, u].copy()
     Q[:, range(n), range(n)] += weight * dt
     R[:, range(m), range(m)] += shooting.matrix(diagonal)
+    B, S, r, G = lin.B, steps[:, u, x], slopes[:, u], steps[:, th, u]
+    if m == 0:  # shared parameters alone: a control that does nothing
+        N = shooting.steps
+        B, S, r = np.zeros((N, n, 1)), np.zeros((N, 1, n)), np.zeros((N, 1))
+        R, G = np.ones((N, 1, 1)), np.zeros((N, p, 1))
     parameters = None
     if p:
         own = np.concatenate([slopes[:, th].sum(axis=0) + lin.cost.theta,
@@ -194,15 +199,18 @@ def direction(
         T = whole[p:].reshape(p, p) + second.end[n:, n:] + np.diag(shooting.shared(diagonal))
         t = whole[:p] + lin.end_theta + shooting.shared(explicit)
         parameters = SharedParameters(
-            T=T, t=t, C=lin.C, C_initial=lin.start, E=steps[:, th, x], G=steps[:, th, u],
+            T=T, t=t, C=lin.C, C_initial=lin.start, E=steps[:, th, x], G=G,
             E_end=second.end[n:, :n],
         )  # fmt: skip
     problem = LinearQuadratic(
-        A=lin.A, B=lin.B, Q=Q, R=R, S=steps[:, u, x], q=slopes[:, x], r=slopes[:, u], d=defects[0],
+        A=lin.A, B=B, Q=Q, R=R, S=S, q=slopes[:, x], r=r, d=defects[0],
         Q_end=second.end[:n, :n], q_end=lin.end, initial=defects[1], parameters=parameters,
         steps=shooting.steps,
     )  # fmt: skip
     solution = solve(problem, comm=shooting.comm)
     return Direction(
-        solution.x, shooting.vector(solution.u, solution.theta), solution.multipliers, solution
+        solution.x,
+        shooting.vector(solution.u[:, :m], solution.theta),
+        solution.multipliers,
+        solution.K[:, :m],
     )

@@ -1,0 +1,52 @@
+"""Gauss-Newton on many ranks: the iterates of one, with fewer steps than ranks, too."""
+
+import numpy as np
+import pytest
+import sympy
+
+import pint
+from pint.steppers.symbolic import SympyODE
+from problems.ode_catalogue import CATALOGUE
+
+
+def solved(problem, steps, final_time, comm, start=None):
+    functional = pint.ReducedFunctional(
+        problem, pint.TimeGrid.uniform(final_time, steps, comm=comm)
+    )
+    control = None if start is None else start(functional.controls)
+    result = pint.minimize(functional, control, pint.GaussNewton())
+    rows = [(row.objective, row.gradient_norm) for row in result.history]
+    return result, np.array(rows), result.control.gather()
+
+
+def compare(world, *arguments, start=None, tolerance=1e-10):
+    (one, rows, control) = solved(*arguments, None, start)
+    (many, found, found_control) = solved(*arguments, world, start)
+    assert (many.status, many.iterations) == (one.status, one.iterations)
+    assert many.objective == pytest.approx(one.objective, rel=1e-12)
+    np.testing.assert_allclose(found[:, 0], rows[:, 0], rtol=tolerance)
+    for name, values in control.items():
+        size = np.abs(values).max()
+        np.testing.assert_allclose(found_control[name], values, atol=1e-9 * size)
+    gains = world.allgather(many.all_at_once.gains)
+    np.testing.assert_allclose(np.concatenate(gains), one.all_at_once.gains, rtol=1e-7, atol=1e-9)
+
+
+# The states of the last one are far from the equation at first, and amplify rounding.
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("attitude", 1e-10), ("tracking", 1e-10), ("duffing", 1e-6)]
+)
+def test_iterates(world, name, tolerance):
+    one = CATALOGUE[name]
+    compare(world, one.problem("rk4"), 48, one.final_time, start=one.start, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+@pytest.mark.parametrize("bounds", [{}, {"u": (-0.1, 0.4), "rate": (0.0, 0.8)}])
+def test_few_steps_and_a_shared_parameter(world, steps, bounds):
+    y, u, rate = sympy.symbols("y u rate")
+    ode = SympyODE(
+        [y], [u - rate * y], {"u": u}, parameters={"rate": rate}, initial_state=[1.5],
+        running_cost=(y - 1) ** 2 + u**2, terminal_cost=(rate - 1) ** 2 + y**4,
+    )  # fmt: skip
+    compare(world, ode.problem("rk4", controls=bounds), steps, 1.0)
