@@ -9,6 +9,7 @@ from pint.optimise.lagged import Lagged
 from pint.optimise.lbfgs import InverseHessian, bfgs, identity, lbfgs
 from pint.optimise.line_search import LineSearch, armijo, fixed_step, wolfe
 from pint.optimise.method import Method
+from pint.optimise.multi_start import MultiStart
 from pint.optimise.nested import Nested
 from pint.optimise.one_shot import OneShot
 from pint.optimise.progress import Progress
@@ -29,6 +30,7 @@ __all__ = [
     "Lagged",
     "LineSearch",
     "Method",
+    "MultiStart",
     "Nested",
     "OneShot",
     "Progress",

@@ -43,8 +43,8 @@ def minimize(
     start : Control, optional
         Where to start; projected to the bounds. By default zero.
     method : Method
-        `ReducedSpace`, `OneShot`, `Lagged`, `Adaptive`, `GaussNewton`, `Stochastic`, `External` or
-        `Nested`, with its options.
+        `ReducedSpace`, `OneShot`, `Lagged`, `Adaptive`, `GaussNewton`, `Stochastic`, `External`,
+        `Nested` or `MultiStart`, with its options.
     callback : callable, optional
         Receives each `Iterate`, its control and its state, which it cannot change. The run ends
         with the status STOPPED if it returns True or raises StopIteration; other results are

@@ -50,3 +50,16 @@ def test_few_steps_and_a_shared_parameter(world, steps, bounds):
         running_cost=(y - 1) ** 2 + u**2, terminal_cost=(rate - 1) ** 2 + y**4,
     )  # fmt: skip
     compare(world, ode.problem("rk4", controls=bounds), steps, 1.0)
+
+
+def test_random_starts_do_not_depend_on_the_ranks(world):
+    method, found = pint.MultiStart(pint.ReducedSpace(iterations=0), starts=3, seed=4), []
+    for comm in (None, world):
+        one = CATALOGUE["seir"]
+        grid = pint.TimeGrid.uniform(one.final_time, 24, comm=comm)
+        functional = pint.ReducedFunctional(one.problem("rk4"), grid)
+        result = pint.minimize(functional, one.start(functional.controls), method)
+        found.append([stage.control.gather() for stage in result.stages])
+    for expected, control in zip(*found, strict=True):
+        for name, values in expected.items():
+            np.testing.assert_array_equal(control[name], values)
