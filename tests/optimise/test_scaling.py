@@ -90,12 +90,10 @@ def test_decimal_units_change_updates_by_rounding_alone(name, method, signs):
     units = Units(*(10.0 ** (12 * sign) for sign in signs))
     ours, expected = solve(name, method, units, 1e-3), plain(name, method, 1e-3)
     assert ours.status is expected.status is pint.Status.CONVERGED
-    counts = [expected.iterations]
-    if method == "adaptive":
-        # Its decisions by estimates turn by rounding: so do those in units that differ by it alone.
-        near = [1 + 1e-13 * k for k in (-3, -2, -1, 1, 2, 3)]
-        counts += [solve(name, method, Units(1, k, k, 1), 1e-3).iterations for k in near]
-    assert 0.9 * min(counts) <= ours.iterations <= 1.1 * max(counts)
+    # Adaptive runs also take decisions by estimates, some of which rounding turns: starts that
+    # differ by 1e-14 need 18 to 22 updates for vector-lqr. Units that round nothing: see above.
+    share = 0.25 if method == "adaptive" else 0.1
+    assert abs(ours.iterations - expected.iterations) <= share * expected.iterations
     assert ours.objective == pytest.approx(units.objective * expected.objective, rel=1e-5)
 
 
