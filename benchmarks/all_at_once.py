@@ -46,14 +46,13 @@ LARGE = ("van-der-pol", "cart-pole")
 TOLERANCE = 1e-8
 
 
-def gauss_newton(name: str, steps: int, comm: Any = None) -> Row:
+def minimised(name: str, steps: int, method: Any) -> Row:
     """Return iterations, seconds with the set-up, and the objective."""
     begin = time.perf_counter()
     definition = PROBLEMS[name]
     problem = definition.problem("rk4", backend="compiled")
-    grid = pint.TimeGrid.uniform(definition.final_time, steps, comm=comm)
+    grid = pint.TimeGrid.uniform(definition.final_time, steps)
     functional = pint.ReducedFunctional(problem, grid)
-    method = pint.GaussNewton(gradient_tolerance=TOLERANCE)
     result = pint.minimize(functional, definition.start(functional.controls), method)
     return {
         "iterations": result.iterations,
@@ -61,24 +60,17 @@ def gauss_newton(name: str, steps: int, comm: Any = None) -> Row:
         "J": result.objective,
         "status": result.status.name,
     }
+
+
+def gauss_newton(name: str, steps: int) -> Row:
+    """Return the numbers of Gauss-Newton."""
+    return minimised(name, steps, pint.GaussNewton(gradient_tolerance=TOLERANCE))
 
 
 def lbfgs(name: str, steps: int) -> Row:
-    """Return the same of L-BFGS with compiled sequential steps."""
-    begin = time.perf_counter()
-    definition = PROBLEMS[name]
-    problem = definition.problem("rk4", backend="compiled")
-    functional = pint.ReducedFunctional(
-        problem, pint.TimeGrid.uniform(definition.final_time, steps)
-    )
+    """Return those of L-BFGS with compiled sequential steps."""
     method = pint.ReducedSpace(gradient_tolerance=TOLERANCE, iterations=1000)
-    result = pint.minimize(functional, definition.start(functional.controls), method)
-    return {
-        "iterations": result.iterations,
-        "seconds": time.perf_counter() - begin,
-        "J": result.objective,
-        "status": result.status.name,
-    }
+    return minimised(name, steps, method)
 
 
 def interior_point(name: str, steps: int) -> Row:

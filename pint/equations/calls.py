@@ -257,6 +257,7 @@ class Calls:
             adjoint.advance(s, y, u, theta, lam, out, rhs, into)
         except NumericalError as error:
             s.fill(out, self._nan(error, adjoint, "advance"))
+            spoil(into)
 
     def _step_each(
         self,
@@ -496,6 +497,12 @@ class Calls:
         """Whether the objective adds the derivatives of step costs where they belong."""
         return overrides(self.problem.objective, Objective, "add_step_cost_derivative")
 
+    def add_step_cost_derivative(self, *arguments: Any, into: Views) -> None:
+        """Add the derivatives of some steps' costs, in place; arguments as of the objective."""
+        objective, name = self.problem.objective, "add_step_cost_derivative"
+        if self._returned(objective, name, (), *arguments, into) is _NOTHING:
+            spoil(into)
+
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
@@ -551,10 +558,7 @@ class Calls:
             some = rows[begin : begin + chunk]
             here = as_rows(some)
             starts = shifted(some, first)
-            # An objective of that kind reads the times only where it needs them.
-            lazy = self.adds_slopes
-            together: Any = Runs(self.grid, 0, starts, len(some), 1, 1) if lazy else None
-            s = together if lazy else self._batch(0, starts, None, None)
+            s = self._batch(0, starts, None, None)
             blocks = {name: values[here] for name, values in fields.items()}
             yield here, slice(begin, begin + len(some)), s, blocks
 

@@ -143,8 +143,11 @@ class Cost:
         adds = calls.adds_slopes and self.intervals is None
         for here, y0, y1, s, u in self.visit(state):
             if adds:
-                places = sources[here], sources[rows_after(here)], at_rows(new.explicit, here)
-                objective.add_step_cost_derivative(s, y0, y1, u, theta, scale, *places)
+                places, into = (
+                    (sources[here], sources[rows_after(here)]),
+                    at_rows(new.explicit, here),
+                )
+                calls.add_step_cost_derivative(s, y0, y1, u, theta, scale, *places, into=into)
                 continue
             dy0, dy1, du, dtheta = calls.step_cost_derivative(s, y0, y1, u, theta)
             if self.intervals is None:

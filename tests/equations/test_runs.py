@@ -79,6 +79,34 @@ def test_a_run_that_fails_is_nan():
         failing.value(failing.controls.zeros())
 
 
+class FailingBack(MarchingAdjoint):
+    def advance(self, s, y, u, theta, start, out, rhs=None, into=None):
+        if into is not None:
+            raise pint.NumericalError("beyond the model")
+        super().advance(s, y, u, theta, start, out, rhs, into)
+
+
+def test_a_derivative_that_fails_is_no_number():
+    failing = functional(Marching(), FailingBack, pint.TimeGrid.uniform(2.0, 12))
+    with pytest.raises(pint.NotFiniteError, match=r"`FailingBack\.advance` raised NumericalError"):
+        failing.gradient(failing.controls.zeros())
+
+
+class FailingSlopes(registry.RunningCost):
+    def add_step_cost_derivative(self, s, y0, y1, u, theta, scale, dy0, dy1, into):
+        raise pint.NumericalError("no slope here")
+
+
+def test_a_slope_that_fails_is_no_number():
+    fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
+    stepper = registry.Pendulum()
+    problem = pint.Problem(stepper, registry.PendulumAdjoint(stepper), FailingSlopes(), fields)
+    failing = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(2.0, 12))
+    words = r"`FailingSlopes\.add_step_cost_derivative` raised NumericalError"
+    with pytest.raises(pint.NotFiniteError, match=words):
+        failing.gradient(failing.controls.zeros())
+
+
 # What `check_problem` says about them
 
 

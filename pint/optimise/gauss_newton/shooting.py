@@ -166,6 +166,8 @@ class Shooting:
 
     def initial_of_theta(self, control: Control) -> np.ndarray:
         """Return dy_0/dtheta, shape (n, p)."""
+        if not self.parameters:
+            return np.zeros((self.states, 0))
         rows = []
         for unit in np.eye(self.states):
             into = self.space.zeros()
