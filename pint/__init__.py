@@ -49,6 +49,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    standard_errors,
     starting_at,
     wolfe,
 )
@@ -59,12 +60,16 @@ from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace
 from pint.steppers import (
     ODE,
+    FinalTime,
     IntegralConstraint,
+    MeasuredData,
     PathConstraint,
     RungeKutta,
     RunningCost,
+    SumOfCosts,
     TerminalConstraint,
     Theta,
+    free_final_time,
 )
 from pint.steppers.compiled import CompiledODE
 
@@ -102,9 +107,11 @@ __all__ = [
     "ConvergenceWarning",
     "Examples",
     "External",
+    "FinalTime",
     "GaussNewton",
     "IntegralConstraint",
     "Lagged",
+    "MeasuredData",
     "MultiStart",
     "Nested",
     "NotFiniteError",
@@ -129,6 +136,7 @@ __all__ = [
     "Steps",
     "Stochastic",
     "TerminalConstraint",
+    "SumOfCosts",
     "Theta",
     "Tikhonov",
     "TimeControl",
@@ -139,6 +147,7 @@ __all__ = [
     "armijo",
     "bfgs",
     "fixed_step",
+    "free_final_time",
     "history_arrays",
     "identity",
     "lbfgs",
@@ -147,6 +156,7 @@ __all__ = [
     "prolong",
     "sgd",
     "split",
+    "standard_errors",
     "starting_at",
     "verify",
     "wolfe",
