@@ -245,6 +245,24 @@ class Objective(ABC):
         """
         raise NotImplementedError
 
+    @property
+    def has_hessian(self) -> bool:
+        """Whether the class defines `step_cost_hessian` and `terminal_hessian`."""
+        return overrides(self, Objective, "step_cost_hessian")
+
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        """Return the second derivatives of l of each step of a batch, shape (B, k, k).
+
+        The k numbers are those of y0, y1, the blocks of u and theta, one after the other, in the
+        order of the mappings. Optional, for batched steps: `GaussNewton` takes differences of
+        `step_cost_derivative` otherwise.
+        """
+        raise NotImplementedError
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        """Return the second derivatives of psi in the numbers of y_N and theta."""
+        raise NotImplementedError
+
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         return 0.0

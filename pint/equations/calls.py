@@ -503,6 +503,28 @@ class Calls:
         if self._returned(objective, name, (), *arguments, into) is _NOTHING:
             spoil(into)
 
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        """Return the second derivatives of some steps' costs, or the number NaN."""
+        return self._hessian("step_cost_hessian", (1, 2), s, y0, y1, u, theta)
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        """Return the second derivatives of psi, or the number NaN."""
+        return self._hessian("terminal_hessian", (0,), y, theta)
+
+    def _hessian(self, name: str, states: tuple[int, ...], *arguments: Any) -> Any:
+        objective, (*first, theta) = self.problem.objective, arguments
+        lead: tuple[int, ...] = ()
+        sizes = [sum(np.size(part) for part in theta.values())]
+        if name == "terminal_hessian":
+            sizes.append(np.size(first[0]))
+        else:
+            lead = (len(first[1]),)
+            blocks = (first[1], first[2], *first[3].values())
+            sizes += [int(np.prod(np.shape(block)[1:], dtype=int)) for block in blocks]
+        found = self._returned(objective, name, states, *arguments)
+        expected = np.broadcast_to(0.0, (*lead, sum(sizes), sum(sizes)))
+        return found if found is _NOTHING else checked(found, expected, objective, name)
+
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
