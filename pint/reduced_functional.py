@@ -153,6 +153,8 @@ class ReducedFunctional(Uncopied):
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
             ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
+            down = self.calls.transfers
+            duals = [None if one is None else one.transposed for one in down]
             forward, backward = (
                 MGRIT(
                     grid,
@@ -164,8 +166,9 @@ class ReducedFunctional(Uncopied):
                     phases=self.phases,
                     chunk_bytes=chunk_bytes,
                     storage=storage,
+                    transfers=transfers,
                 )
-                for reverse in (False, True)
+                for reverse, transfers in ((False, down), (True, duals))
             )
         if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
             warnings.warn(ranks.difference, stacklevel=2)
