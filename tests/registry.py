@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
+from mesh_problems import reaction_problem
 from ode_cases import compiled_symbolic, forced_problem, forced_symbolic
 from strict_space import PredatorsInPlace, predators
 
@@ -341,6 +342,10 @@ def coarsened_problem():
 
 
 PROBLEMS["coarsened"] = coarsened_problem
+
+# Coarse levels with other state spaces: transfers by matrices, and by functions
+PROBLEMS["reaction"] = reaction_problem
+PROBLEMS["reaction-loop"] = partial(reaction_problem, (7, 3), batched=False)
 
 
 def random_control(controls, seed=0, deviation=0.5):
