@@ -28,6 +28,7 @@ from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
+    AugmentedLagrangian,
     Checkpoint,
     External,
     GaussNewton,
@@ -48,6 +49,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    standard_errors,
     starting_at,
     wolfe,
 )
@@ -56,7 +58,19 @@ from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace, Transfer
-from pint.steppers import ODE, RungeKutta, RunningCost, Theta
+from pint.steppers import (
+    ODE,
+    FinalTime,
+    IntegralConstraint,
+    MeasuredData,
+    PathConstraint,
+    RungeKutta,
+    RunningCost,
+    SumOfCosts,
+    TerminalConstraint,
+    Theta,
+    free_final_time,
+)
 from pint.steppers.compiled import CompiledODE
 
 try:
@@ -82,6 +96,7 @@ __all__ = [
     "Adaptive",
     "Adjoint",
     "ArraySpace",
+    "AugmentedLagrangian",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -92,14 +107,18 @@ __all__ = [
     "ConvergenceWarning",
     "Examples",
     "External",
+    "FinalTime",
     "GaussNewton",
+    "IntegralConstraint",
     "Lagged",
+    "MeasuredData",
     "MultiStart",
     "Nested",
     "NotFiniteError",
     "NumericalError",
     "Objective",
     "OneShot",
+    "PathConstraint",
     "Phases",
     "Problem",
     "Progress",
@@ -116,6 +135,8 @@ __all__ = [
     "Status",
     "Steps",
     "Stochastic",
+    "TerminalConstraint",
+    "SumOfCosts",
     "Theta",
     "Tikhonov",
     "TimeControl",
@@ -127,6 +148,7 @@ __all__ = [
     "armijo",
     "bfgs",
     "fixed_step",
+    "free_final_time",
     "history_arrays",
     "identity",
     "lbfgs",
@@ -135,6 +157,7 @@ __all__ = [
     "prolong",
     "sgd",
     "split",
+    "standard_errors",
     "starting_at",
     "verify",
     "wolfe",
