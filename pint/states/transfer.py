@@ -107,6 +107,8 @@ class LevelTransfer:
 def _checked(side: str, given: Any) -> Any:
     """Return one side of a transfer, a dense matrix as an array, or raise an error."""
     name = f"`Transfer({side}=...)`"
+    if hasattr(given, "multTranspose"):  # a matrix of PETSc, which can be called, too
+        return given
     if callable(given):
         raise TypeError(
             f"{name} is a function without its transpose, which the adjoint needs: give the pair "
@@ -116,8 +118,6 @@ def _checked(side: str, given: Any) -> Any:
         if len(given) != 2 or not all(callable(part) for part in given):
             raise TypeError(f"{name} must be two functions, the map and its transpose.")
         return tuple(given)
-    if hasattr(given, "multTranspose"):  # a matrix of PETSc
-        return given
     if hasattr(given, "tocsr"):
         matrix = given.tocsr().copy()  # a copy of the caller's, who may change his
         real_array(f"Transfer({side}=...)", matrix.data)
