@@ -17,6 +17,7 @@ from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
 from pint.equations.results import checked_control, checked_number, require_same_shared
 from pint.errors import (
+    ConvergenceWarning,
     NotFiniteError,
     Uncopied,
     check_choice,
@@ -172,6 +173,14 @@ class ReducedFunctional(Uncopied):
             )
         if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
             warnings.warn(ranks.difference, stacklevel=2)
+        stalls = None if unconverged == "ignore" else forward.stalling_level
+        if stalls is not None and self.comm.rank == self.space.comm.rank == 0:
+            warnings.warn(
+                f"`ReducedFunctional(relaxation=...)`: with F-relaxation on level {stalls} cycles "
+                "do not converge, since the next level has a smaller space: use 'FCF' there.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)

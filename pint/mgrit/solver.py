@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Literal
 
 from pint.comm import reduce
@@ -304,6 +304,17 @@ class MGRIT(Uncopied):
     def allocate_tau(self) -> Block:
         """Return a zero right-hand side of level 1 for `lagged_solve`; at least two levels."""
         return self.levels[1].space.allocate(self.levels[1].layout.local_steps + 1)
+
+    @property
+    def stalling_level(self) -> int | None:
+        """The first level with F-relaxation alone above a space of fewer numbers, None without.
+
+        What R takes to zero is then never corrected at its C-points.
+        """
+        for count, (fine, coarse) in zip(self.smoother.counts, pairwise(self.levels), strict=False):
+            if count == 0 and coarse.space.state_bytes < fine.space.state_bytes:
+                return fine.layout.level
+        return None
 
     @property
     def replaces_c_points(self) -> bool:

@@ -194,3 +194,16 @@ def test_a_transfer_keeps_its_own_matrices():
     transfer = pint.Transfer(mine, P)
     mine[...] = np.nan
     assert np.isfinite(transfer.restrict).all()
+
+
+@pytest.mark.parametrize("relaxation", ["F", ("FCF", "F")])
+def test_f_relaxation_alone_is_warned_of(relaxation):
+    level = len(relaxation) - 1
+    with pytest.warns(pint.ConvergenceWarning, match=rf"F-relaxation on level {level}.*FCF"):
+        functional_of((15, 7, 3), relaxation=relaxation, unconverged="warn")
+
+
+def test_f_relaxation_above_the_same_space_is_not_warned_of(recwarn):
+    functional_of((15, 15, 7), relaxation=("F", "FCF"), unconverged="warn")
+    functional_of((15,), relaxation="F", unconverged="warn")
+    assert not recwarn
