@@ -97,9 +97,10 @@ class StateSpace(ABC):
             If these states know no such matrices, or it does not take states to those of the
             space `target`; the line begins with `name`.
         """
+        divided = " that are divided among ranks" if self.comm.size > 1 else ""
         raise TypeError(
             f"{name} must be a pair of functions (function, transpose) for states of a "
-            f"{type(self).__name__}, got {shown(matrix)}."
+            f"{type(self).__name__}{divided}, got {shown(matrix)}."
         )
 
 

@@ -17,7 +17,7 @@ Action = Callable[[Block, Block], None]
 SIDES = ("restrict", "prolong")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transfer:
     """Linear maps between the states of a level and those of the next coarser one.
 
@@ -72,7 +72,7 @@ class Transfer:
         return LevelTransfer(fine, coarse, *down, *up)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LevelTransfer:
     """A `Transfer` between blocks of the states of two levels.
 
@@ -143,8 +143,8 @@ def _actions(
 ) -> tuple[Action, Action]:
     """Return a map and its transpose on blocks, checked on a zero state. Collective in space."""
     if isinstance(side, tuple):
-        there = _each(side[0], source, batched, name)
-        back = _each(side[1], target, batched, f"{name}, the transpose")
+        there = _each(side[0], source, target, batched, name)
+        back = _each(side[1], target, source, batched, f"{name}, the transpose")
     else:
         there, back = source.products(side, target, name)
     there(source.allocate(1), target.allocate(1))
@@ -152,12 +152,20 @@ def _actions(
     return there, back
 
 
-def _each(function: Callable[[Any], Any], source: StateSpace, batched: bool, name: str) -> Action:
+def _each(
+    function: Callable[[Any], Any],
+    source: StateSpace,
+    target: StateSpace,
+    batched: bool,
+    name: str,
+) -> Action:
     """Return the action of a user's function, whose results are checked for their shapes."""
     native = source.native(function, (0,))
 
     def act(states: Block, out: Block) -> None:
-        pairs = [(states, out)] if batched else zip(source.states(states), out, strict=True)
+        pairs: Any = [(states, out)]
+        if not batched:
+            pairs = zip(source.states(states), target.states(out), strict=True)
         for some, place in pairs:
             try:
                 result = native(some)
@@ -167,11 +175,11 @@ def _each(function: Callable[[Any], Any], source: StateSpace, batched: bool, nam
                     f"{name} raised {type(error).__name__} at states of shape "
                     f"{tuple(some.shape)}: {text}"
                 ) from error
-            if np.shape(result) != tuple(place.shape):
+            shape = tuple(getattr(result, "shape", ()))
+            if shape != tuple(place.shape):
                 raise ValueError(
                     f"{name} must return states of shape {tuple(place.shape)} for those of shape "
-                    f"{tuple(some.shape)}, got {np.shape(result)}: "
-                    "are `restrict` and `prolong` exchanged?"
+                    f"{tuple(some.shape)}, got {shape}: are `restrict` and `prolong` exchanged?"
                 )
             place[...] = result
 

@@ -207,3 +207,36 @@ def test_f_relaxation_above_the_same_space_is_not_warned_of(recwarn):
     functional_of((15, 15, 7), relaxation=("F", "FCF"), unconverged="warn")
     functional_of((15,), relaxation="F", unconverged="warn")
     assert not recwarn
+
+
+def test_a_free_final_time_keeps_the_transfers():
+    stepper = Reaction((7, 3))
+    fields = {"u": pint.TimeControl(7), "theta": pint.SharedControl(1)}
+    problem = pint.Problem(stepper, ReactionAdjoint(stepper), Tracking(), fields)
+    free = pint.free_final_time(problem, pint.FinalTime(0.1))
+    functional = pint.ReducedFunctional(free, grid_of(levels=3), accuracy=TIGHT)
+    assert [one.space.shape for one in functional.state.solver.levels] == [(7,), (3,), (3,)]
+    check_problem(free, grid_of(12, 2, 3)).require()
+
+
+class Mean(pint.IntegralConstraint):
+    """``int sum(y) dt = 1``."""
+
+    bound = 1.0
+
+    def value(self, t, y, u, theta):
+        assert y.shape[1] == 7  # of level 0
+        return y.sum(axis=1)[:, None]
+
+    def vjp(self, t, y, u, theta, weight):
+        return np.broadcast_to(weight, y.shape), {}, {}
+
+
+def test_integral_constraints_see_states_of_level_0():
+    functional = functional_of((7, 7, 3), grid_of(8, 2, 3))
+    start = functional.controls.control(theta=1.0)
+    method = pint.AugmentedLagrangian(pint.ReducedSpace(iterations=500), [Mean()])
+    result = pint.minimize(functional, start, method)
+    assert result.status is pint.Status.CONVERGED
+    means = result.states().sum(axis=1)
+    assert (means[1:] + means[:-1]).sum() / 16 == pytest.approx(1.0, abs=1e-7)
