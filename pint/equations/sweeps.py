@@ -80,6 +80,7 @@ class Sweep(Propagator):
         self.margin = 3.0 if self.reverse else math.inf if iterative else 100.0
         self.relaxes = calls.relaxes
         self._last_pass, self._made = False, 0
+        self._restricts = any(calls.transfers)
         self._restricted: dict[int, tuple[Block, int, int]] = {}
 
     def begin_pass(self, last: bool) -> None:
@@ -217,7 +218,10 @@ class Sweep(Propagator):
 
         The states at their ends are None if one of them is not stored on this rank.
         """
-        points, base, spacing = self.states_on(level)
+        assert self.at is not None
+        points, base, spacing = self.at.points, 0, self.spacing
+        if self._restricts:
+            points, base, spacing = self.states_on(level)
         # Rows count finest points; the stored ones begin at `base` and are `spacing` apart.
         numbers = (rows[0] - base, rows[-1] - base, rows.step, self.layouts[level].stride)
         place = [number // spacing for number in numbers]

@@ -14,19 +14,24 @@ from pint.states import Block
 
 def inject(fine: Level, coarse: Level) -> None:
     """Set the coarse trajectory to the fine one's C-points, in place: v = R u_C."""
-    restrict(coarse, fine.trajectory[fine.point(0)], coarse.trajectory[coarse.point(0)])
-    for points, above in c_points(fine, coarse):
-        restrict(coarse, fine.trajectory[points], coarse.trajectory[above])
     coarse.guessed, coarse.solved = True, None
+    restrict(coarse, fine.trajectory[fine.point(0)], coarse.trajectory[coarse.point(0)])
+    if coarse.transfer is None:
+        after = coarse.place(range(1, coarse.layout.local_steps + 1))
+        coarse.trajectory[after] = fine.trajectory[fine.place(fine.layout.c_rows)]
+        return
+    for points, above in c_points(fine, coarse):
+        coarse.transfer.restrict(fine.trajectory[points], coarse.trajectory[above])
 
 
 def correct(fine: Level, coarse: Level) -> None:
     """Add the coarse correction to the fine C-points, in place: u_C += P (u^c - v), v = R u_C."""
     transfer = coarse.transfer
+    if transfer is None:  # v is u_C
+        prolong_points(fine, coarse)
+        return
+    coarse.guessed = True
     for points, above in c_points(fine, coarse):
-        if transfer is None:  # v is u_C
-            fine.trajectory[points] = coarse.trajectory[above]
-            continue
         # The C-points have not changed since they were restricted: nobody has to store v.
         old = fine.trajectory[points]
         difference, change = coarse.scratch[: len(old)], fine.scratch[: len(old)]
@@ -34,17 +39,17 @@ def correct(fine: Level, coarse: Level) -> None:
         difference -= coarse.trajectory[above]
         transfer.prolong(difference, change)
         fine.trajectory[points] -= change
-    coarse.guessed = True
 
 
 def prolong_points(fine: Level, coarse: Level) -> None:
     """Set the fine C-points to the coarse trajectory, prolonged, in place: u_C = P u^c."""
-    for points, above in c_points(fine, coarse):
-        if coarse.transfer is None:
-            fine.trajectory[points] = coarse.trajectory[above]
-        else:
-            coarse.transfer.prolong(coarse.trajectory[above], fine.trajectory[points])
     coarse.guessed = True
+    if coarse.transfer is None:
+        after = coarse.place(range(1, coarse.layout.local_steps + 1))
+        fine.trajectory[fine.place(fine.layout.c_rows)] = coarse.trajectory[after]
+        return
+    for points, above in c_points(fine, coarse):
+        coarse.transfer.prolong(coarse.trajectory[above], fine.trajectory[points])
 
 
 def restrict(coarse: Level, states: Block, out: Block) -> None:
@@ -56,13 +61,10 @@ def restrict(coarse: Level, states: Block, out: Block) -> None:
 
 
 def c_points(fine: Level, coarse: Level) -> Iterator[tuple[slice, slice]]:
-    """Yield where C-points lie on the fine and on the coarse level, in the order of the sweep.
-
-    All together; as many as fit the cache at a time if they are transferred.
-    """
+    """Yield where C-points lie on the fine and on the coarse level, as many as fit both caches."""
     rows, layout = fine.layout.c_rows, fine.layout
-    size = len(rows) if coarse.transfer is None else min(fine.chunk, coarse.chunk)
-    for begin in range(0, len(rows), max(size, 1)):
+    size = min(fine.chunk, coarse.chunk)
+    for begin in range(0, len(rows), size):
         some = rows[begin : begin + size]
         row = (some.start - layout.first_c_row) // layout.coarsening_factor + 1
         yield fine.place(some), coarse.place(range(row, row + len(some)))
