@@ -15,7 +15,7 @@ from pint.controls import ControlField, ControlSpace, Regulariser, SharedControl
 from pint.controls.fields import check_field_name
 from pint.errors import check_methods, integer, overrides
 from pint.grid import Runs, Steps, TimeGrid
-from pint.states import StateSpace, space_like
+from pint.states import StateSpace, Transfer, space_like
 from pint.states.slopes import central_slope, complex_slope, is_analytic
 
 Fields = Mapping[str, Any]
@@ -109,8 +109,20 @@ class TimeStepper(ABC):
         return state if hasattr(state, "shape") else np.asarray(state, dtype=float)
 
     def coarsen(self, level: int) -> TimeStepper:
-        """Return the stepper of a coarser level; by default this one, with the larger step."""
+        """Return the stepper of a coarser level; by default this one, with the larger step.
+
+        Its `space` may be another one, as that of a coarser mesh, if `transfer` says how states
+        get there. Its steps are given the control of level 0 all the same.
+        """
         return self
+
+    def transfer(self, level: int) -> Transfer | None:
+        """Return how states go from ``level - 1`` to `level`, and corrections back.
+
+        By default None: the stepper of `level`, from `coarsen`, has the states of the one before.
+        Only the stepper of level 0 is asked.
+        """
+        return None
 
 
 class Adjoint(ABC):
