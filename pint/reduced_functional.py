@@ -79,7 +79,7 @@ class ReducedFunctional(Uncopied):
         This rank's wall time by phase, of both solvers and of the gradient.
     solves : pint.report.convergence.Solves
         ``solves.asked`` counts the solves to a tolerance so far, ``solves.converged`` those that
-        have met it.
+        have met it; ``solves.worst`` is the one that has ended farthest above its tolerance.
 
     Raises
     ------
