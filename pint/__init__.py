@@ -28,6 +28,7 @@ from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
+    AugmentedLagrangian,
     Checkpoint,
     External,
     GaussNewton,
@@ -56,7 +57,15 @@ from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace
-from pint.steppers import ODE, RungeKutta, RunningCost, Theta
+from pint.steppers import (
+    ODE,
+    IntegralConstraint,
+    PathConstraint,
+    RungeKutta,
+    RunningCost,
+    TerminalConstraint,
+    Theta,
+)
 from pint.steppers.compiled import CompiledODE
 
 try:
@@ -82,6 +91,7 @@ __all__ = [
     "Adaptive",
     "Adjoint",
     "ArraySpace",
+    "AugmentedLagrangian",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -93,6 +103,7 @@ __all__ = [
     "Examples",
     "External",
     "GaussNewton",
+    "IntegralConstraint",
     "Lagged",
     "MultiStart",
     "Nested",
@@ -100,6 +111,7 @@ __all__ = [
     "NumericalError",
     "Objective",
     "OneShot",
+    "PathConstraint",
     "Phases",
     "Problem",
     "Progress",
@@ -116,6 +128,7 @@ __all__ = [
     "Status",
     "Steps",
     "Stochastic",
+    "TerminalConstraint",
     "Theta",
     "Tikhonov",
     "TimeControl",

@@ -191,6 +191,10 @@ class ReducedFunctional(Uncopied):
         """Return the functional of the same problem, with the same options, on another grid."""
         return ReducedFunctional(self.problem, grid, **self._options)
 
+    def of(self, problem: Problem) -> ReducedFunctional:
+        """Return the functional of another problem, with the same options, on the same grid."""
+        return ReducedFunctional(problem, self.grid, **self._options)
+
     def control(self, /, **values: Any) -> Control:
         """Return the control with the given values: see `ControlSpace.control`."""
         return self.controls.control(**values)

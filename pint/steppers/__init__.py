@@ -3,6 +3,12 @@
 `pint.steppers.symbolic`, which needs sympy, is not imported here.
 """
 
+from pint.steppers.constraints import (
+    Constraint,
+    IntegralConstraint,
+    PathConstraint,
+    TerminalConstraint,
+)
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
@@ -12,11 +18,15 @@ from pint.steppers.theta import Theta, ThetaAdjoint
 __all__ = [
     "ODE",
     "SCHEMES",
+    "Constraint",
+    "IntegralConstraint",
     "Lagrangian",
+    "PathConstraint",
     "RungeKutta",
     "RungeKuttaAdjoint",
     "RunningCost",
     "Tableau",
+    "TerminalConstraint",
     "Theta",
     "ThetaAdjoint",
     "scheme",

@@ -48,7 +48,7 @@ class Lagrangian(ABC):
         return 0.0, {}
 
 
-_NODES: Mapping[str, tuple[tuple[float, float], ...]] = {
+NODES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "left": ((0.0, 1.0),),
     "right": ((1.0, 1.0),),
     "midpoint": ((0.5, 1.0),),
@@ -96,16 +96,16 @@ class RunningCost(Objective):
                 f"`RunningCost(cost=...)` must be a Lagrangian, got {type(cost).__name__}."
             )
         check_methods(cost, Lagrangian, {"terminal": "terminal_derivative"}, [])
-        check_choice("RunningCost", "quadrature", quadrature, list(_NODES))
+        check_choice("RunningCost", "quadrature", quadrature, list(NODES))
         self.cost = cost
         self.quadrature = quadrature
-        self.nodes = _NODES[quadrature]
+        self.nodes = NODES[quadrature]
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
         t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
         total: Any = 0.0
         for place, weight in self.nodes:
-            value = self.cost.value(t0 + place * dt, _between(y0, y1, place), u, theta)
+            value = self.cost.value(t0 + place * dt, between(y0, y1, place), u, theta)
             total = total + weight * dt * value
         return total
 
@@ -119,7 +119,7 @@ class RunningCost(Objective):
         dtheta: dict[str, Any] = {}
         for place, weight in self.nodes:
             of_y, of_u, of_theta = self.cost.gradient(
-                t0 + place * dt, _between(y0, y1, place), u, theta, weight * dt
+                t0 + place * dt, between(y0, y1, place), u, theta, weight * dt
             )
             if place < 1:
                 dy0 = dy0 + (1 - place) * of_y
@@ -136,7 +136,7 @@ class RunningCost(Objective):
         return self.cost.terminal_derivative(y, theta)
 
 
-def _between(y0: Any, y1: Any, place: float) -> Any:
+def between(y0: Any, y1: Any, place: float) -> Any:
     """Return the state at a place in the step, interpolated between its two ends."""
     if place in (0.0, 1.0):
         return y1 if place else y0

@@ -19,6 +19,12 @@ from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
+from pint.steppers.symbolic.constraints import (
+    SympyIntegral,
+    SympyPath,
+    SympyTerminal,
+    weighted,
+)
 from pint.steppers.symbolic.names import Names, SymbolFields
 from pint.steppers.symbolic.scalar_code import scalar_code
 
@@ -113,9 +119,9 @@ class SympyODE(ODE):
         of_y0 = [names.derivatives("initial_state", value) for value in y0]
         self._f = names.compiled([f])
         self._jacobian = names.compiled([[of_g[y] for of_g in of_f for y in names.states]])
-        self._f_vjp = names.compiled(names.gradient(_weighted(lam, of_f)), lam)
+        self._f_vjp = names.compiled(names.gradient(weighted(lam, of_f)), lam)
         self._initial = names.compiled([y0])
-        self._initial_vjp = names.compiled(names.theta_gradient(_weighted(lam, of_y0)), lam)
+        self._initial_vjp = names.compiled(names.theta_gradient(weighted(lam, of_y0)), lam)
 
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         return self._f.function(t, y, u, theta)[0]
@@ -200,6 +206,53 @@ class SympyODE(ODE):
                 logger.warning("steps in numpy: %s", error)
         return Problem(*parts, fields, regularisers)
 
+    def terminal_constraint(self, values: Any, *, equality: bool = True) -> SympyTerminal:
+        """Return the constraint that expressions are zero, or at most zero, at the final time.
+
+        Parameters
+        ----------
+        values : expression, or list of k expressions
+            In final states and parameters.
+        equality : bool
+        """
+        return SympyTerminal(self._names, values, equality)
+
+    def path_constraint(
+        self, values: Any, *, equality: bool = False, at: Literal["begin", "end"] = "end"
+    ) -> SympyPath:
+        """Return the constraint that expressions are at most zero, or zero, once a step.
+
+        Parameters
+        ----------
+        values : expression, or list of k expressions
+            In time, states, controls and parameters.
+        equality : bool
+        at : 'begin' or 'end'
+            The state of the step that counts; the control is that of the step.
+        """
+        return SympyPath(self._names, values, equality, at)
+
+    def integral_constraint(
+        self,
+        values: Any,
+        bound: Any = 0.0,
+        *,
+        equality: bool = True,
+        quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
+    ) -> SympyIntegral:
+        """Return the constraint that integrals over time are equal to bounds, or at most these.
+
+        Parameters
+        ----------
+        values : expression, or list of k expressions
+            In time, states, controls and parameters.
+        bound : number or sequence of k numbers
+        equality : bool
+        quadrature : 'left', 'right', 'midpoint' or 'trapezoid'
+            See `RunningCost`.
+        """
+        return SympyIntegral(self._names, values, bound, equality, quadrature)
+
     def _scalar_code(self) -> ScalarCode:
         """Return right-hand side and running cost as scalar code, or raise ValueError."""
         names, f, running = self._names, self._expressions["f"], self._expressions["running"][0]
@@ -228,7 +281,7 @@ class SympyCost(Lagrangian):
     ) -> None:
         self._names, self.definition = names, definition
         weight = sympy.Symbol("weight", real=True)
-        of_running = _weighted([weight], [names.derivatives("running_cost", running)])
+        of_running = weighted([weight], [names.derivatives("running_cost", running)])
         of_terminal = names.derivatives("terminal_cost", terminal)
         self._value = names.compiled([[running]])
         self._gradient = names.compiled(names.gradient(of_running), [weight])
@@ -251,14 +304,6 @@ class SympyCost(Lagrangian):
             self._terminal_derivative.function(None, y[None], {}, theta)
         )
         return dy[0], dtheta
-
-
-def _weighted(weights: Sequence[Any], derivatives: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """Return the sums of weights times derivatives, by the symbol of the derivatives."""
-    return {
-        symbol: sympy.Add(*(w * of[symbol] for w, of in zip(weights, derivatives, strict=True)))
-        for symbol in derivatives[0]
-    }
 
 
 def _field(
