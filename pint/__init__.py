@@ -15,6 +15,7 @@ from pint.controls import (
     TimeControl,
     prolong,
 )
+from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
     CheckpointError,
     ConvergenceError,
@@ -100,6 +101,7 @@ __all__ = [
     "Convergence",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Diagnosis",
     "Examples",
     "External",
     "GaussNewton",
@@ -138,6 +140,7 @@ __all__ = [
     "adam",
     "armijo",
     "bfgs",
+    "diagnose",
     "fixed_step",
     "history_arrays",
     "identity",

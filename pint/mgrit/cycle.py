@@ -81,7 +81,7 @@ def cycle(
     with fine.work:
         smoother.relax(fine, relaxed, last)
         squared_residual, _ = _residual(fine, coarse, fine.chunks(fine.layout.c_rows))
-        _inject(fine, coarse)
+        inject(fine, coarse)
         # The injected C-points lie together, so that their norm needs no copy.
         after = coarse.place(range(1, coarse.layout.local_steps + 1))
         finest = fine.layout.level == 0
@@ -89,7 +89,7 @@ def cycle(
     if not proceed(squared_residual, squared_norm):
         return
     with coarse.work:
-        _coarse_right_hand_side(coarse)
+        coarse_right_hand_side(coarse)
         if len(levels) == 2:
             march(coarse)
         else:
@@ -148,7 +148,7 @@ def lagged_cycle(
             _march_in_place(fine, coarse, before)
         else:
             coarse.rhs[...] = before
-            _inject(fine, coarse)
+            inject(fine, coarse)
             if len(levels) == 2:
                 march(coarse)
             else:
@@ -163,9 +163,9 @@ def lagged_cycle(
             return _residual(fine, coarse, relaxed_intervals(fine), (before, tau), weights)
         smoother.relax(fine, last=last)
         numbers = _residual(fine, coarse, fine.chunks(fine.layout.c_rows), None, weights)
-        _inject(fine, coarse)
+        inject(fine, coarse)
     with coarse.work:
-        _coarse_right_hand_side(coarse)
+        coarse_right_hand_side(coarse)
         tau[...] = coarse.rhs
     return numbers
 
@@ -192,7 +192,7 @@ def _march_in_place(fine: Level, coarse: Level, rhs: Block) -> None:
         _correct(fine, coarse)
 
 
-def _inject(fine: Level, coarse: Level) -> None:
+def inject(fine: Level, coarse: Level) -> None:
     """Set the coarse trajectory to the fine one's C-points, in place."""
     coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
     after = coarse.place(range(1, coarse.layout.local_steps + 1))
@@ -260,7 +260,7 @@ def c_point_residuals(level: Level) -> Iterator[tuple[slice, Block]]:
         yield points, residual
 
 
-def _coarse_right_hand_side(coarse: Level) -> None:
+def coarse_right_hand_side(coarse: Level) -> None:
     """Subtract ``Phi_{l+1}(v_{i-1})`` from ``r_C + v_i`` in `coarse.rhs`, in place. Collective."""
     arrival, departure = coarse.receive_from_left(), coarse.send_to_right()
     # The first step waits for the left neighbour, the others need not.
