@@ -32,8 +32,13 @@ class Residuals:
 
     @property
     def factor(self) -> float:
-        """The mean factor a cycle from the first norm to the last one; 0 of one norm."""
-        return mean_factor(self.norms)
+        """The mean factor a cycle, from the first norm to the last one above the bound.
+
+        The norm that meets the tolerance is left out unless it is the second one, since it may
+        be zero: cycles are exact in the end. It is 0 of one norm.
+        """
+        above = [norm for norm in self.norms if norm > self.bound]
+        return mean_factor(above if len(above) > 1 else self.norms)
 
     @property
     def last(self) -> float:

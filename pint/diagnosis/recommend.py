@@ -32,6 +32,10 @@ def recommended(
     ]
     if not useful and own.steps is not None and own.pays:
         useful = [own]
+    # Where no number of ranks would be faster than one, less work is all that is left.
+    paying = [trial for trial in useful if trial.ranks is not None]
+    if paying or ranks is not None:
+        useful = paying or useful
     best = min(useful, key=lambda trial: _score(trial, steps, ranks), default=None)
     if best is None or (ranks is not None and _critical(best, steps, ranks) > 2 * steps):
         gain = None if own.steps is None else own.steps / (2 * steps)
@@ -49,6 +53,8 @@ def _score(trial: Trial, steps: int, ranks: int | None) -> float:
     if ranks is not None:
         return _critical(trial, steps, ranks)
     assert trial.steps is not None
+    if trial.ranks is None:
+        return trial.steps
     return float((trial.steps * _critical(trial, steps, MANY)) ** 0.5)
 
 

@@ -104,18 +104,17 @@ def slow_part(
     `names` are those of the components, `dt` the size of a coarse step.
     """
     solver, space = near.solver, near.space
-    values = np.abs(space.as_array(error)).astype(float)
-    flat = values.reshape(len(values), -1)
-    own = float((flat**2).sum()) or 0.0
-    total = _sum(near, own) or 1.0
+    # A rank may have no C-point.
+    flat = np.real(space.as_array(error)).reshape(len(error), int(np.prod(space.shape, dtype=int)))
+    flat = flat.astype(float)
+    total = _sum(near, (flat**2).sum()) or 1.0
     component, share, name = None, 1.0, ""
     if space.comm.size == 1:
         shares = reduce(solver.comm, (flat**2).sum(axis=0)) / total
         component = int(np.argmax(shares))
         share = float(shares[component])
         name = names[component] if len(names) == flat.shape[1] else f"component {component}"
-    signal = np.real(space.as_array(error)).astype(float).reshape(len(values), -1)
-    series = gather_rows(solver.comm, signal[:, [component or 0]])[:, 0]
+    series = gather_rows(solver.comm, flat[:, [component or 0]])[:, 0]
     frequency, points = _frequency(series, dt)
     sizes = gather_rows(solver.comm, (flat**2).sum(axis=1, keepdims=True))[:, 0]
     half = len(sizes) // 2
@@ -145,7 +144,7 @@ def _cause(factor: float, fine: float, coarse: float, mismatch: float) -> Cause:
         return "unstable"
     if fine > 1.05:
         return "growth"
-    if fine < 0.5 * coarse and coarse > 0.6:
+    if fine < 0.5 * coarse:
         return "undamped"
     return "phase" if fine > 0.7 else "damping"
 
