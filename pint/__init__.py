@@ -50,6 +50,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    standard_errors,
     starting_at,
     wolfe,
 )
@@ -60,12 +61,16 @@ from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace
 from pint.steppers import (
     ODE,
+    FinalTime,
     IntegralConstraint,
+    MeasuredData,
     PathConstraint,
     RungeKutta,
     RunningCost,
+    SumOfCosts,
     TerminalConstraint,
     Theta,
+    free_final_time,
 )
 from pint.steppers.compiled import CompiledODE
 
@@ -104,9 +109,11 @@ __all__ = [
     "Diagnosis",
     "Examples",
     "External",
+    "FinalTime",
     "GaussNewton",
     "IntegralConstraint",
     "Lagged",
+    "MeasuredData",
     "MultiStart",
     "Nested",
     "NotFiniteError",
@@ -130,6 +137,7 @@ __all__ = [
     "Status",
     "Steps",
     "Stochastic",
+    "SumOfCosts",
     "TerminalConstraint",
     "Theta",
     "Tikhonov",
@@ -142,6 +150,7 @@ __all__ = [
     "bfgs",
     "diagnose",
     "fixed_step",
+    "free_final_time",
     "history_arrays",
     "identity",
     "lbfgs",
@@ -150,6 +159,7 @@ __all__ = [
     "prolong",
     "sgd",
     "split",
+    "standard_errors",
     "starting_at",
     "verify",
     "wolfe",

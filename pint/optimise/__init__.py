@@ -17,6 +17,7 @@ from pint.optimise.progress import Progress
 from pint.optimise.receding import starting_at
 from pint.optimise.reduced_space import ReducedSpace
 from pint.optimise.result import AllAtOnce, Constrained, Iterate, Result, Status
+from pint.optimise.standard_errors import standard_errors
 from pint.optimise.stochastic import Stochastic
 from pint.optimise.stochastic_rules import adam, sgd
 
@@ -49,6 +50,7 @@ __all__ = [
     "lbfgs",
     "minimize",
     "sgd",
+    "standard_errors",
     "starting_at",
     "wolfe",
 ]

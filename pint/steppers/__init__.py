@@ -9,6 +9,8 @@ from pint.steppers.constraints import (
     PathConstraint,
     TerminalConstraint,
 )
+from pint.steppers.free_time import FinalTime, free_final_time
+from pint.steppers.measured_data import MeasuredData, SumOfCosts
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
@@ -19,15 +21,19 @@ __all__ = [
     "ODE",
     "SCHEMES",
     "Constraint",
+    "FinalTime",
     "IntegralConstraint",
     "Lagrangian",
+    "MeasuredData",
     "PathConstraint",
     "RungeKutta",
     "RungeKuttaAdjoint",
     "RunningCost",
+    "SumOfCosts",
     "Tableau",
     "TerminalConstraint",
     "Theta",
     "ThetaAdjoint",
+    "free_final_time",
     "scheme",
 ]

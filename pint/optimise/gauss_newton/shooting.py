@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import reduce
-from pint.controls import Control, Tikhonov
+from pint.controls import Control, Smoothness, Tikhonov
 from pint.equations import Value
 from pint.equations.results import add, at_rows, rows_after
 from pint.reduced_functional import ReducedFunctional
@@ -211,14 +211,34 @@ class Shooting:
         return float(objective.outer_derivative(self._summed(y, control)))
 
     def regularisers(self, control: Control) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivative and diagonal Hessian of the regularisers, vectors of the space."""
+        """Return derivative and diagonal Hessian of the regularisers, vectors of the space.
+
+        The Hessian lacks what couples steps: see `rates`.
+        """
         slope, diagonal = np.zeros(self.space.size), np.zeros(self.space.size)
         one = Control(self.space, np.ones(self.space.size))
         for term in self.calls.problem.regularisers:
-            assert isinstance(term, Tikhonov)  # see `GaussNewton.check`
             slope += term.derivative(control).vector
-            diagonal += term.derivative(one).vector
+            if isinstance(term, Tikhonov):
+                diagonal += term.derivative(one).vector
         return slope, diagonal
+
+    def rates(self) -> np.ndarray:
+        """Return the weights w of ``w_n |u_n - u_{n-1}|^2 / 2`` in `Smoothness`, shape (N, m)."""
+        weights, grid = np.zeros((self.steps, self.inputs)), self.grid
+        middle = 0.5 * (grid.t[1:] + grid.t[:-1])
+        for term in self.calls.problem.regularisers:
+            if not isinstance(term, Smoothness):
+                continue
+            inverse = np.zeros(grid.steps)
+            inverse[1:] = term.gamma / np.diff(middle)
+            column = 0
+            for name, columns in self._columns.items():
+                if name in term.fields:
+                    own = inverse[grid.first : grid.last]
+                    weights[:, column : column + columns] += own[:, None]
+                column += columns
+        return weights
 
     # Second derivatives: derivatives of the first ones along each number of their arguments
 

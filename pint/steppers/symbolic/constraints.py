@@ -23,7 +23,8 @@ class Expressions:
         many = sequence(argument, values) if isinstance(values, (list, tuple)) else [values]
         if not many:
             raise ValueError(f"`SympyODE.{argument}` needs at least one expression.")
-        own = [names.expression(argument, value, kinds) for value in many]
+        integral = argument == "integral_constraint"
+        own = [names.rate(names.expression(argument, value, kinds), integral) for value in many]
         weights = [sympy.Symbol(f"weight_{i}", real=True) for i in range(len(own))]
         of = [names.derivatives(argument, value) for value in own]
         self.names, self.count = names, len(own)

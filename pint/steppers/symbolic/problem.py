@@ -54,6 +54,10 @@ class SympyODE(ODE):
         y_0; expressions in parameters.
     time : symbol, optional
         The symbol that stands for t.
+    final_time : symbol, optional
+        The parameter that is the final time T, a field of one symbol. The grid then runs from 0
+        to 1; right-hand side, running cost and integrals are multiplied by T, and t is T times
+        the time of the grid. `problem` takes its bounds, ``controls={"T": pint.FinalTime(0.1)}``.
 
     Raises
     ------
@@ -99,12 +103,14 @@ class SympyODE(ODE):
         terminal_cost: Any = 0,
         initial_state: Sequence[Any],
         time: Any = None,
+        final_time: Any = None,
     ) -> None:
-        names = Names(states, controls or {}, parameters or {}, time)
+        names = Names(states, controls or {}, parameters or {}, time, final_time)
         f = names.expressions("rhs", rhs)
         y0 = names.expressions("initial_state", initial_state, ("parameters",))
         running = names.expression("running_cost", running_cost)
         terminal = names.expression("terminal_cost", terminal_cost, ("states", "parameters"))
+        f, running = [names.rate(value) for value in f], names.rate(running)
         self._names = names
         self.definition = names.text(
             rhs=f, initial_state=y0, running_cost=[running], terminal_cost=[terminal]
@@ -199,6 +205,12 @@ class SympyODE(ODE):
             **{n: _field(TimeControl, n, s, given.get(n)) for n, s in names.controls.items()},
             **{n: _field(SharedControl, n, s, given.get(n)) for n, s in names.parameters.items()},
         }
+        for name, symbols in names.parameters.items():
+            if names.final_time in symbols and not (fields[name].lower > 0).all():
+                raise ValueError(
+                    f"`SympyODE.problem(controls=...)`: the final time `{name}` needs a positive "
+                    f'lower bound: controls={{"{name}": pint.FinalTime(0.1)}}.'
+                )
         cost = RunningCost(self.cost, quadrature)
         check_choice("SympyODE.problem", "backend", backend, ["numpy", "compiled", "auto"])
         parts: tuple[Any, Any, Any] = (stepper, adjoint, cost)
