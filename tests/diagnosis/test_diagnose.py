@@ -19,6 +19,7 @@ import pint
 from pint.diagnosis.factors import Factor
 from pint.diagnosis.setup import Setup
 from pint.equations import Cycles, March
+from pint.model import CallCost, Costs, suggest
 
 CASES = {
     "heat": lambda **options: functional(heat(), **options),
@@ -273,3 +274,26 @@ def test_float32():
     expected = pint.diagnose(functional(heat(7), N=64), budget=1e-3)
     for one, other in zip(found.factors, expected.factors, strict=True):
         assert one.value == pytest.approx(other.value, rel=0.05)
+
+
+def test_suggestions_rank_the_time_to_solution():
+    """With free messages and equal steps, what takes fewest steps one after the other is best."""
+    new = functional(dahlquist(), N=256, m=16, accuracy=pint.Accuracy(relative=1e-6))
+    found = pint.diagnose(new)
+    step = [CallCost.linear(0.0, 1e-3)]
+    costs = Costs(step, step, latency=0.0, reduction_stage=0.0)
+    suggestion = suggest(costs, 256, 16, diagnosis=found)
+    configurations = [one.configuration for one in suggestion.considered]
+    tried = [trial for trial in found.trials if trial.cycles is not None]
+    assert len(configurations) == len(tried) + 1
+    for one in configurations:
+        if one.levels > 1:
+            assert one.cycles == found.trial(Setup(one.coarsening, one.relaxation)).cycles
+    seconds = {
+        trial.setup: 2 * trial.cycles * trial.setup.cycle_steps(256, 16) for trial in tried
+    }
+    best = suggestion.best.configuration
+    assert seconds[Setup(best.coarsening, best.relaxation)] <= 1.1 * min(seconds.values())
+    assert "the diagnosis has measured" in str(suggestion)
+    with pytest.raises(ValueError, match="N = 256 steps, not of 128"):
+        suggest(costs, 128, 16, diagnosis=found)
