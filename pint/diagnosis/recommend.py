@@ -22,39 +22,41 @@ SMALL = 20
 def recommended(
     trials: Sequence[Trial], slow: SlowPart, steps: int, space: StateSpace, ranks: int | None
 ) -> Recommendation:
-    """Return the best of the trials, the first of which is the set-up in use."""
+    """Return what to use, by trials, the first of which is the set-up in use.
+
+    Set-ups that are slower than sequential steps on every number of ranks, or on `ranks` of them,
+    are not recommended, nor those that take more steps than the one in use.
+    """
     own = trials[0]
-    # Never more steps than now
+    now = np.inf if own.steps is None else own.steps
     useful = [
-        trial
-        for trial in trials
-        if trial.steps is not None and trial.pays and trial.steps <= (own.steps or np.inf)
+        trial for trial in trials if trial.steps is not None and trial.pays and trial.steps <= now
     ]
-    if not useful and own.steps is not None and own.pays:
-        useful = [own]
-    # Where no number of ranks would be faster than one, less work is all that is left.
-    paying = [trial for trial in useful if trial.ranks is not None]
-    if paying or ranks is not None:
-        useful = paying or useful
-    best = min(useful, key=lambda trial: _score(trial, steps, ranks), default=None)
-    if best is None or (ranks is not None and _critical(best, steps, ranks) > 2 * steps):
-        gain = None if own.steps is None else own.steps / (2 * steps)
-        return Recommendation(Setup(), True, gain, 1, _advice(slow.cause, space))
-    gain = None if own.steps is None or best.steps is None else own.steps / best.steps
+    if ranks is None:
+        paying = [trial for trial in useful if trial.ranks is not None]
+    else:
+        paying = [trial for trial in useful if _critical(trial, steps, ranks) < 2 * steps]
+    best = min(paying, key=lambda trial: _score(trial, steps, ranks), default=None)
+    advice = _advice(slow.cause, space) if best is None or slow.factor > 0.5 else ()
+    if best is None:
+        cycles = min(useful, key=lambda trial: trial.steps or np.inf, default=None)
+        instead = None if cycles is None else cycles.setup
+        return Recommendation(Setup(), True, _gain(own, 2.0 * steps), 1, instead, advice)
     # What saves less than a tenth is no reason to change anything.
-    if own in useful and (gain is None or gain < 1.1):
-        best, gain = own, 1.0
-    changes = best.setup != own.setup
-    advice = _advice(slow.cause, space) if slow.factor > 0.5 or best.ranks is None else ()
-    return Recommendation(best.setup, changes, gain, best.ranks, advice)
+    if own in paying and not (_gain(own, best.steps) or 0.0) >= 1.1:
+        best = own
+    gain = _gain(own, best.steps)
+    return Recommendation(best.setup, best is not own, gain, best.ranks, None, advice)
+
+
+def _gain(own: Trial, steps: float | None) -> float | None:
+    return None if own.steps is None or steps is None else own.steps / steps
 
 
 def _score(trial: Trial, steps: int, ranks: int | None) -> float:
     if ranks is not None:
         return _critical(trial, steps, ranks)
     assert trial.steps is not None
-    if trial.ranks is None:
-        return trial.steps
     return float((trial.steps * _critical(trial, steps, MANY)) ** 0.5)
 
 

@@ -18,14 +18,17 @@ class Recommendation:
     Attributes
     ----------
     setup : Setup
-        One level where no set-up that was tried converges well before it is exact.
+        One level where no set-up that was tried converges fast enough to be faster than
+        sequential steps on any number of ranks.
     changes : bool
         Whether it differs from the set-up in use.
     gain : float or None
         Steps to the tolerance with the set-up in use, over those with this one; None if the
         former does not converge.
     ranks : int or None
-        As `Trial.ranks`.
+        As `Trial.ranks`; 1 for one level.
+    instead : Setup or None
+        With one level: the best set-up for methods of a few cycles, which solve to no tolerance.
     advice : tuple of str
         Other remedies for the cause, which were not tried.
     """
@@ -34,25 +37,22 @@ class Recommendation:
     changes: bool
     gain: float | None
     ranks: int | None
+    instead: Setup | None = None
     advice: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if not self.changes:
-            text = f"keep {self.setup}"
-        elif self.setup.levels == 1:
-            text = f"{self.setup}: no set-up converges in less than half the cycles to be exact"
-        else:
-            text = f"{self.setup}"
-            if self.gain is None:
-                text += ", which converges, as the set-up in use does not"
-            else:
-                text += f": {self.gain:.2g} times fewer steps to the tolerance"
+        parts = [str(self.setup) if self.changes else f"keep {self.setup}"]
+        if self.changes and self.gain is not None:
+            parts.append(f"{self.gain:.2g} times fewer steps to the tolerance")
+        elif self.changes:
+            parts.append("the set-up in use does not converge")
         if self.setup.levels > 1:
-            text += (
-                "; to this tolerance one after the other takes less time on any number of ranks"
-                if self.ranks is None
-                else f"; faster than sequential steps from about {self.ranks} ranks on"
-            )
+            parts.append(f"faster than sequential steps from about {self.ranks} ranks on")
+        else:
+            parts.append("cycles to this tolerance take longer on any number of ranks")
+        text = "; ".join(parts)
+        if self.instead is not None:
+            text += f". With a few cycles for each update (one-shot): {self.instead}"
         return ". ".join((text, *self.advice)) + "."
 
 

@@ -159,16 +159,14 @@ def candidates(own: Setup, steps: int, ranks: int) -> Iterator[Setup]:
     found = {own}
     inner = max(own.levels - 1, 1)
     proposals = [Setup(own.coarsening, (word,) * inner) for word in relaxations]
-    if own.levels > 2:
-        proposals += [
-            Setup(own.coarsening[:count], (word,) * count)
-            for count in range(own.levels - 2, 0, -1)
-            for word in relaxations[:2]
-        ]
-    first = own.coarsening[0]
-    factors = sorted({2, 4, 8, 16, 32} - {first}, key=lambda m: abs(np.log2(m / first)))
-    proposals += [Setup((m,), (word,)) for m in factors for word in ("FCF", "F")]
-    proposals += [Setup((m, m), ("FCF", "FCF")) for m in (2, 4, 8)]
+    # Factors in the middle first: they set a low limit for all that follows.
+    proposals += [Setup((m,), (word,)) for m in (8, 16, 4, 32, 2) for word in ("F", "FCF")]
+    proposals += [Setup(factors, ("FCF", "FCF")) for factors in ((8, 4), (4, 4), (16, 4), (2, 2))]
+    proposals += [
+        Setup(own.coarsening[:count], (word,) * count)
+        for count in range(1, own.levels - 1)
+        for word in relaxations[:2]
+    ]
     for setup in proposals:
         coarsest = steps // int(np.prod(setup.coarsening))
         if setup not in found and coarsest >= 2 and steps // setup.coarsening[0] >= ranks:
