@@ -15,6 +15,7 @@ from pint.controls import (
     TimeControl,
     prolong,
 )
+from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
     CheckpointError,
     ConvergenceError,
@@ -105,6 +106,7 @@ __all__ = [
     "Convergence",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Diagnosis",
     "Examples",
     "External",
     "FinalTime",
@@ -147,6 +149,7 @@ __all__ = [
     "adam",
     "armijo",
     "bfgs",
+    "diagnose",
     "fixed_step",
     "free_final_time",
     "history_arrays",

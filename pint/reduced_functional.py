@@ -80,7 +80,7 @@ class ReducedFunctional(Uncopied):
         This rank's wall time by phase, of both solvers and of the gradient.
     solves : pint.report.convergence.Solves
         ``solves.asked`` counts the solves to a tolerance so far, ``solves.converged`` those that
-        have met it.
+        have met it; ``solves.worst`` is the one that has ended farthest above its tolerance.
 
     Raises
     ------
@@ -199,9 +199,12 @@ class ReducedFunctional(Uncopied):
         # Derivatives whose shared fields are compared; the first ones may be zero.
         self._to_compare = 0 if self.comm.size == 1 else 10
 
-    def on(self, grid: TimeGrid) -> ReducedFunctional:
-        """Return the functional of the same problem, with the same options, on another grid."""
-        return ReducedFunctional(self.problem, grid, **self._options)
+    def on(self, grid: TimeGrid, **options: Any) -> ReducedFunctional:
+        """Return the functional of the same problem on another grid, with the same options.
+
+        Options that are given here take the place of its own.
+        """
+        return ReducedFunctional(self.problem, grid, **{**self._options, **options})
 
     def of(self, problem: Problem) -> ReducedFunctional:
         """Return the functional of another problem, with the same options, on the same grid."""

@@ -94,7 +94,7 @@ def cycle(
     if not proceed(squared_residual, squared_norm):
         return
     with coarse.work:
-        _coarse_right_hand_side(coarse)
+        coarse_right_hand_side(coarse)
         if len(levels) == 2:
             march(coarse)
         else:
@@ -170,7 +170,7 @@ def lagged_cycle(
         numbers = _residual(fine, coarse, fine.chunks(fine.layout.c_rows), None, weights)
         inject(fine, coarse)
     with coarse.work:
-        _coarse_right_hand_side(coarse)
+        coarse_right_hand_side(coarse)
         tau[...] = coarse.rhs
     return numbers
 
@@ -265,7 +265,7 @@ def c_point_residuals(level: Level) -> Iterator[tuple[slice, Block]]:
         yield points, residual
 
 
-def _coarse_right_hand_side(coarse: Level) -> None:
+def coarse_right_hand_side(coarse: Level) -> None:
     """Subtract ``Phi_{l+1}(v_{i-1})`` from ``r_C + v_i`` in `coarse.rhs`, in place. Collective."""
     arrival, departure = coarse.receive_from_left(), coarse.send_to_right()
     # The first step waits for the left neighbour, the others need not.

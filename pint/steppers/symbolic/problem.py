@@ -131,6 +131,12 @@ class SympyODE(ODE):
         self._initial = names.compiled([y0])
         self._initial_vjp = names.compiled(names.theta_gradient(weighted(lam, of_y0)), lam)
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the states, for reports."""
+        kinds = self._names.kinds
+        return tuple(str(symbol) for symbol, kind in kinds.items() if kind == "states")
+
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         return self._f.function(t, y, u, theta)[0]
 
