@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
-from pint.autodiff.torch import torch
 from pint.controls import Control, ControlSpace, Regulariser, SharedControl, TimeControl
 from pint.errors import check_choice, check_kind, integer, number
 from pint.grid import TimeGrid
