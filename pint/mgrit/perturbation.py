@@ -28,8 +28,11 @@ class Perturbation:
         e <- (I - B L)^{-1} (A - B) L (A L)^nu e,
 
     A the derivative of the fine steps over an interval, B that of the coarse step, L the shift to
-    the next C-point, nu the number of FC-relaxations. All methods are collective. They use the
-    levels of the solver, whose next solve begins anew.
+    the next C-point, nu the number of FC-relaxations; with a transfer to another space
+
+        e <- (I - P (I - B L)^{-1} R (I - A L)) (A L)^nu e.
+
+    All methods are collective. They use the levels of the solver, whose next solve begins anew.
 
     Parameters
     ----------
@@ -112,7 +115,10 @@ class Perturbation:
         return after, self._sum(squared[0]) ** 0.5 / self._scale
 
     def growth(self, error: Block) -> tuple[float, float, float]:
-        """Return ``|A e| / |e|``, ``|B e| / |e|`` and ``|(A - B) e| / |e|`` over one interval."""
+        """Return ``|A e| / |e|``, ``|B e| / |e|`` and ``|(A - B) e| / |e|`` over one interval.
+
+        With a transfer to another space P B R takes the place of B.
+        """
         fine, coarse = self.levels[:2]
         coarse_steps = []
         for shift in (error, 0.0 * error):
@@ -123,6 +129,9 @@ class Perturbation:
             after = coarse.place(range(1, coarse.layout.local_steps + 1))
             coarse_steps.append(coarse.rhs[after] / -self._scale)
         by_coarse = coarse_steps[0] - coarse_steps[1]
+        if coarse.transfer is not None:
+            of_coarse, by_coarse = by_coarse, self.space.allocate(len(by_coarse))
+            coarse.transfer.prolong(of_coarse, by_coarse)
         self._set(error)
         f_relaxation(fine)
         by_fine = 1.0 * error
