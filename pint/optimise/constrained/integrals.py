@@ -9,6 +9,7 @@ import numpy as np
 
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, TimeStepper
+from pint.optimise.constrained.calls import value_of, vjp_of
 from pint.optimise.constrained.penalty import Augmented
 from pint.states import ArraySpace, StateSpace
 from pint.steppers.constraints import IntegralConstraint
@@ -55,7 +56,7 @@ class Layout:
         for one in self.integrals:
             total: Any = 0.0
             for place, weight in NODES[one.quadrature]:
-                value = one.value(t0 + place * dt, between(begin, end, place), u, theta)
+                value = value_of(one, t0 + place * dt, between(begin, end, place), u, theta)
                 total = total + weight * dt[:, None] * value
             columns.append(total)
         rows = np.concatenate(columns, axis=1)
@@ -75,7 +76,8 @@ class Layout:
             part = lam[:, first : first + one.count]
             first += one.count
             for place, weight in NODES[one.quadrature]:
-                of_y, of_u, of_theta = one.vjp(
+                of_y, of_u, of_theta = vjp_of(
+                    one,
                     t0 + place * dt,
                     between(begin, end, place),
                     u,
