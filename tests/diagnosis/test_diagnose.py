@@ -289,9 +289,7 @@ def test_suggestions_rank_the_time_to_solution():
     for one in configurations:
         if one.levels > 1:
             assert one.cycles == found.trial(Setup(one.coarsening, one.relaxation)).cycles
-    seconds = {
-        trial.setup: 2 * trial.cycles * trial.setup.cycle_steps(256, 16) for trial in tried
-    }
+    seconds = {trial.setup: 2 * trial.cycles * trial.setup.cycle_steps(256, 16) for trial in tried}
     best = suggestion.best.configuration
     assert seconds[Setup(best.coarsening, best.relaxation)] <= 1.1 * min(seconds.values())
     assert "the diagnosis has measured" in str(suggestion)

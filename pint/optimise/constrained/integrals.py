@@ -38,7 +38,7 @@ class Layout:
 
     def state(self, extended: np.ndarray) -> np.ndarray:
         """Return the problem's states, a view where possible."""
-        return extended[..., : self.count].reshape(*extended.shape[:-1], *self.shape)
+        return extended[..., : self.count].reshape((*extended.shape[:-1], *self.shape))
 
     def joined(self, y: Any, z: Any) -> np.ndarray:
         """Return extended states."""

@@ -113,7 +113,7 @@ class AugmentedLagrangian(Method):
         if not self.constraints:
             raise ValueError("`AugmentedLagrangian(constraints=...)` needs at least one.")
         for constraint in self.constraints:
-            if not isinstance(constraint, KINDS):
+            if sum(isinstance(constraint, kind) for kind in KINDS) != 1:
                 raise TypeError(
                     "`AugmentedLagrangian(constraints=...)` must consist of TerminalConstraint, "
                     f"PathConstraint or IntegralConstraint, got {type(constraint).__name__}."
