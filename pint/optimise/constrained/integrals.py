@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, TimeStepper
 from pint.optimise.constrained.calls import value_of, vjp_of
 from pint.optimise.constrained.penalty import Augmented
+from pint.optimise.result import AllAtOnce
 from pint.states import ArraySpace, StateSpace
 from pint.steppers.constraints import IntegralConstraint
 from pint.steppers.runge_kutta import add_fields
@@ -44,6 +46,15 @@ class Layout:
         """Return extended states."""
         lead = np.shape(y)[: np.ndim(y) - len(self.shape)]
         return np.concatenate([np.reshape(y, (*lead, self.count)), z], axis=-1)
+
+    def without_integrals(self, details: AllAtOnce) -> AllAtOnce:
+        """Return what Gauss-Newton knows of the problem's own states."""
+        gains, n = details.gains, self.count
+        return replace(
+            details,
+            gains=None if gains is None else gains[..., :n],
+            multipliers=details.multipliers[..., :n],
+        )
 
     def inner(self, s: Steps) -> Steps:
         """Return the steps as the problem's stepper knows them."""

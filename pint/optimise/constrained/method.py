@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import alike
 from pint.controls import Control
 from pint.equations import March, State
-from pint.errors import check_choice, check_kind, integer, number, real_array, shown
+from pint.errors import NotFiniteError, check_choice, check_kind, integer, number, real_array, shown
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
@@ -143,7 +144,8 @@ class AugmentedLagrangian(Method):
             )
         for constraint in self.constraints:
             _check_shape(constraint, problem, grid)
-        self.method.check(_Parts(self.constraints, problem, grid).problem, grid)
+        parts = _Parts(self.constraints, problem, grid)
+        _extended(self.method, parts.layout).check(parts.problem, grid)
 
     def run(
         self,
@@ -196,7 +198,8 @@ class _Outer:
 
     def result(self) -> Result:
         """Run the method until the constraints are met, or cannot be."""
-        options, method, terms = self.options, self.options.method, self.parts.terms
+        options, terms = self.options, self.parts.terms
+        method: Method = _extended(options.method, self.parts.layout)
         control, best, stalled, solved = self.start, math.inf, 0, False
         if options.penalty is not None:
             for term in terms:
@@ -248,12 +251,14 @@ class _Outer:
         if loose and "gradient_tolerance" in names:
             tolerance = method.gradient_tolerance * 10.0**loose
             method = replace(method, gradient_tolerance=tolerance)
-        last = self.history[-1] if self.history else None
+        last: Iterate | None = None
 
         def record(row: Iterate, at: Control, state: State) -> Any:
+            nonlocal last
+            if row.iteration == 0 and self.history:  # the last row of the run before
+                last = self.history[-1]
+                return None
             if last is not None:
-                if row.iteration == 0:  # the last row of the run before
-                    return None
                 row = replace(
                     row,
                     iteration=last.iteration + row.iteration,
@@ -271,7 +276,10 @@ class _Outer:
             self.history.append(row)
             return None if self.callback is None else self.callback(row, at, state)
 
-        return method.run(self.augmented, control, record, None)
+        try:
+            return method.run(self.augmented, control, record, None)
+        except NotFiniteError as error:
+            raise self._named(error) from None
 
     def _set_penalties(self) -> None:
         """Set the first penalties, from objective and constraints at the start, in place."""
@@ -293,6 +301,22 @@ class _Outer:
         usual = not 0 < change < math.inf
         for term, weight in zip(self.parts.terms, weights, strict=True):
             term.penalty = 10.0 * weight if usual else np.minimum(change * weight, most)
+
+    def _named(self, error: NotFiniteError) -> NotFiniteError:
+        """Return an error that names the constraint which is not finite at the start, if one is."""
+        if self.outer:
+            return error
+        with np.errstate(all="ignore"):
+            state = solved(self.functional, self.start)
+            if not math.isfinite(self.functional.objective(state).objective):
+                return error
+            now = self._measured(solved(self.augmented, self.start))
+        wrong = [i for i, size in enumerate(now.violations) if not math.isfinite(size)]
+        if not wrong:
+            return error
+        kind = type(self.parts.terms[wrong[0]].constraint).__name__
+        text = f"`{kind}.value` is NaN or infinite at the first control: begin at another one."
+        return alike(NotFiniteError(text))
 
     def _measured(self, state: State) -> Measured:
         parts = self.parts
@@ -321,10 +345,13 @@ class _Outer:
             penalties=tuple(float(np.max(term.penalty)) for term in terms),
             outer=tuple(self.outer),
         )
-        last = self.history[-1]
+        last, layout, details_of = self.history[-1], self.parts.layout, found.all_at_once
+        if layout is not None and details_of is not None:
+            details_of = layout.without_integrals(details_of)
         return replace(
             found,
             control=control,
+            all_at_once=details_of,
             objective=value.objective,
             cost=value.cost,
             status=status,
@@ -336,6 +363,17 @@ class _Outer:
             functional=functional,
             constrained=details,
         )
+
+
+def _extended(method: Method, layout: Layout | None) -> Any:
+    """Return a method whose first states, if they are given, have integrals, too."""
+    if layout is None or not isinstance(method, GaussNewton):
+        return method
+    states = method.start_states
+    if isinstance(states, str) or np.shape(states)[1:] != layout.shape:
+        return method
+    zeros = np.zeros((len(states), layout.size - layout.count))
+    return replace(method, start_states=layout.joined(states, zeros))
 
 
 def _check_options(constraint: Any) -> None:
