@@ -112,6 +112,8 @@ class Iteration:
         slopes = np.concatenate([lin.cost.y0, lin.cost.u, np.zeros((s.steps, p))], axis=1)
         for i, part in ((slice(n), lin.A), (slice(n, n + m), lin.B), (slice(n + m, None), lin.C)):
             slopes[:, i] += np.einsum("kij,ki->kj", part, lin.cost.y1)
+        if not self._all_finite(slopes):
+            return np.zeros(self.guess.y.shape)
         second = Hessians(steps, None, slopes, np.eye(n + p), np.zeros(self.space.size))
         nothing, zeros = np.zeros(self.space.size), np.zeros
         defects = zeros((s.steps, n)), zeros(n)
