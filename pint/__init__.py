@@ -56,7 +56,7 @@ from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace
-from pint.steppers import ODE, RungeKutta, RunningCost, Theta
+from pint.steppers import ODE, SDIRK, RungeKutta, RunningCost, Theta, coarse
 from pint.steppers.compiled import CompiledODE
 
 try:
@@ -78,6 +78,7 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 __all__ = [
     "MGRIT",
     "ODE",
+    "SDIRK",
     "Accuracy",
     "Adaptive",
     "Adjoint",
@@ -125,6 +126,7 @@ __all__ = [
     "adam",
     "armijo",
     "bfgs",
+    "coarse",
     "fixed_step",
     "history_arrays",
     "identity",

@@ -9,16 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pint.steppers.newton import FAR, ITERATIONS, ROUNDOFF, SHRINKS, STAGNATION, TINY
 from pint.steppers.runge_kutta import Tableau
-from pint.steppers.theta import (
-    FAR,
-    ITERATIONS,
-    ROUNDOFF,
-    SHRINKS,
-    STAGNATION,
-    TINY,
-    Coefficients,
-)
+from pint.steppers.theta import Coefficients
 
 Scheme = Tableau | Coefficients
 

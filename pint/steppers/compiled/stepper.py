@@ -11,8 +11,9 @@ from pint.grid import Runs, Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.states import ArraySpace
 from pint.steppers.compiled.machine import Machine
+from pint.steppers.newton import warn_of_failure
 from pint.steppers.runge_kutta import RungeKutta
-from pint.steppers.theta import Theta, warn_of_failure
+from pint.steppers.theta import Theta
 
 NO_NUMBERS = np.zeros(0)
 NO_STATES = np.zeros((0, 0))
