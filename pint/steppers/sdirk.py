@@ -75,7 +75,8 @@ class SDIRK(TimeStepper):
     ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`SDIRK(ode=...)` must be an ODE, got {type(ode).__name__}.")
-        self.kept_shape = (2, *vector_shape("SDIRK", ode))
+        (length,) = vector_shape("SDIRK", ode)
+        self.kept_shape = (2 * length,)
         self.ode, self.gamma, self.estimates = ode, checked_gamma(gamma), estimates
         self.coarse = coarse_step("`SDIRK(coarse=...)`", coarse)
         self._newton = Newton(ode, estimates)
@@ -96,7 +97,7 @@ class SDIRK(TimeStepper):
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         stages = self.stages(s, y, u, theta)
         if s.kept is not None:
-            s.kept[:, 0], s.kept[:, 1] = stages
+            np.concatenate(stages, axis=1, out=s.kept)
         return stages[1]
 
     def coarsen(self, level: int) -> TimeStepper:
@@ -126,7 +127,10 @@ class SDIRK(TimeStepper):
     ) -> list[tuple[Any, Any, Any]]:
         """Return time, state and multiplier of both equations, for the adjoint; last one first."""
         first, second = self.times(s)
-        z = self.stages(s, y, u, theta) if s.kept is None else (s.kept[:, 0], s.kept[:, 1])
+        if s.kept is None:
+            z = self.stages(s, y, u, theta)
+        else:
+            z = s.kept[:, : y.shape[1]], s.kept[:, y.shape[1] :]
         h = self.gamma * s.dt
         last = self._newton.transposed(second, z[1], h, u, theta, lam)
         before = self._newton.transposed(first, z[0], h, u, theta, self.beyond * last)

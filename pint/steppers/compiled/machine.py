@@ -15,14 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from pint.steppers.compiled import cache
-from pint.steppers.compiled.scheme_code import (
-    HELPERS,
-    Scheme,
-    runge_kutta,
-    theta_scheme,
-    vectors,
-)
-from pint.steppers.runge_kutta import Tableau
+from pint.steppers.compiled.coarse_code import Scheme, step_code
+from pint.steppers.compiled.scheme_code import HELPERS, vectors
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +62,8 @@ class Machine:
     Attributes
     ----------
     code : ScalarCode
-    scheme : Tableau or Coefficients
-        Of `RungeKutta` or `Theta`.
+    scheme : Scheme
+        From `scheme_of`.
     """
 
     code: ScalarCode
@@ -82,15 +76,20 @@ class Machine:
     def text(self) -> str:
         """The source of the module that is compiled."""
         code, inputs = self.code, sum(self.code.controls)
-        n, scheme = code.states, self.scheme
-        make: Any = runge_kutta if isinstance(scheme, Tableau) else theta_scheme
+        n = code.states
+        steps, arrays = step_code(self.scheme, n, inputs)
+        arrays = [
+            f"numpy.empty(({n}, {n + 1}))",
+            f"numpy.empty(({n}, {n}))",
+            code.workspace,
+            *arrays,
+        ]
         parts = [
             HELPERS,
-            f"def _workspace():\n    return (numpy.empty(({n}, {n + 1})), numpy.empty(({n}, {n})), "
-            f"{code.workspace})",
+            f"def _workspace():\n    return ({', '.join(filter(None, arrays))})",
             code.text,
             vectors(n, code.controls),
-            make(scheme, n, inputs),
+            steps,
             files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2],
         ]
         text = "\n\n".join(parts)
