@@ -144,8 +144,11 @@ class Newton:
         return np.eye(z.shape[-1]) - h[..., None] * jacobian
 
     def transposed(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields, right: Any) -> Any:
-        """Return ``(I - h f_y(z))^{-T} right``."""
-        return solved(self.matrix(t, z, h, u, theta).swapaxes(1, 2), right)
+        """Return ``(I - h f_y)^{-T} right``; estimated as `right` where the matrix is singular."""
+        found = solved(self.matrix(t, z, h, u, theta).swapaxes(1, 2), right)
+        if self.estimates:
+            found = np.where(np.isfinite(found).all(axis=1, keepdims=True), found, right)
+        return found
 
 
 def warn_of_failure(scheme: str, t0: float, dt: float, level: int, failed: int, count: int) -> None:

@@ -42,14 +42,14 @@ class ODE(ABC):
     def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         """Return f_y, shape (B, d, d), states being vectors of length d; for implicit schemes.
 
-        By default it calls `f_vjp` with d unit vectors: define it if that is slow.
+        By default it calls `f_vjp` with d unit vectors for each state: define it if that is slow.
         """
-        kind = np.result_type(float, y, *u.values(), *theta.values())
-        rows = [
-            self.f_vjp(t, y, u, theta, np.broadcast_to(unit, y.shape).copy())[0]
-            for unit in np.eye(y.shape[-1])
-        ]
-        return np.stack(rows, axis=1).astype(kind, copy=False)
+        count, d = y.shape
+        each = {name: np.repeat(values, d, axis=0) for name, values in u.items()}
+        states, units = np.repeat(y, d, axis=0), np.tile(np.eye(d), (count, 1))
+        rows = self.f_vjp(np.repeat(t, d), states, each, theta, units)[0]
+        matrix: np.ndarray = np.reshape(rows, (count, d, d))
+        return matrix
 
     def initial(self, theta: Fields) -> Any:
         """Return y_0(theta); by default `initial_state`."""

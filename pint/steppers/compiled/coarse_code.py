@@ -99,9 +99,9 @@ def _two_solves(gamma: float, d: int, control_length: int, estimates: bool) -> s
     back += [f"    {line}" for line in solve]
     back += [
         "_fill_matrix(t2, h, x, u, theta, work, True)",
-        "last = _solved(lam, work)",
+        "last = _turned(lam, work)",
         "_fill_matrix(t1, h, z, u, theta, work, True)",
-        f"mu = _solved({each(d, f'{beyond!r} * last[{{i}}]')}, work)",
+        f"mu = _turned({each(d, f'{beyond!r} * last[{{i}}]')}, work)",
         f"unused, of_u = _f_vjp(t2, x, u, theta, {each(d, 'h * last[{i}]')}, dtheta, work)",
         f"unused, more_u = _f_vjp(t1, z, u, theta, {each(d, 'h * mu[{i}]')}, dtheta, work)",
         f"of_u = {each(control_length, 'of_u[{i}] + more_u[{i}]')}",

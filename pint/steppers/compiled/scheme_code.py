@@ -126,7 +126,7 @@ def theta_scheme(coefficients: Coefficients, d: int, control_length: int, estima
     right = each(d, f"{1 + beyond!r} * lam[{{i}}]") if beyond else "lam"
     back += [
         "_fill_matrix(t, h, z, u, theta, work, True)",
-        f"mu = _solved({right}, work)",
+        f"mu = _turned({right}, work)",
         f"s = {each(d, 'h * mu[{i}]')}",
         "unused, of_u = _f_vjp(t, z, u, theta, s, dtheta, work)",
         f"of_y = {each(d, f'mu[{{i}}] - {beyond!r} * lam[{{i}}]') if beyond else 'mu'}",
@@ -190,6 +190,8 @@ def newton(d: int, estimates: bool) -> str:
         f"_eliminate(work[0], {d})",
         f"return {each(d, f'work[0][{{i}}, {d}]')}",
     ]
+    turned = ["def _turned(right, work):", "x = _solved(right, work)"]
+    turned.append("return x if math.isfinite(_size(x)) else right" if estimates else "return x")
     lost = each(d, "math.nan")
     worst = "abs(r[0]) / (scale[0] + tiny)".replace("tiny", repr(TINY))
     for i in range(1, d):
@@ -243,7 +245,7 @@ def newton(d: int, estimates: bool) -> str:
     size = ["def _size(y):", "largest = abs(y[0])"]
     size += [f"largest = _larger(largest, abs(y[{i}]))" for i in range(1, d)]
     size.append("return largest")
-    parts = [block(lines) for lines in (size, fill, solved, iterate, implicit)]
+    parts = [block(lines) for lines in (size, fill, solved, turned, iterate, implicit)]
     parts += [block(estimate)] if estimates else []
     return "\n\n".join([ELIMINATION, *parts])
 
