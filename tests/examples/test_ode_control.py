@@ -69,6 +69,23 @@ def test_bounds_of_the_control():
     assert run("--lower -1 --upper 2")["status"] == "converged"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--problem hiv --backend compiled --method one-shot --cycles adaptive",
+        "--problem van-der-pol --coarsening 8 --relaxation F --method mgrit",
+    ],
+)
+def test_another_coarse_step(arguments):
+    """Where the explicit one overflows."""
+    if "compiled" in arguments and importlib.util.find_spec("numba") is None:
+        pytest.skip("needs numba")
+    found = run(f"{arguments} --coarse implicit-euler --gradient-tolerance 1e-5")
+    assert found["status"] == "converged"
+    expected = -29514.44313331357 if "hiv" in arguments else 2.87980918252074
+    assert found["objective"] == pytest.approx(expected, rel=1e-9)
+
+
 def test_files_that_are_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     summary = run("--problem vector-lqr --steps 16 --iterations 3 --json out.json --plot out.png")

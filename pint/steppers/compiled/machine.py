@@ -64,13 +64,21 @@ class Machine:
     code : ScalarCode
     scheme : Scheme
         From `scheme_of`.
+    with_costs : bool
+        Whether the costs are there: on coarse levels nobody needs them.
     """
 
     code: ScalarCode
     scheme: Scheme
+    with_costs: bool = True
 
     def __reduce__(self) -> Any:
-        return Machine, (self.code, self.scheme)
+        return Machine, (self.code, self.scheme, self.with_costs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The loops that there are."""
+        return STEPS + COSTS if self.with_costs else STEPS
 
     @cached_property
     def text(self) -> str:
@@ -84,17 +92,18 @@ class Machine:
             code.workspace,
             *arrays,
         ]
+        loops = files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2]
         parts = [
             HELPERS,
             f"def _workspace():\n    return ({', '.join(filter(None, arrays))})",
             code.text,
             vectors(n, code.controls),
             steps,
-            files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2],
+            loops if self.with_costs else loops.partition("\n\ndef costs(")[0],
         ]
         text = "\n\n".join(parts)
         text = re.sub(r"^def _", "@inner\ndef _", text, flags=re.MULTILINE)
-        for name in KERNELS:
+        for name in self.names:
             text = text.replace(f"\ndef {name}(", f"\n@outer({name!r})\ndef {name}(")
         return text
 
@@ -125,7 +134,7 @@ class Machine:
             except adaptor.ERRORS as error:
                 reason = " ".join(str(error).split())
                 raise ValueError(f"the steps cannot be compiled: {reason[:200]}") from error
-            return {name: names[name] for name in KERNELS}
+            return {name: names[name] for name in self.names}
 
         if self.code.functions:
             return compiled(None)
@@ -150,4 +159,4 @@ def compiler() -> Any:
 _LOADED: dict[tuple[str, str], dict[str, Any]] = {}
 """The loops of this process by the folder that they are kept in, and their source."""
 
-KERNELS = ("advance", "transpose", "costs", "cost_slopes")
+STEPS, COSTS = ("advance", "transpose"), ("costs", "cost_slopes")

@@ -44,7 +44,9 @@ def compiled_parts(
     coarse = None
     if stepper.coarse is not None:
         other = stepper.coarsen(1)
-        coarse = CompiledStepper(other, Machine(code, scheme_of(other)), names, shared)
+        coarse = CompiledStepper(
+            other, Machine(code, scheme_of(other), with_costs=False), names, shared
+        )
     for one in (machine, *([] if coarse is None else [coarse.machine])):
         _ = one.kernels  # compiled now, so that code which cannot be is an error here
     steps = CompiledStepper(stepper, machine, names, shared, coarse)
