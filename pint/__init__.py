@@ -15,6 +15,7 @@ from pint.controls import (
     TimeControl,
     prolong,
 )
+from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
     CheckpointError,
     ConvergenceError,
@@ -28,6 +29,7 @@ from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
+    AugmentedLagrangian,
     Checkpoint,
     External,
     GaussNewton,
@@ -48,6 +50,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    standard_errors,
     starting_at,
     wolfe,
 )
@@ -55,8 +58,22 @@ from pint.reduced_functional import ReducedFunctional
 from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
-from pint.states import ArraySpace, StateSpace
-from pint.steppers import ODE, SDIRK, RungeKutta, RunningCost, Theta, coarse
+from pint.states import ArraySpace, StateSpace, Transfer
+from pint.steppers import (
+    ODE,
+    SDIRK,
+    FinalTime,
+    IntegralConstraint,
+    MeasuredData,
+    PathConstraint,
+    RungeKutta,
+    RunningCost,
+    SumOfCosts,
+    TerminalConstraint,
+    Theta,
+    coarse,
+    free_final_time,
+)
 from pint.steppers.compiled import CompiledODE
 
 try:
@@ -83,6 +100,7 @@ __all__ = [
     "Adaptive",
     "Adjoint",
     "ArraySpace",
+    "AugmentedLagrangian",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -91,16 +109,21 @@ __all__ = [
     "Convergence",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Diagnosis",
     "Examples",
     "External",
+    "FinalTime",
     "GaussNewton",
+    "IntegralConstraint",
     "Lagged",
+    "MeasuredData",
     "MultiStart",
     "Nested",
     "NotFiniteError",
     "NumericalError",
     "Objective",
     "OneShot",
+    "PathConstraint",
     "Phases",
     "Problem",
     "Progress",
@@ -117,17 +140,22 @@ __all__ = [
     "Status",
     "Steps",
     "Stochastic",
+    "SumOfCosts",
+    "TerminalConstraint",
     "Theta",
     "Tikhonov",
     "TimeControl",
     "TimeGrid",
     "TimeStepper",
+    "Transfer",
     "VerificationError",
     "adam",
     "armijo",
     "bfgs",
     "coarse",
+    "diagnose",
     "fixed_step",
+    "free_final_time",
     "history_arrays",
     "identity",
     "lbfgs",
@@ -136,6 +164,7 @@ __all__ = [
     "prolong",
     "sgd",
     "split",
+    "standard_errors",
     "starting_at",
     "verify",
     "wolfe",

@@ -6,6 +6,14 @@
 from pint.steppers import coarse
 from pint.steppers.chebyshev import RKC, RKCAdjoint
 from pint.steppers.coarsening import CoarseStep
+from pint.steppers.constraints import (
+    Constraint,
+    IntegralConstraint,
+    PathConstraint,
+    TerminalConstraint,
+)
+from pint.steppers.free_time import FinalTime, free_final_time
+from pint.steppers.measured_data import MeasuredData, SumOfCosts
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
@@ -20,7 +28,12 @@ __all__ = [
     "SCHEMES",
     "SDIRK",
     "CoarseStep",
+    "Constraint",
+    "FinalTime",
+    "IntegralConstraint",
     "Lagrangian",
+    "MeasuredData",
+    "PathConstraint",
     "RKCAdjoint",
     "RungeKutta",
     "RungeKuttaAdjoint",
@@ -28,9 +41,12 @@ __all__ = [
     "SDIRKAdjoint",
     "Substeps",
     "SubstepsAdjoint",
+    "SumOfCosts",
     "Tableau",
+    "TerminalConstraint",
     "Theta",
     "ThetaAdjoint",
     "coarse",
+    "free_final_time",
     "scheme",
 ]
