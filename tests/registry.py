@@ -475,12 +475,12 @@ PROBLEMS["symbolic-rk4"] = lambda: forced_symbolic().problem("rk4")
 COMPILED = {
     f"compiled-{name}": partial(compiled_symbolic, name)
     for name in (READY_MADE if find_spec("numba") else ())
-    if name not in (*SAME, "sdirk2")  # whose code is that of "two-solve"
+    if name not in (*SAME, "sdirk2")  # whose numbers tests/steppers/test_compiled.py compares
 }
 COMPILED.update(
     {
         f"compiled-coarse-{name}": partial(compiled_symbolic, "rk4", coarse=name)
-        for name in (("two-solve", "rkc", "substeps:3") if COMPILED else ())
+        for name in (("rkc", "substeps:3") if COMPILED else ())
     }
 )
 """Steps in machine code, where there is a compiler."""
