@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
-from pint.autodiff.torch import torch
 from pint.torch.layers import Part
 
 TYPES = (torch.float64, torch.float32)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
-from pint.autodiff.torch import as_numpy, as_tensor, torch
+from pint.autodiff.torch import as_numpy, as_tensor
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, TimeStepper
 from pint.states import ArraySpace, StateSpace
