@@ -73,7 +73,7 @@ class GaussNewton(Limited):
         example ``result.states()`` of another run.
     fallback : bool
         Whether `ReducedSpace` goes on, from the best control with exact states, where there is no
-        further step.
+        further step. Its updates are not saved: a run that is resumed begins with the first.
     time_limit, evaluations
         Limits of wall time and evaluations: see `Limited`.
 
