@@ -86,7 +86,10 @@ def parser(comm: Any) -> Parser:
         default=[],
         metavar="name=value",
         help="parameters: "
-        + "; ".join(f"{name}: {', '.join(kind().parameters())}" for name, kind in (PROBLEMS | CONSTRAINED).items()),
+        + "; ".join(
+            f"{name}: {', '.join(kind().parameters())}"
+            for name, kind in (PROBLEMS | CONSTRAINED).items()
+        ),
     )
     option(
         "--backend",

@@ -15,6 +15,7 @@ from pint.controls import (
     TimeControl,
     prolong,
 )
+from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
     CheckpointError,
     ConvergenceError,
@@ -57,7 +58,7 @@ from pint.reduced_functional import ReducedFunctional
 from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
-from pint.states import ArraySpace, StateSpace
+from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
     ODE,
     FinalTime,
@@ -105,6 +106,7 @@ __all__ = [
     "Convergence",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Diagnosis",
     "Examples",
     "External",
     "FinalTime",
@@ -135,17 +137,19 @@ __all__ = [
     "Status",
     "Steps",
     "Stochastic",
-    "TerminalConstraint",
     "SumOfCosts",
+    "TerminalConstraint",
     "Theta",
     "Tikhonov",
     "TimeControl",
     "TimeGrid",
     "TimeStepper",
+    "Transfer",
     "VerificationError",
     "adam",
     "armijo",
     "bfgs",
+    "diagnose",
     "fixed_step",
     "free_final_time",
     "history_arrays",

@@ -27,7 +27,7 @@ from pint.equations.trajectory import (
 )
 from pint.errors import Uncopied, overrides
 from pint.interface import DifferenceAdjoint, TimeStepper
-from pint.mgrit import MGRIT, Guess
+from pint.mgrit import MGRIT, Guess, Propagator
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -134,6 +134,17 @@ class AdjointEquation(Uncopied):
             adjoint.missing = engine.missing if gathered else rows
             adjoint.state, adjoint.solution = state, state.solution
             note_convergence(self.solves, "adjoint equation", how, adjoint.convergence)
+
+    def propagator(self, state: State) -> Propagator:
+        """Return the transposed steps at a solved state, without sources. Collective."""
+        with ending_all_ranks(self.ranks_to_end):
+            self.state.selection.apply()
+            control = state.solved_control
+            u = self.controls.restrict(control, reverse=True)
+            if self.intervals is None:
+                return Sweep(self.calls, control, u, at=state)
+            sweep = Sweep(self.calls, control, u, at=state, spacing=self.intervals.factor)
+            return AdjointIntervals(sweep, self.intervals, scale=0.0)
 
     def derivative(self, adjoint: AdjointState, state: State) -> Control:
         """Return the cost's derivative with respect to the control, a dual vector. Collective.

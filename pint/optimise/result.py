@@ -215,8 +215,16 @@ class Result:
 
     @property
     def message(self) -> str:
-        """How the run ended, what to do, and the cause if it is known. Not collective."""
-        return f"{self.status.value} Cause: {self.cause}" if self.cause else self.status.value
+        """How the run ended, what to do, and what is known to be wrong. Not collective."""
+        text = f"{self.status.value} Cause: {self.cause}" if self.cause else self.status.value
+        missed = self.solves - self.converged_solves
+        if not missed:
+            return text
+        worst = self.functional.solves.worst
+        return (
+            f"{text} {missed} of {self.solves} MGRIT solves did not meet their tolerance"
+            f"{f' (the worst: {worst})' if worst else ''}; `pint.diagnose` measures what helps."
+        )
 
     def states(self) -> np.ndarray | None:
         """Return the states at all N + 1 points on the first rank, None on the others. Collective.

@@ -13,7 +13,7 @@ from pint.controls.fields import check_field_name
 from pint.errors import check_kind
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
-from pint.states import StateSpace
+from pint.states import StateSpace, Transfer
 from pint.states.slopes import central_slope, complex_slope, is_analytic
 
 
@@ -83,8 +83,12 @@ def free_final_time(problem: Problem, final_time: FinalTime, name: str = "T") ->
 
 def _scaled(s: Steps, final_time: Any) -> Steps:
     """Return steps whose times are T times as large."""
-    factor = final_time[0]
-    size = None if s.size is None else factor * s.size
+    factor, size = final_time[0], s.size
+    if size is not None:
+        size = size * factor
+        # One size of a whole batch is a float; a complex one has those of the times.
+        if np.ndim(size) == 0:
+            size = None if np.iscomplexobj(size) else float(size)
     return s._replace(t0=factor * s.t0, t1=factor * s.t1, size=size)
 
 
@@ -122,6 +126,9 @@ class _Stepper(TimeStepper):
     def coarsen(self, level: int) -> TimeStepper:
         coarse = self.stepper.coarsen(level)
         return self if coarse is self.stepper else _Stepper(coarse, self.name)
+
+    def transfer(self, level: int) -> Transfer | None:
+        return self.stepper.transfer(level)
 
 
 class _Adjoint(Adjoint):

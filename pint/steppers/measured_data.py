@@ -130,7 +130,7 @@ class MeasuredData(Objective):
         if self.components is None:
             return product.reshape(np.shape(y))
         result = np.zeros((*np.shape(y)[:lead], int(np.prod(np.shape(y)[lead:], dtype=int))))
-        np.add.at(result, (..., self.components), product)
+        np.add.at(result.T, self.components, product.T)  # a component may be measured twice
         return result.reshape(np.shape(y))
 
 

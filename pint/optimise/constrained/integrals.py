@@ -50,12 +50,12 @@ class Layout:
 
     def increments(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> np.ndarray:
         """Return what each step adds to the integrals."""
-        t0, dt, ends, u = self._batches(s, y0, y1, u)
+        t0, dt, (begin, end), u = self._batches(s, y0, y1, u)
         columns = []
         for one in self.integrals:
             total: Any = 0.0
             for place, weight in NODES[one.quadrature]:
-                value = one.value(t0 + place * dt, between(*ends, place), u, theta)
+                value = one.value(t0 + place * dt, between(begin, end, place), u, theta)
                 total = total + weight * dt[:, None] * value
             columns.append(total)
         rows = np.concatenate(columns, axis=1)
@@ -65,9 +65,9 @@ class Layout:
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields, lam: np.ndarray
     ) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:
         """Return the derivatives of ``lam' increments`` to y0, y1, u and theta."""
-        t0, dt, ends, u = self._batches(s, y0, y1, u)
+        t0, dt, (begin, end), u = self._batches(s, y0, y1, u)
         lam = lam if self.batched else lam[None]
-        of0, of1 = np.zeros(ends[0].shape), np.zeros(ends[0].shape)
+        of0, of1 = np.zeros(begin.shape), np.zeros(begin.shape)
         du: dict[str, Any] = {}
         dtheta: dict[str, Any] = {}
         first = 0
@@ -76,7 +76,11 @@ class Layout:
             first += one.count
             for place, weight in NODES[one.quadrature]:
                 of_y, of_u, of_theta = one.vjp(
-                    t0 + place * dt, between(*ends, place), u, theta, weight * dt[:, None] * part
+                    t0 + place * dt,
+                    between(begin, end, place),
+                    u,
+                    theta,
+                    weight * dt[:, None] * part,
                 )
                 of0 += (1.0 - place) * of_y
                 of1 += place * of_y
@@ -118,7 +122,16 @@ class ExtendedStepper(TimeStepper):
         )
 
     def coarsen(self, level: int) -> TimeStepper:
-        return ExtendedStepper(self.stepper.coarsen(level), self.layout)
+        level = self.coarsest(level)
+        return ExtendedStepper(self.stepper.coarsen(level), self.layout) if level else self
+
+    def coarsest(self, level: int) -> int:
+        """Return the last level up to `level` with the states of level 0.
+
+        Functions of constraints know no others, so that coarser levels have the steps of this one.
+        """
+        others = (one for one in range(1, level + 1) if self.stepper.transfer(one) is not None)
+        return next(others, level + 1) - 1
 
 
 class ExtendedAdjoint(Adjoint):
@@ -146,7 +159,8 @@ class ExtendedAdjoint(Adjoint):
     def coarsen(self, level: int) -> Adjoint:
         coarse = self.stepper.coarsen(level)
         assert isinstance(coarse, ExtendedStepper)
-        return ExtendedAdjoint(self.adjoint.coarsen(level), coarse)
+        level = self.stepper.coarsest(level)
+        return ExtendedAdjoint(self.adjoint.coarsen(level), coarse) if level else self
 
 
 class ExtendedObjective(Objective):

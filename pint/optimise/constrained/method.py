@@ -24,7 +24,7 @@ from pint.optimise.constrained.integrals import (
 )
 from pint.optimise.constrained.measured import Measured, measured
 from pint.optimise.constrained.penalty import Augmented, Term
-from pint.optimise.ending import Limited, remaining
+from pint.optimise.ending import remaining
 from pint.optimise.gauss_newton import GaussNewton
 from pint.optimise.method import Callback, Method
 from pint.optimise.result import Constrained, Iterate, Result, Status
@@ -151,9 +151,7 @@ class AugmentedLagrangian(Method):
 class _Parts:
     """The augmented problem and its terms."""
 
-    def __init__(
-        self, constraints: Sequence[Constraint], problem: Problem, grid: TimeGrid
-    ) -> None:
+    def __init__(self, constraints: Sequence[Constraint], problem: Problem, grid: TimeGrid) -> None:
         self.terms = [Term(one, grid.local_steps) for one in constraints]
         batched, integrals = problem.stepper.batched, []
         self.augmented = Augmented(problem.objective, self.terms, batched, grid.first)
@@ -245,12 +243,12 @@ class _Outer:
                 usual = not math.isfinite(wanted) or wanted == 0.0
                 term.penalty = 10.0 if usual else min(max(wanted, LEAST), MOST)
 
-    def _run(self, method: Method, control: Control, loose: int) -> Result:
+    def _run(self, method: Any, control: Control, loose: int) -> Result:
         """Return the result of one run; its rows follow those so far."""
         names = {field.name for field in fields(method)}
         if loose and "gradient_tolerance" in names:
-            tolerance = method.gradient_tolerance * 10.0**loose  # type: ignore[attr-defined]
-            method = replace(method, gradient_tolerance=tolerance)  # type: ignore[call-arg]
+            tolerance = method.gradient_tolerance * 10.0**loose
+            method = replace(method, gradient_tolerance=tolerance)
         last = self.history[-1] if self.history else None
 
         def record(row: Iterate, at: Control, state: State) -> Any:
@@ -293,7 +291,8 @@ class _Outer:
         """Return the result for the user's own problem, with its exact state."""
         functional, terms = self.functional, self.parts.terms
         state = functional.state.new()
-        functional.state.solve(state, found.control, March())
+        control = Control(functional.controls, found.control.vector)
+        functional.state.solve(state, control, March())
         value = functional.objective(state)
         functional.require_finite(value)
         details = Constrained(
@@ -305,6 +304,7 @@ class _Outer:
         last = self.history[-1]
         return replace(
             found,
+            control=control,
             objective=value.objective,
             cost=value.cost,
             status=status,
@@ -321,7 +321,9 @@ class _Outer:
 def _check_shape(constraint: Constraint, problem: Problem, grid: TimeGrid) -> None:
     """Raise ValueError unless a constraint returns as many numbers as it says."""
     controls = problem.control_space(grid).zeros()
-    y, theta, name = problem.stepper.initial(controls.shared), controls.shared, "value"
+    y, theta = problem.stepper.initial(controls.shared), controls.shared
+    shape: tuple[int, ...]
+    expected: tuple[int, ...]
     with np.errstate(all="ignore"):
         if isinstance(constraint, TerminalConstraint):
             shape, expected = np.shape(constraint.value(y, theta)), (constraint.count,)
@@ -334,6 +336,6 @@ def _check_shape(constraint: Constraint, problem: Problem, grid: TimeGrid) -> No
             shape, expected = np.shape(constraint.value(t, y, u, theta)), (1, constraint.count)
     if shape != expected:
         raise ValueError(
-            f"`{type(constraint).__name__}.{name}` must return an array of shape {expected} "
+            f"`{type(constraint).__name__}.value` must return an array of shape {expected} "
             f"(`count` is {constraint.count}), got {shape}."
         )

@@ -32,7 +32,7 @@ class Term:
     may_differ = ("multipliers",)
 
     def __init__(self, constraint: Constraint, steps: int) -> None:
-        self.constraint = constraint
+        self.constraint: Any = constraint
         self.penalty = 1.0
         along = isinstance(constraint, PathConstraint)
         self.multipliers = np.zeros((steps, constraint.count) if along else constraint.count)
