@@ -264,7 +264,14 @@ FORGED = {
         )
         for value in values
     },
-    "mu 0": (number(0.0, *NUMBERS, "mu"), "`mu` is 0, which does not fit the bounds"),
+    "mu 0": (number(0.0, *NUMBERS, "mu"), "`mu` is 0, which does not fit"),
+    "unit tiny": (number(1e-300, *NUMBERS, "unit"), "`mu` is .* does not fit other numbers"),
+    **{
+        f"{name} of another run": (number(value, *NUMBERS, name), f"`{name}` is {value}, which")
+        for name, value in (("step", 0.123), ("rejected", 7), ("since", 9), ("polished", 4),
+                            ("evaluations", 2))
+    },
+    "a start outside": (entry("start.rate", 3.0), "`start` does not fit control or bounds"),
     "no mu": (number(..., *NUMBERS, "mu"), "`run` must have"),
     "scaling": (number(1.0, "scaling"), "`run` must have numbers, random"),
     "most 0": (number(0.0, *NUMBERS, "filter", "most"), "`filter.most` must be positive"),

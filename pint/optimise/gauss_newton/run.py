@@ -121,11 +121,12 @@ class Run(Resumable):
         own, saved = slice(grid.first, grid.last + 1), numbers["numbers"]
         (control,) = scattered(space, "control", arrays, 1)
         (self.start,) = scattered(space, "start", arrays, 1)
-        gains = arrays["gains"][grid.first : grid.last] if len(arrays["gains"]) else None
+        gains = arrays["gains"][grid.first : grid.last].copy() if len(arrays["gains"]) else None
         if (gains is None) != (len(history) == 1):
             raise ValueError(f"`gains` has {len(arrays['gains'])} steps after {len(history)} rows")
-        if (saved["mu"] > 0) != space.bounded:
-            raise ValueError(f"`mu` is {saved['mu']:.10g}, which does not fit the bounds")
+        _check_numbers(saved, history, space.bounded)
+        inside = (space.lower <= self.start.vector) & (self.start.vector <= space.upper)
+        self._require("start", inside)
         self.history = history
         self.memory = Memory(
             y=arrays["y"][own].copy(),
@@ -171,7 +172,7 @@ class Run(Resumable):
     def _require(self, name: str, fits: np.ndarray) -> None:
         """Raise ValueError on every rank unless all numbers of all ranks fit. Collective."""
         if not reduce(self.functional.comm, bool(fits.all()), "min")[0]:
-            raise ValueError(f"`{name}` does not fit control and bounds")
+            raise ValueError(f"`{name}` does not fit control or bounds")
 
     def compared(self, arrays: Mapping[str, np.ndarray]) -> list[Compared]:
         last, now, history = self.history[-1], self.iteration, self.history
@@ -181,6 +182,24 @@ class Run(Resumable):
                      largest(history, "objective")),
             Compared("KKT residual", before, now.kkt, largest(history, "gradient_norm")),
         ]  # fmt: skip
+
+
+def _check_numbers(saved: Mapping[str, Any], history: list[Iterate], bounded: bool) -> None:
+    """Raise ValueError if a number contradicts another one, or the history."""
+    last, mu = history[-1], saved["mu"]
+    fits = {
+        # It begins at its unit and is lowered; without bounds there is none.
+        "mu": 0 < mu <= saved["unit"] if bounded else mu == 0,
+        "step": saved["step"] == last.step,
+        "rejected": saved["rejected"] == last.line_search_trials,
+        "since": saved["since"] <= last.iteration,
+        "polished": saved["polished"] <= last.iteration,
+        "evaluations": saved["evaluations"]
+        >= sum(1 + row.line_search_trials for row in history[1:]),
+    }
+    for name, fit in fits.items():
+        if not fit:
+            raise ValueError(f"`{name}` is {saved[name]:.10g}, which does not fit other numbers")
 
 
 @dataclass(frozen=True)
