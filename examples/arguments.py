@@ -286,8 +286,6 @@ RULES = (
     # the checkpoint
     Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
          "needs --checkpoint FILE.npz"),
-    Rule("checkpoint method", lambda o: o.checkpoint and o.method == "gauss-newton",
-         "is not for gauss-newton, which takes a few iterations"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,
