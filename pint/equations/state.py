@@ -26,7 +26,7 @@ from pint.equations.trajectory import (
 )
 from pint.errors import Uncopied
 from pint.interface import Examples
-from pint.mgrit import MGRIT, Convergence, Guess
+from pint.mgrit import MGRIT, Convergence, Corrected, Guess
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -79,6 +79,8 @@ class StateEquation(Uncopied):
         The ranks that end if one of them raises.
     solves : Solves
         Counts the solves to a tolerance.
+    rank : int or None
+        Of the linear correction of coarse steps; None without one.
 
     Attributes
     ----------
@@ -97,9 +99,11 @@ class StateEquation(Uncopied):
         intervals: Intervals | None,
         ranks_to_end: Any,
         solves: Solves,
+        rank: int | None = None,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
         self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
+        self.rank = rank
         # With C-points alone the steps are made again, so that nothing is kept for later.
         self.memories = [] if intervals is not None else _memories(calls, kept_bytes)
         self.selection = Selection(calls.problem.examples)
@@ -119,7 +123,11 @@ class StateEquation(Uncopied):
             self.selection.apply()
             solver, known, guessed = self.solver, state.control is not None, state.guessed
             sweep, points = self._sweep(control), state.points
-            engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            engine: Any = sweep
+            if self.intervals is not None:
+                engine = StateIntervals(sweep, self.intervals)
+            if self.rank is not None:
+                engine = Corrected(engine, solver, self.rank)
             # y_0 may depend on shared controls; other ranks receive their first point.
             if self.calls.grid.comm.rank == 0:
                 points[0] = self.calls.initial(control.shared, points[0])
@@ -128,12 +136,17 @@ class StateEquation(Uncopied):
             state.solution, state.tapes, state.correction = None, (), 0.0
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
-                begin = None if how.start is None else self.tau_of(how.start)
+                begin, tau = (
+                    None if how.start is None else self.tau_of(how.start),
+                    self.tau_of(state),
+                )
+                if self.rank is not None:
+                    engine.delta = (how.start or state).delta
                 # On two levels the march of level 1 overwrites all C-points.
                 if how.start is not None and self.calls.grid.levels > 2:
                     solver.copy_guess(how.start.points, points)
                 state.convergence, state.correction = solver.lagged_solve(
-                    engine, points, self.tau_of(state), how.cycles, None, weights, guessed, begin
+                    engine, points, tau, how.cycles, None, weights, guessed, begin
                 )
             elif isinstance(how, Cycles):
                 if not known:
@@ -150,6 +163,8 @@ class StateEquation(Uncopied):
             state.tapes = self._tapes(sweep, how, state.convergence)
             state.control, state.solution, state.guessed = control, object(), True
             state.epoch = self.selection.epoch
+            if self.rank is not None and isinstance(how, Lagged):
+                state.delta, state.delta_at = engine.delta, state.solution
             note_convergence(self.solves, "state equation", how, state.convergence)
 
     def correction(self, state: State, adjoint: AdjointState) -> float:
@@ -180,6 +195,7 @@ class StateEquation(Uncopied):
         self.solver.copy_guess(source.points, target.points)
         if source.tau is not None:
             self.tau_of(target)[...] = source.tau
+            target.delta = source.delta
         # The control marks a warm start; it is no solution, and so there is no token of one.
         target.control, target.convergence = source.control, source.convergence
         target.tapes, target.solution = (), None
@@ -187,7 +203,7 @@ class StateEquation(Uncopied):
     def tau_of(self, state: State) -> Block:
         """Return the right-hand side of level 1 that lagged solves continue; zero at first."""
         if state.tau is None:
-            state.tau = self.solver.allocate_tau()
+            state.tau, state.delta = self.solver.allocate_tau(), None
         return state.tau
 
     def states(self, state: State) -> Block:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
 from pint.equations.calls import Calls
 from pint.equations.results import as_rows, at_rows
@@ -172,6 +174,22 @@ class Sweep(Propagator):
             level, starts, runs, u, self.theta, y, states, out, rhs, kept, guess, into
         )
 
+    def jacobians(
+        self,
+        level: int,
+        steps: range,
+        states: Block | None,
+        out: np.ndarray,
+        guess: Block | None = None,
+    ) -> None:
+        starts, local = self.starts(level, steps), self.local(level, steps)
+        kept = None
+        if self.at is not None:
+            states, guess, _ = self.linearised_at(level, self.rows(starts))
+            kept, out = self.kept(level, local, self.calls.batched), out.swapaxes(1, 2)
+        u = self.blocks(level, local)
+        write_jacobians(self.calls, level, starts, u, self.theta, states, out, kept, guess)
+
     # What some steps of a level need; everything ascends in time
 
     def starts(self, level: int, steps: range) -> range:
@@ -228,3 +246,27 @@ class Sweep(Propagator):
         if level == 0 and self.derivative is not None:
             into = at_rows(self.derivative, as_rows(rows))
         return points[first : last + 1 : step], ends, into
+
+
+def write_jacobians(
+    calls: Calls,
+    level: int,
+    starts: range,
+    u: Mapping[str, Any],
+    theta: Mapping[str, Any],
+    y: Block,
+    out: np.ndarray,
+    kept: Any = None,
+    guess: Block | None = None,
+) -> None:
+    """Write dPhi/dy of independent steps, shape (B, n, n), by n calls of `vjp`, in place.
+
+    The other arguments are those of `Calls.vjp`.
+    """
+    lam, row = calls.space.allocate(len(y)), calls.space.allocate(len(y))
+    unit = lam.reshape(len(y), -1)
+    for i in range(out.shape[1]):
+        unit[:, i] = 1.0
+        calls.vjp(level, starts, u, theta, y, lam, row, kept, guess)
+        out[:, i] = row.reshape(len(y), -1)
+        unit[:, i] = 0.0

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from pint.comm import reduce
 from pint.grid import LevelLayout
 from pint.report.timing import Phases
@@ -55,11 +57,15 @@ class Propagator(ABC):
         `margin` times the tolerance.
     relaxes : bool
         Whether `relax` can be called.
+    corrects : bool
+        Whether coarse steps follow the finer ones: the engine calls `linearise` before it forms a
+        coarse equation.
     """
 
     reverse: bool = False
     margin: float = 1.0
     relaxes: bool = False
+    corrects: bool = False
 
     @abstractmethod
     def apply(
@@ -115,6 +121,27 @@ class Propagator(ABC):
         not taken are not touched. Only if `relaxes`.
         """
         raise NotImplementedError
+
+    def jacobians(
+        self,
+        level: int,
+        steps: range,
+        states: Block | None,
+        out: np.ndarray,
+        guess: Block | None = None,
+    ) -> None:
+        """Write the derivative of Phi of `level` for each of `steps`, in place.
+
+        `out` has shape (B, n, n), n being the numbers of a state; the rest is as in `apply`.
+        `states` is None for steps that are linear. Only `pint.mgrit.Corrected` calls it.
+        """
+        raise NotImplementedError
+
+    def linearise(self, fine: Level, coarse: Level) -> None:
+        """Prepare the steps of `coarse` for the points that both levels hold. Collective.
+
+        The points of `fine` are relaxed, those of `coarse` are its C-points. Only if `corrects`.
+        """
 
     def begin_pass(self, last: bool) -> None:
         """Prepare for a pass over level 0, which makes each step at most once.
