@@ -206,7 +206,6 @@ class Corrected(Propagator):
         level = coarse.layout.level
         if self.linear and self._matrices[level] is not None:
             return
-        # Where states or steps are not finite the corrections are not, and so are the results.
         with np.errstate(over="ignore", invalid="ignore"):
             products = self._interval_derivatives(fine)
             matrices = products
@@ -217,7 +216,7 @@ class Corrected(Propagator):
                     steps = range(first + chunk.start, first + chunk.stop)
                     own = self._derivatives(coarse, self.propagator, chunk)
                     matrices[self._places(level, steps)] -= own
-                matrices = truncated(matrices, self.rank)
+                matrices = usable(matrices, self.rank)
         self._matrices[level] = matrices
         if level == 1:
             self._products = products
@@ -286,14 +285,15 @@ class Corrected(Propagator):
         return found
 
 
-def truncated(matrices: np.ndarray, rank: int | None) -> np.ndarray:
-    """Return the nearest matrices of a rank; those that are not finite become NaN."""
-    if rank is None or not len(matrices):
-        return matrices
+def usable(matrices: np.ndarray, rank: int | None) -> np.ndarray:
+    """Return the nearest matrices of a rank; zero, no correction, for those that are not finite."""
     finite = np.isfinite(matrices).all(axis=(1, 2))
-    result = np.full(matrices.shape, np.nan)
-    left, sizes, right = np.linalg.svd(matrices[finite])
-    result[finite] = (left[..., :rank] * sizes[..., None, :rank]) @ right[..., :rank, :]
+    result = np.zeros(matrices.shape)
+    if rank is None:
+        result[finite] = matrices[finite]
+    elif finite.any():
+        left, sizes, right = np.linalg.svd(matrices[finite])
+        result[finite] = (left[..., :rank] * sizes[..., None, :rank]) @ right[..., :rank, :]
     return result
 
 

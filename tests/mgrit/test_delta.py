@@ -123,15 +123,16 @@ def test_a_rank_keeps_the_largest_singular_values():
     np.testing.assert_allclose(corrected.delta.matrices[1], nearest, atol=1e-14)
 
 
-def test_steps_that_are_not_finite_spoil_the_correction_alone():
+@pytest.mark.parametrize("rank", [2, None])
+def test_a_coarse_derivative_that_is_not_finite_leaves_its_step_as_it_is(rank):
     grid = pint.TimeGrid.uniform(1.0, 8, coarsening=2, levels=2)
     solver, steps = solver_for(grid, 0), Bent(grid, 0.0)
-    steps.matrices[0][5] = np.inf
-    corrected = Corrected(steps, solver, rank=2)
+    steps.matrices[1][2, 0, 1] = np.inf
+    corrected = Corrected(steps, solver, rank)
     with np.errstate(all="ignore"):
         solver.solve(corrected, started(solver, False)[1], pint.Accuracy(1))
-    finite = np.isfinite(corrected.delta.matrices).all(axis=(1, 2))
-    np.testing.assert_array_equal(finite, [True, True, False, True])
+    corrects = corrected.delta.matrices.any(axis=(1, 2))
+    np.testing.assert_array_equal(corrects, [True, True, False, True])
 
 
 class Lorenz(pint.ODE):

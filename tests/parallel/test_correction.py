@@ -20,37 +20,39 @@ CASES = [
 
 
 def numbers(case, name, solve, options, comm=None):
-    grid = case.grid(comm)
-    rf = pint.ReducedFunctional(registry.PROBLEMS[name](), grid, unconverged="ignore", **options)
+    problem, grid = registry.PROBLEMS[name](), case.grid(comm)
+    rf = pint.ReducedFunctional(problem, grid, unconverged="ignore", **options)
     found = numbers_of(rf, solve, registry.random_control(rf.controls, deviation=0.3))
-    return grid, [(kind, value) for kind, value in found if kind != "states"]
+    return [(kind, value) for kind, value in found if kind != "states"]
+
+
+OPTIONS = [
+    {"correction": "full", "relaxation": "F"},
+    {"correction": 1},
+    {"correction": "full", "cycle": "F", "chunk_bytes": 1},
+]
+NAMES = ("forced-rk4", "pendulum-loop-running")
 
 
 @pytest.mark.layout
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("place", range(3))
-def test_numbers(world, case, place):
-    number = CASES.index(case)
-    solve = tuple(SOLVES)[(number + 2 * place) % len(SOLVES)]
-    name = ("forced-rk4", "forced-midpoint", "pendulum-loop-running")[(number + place) % 3]
-    options = [
-        {"correction": "full", "relaxation": "F"},
-        {"correction": 1},
-        {"correction": "full", "cycle": "F", "chunk_bytes": 1},
-    ][place]
-    _, expected = numbers(case, name, solve, options)
-    _, found = numbers(case, name, solve, options, world)
-    assert_same_numbers(found, expected, 1e-11)
+def test_numbers(world, case):
+    place = CASES.index(case)
+    # Newton's method needs short coarse steps.
+    name = NAMES[place % 2] if case.steps < 50 else "forced-midpoint"
+    arguments = name, tuple(SOLVES)[place % 7], OPTIONS[place // 2 % 3]
+    assert_same_numbers(numbers(case, *arguments, world), numbers(case, *arguments), 1e-11)
 
 
 @pytest.mark.parametrize("storage", ["all", "C"])
+@pytest.mark.layout
 def test_one_shot(world, storage):
     found = []
     for comm in (None, world):
-        grid = pint.TimeGrid.uniform(4.0, 96, 8, 2, comm)
+        grid = pint.TimeGrid.uniform(4.0, 48, 8, 2, comm)
         problem = PROBLEMS["van-der-pol"]().problem()
         rf = pint.ReducedFunctional(problem, grid, correction="full", storage=storage)
-        result = pint.minimize(rf, method=pint.Lagged(iterations=8))
+        result = pint.minimize(rf, method=pint.Lagged(iterations=4))
         found.append([row.objective for row in result.history])
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
 
