@@ -410,7 +410,10 @@ def limits_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def minimise(
-    options: argparse.Namespace, functional: pint.ReducedFunctional, control: pint.Control
+    options: argparse.Namespace,
+    functional: pint.ReducedFunctional,
+    control: pint.Control,
+    constraints: Sequence[Any] = (),
 ) -> pint.Result:
     """Minimise with method, optimiser, checkpoint and progress of the options. Collective."""
     settings: dict[str, Any] = {
@@ -425,6 +428,8 @@ def minimise(
         if options.optimiser in packages
         else make_method(options, **settings)
     )
+    if constraints:
+        method = pint.AugmentedLagrangian(method, constraints)
     checkpoint = make_checkpoint(options)
     shown = pint.Progress(options.iterations) if options.progress else contextlib.nullcontext()
     with shown as callback:
@@ -460,6 +465,8 @@ def print_result(result: pint.Result) -> None:
     print(f"{'status':20s}{result.message}")
     print(f"{'objective':20s}{result.objective:.14g} (state solved exactly)")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
+    if result.constrained is not None:
+        print(f"{'violation':20s}{max(result.constrained.violations):.3e}")
     print(f"{'updates':20s}{result.iterations} in {last.seconds:.2f} s")
     print(f"{'steps evaluated':20s}{last.state_steps} state, {last.adjoint_steps} adjoint")
     print_unconverged(result)

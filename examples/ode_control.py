@@ -1,7 +1,8 @@
 """Optimal control of an ordinary differential equation.
 
-One of the problems of `problems.ode` or `problems.ode_catalogue`: minimise over the control u,
-constant on each of N steps,
+One of the problems of `problems.ode`, `problems.ode_catalogue` or `problems.ode_constrained` (with
+constraints, a free final time, or measured data): minimise over the control u, constant on each
+of N steps,
 
     J = sum_n dt L(y, u_n) + psi(y_N),   y' = f(y, u),   lower <= u <= upper,
 
@@ -12,6 +13,7 @@ Newton's method for states and controls together (``gauss-newton``).
     python examples/ode_control.py --problem van-der-pol --steps 64 --method one-shot
     python examples/ode_control.py --problem scalar-lqr --set r=0.01 T=2 --plot lqr.png
     python examples/ode_control.py --problem cart-pole --method gauss-newton --backend compiled
+    python examples/ode_control.py --problem bryson-denham --set l=0.1 --method gauss-newton
     mpiexec -n 2 python examples/ode_control.py --problem fishing --steps 240 --method mgrit
 """
 
@@ -49,13 +51,20 @@ from pint.comm import on_root
 from pint.report.files import write_atomically
 from problems.ode import PROBLEMS, ODEProblem
 from problems.ode_catalogue import CATALOGUE, CatalogueProblem
+from problems.ode_constrained import CONSTRAINED, ConstrainedProblem, ParameterEstimation
+
+Definition = ODEProblem | CatalogueProblem | ConstrainedProblem
 
 
 def _known(name: str) -> CatalogueProblem:
     return CATALOGUE[name]
 
 
-KINDS: dict[str, Any] = {**PROBLEMS, **{name: partial(_known, name) for name in CATALOGUE}}
+KINDS: dict[str, Any] = {
+    **PROBLEMS,
+    **{name: partial(_known, name) for name in CATALOGUE},
+    **CONSTRAINED,
+}
 """What makes each problem, of its parameters."""
 
 
@@ -77,7 +86,10 @@ def parser(comm: Any) -> Parser:
         default=[],
         metavar="name=value",
         help="parameters: "
-        + "; ".join(f"{name}: {', '.join(kind().parameters())}" for name, kind in PROBLEMS.items()),
+        + "; ".join(
+            f"{name}: {', '.join(kind().parameters())}"
+            for name, kind in (PROBLEMS | CONSTRAINED).items()
+        ),
     )
     option(
         "--backend",
@@ -108,11 +120,12 @@ def parser(comm: Any) -> Parser:
 class Setup:
     """Everything that is made of the options before the optimisation starts."""
 
+    definition: Definition
     functional: pint.ReducedFunctional
     control: pint.Control
 
 
-def make_problem(options: argparse.Namespace) -> ODEProblem | CatalogueProblem:
+def make_problem(options: argparse.Namespace) -> Definition:
     """Return the problem with the parameters of ``--set``; ValueError names a wrong one."""
     kind = KINDS[options.problem]
     known = kind().parameters()
@@ -128,16 +141,16 @@ def make_problem(options: argparse.Namespace) -> ODEProblem | CatalogueProblem:
             f"not {options.scheme}"
         )
     try:
-        made: ODEProblem | CatalogueProblem = kind(**dict(options.set))
+        made: Definition = kind(**dict(options.set))
         return made
     except ValueError as error:
         raise ValueError(f"argument --set: {error}") from None
 
 
-def stepped(options: argparse.Namespace, definition: ODEProblem | CatalogueProblem) -> pint.Problem:
+def stepped(options: argparse.Namespace, definition: Definition) -> pint.Problem:
     """Return the problem with steps in numpy, or in machine code."""
     bounds = (options.scheme, options.lower, options.upper)
-    if isinstance(definition, CatalogueProblem):
+    if not isinstance(definition, ODEProblem):
         steps = options.steps or definition.steps
         return definition.problem(*bounds, backend=options.backend, steps=steps)
     if options.backend == "numpy":
@@ -155,22 +168,34 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
     on_root(comm, lambda: check_checkpoint(options))
     definition = make_problem(options)
+    constraints = _constraints(definition)
+    if constraints and options.checkpoint:
+        raise ValueError(f"argument --checkpoint: {options.problem} has constraints, whose runs "
+                         "cannot be saved")  # fmt: skip
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
     try:
         problem = stepped(options, definition)
     except ValueError as error:
-        raise ValueError(f"argument --lower/--upper: {error}") from None
+        names = "lower/--upper" if "steps" not in str(error) else "steps"
+        raise ValueError(f"argument --{names}: {error}") from None
     except ImportError as error:
         name = "backend" if options.backend != "numpy" else "problem"
         raise ValueError(f"argument --{name}: {error}") from None
     functional = make_functional(options, problem, grid)
-    return Setup(functional, definition.start(functional.controls))
+    return Setup(definition, functional, definition.start(functional.controls))
+
+
+def _constraints(definition: Definition) -> list[Any]:
+    return definition.constraints() if isinstance(definition, ConstrainedProblem) else []
 
 
 def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Minimise, write what was asked for, and return the numbers of the result. Collective."""
     comm, grid = setup.functional.comm, setup.functional.grid
-    result = minimise(options, setup.functional, setup.control)
+    result = minimise(options, setup.functional, setup.control, _constraints(setup.definition))
+    errors = None
+    if isinstance(setup.definition, ParameterEstimation):
+        errors = pint.standard_errors(result)
     fields = result.control.gather()
     states = result.states()
     lists = {name: values.tolist() for name, values in fields.items()}
@@ -178,39 +203,56 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     summary = summary_of(result, lists if len(lists) > 1 else next(iter(lists.values())))
     if result.all_at_once is not None:
         summary |= {"kkt": result.all_at_once.kkt, "fallback": result.all_at_once.fallback}
+    if result.constrained is not None:
+        summary["violations"] = list(result.constrained.violations)
+        summary["outer_iterations"] = len(result.constrained.outer)
+    if errors is not None:
+        summary["standard_errors"] = {name: one.tolist() for name, one in errors.items()}
     if comm.rank == 0:
         print(
             f"{options.problem}, {options.method}: {grid.steps} steps on {comm.size} rank(s), "
             f"{grid.levels} level(s)"
         )
         print_result(result)
+        for name, one in (errors or {}).items():
+            print(f"{name:20s}{fields[name][0]:.6g} +- {one[0]:.2g}")
         if options.json:
             text = json.dumps(summary, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
-            draw(options, grid.t, states, fields)
+            draw(options, setup.definition, grid.t, states, fields)
     return summary
 
 
 def draw(
-    options: argparse.Namespace, t: np.ndarray, states: np.ndarray, fields: dict[str, np.ndarray]
+    options: argparse.Namespace,
+    definition: Definition,
+    t: np.ndarray,
+    states: np.ndarray,
+    fields: dict[str, np.ndarray],
 ) -> None:
     """Draw states and controls; needs matplotlib. Not collective."""
     from matplotlib.figure import Figure
 
+    shared = {name: values for name, values in fields.items() if len(values) != len(t) - 1}
     figure = Figure(figsize=(7, 5), layout="constrained")
-    above, below = figure.subplots(2, sharex=True)
+    above, *more = np.ravel(figure.subplots(1 if len(shared) == len(fields) else 2, sharex=True))
     for i, component in enumerate(states.T):
         above.plot(t, component, label=f"$y_{i + 1}$")
+    if isinstance(definition, ParameterEstimation):
+        times, values = definition.data()
+        above.set_prop_cycle(None)
+        above.plot(times, values, ".")
     for name, values in fields.items():
-        for i, component in enumerate(values.T):
+        for i, component in enumerate(values.T if name not in shared else ()):
             label = f"${name}_{i + 1}$" if len(name) == 1 else f"{name} {i + 1}"
-            below.stairs(component, t, baseline=None, label=label)
-    above.set_title(options.problem)
-    below.set_xlabel("time")
-    for axes, name in ((above, "state"), (below, "control")):
+            more[0].stairs(component, t, baseline=None, label=label)
+    numbers = [f"{name} = {value:.4g}" for name, one in shared.items() for value in np.ravel(one)]
+    above.set_title(", ".join([options.problem, *numbers]))
+    figure.axes[-1].set_xlabel("time" if "T" not in shared else "time / T")
+    for axes, name in zip(figure.axes, ("state", "control"), strict=False):
         axes.set_ylabel(name)
         axes.legend(loc="upper right")
     kind = options.plot.rpartition(".")[2]

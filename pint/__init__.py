@@ -15,6 +15,7 @@ from pint.controls import (
     TimeControl,
     prolong,
 )
+from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
     CheckpointError,
     ConvergenceError,
@@ -28,6 +29,7 @@ from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
+    AugmentedLagrangian,
     Checkpoint,
     External,
     GaussNewton,
@@ -48,6 +50,7 @@ from pint.optimise import (
     lbfgs,
     minimize,
     sgd,
+    standard_errors,
     starting_at,
     wolfe,
 )
@@ -55,8 +58,20 @@ from pint.reduced_functional import ReducedFunctional
 from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
-from pint.states import ArraySpace, StateSpace
-from pint.steppers import ODE, RungeKutta, RunningCost, Theta
+from pint.states import ArraySpace, StateSpace, Transfer
+from pint.steppers import (
+    ODE,
+    FinalTime,
+    IntegralConstraint,
+    MeasuredData,
+    PathConstraint,
+    RungeKutta,
+    RunningCost,
+    SumOfCosts,
+    TerminalConstraint,
+    Theta,
+    free_final_time,
+)
 from pint.steppers.compiled import CompiledODE
 
 try:
@@ -82,6 +97,7 @@ __all__ = [
     "Adaptive",
     "Adjoint",
     "ArraySpace",
+    "AugmentedLagrangian",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -90,16 +106,21 @@ __all__ = [
     "Convergence",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Diagnosis",
     "Examples",
     "External",
+    "FinalTime",
     "GaussNewton",
+    "IntegralConstraint",
     "Lagged",
+    "MeasuredData",
     "MultiStart",
     "Nested",
     "NotFiniteError",
     "NumericalError",
     "Objective",
     "OneShot",
+    "PathConstraint",
     "Phases",
     "Problem",
     "Progress",
@@ -116,16 +137,21 @@ __all__ = [
     "Status",
     "Steps",
     "Stochastic",
+    "SumOfCosts",
+    "TerminalConstraint",
     "Theta",
     "Tikhonov",
     "TimeControl",
     "TimeGrid",
     "TimeStepper",
+    "Transfer",
     "VerificationError",
     "adam",
     "armijo",
     "bfgs",
+    "diagnose",
     "fixed_step",
+    "free_final_time",
     "history_arrays",
     "identity",
     "lbfgs",
@@ -134,6 +160,7 @@ __all__ = [
     "prolong",
     "sgd",
     "split",
+    "standard_errors",
     "starting_at",
     "verify",
     "wolfe",

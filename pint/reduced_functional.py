@@ -17,6 +17,7 @@ from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
 from pint.equations.results import checked_control, checked_number, require_same_shared
 from pint.errors import (
+    ConvergenceWarning,
     NotFiniteError,
     Uncopied,
     check_choice,
@@ -84,7 +85,7 @@ class ReducedFunctional(Uncopied):
         This rank's wall time by phase, of both solvers and of the gradient.
     solves : pint.report.convergence.Solves
         ``solves.asked`` counts the solves to a tolerance so far, ``solves.converged`` those that
-        have met it.
+        have met it; ``solves.worst`` is the one that has ended farthest above its tolerance.
 
     Raises
     ------
@@ -150,6 +151,11 @@ class ReducedFunctional(Uncopied):
             ranks.same_in_time["problem.regularisers"] = problem.regularisers
             ranks.advice = "What is meant to differ is named in `may_differ` of its class."
             self.calls = Calls(problem, grid)
+            if rank is not None and any(self.calls.transfers):
+                raise ValueError(
+                    "`ReducedFunctional(correction=...)` needs the same states on all levels, and "
+                    "`coarsen` of the stepper returns one of another space: use None."
+                )
             precision = self.space.precision
             if accuracy is None:
                 accuracy = Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
@@ -161,6 +167,8 @@ class ReducedFunctional(Uncopied):
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
             ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
+            down = self.calls.transfers
+            duals = [None if one is None else one.transposed for one in down]
             forward, backward = (
                 MGRIT(
                     grid,
@@ -172,11 +180,20 @@ class ReducedFunctional(Uncopied):
                     phases=self.phases,
                     chunk_bytes=chunk_bytes,
                     storage=storage,
+                    transfers=transfers,
                 )
-                for reverse in (False, True)
+                for reverse, transfers in ((False, down), (True, duals))
             )
         if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
             warnings.warn(ranks.difference, stacklevel=2)
+        stalls = None if unconverged == "ignore" else forward.stalling_level
+        if stalls is not None and self.comm.rank == self.space.comm.rank == 0:
+            warnings.warn(
+                f"`ReducedFunctional(relaxation=...)`: with F-relaxation on level {stalls} cycles "
+                "do not converge, since the next level has a smaller space: use 'FCF' there.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)
@@ -195,9 +212,18 @@ class ReducedFunctional(Uncopied):
         # Derivatives whose shared fields are compared; the first ones may be zero.
         self._to_compare = 0 if self.comm.size == 1 else 10
 
-    def on(self, grid: TimeGrid) -> ReducedFunctional:
-        """Return the functional of the same problem, with the same options, on another grid."""
-        return ReducedFunctional(self.problem, grid, **self._options)
+    def on(self, grid: TimeGrid, **options: Any) -> ReducedFunctional:
+        """Return the functional of the same problem on another grid, with the same options.
+
+        Options that are given here take the place of its own.
+        """
+        if isinstance(grid, TimeGrid) and grid.levels == 1:
+            options = {"correction": None, **options}  # there are no coarse steps to correct
+        return ReducedFunctional(self.problem, grid, **{**self._options, **options})
+
+    def of(self, problem: Problem) -> ReducedFunctional:
+        """Return the functional of another problem, with the same options, on the same grid."""
+        return ReducedFunctional(problem, self.grid, **self._options)
 
     def control(self, /, **values: Any) -> Control:
         """Return the control with the given values: see `ControlSpace.control`."""

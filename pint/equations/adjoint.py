@@ -140,6 +140,17 @@ class AdjointEquation(Uncopied):
             adjoint.state, adjoint.solution = state, state.solution
             note_convergence(self.solves, "adjoint equation", how, adjoint.convergence)
 
+    def propagator(self, state: State) -> Propagator:
+        """Return the transposed steps at a solved state, without sources. Collective."""
+        with ending_all_ranks(self.ranks_to_end):
+            self.state.selection.apply()
+            control = state.solved_control
+            u = self.controls.restrict(control, reverse=True)
+            if self.intervals is None:
+                return Sweep(self.calls, control, u, at=state)
+            sweep = Sweep(self.calls, control, u, at=state, spacing=self.intervals.factor)
+            return AdjointIntervals(sweep, self.intervals, scale=0.0)
+
     def derivative(self, adjoint: AdjointState, state: State) -> Control:
         """Return the cost's derivative with respect to the control, a dual vector. Collective.
 

@@ -26,7 +26,7 @@ from pint.equations.trajectory import (
 )
 from pint.errors import Uncopied
 from pint.interface import Examples
-from pint.mgrit import MGRIT, Convergence, Corrected, Guess
+from pint.mgrit import MGRIT, Convergence, Corrected, Guess, Propagator
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -38,18 +38,20 @@ class Selection:
     ----------
     epoch : object
         A token, new after each selection.
+    indices : ndarray or None
+        The numbers of the examples; None before the first selection.
     """
 
     def __init__(self, examples: Examples | None) -> None:
         self.examples = examples
         self.epoch: object = None
-        self._indices: np.ndarray | None = None
+        self.indices: np.ndarray | None = None
 
     def select(self, indices: np.ndarray) -> None:
         """Work with these examples from now on."""
         assert self.examples is not None
         self.examples.select(indices)
-        self.examples.selected_by, self._indices, self.epoch = self, indices, object()
+        self.examples.selected_by, self.indices, self.epoch = self, indices, object()
 
     def apply(self) -> None:
         """Select them again if another functional has selected others since."""
@@ -57,7 +59,7 @@ class Selection:
         if examples is None or examples.selected_by is None or examples.selected_by is self:
             return
         first = np.arange(min(examples.batch_size, examples.count))
-        examples.select(first if self._indices is None else self._indices)
+        examples.select(first if self.indices is None else self.indices)
         examples.selected_by = self
 
 
@@ -136,14 +138,11 @@ class StateEquation(Uncopied):
             state.solution, state.tapes, state.correction = None, (), 0.0
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
-                begin, tau = (
-                    None if how.start is None else self.tau_of(how.start),
-                    self.tau_of(state),
-                )
+                begin = None if how.start is None else self.tau_of(how.start)
+                tau = self.tau_of(state)
                 if self.rank is not None:
                     engine.delta = (how.start or state).delta
-                # On two levels the march of level 1 overwrites all C-points.
-                if how.start is not None and self.calls.grid.levels > 2:
+                if how.start is not None and not solver.replaces_c_points:
                     solver.copy_guess(how.start.points, points)
                 state.convergence, state.correction = solver.lagged_solve(
                     engine, points, tau, how.cycles, None, weights, guessed, begin
@@ -189,6 +188,14 @@ class StateEquation(Uncopied):
             with phases("communication"):
                 in_time = reduce(self.calls.grid.comm, local)
                 return float(reduce(self.calls.space.comm, in_time)[0])
+
+    def propagator(self, control: Control) -> Propagator:
+        """Return the steps for a control, which keep nothing. Collective."""
+        with ending_all_ranks(self.ranks_to_end):
+            self.controls.require_fitting(control)
+            self.selection.apply()
+            sweep = Sweep(self.calls, control, self.controls.restrict(control))
+            return sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
 
     def copy_guess(self, source: State, target: State) -> None:
         """Make `target` start from `source`, in place; the solution itself is not copied."""
@@ -250,8 +257,9 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     comm = calls.space.comm
     memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes, comm)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
-    # backward: on more levels it is relaxed, and with other C-points the steps are others.
-    if grid.levels != 2 or not grid.coarse_steps_coincide:
+    # backward: on more levels it is relaxed, and with other C-points the steps are others. In
+    # another space it marches through states that are not those of the C-points.
+    if grid.levels != 2 or not grid.coarse_steps_coincide or calls.transfers[1] is not None:
         return memories
     left = kept_bytes - memories[0].bytes
     coarse = grid.layouts()[1].local_steps

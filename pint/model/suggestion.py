@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pint.diagnosis import Diagnosis
 from pint.model.costs import Costs
 from pint.model.prediction import SEQUENTIAL, Configuration, Prediction, check_count, predict
 
@@ -23,11 +24,14 @@ class Suggestion:
         Best first. Sequential stepping on one rank is one of them; its ``ranks`` is 1.
     updates : callable
         Returns the factor of the number of updates that was assumed for a configuration.
+    measured : bool
+        Whether the cycles to a tolerance were measured, by a diagnosis.
     """
 
     best: Prediction
     considered: tuple[Prediction, ...]
     updates: Callable[[Configuration], float]
+    measured: bool = False
 
     def __str__(self) -> str:
         best, chosen = self.best, self.best.configuration
@@ -40,7 +44,8 @@ class Suggestion:
         return (
             f"N = {best.steps}, {best.ranks} ranks: {chosen.levels} levels, coarsening "
             f"{chosen.coarsening}, relaxation {chosen.relaxation}, {kind}; {best.seconds:.3g} s "
-            f"an update, gain {best.gain:.3g} over sequential stepping. Assumes {ASSUMPTION}."
+            f"an update, gain {best.gain:.3g} over sequential stepping. Assumes "
+            f"{MEASURED if self.measured else ASSUMPTION}."
         )
 
 
@@ -48,6 +53,12 @@ ASSUMPTION = (
     "that every configuration needs the same number of updates, unless `updates` says otherwise; "
     "that the coarse steps are stable and accurate enough at every stride considered; "
     "and that each rank computes as fast as where the costs were measured"
+)
+
+
+MEASURED = (
+    "that every solve takes the cycles to its tolerance that the diagnosis has measured from a "
+    "first guess; and that each rank computes as fast as where the costs were measured"
 )
 
 
@@ -66,6 +77,7 @@ def suggest(
     most_levels: int = 5,
     largest_stride: int | None = None,
     updates: Callable[[Configuration], float] = equally_many,
+    diagnosis: Diagnosis | None = None,
     trials: float = 1.0,
     memory: int = 20,
 ) -> Suggestion:
@@ -77,7 +89,8 @@ def suggest(
 
     The model knows what a configuration costs, not how fast it converges. By default all
     candidates need the same number of updates, which favours large strides and F-relaxation.
-    Pass measured numbers as `updates`.
+    Pass measured numbers as `updates`, or the result of `pint.diagnose`: the best configuration
+    then has the least time to solution, not the least time of some cycles.
 
     Parameters
     ----------
@@ -97,36 +110,68 @@ def suggest(
         Receives a `Configuration`, which may be `SEQUENTIAL`, and returns a factor > 0: how many
         updates it needs. The best configuration has the least product of it with the time of an
         update.
+    diagnosis : Diagnosis, optional
+        Of `pint.diagnose`, for the same number of steps. The candidates are the set-ups that it
+        has tried and that converge, each with the cycles that it needs to the tolerance of the
+        diagnosis in state and adjoint; `cycles`, `relaxations`, `most_levels` and
+        `largest_stride` are then without effect.
     trials, memory
         Of `predict`.
 
     Raises
     ------
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or the diagnosis belongs to another number of steps.
     """
     check_count("steps", steps)
     check_count("ranks", ranks)
     check_count("most_levels", most_levels)
     largest = max(steps // 2, 1) if largest_stride is None else largest_stride
     check_count("largest_stride", largest)
+    if diagnosis is None:
+        factors = _coarsenings(steps, ranks, most_levels, min(largest, max(steps // 2, 1)))
+        candidates = _candidates(factors, relaxations, cycles)
+    else:
+        candidates = _measured(diagnosis, steps)
     found = [predict(costs, steps, 1, SEQUENTIAL, trials=trials, memory=memory)]
-    for factors in _coarsenings(steps, ranks, most_levels, min(largest, max(steps // 2, 1))):
-        for relaxation in _relaxations(relaxations, len(factors), lagged=cycles is None):
-            configuration = Configuration(
-                len(factors) + 1,
-                factors,
-                relaxation,
-                cycles=1 if cycles is None else cycles,
-                lagged=cycles is None,
-            )
-            found.append(predict(costs, steps, ranks, configuration, trials=trials, memory=memory))
+    found += [
+        predict(costs, steps, ranks, configuration, trials=trials, memory=memory)
+        for configuration in candidates
+    ]
     weights = [updates(prediction.configuration) for prediction in found]
     if not all(0 < weight < np.inf for weight in weights):
         raise ValueError(f"`suggest(updates=...)` must return positive numbers, got {weights}.")
     order = np.argsort([w * p.seconds for w, p in zip(weights, found, strict=True)], kind="stable")
     considered = tuple(found[index] for index in order)
-    return Suggestion(considered[0], considered, updates)
+    return Suggestion(considered[0], considered, updates, diagnosis is not None)
+
+
+def _measured(diagnosis: Diagnosis, steps: int) -> list[Configuration]:
+    """Return what a diagnosis has tried, with the cycles to its tolerance."""
+    if diagnosis.steps != steps:
+        raise ValueError(
+            f"`suggest(diagnosis=...)` is one of N = {diagnosis.steps} steps, not of {steps}: "
+            "diagnose a functional with as many steps."
+        )
+    return [
+        Configuration(
+            trial.setup.levels, trial.setup.coarsening, trial.setup.relaxation, cycles=trial.cycles
+        )
+        for trial in diagnosis.trials
+        if trial.cycles is not None
+    ]
+
+
+def _candidates(
+    coarsenings: Iterable[tuple[int, ...]], relaxations: Sequence[str], cycles: int | None
+) -> list[Configuration]:
+    """Return the configurations to try; those without a number of cycles have lagged ones."""
+    lagged = cycles is None
+    return [
+        Configuration(len(factors) + 1, factors, relaxation, cycles=cycles or 1, lagged=lagged)
+        for factors in coarsenings
+        for relaxation in _relaxations(relaxations, len(factors), lagged)
+    ]
 
 
 def _coarsenings(steps: int, ranks: int, most_levels: int, largest: int) -> list[tuple[int, ...]]:

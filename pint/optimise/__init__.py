@@ -2,6 +2,7 @@
 
 from pint.optimise.adaptive import Adaptive
 from pint.optimise.checkpoint import Checkpoint
+from pint.optimise.constrained import AugmentedLagrangian
 from pint.optimise.external import External
 from pint.optimise.front_door import minimize
 from pint.optimise.gauss_newton import GaussNewton
@@ -15,14 +16,17 @@ from pint.optimise.one_shot import OneShot
 from pint.optimise.progress import Progress
 from pint.optimise.receding import starting_at
 from pint.optimise.reduced_space import ReducedSpace
-from pint.optimise.result import AllAtOnce, Iterate, Result, Status
+from pint.optimise.result import AllAtOnce, Constrained, Iterate, Result, Status
+from pint.optimise.standard_errors import standard_errors
 from pint.optimise.stochastic import Stochastic
 from pint.optimise.stochastic_rules import adam, sgd
 
 __all__ = [
     "Adaptive",
     "AllAtOnce",
+    "AugmentedLagrangian",
     "Checkpoint",
+    "Constrained",
     "External",
     "GaussNewton",
     "InverseHessian",
@@ -46,6 +50,7 @@ __all__ = [
     "lbfgs",
     "minimize",
     "sgd",
+    "standard_errors",
     "starting_at",
     "wolfe",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pint.comm import reduce
 from pint.errors import integer, number
 from pint.optimise.method import Method
-from pint.optimise.result import Status
+from pint.optimise.result import Result, Status
 from pint.reduced_functional import ReducedFunctional
 
 
@@ -87,3 +87,15 @@ class Ending:
     def _counted(self, evaluations: int) -> Status | None:
         most = self.limits.evaluations
         return Status.EVALUATION_LIMIT if most is not None and evaluations >= most else None
+
+
+def remaining(method: Method, done: Result) -> Method:
+    """Return the method with what a run has left of its limits."""
+    if not isinstance(method, Limited):
+        return method
+    evaluations = method.evaluations
+    if evaluations is not None:
+        spent = sum(1 + row.line_search_trials for row in done.history)
+        evaluations = max(evaluations - spent, 1)  # the first control is evaluated in any case
+    seconds = max(method.time_limit - done.history[-1].seconds, 0.0)
+    return replace(method, time_limit=seconds, evaluations=evaluations)

@@ -14,7 +14,7 @@ from pint.errors import check_kind
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
-from pint.optimise.ending import Limited
+from pint.optimise.ending import remaining
 from pint.optimise.method import Callback, Method
 from pint.optimise.result import Result
 from pint.reduced_functional import ReducedFunctional
@@ -89,19 +89,7 @@ class Nested(Method):
                 coarse = functional.on(grid)  # made here, so that one at a time needs memory
                 start = prolong(start, coarse.controls, self.interpolate)
                 stages.append(method.run(coarse, start, None, None))
-                start, method = stages[-1].control, _remaining(method, stages[-1])
+                start, method = stages[-1].control, remaining(method, stages[-1])
             start = prolong(start, functional.controls, self.interpolate)
             result = method.run(functional, start, callback, checkpoint)
         return replace(result, stages=tuple(stages))
-
-
-def _remaining(method: Method, done: Result) -> Method:
-    """Return the method with what a run has left of its limits."""
-    if not isinstance(method, Limited):
-        return method
-    evaluations = method.evaluations
-    if evaluations is not None:
-        spent = sum(1 + row.line_search_trials for row in done.history)
-        evaluations = max(evaluations - spent, 1)  # the first control is evaluated in any case
-    seconds = max(method.time_limit - done.history[-1].seconds, 0.0)
-    return replace(method, time_limit=seconds, evaluations=evaluations)

@@ -36,6 +36,11 @@ class Status(Enum):
         "Objective or gradient became NaN or infinite: use a smaller step or a line search, or "
         "mend the cause."
     )
+    INFEASIBLE = (
+        "The constraints cannot be met: their violation does not decrease however large its "
+        "penalty; relax them, or try another start."
+    )
+    OUTER_LIMIT = "Limit of outer iterations reached; increase `outer_iterations` to continue."
     INTERRUPTED = "A signal ended the run: resume it from its checkpoint."
 
 
@@ -74,6 +79,8 @@ class Iterate:
         Seconds so far in each of `pint.report.timing.PHASES`, of the rank that spent most.
     seconds : float
         Wall time since the start.
+    violations : tuple of float
+        The largest violation of each constraint, of `AugmentedLagrangian`; no column otherwise.
     """
 
     iteration: int
@@ -96,6 +103,30 @@ class Iterate:
     converged_solves: int
     phases: dict[str, float]
     seconds: float
+    violations: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Constrained:
+    """What `AugmentedLagrangian` knows of its constraints, in their order.
+
+    Attributes
+    ----------
+    multipliers : tuple of ndarray
+        Of a path constraint of this rank's steps, shape (N, k), as densities in time; of others
+        shape (k,). They are positive where an inequality presses.
+    violations : tuple of float
+        The largest size of each.
+    penalties : tuple of float
+        The last ones.
+    outer : tuple of tuples of float
+        The violations after each outer iteration.
+    """
+
+    multipliers: tuple[np.ndarray, ...]
+    violations: tuple[float, ...]
+    penalties: tuple[float, ...]
+    outer: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +189,8 @@ class Result:
         The results on the coarse grids of `Nested`, in order; empty for other methods.
     all_at_once : AllAtOnce or None
         What `GaussNewton` knows besides; None for other methods.
+    constrained : Constrained or None
+        What `AugmentedLagrangian` knows besides; None for other methods.
     cause : str
         With NOT_FINITE why: the NumericalError that a method of the problem has raised, or where
         the first NaN or infinity is. Empty otherwise.
@@ -177,12 +210,21 @@ class Result:
     functional: ReducedFunctional = field(repr=False)
     stages: tuple[Result, ...] = ()
     all_at_once: AllAtOnce | None = None
+    constrained: Constrained | None = None
     cause: str = ""
 
     @property
     def message(self) -> str:
-        """How the run ended, what to do, and the cause if it is known. Not collective."""
-        return f"{self.status.value} Cause: {self.cause}" if self.cause else self.status.value
+        """How the run ended, what to do, and what is known to be wrong. Not collective."""
+        text = f"{self.status.value} Cause: {self.cause}" if self.cause else self.status.value
+        missed = self.solves - self.converged_solves
+        if not missed:
+            return text
+        worst = self.functional.solves.worst
+        return (
+            f"{text} {missed} of {self.solves} MGRIT solves did not meet their tolerance"
+            f"{f' (the worst: {worst})' if worst else ''}; `pint.diagnose` measures what helps."
+        )
 
     def states(self) -> np.ndarray | None:
         """Return the states at all N + 1 points on the first rank, None on the others. Collective.

@@ -6,6 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,18 @@ Unconverged = Literal["warn", "error", "ignore"]
 
 SLOW = 0.9
 """Where the residual shrinks by less in a cycle, more cycles are no way out."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A solve that has not met its tolerance: the last residual norm, and the largest allowed."""
+
+    equation: str
+    residual: float
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.equation}, residual norm {self.residual:.3g}, tolerance {self.bound:.3g}"
 
 
 class Solves:
@@ -37,6 +50,8 @@ class Solves:
         Solves to a tolerance so far.
     converged : int
         Those that have met it.
+    worst : Missed or None
+        The solve that has ended farthest above its tolerance, relative to that.
     """
 
     def __init__(
@@ -45,6 +60,7 @@ class Solves:
         self._action, self._speaks = unconverged, speaks
         self._comm = SerialComm() if comm is None else comm
         self.asked = self.converged = 0
+        self.worst: Missed | None = None
 
     def note(self, equation: str, residuals: Sequence[float], bound: float) -> None:
         """Count a solve that was to end with a residual of at most `bound`. Collective.
@@ -69,6 +85,11 @@ class Solves:
         self.asked += 1
         self.converged += converged
         wrong = not converged and not math.isnan(residuals[-1])
+        if wrong:
+            missed, worst = Missed(equation, residuals[-1], bound), self.worst
+            # Products, since a bound may be zero.
+            if worst is None or missed.residual * worst.bound >= worst.residual * missed.bound:
+                self.worst = missed
         if self._action == "error" and reduce(self._comm, wrong, "max")[0]:
             raise alike(ConvergenceError(_message(equation, residuals, bound)))
         if wrong and self._action == "warn":
@@ -105,7 +126,7 @@ def _message(equation: str, residuals: Sequence[float], bound: float) -> str:
         ways = ["a larger tolerance, if rounding keeps the residual from falling", *ways]
     return (
         f"{text}. Numbers computed from it may be far from right: use {', '.join(ways[:-1])} or "
-        f"{ways[-1]}."
+        f"{ways[-1]}; `pint.diagnose(functional, control)` measures which of them helps."
     )
 
 

@@ -38,6 +38,23 @@ def test_options():
     assert (limited["iterations"], limited["status"]) == (2, "iteration limit")
 
 
+@pytest.mark.parametrize("method", ["gauss-newton", "sequential", "one-shot --cycles adaptive"])
+def test_constraints_free_time_and_data(method, tmp_path):
+    files = f"--json {tmp_path}/r.json --plot {tmp_path}/r.png --history {tmp_path}/r.csv"
+    found = run(f"--problem bryson-denham --steps 20 --set l=0.12 --method {method} {files}")
+    assert found["objective"] == pytest.approx(4 / (9 * 0.12), rel=2e-2)
+    assert max(found["violations"]) < 1e-8
+    table = (tmp_path / "r.csv").read_text().splitlines()
+    assert table[0].endswith("violations_0,violations_1")
+    assert len(table) == found["iterations"] + 2
+    found = run(f"--problem time-optimal --steps 10 --set d=2 --method {method} {files}")
+    assert found["objective"] == pytest.approx(2 * 2**0.5, abs=1e-7)
+    found = run(f"--problem parameter-estimation --method {method} {files}")
+    for name, exact in (("k1", 1.5), ("k2", 0.6)):
+        assert abs(found["control"][name][0] - exact) < found["standard_errors"][name][0]
+    assert (tmp_path / "r.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,5 +1,7 @@
 """Gauss-Newton: optima of an independent program, gains of Riccati, optima of L-BFGS, refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import registry
@@ -248,13 +250,38 @@ def test_units_do_not_matter(unit):
     np.testing.assert_allclose(found[1], found[0], atol=1e-5)
 
 
+def test_control_rates():
+    name = "crane"
+    problem = dataclasses.replace(
+        CATALOGUE[name].problem("rk4"), regularisers=(pint.Smoothness(1e-2, ["u"]),)
+    )
+    found = [
+        solved(problem, 48, CATALOGUE[name].T),
+        pint.minimize(
+            pint.ReducedFunctional(problem, pint.TimeGrid.uniform(CATALOGUE[name].T, 48)),
+            None,
+            pint.ReducedSpace(iterations=500),
+        ),
+    ]
+    assert found[0].iterations <= 10
+    assert not found[0].all_at_once.fallback
+    assert found[0].objective == pytest.approx(found[1].objective, rel=1e-10)
+
+
 def test_what_does_not_suit_is_refused():
     def check(problem, words, **options):
         functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(1.0, 12))
         with pytest.raises(ValueError, match=words):
             pint.minimize(functional, None, pint.GaussNewton(**options))
 
-    check(registry.PROBLEMS["pendulum-running"](), "takes no regulariser but `Tikhonov`")
+    term = pint.Tikhonov(1.0, ["u"])
+    unknown = type(
+        "Mine", (pint.Regulariser,), {"value": term.value, "derivative": term.derivative}
+    )
+    problem = dataclasses.replace(
+        registry.PROBLEMS["pendulum-running"](), regularisers=(unknown(),)
+    )
+    check(problem, "takes no regularisers but `Tikhonov` and `Smoothness`")
     check(registry.PROBLEMS["convolution-kernel-5"](), "states of up to 50 numbers")
     check(CATALOGUE["arm"].problem("rk4"), "must have the shape", start_states=np.zeros((3, 4)))
     for options in ({"hessian": "newton"}, {"iterations": -1}, {"start_states": "zero"}):

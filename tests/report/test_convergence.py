@@ -11,6 +11,7 @@ from unconverged import advection
 
 import pint
 from pint.equations import Cycles, Lagged, March, Relax
+from problems.heat import Heat, zero_target
 
 FEW = pint.Accuracy(1, relative=1e-14)
 
@@ -47,6 +48,30 @@ def test_a_value_far_from_right_is_told():
     # Where the residual grows, more cycles are no advice.
     assert "more cycles" not in text and "one level" in text
     assert warning.filename == __file__  # the line of the caller
+
+
+def test_rough_controls_of_the_heat_equation_are_told():
+    # Coarse Crank-Nicolson steps do not damp: 25.4 in place of 14.5, after 30 cycles.
+    heat = Heat(scheme="crank-nicolson", nu=1e-3, points=127)
+    problem, values = heat.problem(zero_target(heat)), np.random.default_rng(0)
+    rough = values.standard_normal((256, 127))
+    exact = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(64.0, 256))
+    right = exact.value(exact.control(u=rough))
+    for relaxation, told in (("F", 1), ("FCF", 0)):
+        grid = pint.TimeGrid.uniform(64.0, 256, 8, 2)
+        functional = pint.ReducedFunctional(problem, grid, relaxation=relaxation)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            value = functional.value(functional.control(u=rough))
+        assert len(caught) == told
+        assert (abs(value - right) > 10) if told else value == pytest.approx(right, rel=1e-10)
+        worst = functional.solves.worst
+        if told:
+            text = str(caught[0].message)
+            assert "pint.diagnose" in text and f"{worst.residual:.3g}" in text
+            assert worst.equation == "state equation" and worst.residual > worst.bound > 0
+        else:
+            assert worst is None
 
 
 def test_the_advice_counts_the_cycles_that_are_missing():
@@ -153,11 +178,15 @@ def test_a_result_says_how_many_solves_have_converged(method):
     assert result.solves >= 2 * result.iterations + 2
     assert result.converged_solves < result.solves
     assert f"solves={result.solves}, converged_solves=" in repr(result)
+    missed = result.solves - result.converged_solves
+    assert f"{missed} of {result.solves} MGRIT solves did not meet" in result.message
+    assert "residual norm" in result.message and "tolerance" in result.message
     converged = pint.minimize(
         forced(pint.Accuracy(30, relative=1e-10)),
         method=pint.ReducedSpace(iterations=4, line_search=pint.armijo(), step=1e-3),
     )
     assert converged.converged_solves == converged.solves > 0
+    assert "MGRIT" not in converged.message
 
 
 def test_counts_are_those_of_the_run():

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pint.comm import reduce
-from pint.controls import Control, Tikhonov
+from pint.controls import Control, Smoothness, Tikhonov
 from pint.equations import March
 from pint.errors import check_choice, integer, number, real_array
 from pint.grid import TimeGrid
@@ -120,9 +120,9 @@ class GaussNewton(Limited):
         if problem.space.allocate(1).dtype != np.float64:
             raise ValueError("`GaussNewton` needs states of float64: use `pint.ReducedSpace`.")
         for term in problem.regularisers:
-            if not isinstance(term, Tikhonov):
+            if not isinstance(term, (Tikhonov, Smoothness)):
                 raise ValueError(
-                    f"`GaussNewton` takes no regulariser but `Tikhonov`, got "
+                    "`GaussNewton` takes no regularisers but `Tikhonov` and `Smoothness`, got "
                     f"{type(term).__name__}: use `pint.ReducedSpace`."
                 )
         for name, field in problem.controls.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pint.comm import reduce
-from pint.controls import Control
+from pint.controls import Control, Smoothness
 from pint.lq import LinearQuadratic, SharedParameters, solve
 from pint.optimise.gauss_newton.shooting import Shooting, Slopes
 
@@ -207,10 +207,42 @@ def direction(
         Q_end=second.end[:n, :n], q_end=lin.end, initial=defects[1], parameters=parameters,
         steps=shooting.steps,
     )  # fmt: skip
+    if any(isinstance(term, Smoothness) for term in shooting.calls.problem.regularisers):
+        problem = _with_rates(problem, shooting.rates())
     solution = solve(problem, comm=shooting.comm)
     return Direction(
-        solution.x,
+        solution.x[:, :n],
         shooting.vector(solution.u[:, :m], solution.theta),
-        solution.multipliers,
-        solution.K[:, :m],
+        solution.multipliers[:, :n],
+        solution.K[:, :m, :n],
     )
+
+
+def _with_rates(problem: LinearQuadratic, rates: np.ndarray) -> LinearQuadratic:
+    """Return the problem with ``rates_n |u_n - u_{n-1}|^2 / 2``: the last control is a state."""
+    N, m = rates.shape
+    n = problem.A.shape[-1]
+
+    def wider(array: np.ndarray, *widths: int) -> np.ndarray:
+        return np.pad(array, [(0, 0)] * (array.ndim - len(widths)) + [(0, w) for w in widths])
+
+    weights = np.zeros((N, m, m))
+    weights[:, range(m), range(m)] = rates
+    B = np.concatenate([problem.B, np.broadcast_to(np.eye(m), (N, m, m))], axis=1)
+    Q = wider(problem.Q, m, m)
+    Q[:, n:, n:] = weights
+    parameters = problem.parameters
+    if parameters is not None:
+        parameters = replace(
+            parameters,
+            C=wider(parameters.C, m, 0),
+            C_initial=wider(parameters.C_initial, m, 0),
+            E=wider(parameters.E, m),
+            E_end=wider(parameters.E_end, m),
+        )
+    return LinearQuadratic(
+        A=wider(problem.A, m, m), B=B, Q=Q, R=problem.R + weights,
+        S=np.concatenate([problem.S, -weights], axis=2), q=wider(problem.q, m), r=problem.r,
+        d=wider(problem.d, m), Q_end=wider(problem.Q_end, m, m), q_end=wider(problem.q_end, m),
+        initial=wider(problem.initial, m), parameters=parameters, steps=N,
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import reduce
-from pint.controls import Control, Tikhonov
+from pint.controls import Control, Smoothness, Tikhonov
 from pint.equations import Value
 from pint.equations.results import add, at_rows, rows_after
 from pint.reduced_functional import ReducedFunctional
@@ -74,6 +74,7 @@ class Shooting:
         self.first, self.last = self.comm.rank == 0, self.comm.rank == self.grid.last_rank
         self.typical = np.ones(self.states + self.inputs)
         self._chunk = functional.cost.chunk
+        self._has_hessian = self.calls.batched and self.calls.problem.objective.has_hessian
 
     # Controls as matrices
 
@@ -211,26 +212,53 @@ class Shooting:
         return float(objective.outer_derivative(self._summed(y, control)))
 
     def regularisers(self, control: Control) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivative and diagonal Hessian of the regularisers, vectors of the space."""
+        """Return derivative and diagonal Hessian of the regularisers, vectors of the space.
+
+        The Hessian lacks what couples steps: see `rates`.
+        """
         slope, diagonal = np.zeros(self.space.size), np.zeros(self.space.size)
         one = Control(self.space, np.ones(self.space.size))
         for term in self.calls.problem.regularisers:
-            assert isinstance(term, Tikhonov)  # see `GaussNewton.check`
             slope += term.derivative(control).vector
-            diagonal += term.derivative(one).vector
+            if isinstance(term, Tikhonov):
+                diagonal += term.derivative(one).vector
         return slope, diagonal
+
+    def rates(self) -> np.ndarray:
+        """Return the weights w of ``w_n |u_n - u_{n-1}|^2 / 2`` in `Smoothness`, shape (N, m)."""
+        weights, grid = np.zeros((self.steps, self.inputs)), self.grid
+        middle = 0.5 * (grid.t[1:] + grid.t[:-1])
+        for term in self.calls.problem.regularisers:
+            if not isinstance(term, Smoothness):
+                continue
+            inverse = np.zeros(grid.steps)
+            inverse[1:] = term.gamma / np.diff(middle)
+            column = 0
+            for name, columns in self._columns.items():
+                if name in term.fields:
+                    own = inverse[grid.first : grid.last]
+                    weights[:, column : column + columns] += own[:, None]
+                column += columns
+        return weights
 
     # Second derivatives: derivatives of the first ones along each number of their arguments
 
     def cost_hessian(self, y: np.ndarray, control: Control) -> np.ndarray:
         """Return the Hessians of the step costs in (y_n, y_{n+1}, u_n, theta). Collective.
 
-        Shape (N, 2n + m + p, 2n + m + p); the block of theta alone is the sum over this rank's
-        steps, in the first one.
+        Shape (N, 2n + m + p, 2n + m + p); the block of theta alone may be the sum over this rank's
+        steps, in the first one. They are the objective's where it has them.
         """
         n, m, p = self.states, self.inputs, self.parameters
         result = np.zeros((self.steps, 2 * n + m + p, 2 * n + m + p))
         if not self.calls.problem.objective.has_step_cost:
+            return result
+        if self._has_hessian:
+            begin, end = self._block(y[:-1]), self._block(y[1:])
+            for here, _, s, u in self._visit(control):
+                result[here] = self.calls.step_cost_hessian(
+                    s, begin[here], end[here], u, control.shared
+                )
             return result
         at_once = self.slopes(y[:-1], y[1:], control)
         base = [at_once.y0, at_once.y1, at_once.u, at_once.theta]
@@ -275,6 +303,10 @@ class Shooting:
         """Return the Hessian of the terminal cost in (y_N, theta), on the last rank; collective."""
         n, p = self.states, self.parameters
         result = np.zeros((n + p, n + p))
+        if self._has_hessian:
+            if self.last:
+                result[...] = self.calls.terminal_hessian(y[-1].reshape(self.shape), control.shared)
+            return result
         moves = list(self._moves(y, control, twice=False))
         for j, (scale, move) in enumerate([*moves[:n], *moves[n + self.inputs :]]):
 

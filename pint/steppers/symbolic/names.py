@@ -14,7 +14,7 @@ from sympy.logic.boolalg import Boolean
 from pint.controls.fields import check_field_name
 from pint.interface import Fields
 from pint.steppers.symbolic.derivatives import derivatives
-from pint.steppers.symbolic.generated import Generated
+from pint.steppers.symbolic.generated import Generated, Later
 from pint.steppers.symbolic.numpy_code import generate, without_code
 
 SymbolFields = Mapping[str, Any]
@@ -40,7 +40,12 @@ class Names:
     """
 
     def __init__(
-        self, states: Any, controls: SymbolFields, parameters: SymbolFields, time: Any
+        self,
+        states: Any,
+        controls: SymbolFields,
+        parameters: SymbolFields,
+        time: Any,
+        final_time: Any = None,
     ) -> None:
         self.meaning: dict[Any, Any] = {}
         self.kinds: dict[Any, str] = {}
@@ -57,6 +62,14 @@ class Names:
         if time is not None:
             (self.time,) = self._symbols("time", time, "")
             self.places[self.time] = "t"
+        self.final_time: Any = None
+        if final_time is not None:
+            self.final_time = self.meaning.get(final_time)
+            if [self.final_time] not in self.parameters.values():
+                raise ValueError(
+                    "`SympyODE(final_time=...)` must be the symbol of a parameter of one symbol, "
+                    f"got {_described(final_time)}."
+                )
 
     # Symbols
 
@@ -139,6 +152,17 @@ class Names:
             raise _nested(f"`SympyODE({argument}=...)`") from None
         return ours
 
+    def rate(self, expression: Any, derivative: bool = True) -> Any:
+        """Return an expression at the times of the grid, as a derivative with respect to them.
+
+        They are those of the user, unless the final time is free.
+        """
+        if self.final_time is None:
+            return expression
+        if self.time is not None:
+            expression = expression.xreplace({self.time: self.final_time * self.time})
+        return self.final_time * expression if derivative else expression
+
     def _check_symbols(self, argument: str, expression: Any, kinds: tuple[str, ...] | None) -> None:
         functions = expression.atoms(AppliedUndef)
         if functions:
@@ -213,12 +237,16 @@ class Names:
         """Return derivatives with respect to each parameter."""
         return [[by_symbol[symbol] for symbol in group] for group in self.parameters.values()]
 
-    def compiled(self, groups: Sequence[Sequence[Any]], extra: Sequence[Any] = ()) -> Generated:
+    def compiled(self, groups: Sequence[Sequence[Any]], extra: Sequence[Any] = ()) -> Later:
         """Return the function of t, y, u, theta and `extra`: see `generate`."""
-        try:
-            return generate(self.places, groups, extra)
-        except RecursionError:
-            raise _nested("`SympyODE`") from None
+
+        def make() -> Generated:
+            try:
+                return generate(self.places, groups, extra)
+            except RecursionError:
+                raise _nested("`SympyODE`") from None
+
+        return Later(make)
 
     def text(self, **expressions: Sequence[Any]) -> dict[str, str]:
         """Return the texts of expressions in the user's symbols, and of the symbols' meaning."""

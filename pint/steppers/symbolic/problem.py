@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +20,15 @@ from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
+from pint.steppers.symbolic.constraints import (
+    SympyIntegral,
+    SympyPath,
+    SympyTerminal,
+    weighted,
+)
 from pint.steppers.symbolic.names import Names, SymbolFields
 from pint.steppers.symbolic.scalar_code import scalar_code
+from pint.steppers.symbolic.second_derivatives import SecondDerivatives
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +56,10 @@ class SympyODE(ODE):
         y_0; expressions in parameters.
     time : symbol, optional
         The symbol that stands for t.
+    final_time : symbol, optional
+        The parameter that is the final time T, a field of one symbol. The grid then runs from 0
+        to 1; right-hand side, running cost and integrals are multiplied by T, and t is T times
+        the time of the grid. `problem` takes its bounds, ``controls={"T": pint.FinalTime(0.1)}``.
 
     Raises
     ------
@@ -93,12 +105,14 @@ class SympyODE(ODE):
         terminal_cost: Any = 0,
         initial_state: Sequence[Any],
         time: Any = None,
+        final_time: Any = None,
     ) -> None:
-        names = Names(states, controls or {}, parameters or {}, time)
+        names = Names(states, controls or {}, parameters or {}, time, final_time)
         f = names.expressions("rhs", rhs)
         y0 = names.expressions("initial_state", initial_state, ("parameters",))
         running = names.expression("running_cost", running_cost)
         terminal = names.expression("terminal_cost", terminal_cost, ("states", "parameters"))
+        f, running = [names.rate(value) for value in f], names.rate(running)
         self._names = names
         self.definition = names.text(
             rhs=f, initial_state=y0, running_cost=[running], terminal_cost=[terminal]
@@ -113,9 +127,15 @@ class SympyODE(ODE):
         of_y0 = [names.derivatives("initial_state", value) for value in y0]
         self._f = names.compiled([f])
         self._jacobian = names.compiled([[of_g[y] for of_g in of_f for y in names.states]])
-        self._f_vjp = names.compiled(names.gradient(_weighted(lam, of_f)), lam)
+        self._f_vjp = names.compiled(names.gradient(weighted(lam, of_f)), lam)
         self._initial = names.compiled([y0])
-        self._initial_vjp = names.compiled(names.theta_gradient(_weighted(lam, of_y0)), lam)
+        self._initial_vjp = names.compiled(names.theta_gradient(weighted(lam, of_y0)), lam)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the states, for reports."""
+        kinds = self._names.kinds
+        return tuple(str(symbol) for symbol, kind in kinds.items() if kind == "states")
 
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         return self._f.function(t, y, u, theta)[0]
@@ -187,6 +207,12 @@ class SympyODE(ODE):
             **{n: _field(TimeControl, n, s, given.get(n)) for n, s in names.controls.items()},
             **{n: _field(SharedControl, n, s, given.get(n)) for n, s in names.parameters.items()},
         }
+        for name, symbols in names.parameters.items():
+            if names.final_time in symbols and not (fields[name].lower > 0).all():
+                raise ValueError(
+                    f"`SympyODE.problem(controls=...)`: the final time `{name}` needs a positive "
+                    f'lower bound: controls={{"{name}": pint.FinalTime(0.1)}}.'
+                )
         cost = RunningCost(self.cost, quadrature)
         check_choice("SympyODE.problem", "backend", backend, ["numpy", "compiled", "auto"])
         parts: tuple[Any, Any, Any] = (stepper, adjoint, cost)
@@ -199,6 +225,53 @@ class SympyODE(ODE):
             except ValueError as error:
                 logger.warning("steps in numpy: %s", error)
         return Problem(*parts, fields, regularisers)
+
+    def terminal_constraint(self, values: Any, *, equality: bool = True) -> SympyTerminal:
+        """Return the constraint that expressions are zero, or at most zero, at the final time.
+
+        Parameters
+        ----------
+        values : expression, or list of k expressions
+            In final states and parameters.
+        equality : bool
+        """
+        return SympyTerminal(self._names, values, equality)
+
+    def path_constraint(
+        self, values: Any, *, equality: bool = False, at: Literal["begin", "end"] = "end"
+    ) -> SympyPath:
+        """Return the constraint that expressions are at most zero, or zero, once a step.
+
+        Parameters
+        ----------
+        values : expression, or list of k expressions
+            In time, states, controls and parameters.
+        equality : bool
+        at : 'begin' or 'end'
+            The state of the step that counts; the control is that of the step.
+        """
+        return SympyPath(self._names, values, equality, at)
+
+    def integral_constraint(
+        self,
+        values: Any,
+        bound: Any = 0.0,
+        *,
+        equality: bool = True,
+        quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
+    ) -> SympyIntegral:
+        """Return the constraint that integrals over time are equal to bounds, or at most these.
+
+        Parameters
+        ----------
+        values : expression, or list of k expressions
+            In time, states, controls and parameters.
+        bound : number or sequence of k numbers
+        equality : bool
+        quadrature : 'left', 'right', 'midpoint' or 'trapezoid'
+            See `RunningCost`.
+        """
+        return SympyIntegral(self._names, values, bound, equality, quadrature)
 
     def _scalar_code(self) -> ScalarCode:
         """Return right-hand side and running cost as scalar code, or raise ValueError."""
@@ -228,12 +301,14 @@ class SympyCost(Lagrangian):
     ) -> None:
         self._names, self.definition = names, definition
         weight = sympy.Symbol("weight", real=True)
-        of_running = _weighted([weight], [names.derivatives("running_cost", running)])
+        of_running = weighted([weight], [names.derivatives("running_cost", running)])
         of_terminal = names.derivatives("terminal_cost", terminal)
         self._value = names.compiled([[running]])
         self._gradient = names.compiled(names.gradient(of_running), [weight])
         self._terminal = names.compiled([[terminal]])
         self._terminal_derivative = names.compiled(names.gradient(of_terminal))
+        self._hessian = SecondDerivatives(names, "running_cost", running)
+        self._terminal_hessian = SecondDerivatives(names, "terminal_cost", terminal)
 
     def value(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         return self._value.function(t, y, u, theta)[0][:, 0]
@@ -243,6 +318,16 @@ class SympyCost(Lagrangian):
     ) -> tuple[np.ndarray, Fields, Fields]:
         return self._names.split(self._gradient.function(t, y, u, theta, weight[:, None]))
 
+    @cached_property
+    def has_hessian(self) -> bool:
+        return self._hessian.known and self._terminal_hessian.known
+
+    def hessian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
+        return self._hessian.values(t, y, u, theta)
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> np.ndarray:
+        return self._terminal_hessian.values(None, y[None], {}, theta)[0]
+
     def terminal(self, y: Any, theta: Fields) -> Any:
         return self._terminal.function(None, y[None], {}, theta)[0][0, 0]
 
@@ -251,14 +336,6 @@ class SympyCost(Lagrangian):
             self._terminal_derivative.function(None, y[None], {}, theta)
         )
         return dy[0], dtheta
-
-
-def _weighted(weights: Sequence[Any], derivatives: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """Return the sums of weights times derivatives, by the symbol of the derivatives."""
-    return {
-        symbol: sympy.Add(*(w * of[symbol] for w, of in zip(weights, derivatives, strict=True)))
-        for symbol in derivatives[0]
-    }
 
 
 def _field(

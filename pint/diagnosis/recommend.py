@@ -1,0 +1,80 @@
+"""What to change: by trials, and by the cause where it could not be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pint.diagnosis.report import Recommendation
+from pint.diagnosis.setup import Setup
+from pint.diagnosis.slow import Cause, SlowPart
+from pint.diagnosis.trials import Trial
+from pint.states import StateSpace
+
+MANY = 64
+"""Ranks that stand for many."""
+
+SMALL = 20
+"""Numbers of a state up to which a linear correction of coarse steps is cheap."""
+
+
+def recommended(
+    trials: Sequence[Trial], slow: SlowPart, steps: int, space: StateSpace, ranks: int | None
+) -> Recommendation:
+    """Return what to use, by trials, the first of which is the set-up in use.
+
+    Set-ups that are slower than sequential steps on every number of ranks, or on `ranks` of them,
+    are not recommended, nor those that take more steps than the one in use.
+    """
+    own = trials[0]
+    now = np.inf if own.steps is None else own.steps
+    useful = [
+        trial for trial in trials if trial.steps is not None and trial.pays and trial.steps <= now
+    ]
+    if ranks is None:
+        paying = [trial for trial in useful if trial.ranks is not None]
+    else:
+        paying = [trial for trial in useful if _critical(trial, steps, ranks) < 2 * steps]
+    best = min(paying, key=lambda trial: _score(trial, steps, ranks), default=None)
+    advice = _advice(slow.cause, space) if best is None or slow.factor > 0.5 else ()
+    if best is None:
+        cycles = min(useful, key=lambda trial: trial.steps or np.inf, default=None)
+        instead = None if cycles is None else cycles.setup
+        return Recommendation(Setup(), True, _gain(own, 2.0 * steps), 1, instead, advice)
+    # What saves less than a tenth is no reason to change anything.
+    if own in paying and not (_gain(own, best.steps) or 0.0) >= 1.1:
+        best = own
+    gain = _gain(own, best.steps)
+    return Recommendation(best.setup, best is not own, gain, best.ranks, None, advice)
+
+
+def _gain(own: Trial, steps: float | None) -> float | None:
+    return None if own.steps is None or steps is None else own.steps / steps
+
+
+def _score(trial: Trial, steps: int, ranks: int | None) -> float:
+    if ranks is not None:
+        return _critical(trial, steps, ranks)
+    assert trial.steps is not None
+    return float((trial.steps * _critical(trial, steps, MANY)) ** 0.5)
+
+
+def _critical(trial: Trial, steps: int, ranks: int) -> float:
+    """Return the steps that follow each other on one of many ranks, of both solves."""
+    cycles = (trial.state.cycles or 0) + (trial.adjoint.cycles or 0)
+    return cycles * trial.setup.cycle_steps(steps, ranks) + 2 * -(-steps // ranks)
+
+
+def _advice(cause: Cause, space: StateSpace) -> tuple[str, ...]:
+    """Return what else helps against a cause."""
+    small = int(np.prod(space.shape, dtype=int)) * space.comm.size <= SMALL
+    delta = 'a linear correction of the coarse steps (`correction="full"`)'
+    if cause in ("unstable", "undamped"):
+        other = 'another coarse step, as `coarse="implicit-euler"` or "sdirk2"'
+        return (f"Not tried: {other}{f', or {delta}' if small else ''}",)
+    if cause in ("phase", "growth") and small:
+        return (f"Not tried: {delta}",)
+    if cause == "phase":
+        return ("Not tried: coarse steps of higher order, or smaller steps on level 0",)
+    return ()

@@ -1,0 +1,178 @@
+"""Where the errors live that cycles reduce least."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pint.comm import gather_rows, reduce
+from pint.diagnosis.factors import Equation, Factor
+from pint.mgrit.perturbation import Perturbation
+from pint.states import Block
+
+Cause = Literal["none", "unstable", "growth", "undamped", "phase", "damping"]
+
+FAST = 0.25
+"""A factor that needs no remedy."""
+
+SENTENCES: dict[str, str] = {
+    "none": "the cycles converge fast.",
+    "unstable": "the coarse step is unstable: its size is beyond what its scheme can take.",
+    "growth": "the states grow: the fine steps themselves amplify an error over a coarse step.",
+    "undamped": "the coarse step keeps what the fine steps damp.",
+    "phase": (
+        "the fine steps carry the error on almost undamped, and the coarse step moves it at "
+        "another speed: oscillation or transport, which coarse steps of this size do not resolve."
+    ),
+    "damping": "fine and coarse steps damp the error, by different factors.",
+}
+
+
+@dataclass(frozen=True)
+class SlowPart:
+    """The error that the slowest two levels reduce least.
+
+    Attributes
+    ----------
+    level : int
+        The finer one of them.
+    equation : 'state' or 'adjoint'
+    factor : float
+        By which a cycle changes it.
+    component : int or None
+        The component of the state with most of it; None for states distributed in space.
+    share : float
+        The part of the squared norm that this component has.
+    name : str
+        Of the component.
+    wavelength : float or None
+        Its mean wavelength along the last axis of the state, in components; None below 9 of them.
+    frequency : float
+        In time, periods per unit of time; below the resolution of the C-points.
+    points : float
+        Coarse steps in a period; infinite at frequency zero.
+    late : float
+        The part of the squared norm in the second half of the sweep; 0.5 if it is everywhere.
+    fine_growth, coarse_growth, mismatch : float
+        Norms of ``A e``, ``B e`` and ``(A - B) e`` over one coarse step, relative to that of e.
+    cause : str
+        'none', 'unstable', 'growth', 'undamped', 'phase' or 'damping'.
+    """
+
+    level: int
+    equation: Equation
+    factor: float
+    component: int | None
+    share: float
+    name: str
+    wavelength: float | None
+    frequency: float
+    points: float
+    late: float
+    fine_growth: float
+    coarse_growth: float
+    mismatch: float
+    cause: Cause
+
+    def __str__(self) -> str:
+        where = "all components" if self.component is None else self.name
+        if self.component is not None and self.share < 0.995:
+            where += f" ({100 * self.share:.0f} % of it)"
+        if self.wavelength is not None:
+            where = f"waves of {self.wavelength:.3g} components"
+        period = "constant or slow in time"
+        if self.frequency > 0:
+            period = f"{self.frequency:.3g} periods per unit of time"
+            period += f" ({self.points:.3g} coarse steps each)"
+        when = ", late in the sweep" if self.late > 0.8 else ""
+        return (
+            f"level {self.level}, {self.equation} equation, factor {self.factor:.2g}: {where}, "
+            f"{period}{when}. Over a coarse step the fine steps multiply it by "
+            f"{self.fine_growth:.3g}, the coarse step by {self.coarse_growth:.3g}; they differ by "
+            f"{self.mismatch:.2g}. Cause: {SENTENCES[self.cause]}"
+        )
+
+
+def slow_part(
+    near: Perturbation, error: Block, factor: Factor, names: list[str], dt: float
+) -> SlowPart:
+    """Return a description of the error that belongs to a factor. Collective.
+
+    `names` are those of the components, `dt` the size of a coarse step.
+    """
+    solver, space = near.solver, near.space
+    # A rank may have no C-point.
+    flat = np.real(space.as_array(error)).reshape(len(error), int(np.prod(space.shape, dtype=int)))
+    flat = flat.astype(float)
+    total = _sum(near, (flat**2).sum()) or 1.0
+    component, share, name = None, 1.0, ""
+    if space.comm.size == 1:
+        shares = reduce(solver.comm, (flat**2).sum(axis=0)) / total
+        component = int(np.argmax(shares))
+        share = float(shares[component])
+        name = names[component] if len(names) == flat.shape[1] else f"component {component}"
+    series = gather_rows(solver.comm, flat[:, [component or 0]])[:, 0]
+    frequency, points = _frequency(series, dt)
+    sizes = gather_rows(solver.comm, (flat**2).sum(axis=1, keepdims=True))[:, 0]
+    half = len(sizes) // 2
+    later = sizes[:half] if solver.reverse else sizes[len(sizes) - half :]
+    late = float(later.sum() / sizes.sum()) if sizes.sum() > 0 else 0.5
+    growth = near.growth(error)
+    return SlowPart(
+        factor.level,
+        factor.equation,
+        factor.value,
+        component,
+        share,
+        name,
+        _wavelength(near, space.as_array(error)),
+        frequency,
+        points,
+        late,
+        *growth,
+        cause=_cause(factor.value, *growth),
+    )
+
+
+def _cause(factor: float, fine: float, coarse: float, mismatch: float) -> Cause:
+    if factor < FAST:
+        return "none"
+    if coarse > 1.02 and coarse > 1.1 * fine:
+        return "unstable"
+    if fine > 1.05:
+        return "growth"
+    if fine < 0.5 * coarse:
+        return "undamped"
+    return "phase" if fine > 0.7 else "damping"
+
+
+def _frequency(series: np.ndarray, dt: float) -> tuple[float, float]:
+    """Return the frequency with most power, and the samples in its period."""
+    if len(series) < 4 or not np.abs(series).max() > 0:
+        return 0.0, math.inf
+    # A window, because the series is no period of what it samples; padded for resolution.
+    count = 4 * len(series)
+    power = np.abs(np.fft.rfft(series * np.hanning(len(series) + 2)[1:-1], count)) ** 2
+    place = int(np.argmax(power))
+    # Less than one period over the whole time is no oscillation.
+    if place < 4:
+        return 0.0, math.inf
+    return place / (count * dt), count / place
+
+
+def _wavelength(near: Perturbation, error: np.ndarray) -> float | None:
+    """Return the wavelength whose second differences are as large, along the last axis."""
+    if error.ndim < 2 or error.shape[-1] < 9:
+        return None
+    first = (np.abs(np.diff(error, axis=-1)) ** 2).sum()
+    all_, differences = _sum(near, (np.abs(error) ** 2).sum()), _sum(near, first)
+    if not all_ > 0 or not differences > 0:
+        return None
+    return float(math.pi / math.asin(min(1.0, 0.5 * (differences / all_) ** 0.5)))
+
+
+def _sum(near: Perturbation, local: Any) -> float:
+    return float(reduce(near.space.comm, reduce(near.solver.comm, local))[0])
