@@ -30,6 +30,7 @@ CASES = (
     "chunk_size",
     "lagged_cycles",
     "space_coarsening",
+    "delta_correction",
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",

@@ -33,6 +33,7 @@ from arguments import (
     check_checkpoint,
     check_outputs,
     checkpoint_options,
+    correction,
     integer,
     make_functional,
     make_grid,
@@ -104,6 +105,12 @@ def parser(comm: Any) -> Parser:
         method="sequential",
         more=["gauss-newton"],
         note="; gauss-newton takes states and controls as unknowns together",
+    )
+    option(
+        "--correction",
+        type=correction,
+        metavar="full|k",
+        help="linear correction of coarse steps, full or of rank k, for cycles of Newton's method",
     )
     option(
         "--hessian",
@@ -181,7 +188,13 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     except ImportError as error:
         name = "backend" if options.backend != "numpy" else "problem"
         raise ValueError(f"argument --{name}: {error}") from None
-    functional = make_functional(options, problem, grid)
+    try:
+        functional = make_functional(options, problem, grid)
+    except ValueError as error:
+        name = "`ReducedFunctional(correction=...)` "
+        if not str(error).startswith(name):
+            raise
+        raise ValueError(f"argument --correction: {str(error).removeprefix(name)}") from None
     return Setup(definition, functional, definition.start(functional.controls))
 
 
