@@ -243,9 +243,10 @@ class StateIntervals(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         if level > 0:
-            self.sweep.march(level, steps, start, out, rhs, guessed)
+            self.sweep.march(level, steps, start, out, rhs, guessed, linear)
             return
         parts, done, y = self.intervals, 0, start
         m = parts.factor
@@ -340,9 +341,10 @@ class AdjointIntervals(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         if level > 0:
-            self.sweep.march(level, steps, start, out, rhs, guessed)
+            self.sweep.march(level, steps, start, out, rhs, guessed, linear)
             return
         lam, row = start, len(steps) - 1
         # The states of a chunk are computed forward once; its adjoints go back one by one.

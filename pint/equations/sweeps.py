@@ -129,6 +129,7 @@ class Sweep(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         starts, local = self.starts(level, steps), self.local(level, steps)
         u, rows = self.blocks(level, local), self.rows(starts)
@@ -138,13 +139,15 @@ class Sweep(Propagator):
             self.tapes[level] = self.memories[level].new()
         kept = self.kept(level, local, together=False)
         if self.at is None:
-            self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed)
+            self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed, linear)
             return
         y, guess, into = self.linearised_at(level, rows)
         # The step to the C-point, which follows, needs the last state and no other.
         if level == 0 and self._last_pass and self.ends_only:
             out = out[:1]
-        self.calls.march_back(level, starts, u, self.theta, y, start, out, rhs, kept, guess, into)
+        self.calls.march_back(
+            level, starts, u, self.theta, y, start, out, rhs, kept, guess, into, linear
+        )
 
     def relax(
         self,

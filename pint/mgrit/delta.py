@@ -140,11 +140,15 @@ class Corrected(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
-        if self._matrices[level] is None:
-            self.propagator.march(level, steps, start, out, rhs, guessed)
-        else:
+        matrices = self._matrices[level]
+        if self._replaces and matrices is not None:
             super().march(level, steps, start, out, rhs, guessed)
+            return
+        if matrices is not None:
+            linear = matrices[self._places(level, steps)]
+        self.propagator.march(level, steps, start, out, rhs, guessed, linear)
 
     def relax(
         self,

@@ -85,12 +85,14 @@ class Propagator(ABC):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         """Take consecutive `steps` one after the other, from the block `start` of one state.
 
         The results, ``Phi(y) + rhs``, go to `out`: to a block of ``len(steps)`` states, or the
         last one alone to a block of one state. `rhs` has a state for each step;
-        None stands for zero. `guessed` says that `out` holds states near the results.
+        None stands for zero. `guessed` says that `out` holds states near the results. `linear`,
+        which only `pint.mgrit.Corrected` gives, has a matrix D for each step, and D y is added.
         """
         y, whole = start, len(out) == len(steps)
         for j, step in enumerate(steps):
@@ -98,6 +100,8 @@ class Propagator(ABC):
             new = out[row : row + 1] if whole else 1.0 * start
             guess = 1.0 * new if guessed and whole else None
             self.apply(level, range(step, step + 1), y, new, guess)
+            if linear is not None:
+                new += (linear[row] @ y.reshape(-1)).reshape(y.shape)
             if rhs is not None:
                 new += rhs[row : row + 1]
             y = new

@@ -146,6 +146,20 @@ def test_a_lagged_start_from_another_state_leaves_that_one_as_it_is():
     np.testing.assert_array_equal(again.points, trial.points)
 
 
+@pytest.mark.skipif(not COMPILED, reason="needs numba")
+@pytest.mark.parametrize("correction", ["full", 1])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_compiled_steps_of_one_size(correction, levels):
+    found = []
+    for name in ("symbolic-rk4", "compiled-rk4"):
+        grid = pint.TimeGrid.uniform(2.0, 48, 4, levels)
+        rf = pint.ReducedFunctional(registry.PROBLEMS[name](), grid, correction=correction)
+        found.append(
+            numbers_of(rf, "cycles", control_of(rf)) + numbers_of(rf, "lagged", control_of(rf))
+        )
+    assert_same_numbers(*found)
+
+
 # Mistakes
 
 
