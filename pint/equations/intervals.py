@@ -261,12 +261,7 @@ class StateIntervals(Propagator):
             y, done = out[place.stop - 1 : place.stop], place.stop
 
     def jacobians(
-        self,
-        level: int,
-        steps: range,
-        states: Block | None,
-        out: np.ndarray,
-        guess: Block | None = None,
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
     ) -> None:
         if level > 0:
             self.sweep.jacobians(level, steps, states, out, guess)
@@ -359,12 +354,7 @@ class AdjointIntervals(Propagator):
                 lam, row = new, row - 1
 
     def jacobians(
-        self,
-        level: int,
-        steps: range,
-        states: Block | None,
-        out: np.ndarray,
-        guess: Block | None = None,
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
     ) -> None:
         if level > 0:
             self.sweep.jacobians(level, steps, states, out, guess)

@@ -180,12 +180,7 @@ class Sweep(Propagator):
         )
 
     def jacobians(
-        self,
-        level: int,
-        steps: range,
-        states: Block | None,
-        out: np.ndarray,
-        guess: Block | None = None,
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
     ) -> None:
         starts, local = self.starts(level, steps), self.local(level, steps)
         kept = None

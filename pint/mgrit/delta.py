@@ -191,12 +191,7 @@ class Corrected(Propagator):
     # Their derivatives
 
     def jacobians(
-        self,
-        level: int,
-        steps: range,
-        states: Block | None,
-        out: np.ndarray,
-        guess: Block | None = None,
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
     ) -> None:
         matrices = self._matrices[level]
         if matrices is not None and self._replaces:

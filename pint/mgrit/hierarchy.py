@@ -127,12 +127,7 @@ class Propagator(ABC):
         raise NotImplementedError
 
     def jacobians(
-        self,
-        level: int,
-        steps: range,
-        states: Block | None,
-        out: np.ndarray,
-        guess: Block | None = None,
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
     ) -> None:
         """Write the derivative of Phi of `level` for each of `steps`, in place.
 
