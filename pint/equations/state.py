@@ -125,9 +125,7 @@ class StateEquation(Uncopied):
             self.selection.apply()
             solver, known, guessed = self.solver, state.control is not None, state.guessed
             sweep, points = self._sweep(control), state.points
-            engine: Any = sweep
-            if self.intervals is not None:
-                engine = StateIntervals(sweep, self.intervals)
+            engine: Any = self._over_intervals(sweep)
             if self.rank is not None:
                 engine = Corrected(engine, solver, self.rank)
             # y_0 may depend on shared controls; other ranks receive their first point.
@@ -179,7 +177,7 @@ class StateEquation(Uncopied):
             sweep = self._sweep(state.solved_control)
             tape = state.tape
             sweep.tapes[:1] = [tape]
-            engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            engine = self._over_intervals(sweep)
             # At F-points the residual is zero.
             for rows, residual in solver.residual(engine, state.points):
                 local += self.calls.space.pair(residual, adjoint.points[rows])
@@ -194,8 +192,19 @@ class StateEquation(Uncopied):
         with ending_all_ranks(self.ranks_to_end):
             self.controls.require_fitting(control)
             self.selection.apply()
-            sweep = Sweep(self.calls, control, self.controls.restrict(control))
-            return sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            return self._over_intervals(Sweep(self.calls, control, self.controls.restrict(control)))
+
+    def correct(self, state: State) -> None:
+        """Make the corrections of level 1 that the `tau` of a solved state belongs to. Collective.
+
+        Nothing is done without a correction of coarse steps.
+        """
+        if self.rank is None:
+            return
+        with ending_all_ranks(self.ranks_to_end), self.solver.phases("coarse"):
+            engine = Corrected(self.propagator(state.solved_control), self.solver, self.rank)
+            self.solver.linearise(engine, state.points)
+            state.delta, state.delta_at = engine.delta, state.solution
 
     def copy_guess(self, source: State, target: State) -> None:
         """Make `target` start from `source`, in place; the solution itself is not copied."""
@@ -223,6 +232,10 @@ class StateEquation(Uncopied):
             return state.points
         self.selection.apply()
         return self.intervals.expand(state.solved_control, state.points)
+
+    def _over_intervals(self, sweep: Sweep) -> Propagator:
+        """Return the steps between the points that trajectories hold."""
+        return sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
 
     def _sweep(self, control: Control) -> Sweep:
         return Sweep(self.calls, control, self.controls.restrict(control), self.memories)

@@ -22,6 +22,10 @@ def signature(run: Run) -> dict[str, np.ndarray]:
     grid, space = functional.grid, functional.controls
     # The number that fits depends on the number of ranks.
     memory = "by size" if run.hessian.by_size else run.hessian.memory
+    inner = run.strategy.inner
+    solves = type(inner).__name__
+    if inner.lagged and functional.state.rank is not None:  # what they continue depends on it
+        solves += f", coarse steps corrected with rank {functional.state.rank}"
     bounds = [np.zeros(0)]
     for control_field in space.fields.values():
         own = np.concatenate([control_field.lower.ravel(), control_field.upper.ravel()])
@@ -34,7 +38,7 @@ def signature(run: Run) -> dict[str, np.ndarray]:
         "fields": np.array([_description(space, name) for name in space.fields], dtype=str),
         "bounds": np.concatenate(bounds),
         "state_shape": np.array(whole_shape(functional)),
-        "solves": np.array(type(run.strategy.inner).__name__),
+        "solves": np.array(solves),
         "hessian": np.array(f"memory {memory}, rescaled {run.hessian.rescaled}"),
     }
 

@@ -69,6 +69,8 @@ class SavedRun:
         # With their C-points in place, the trajectories count as solved before.
         (point.state.control,) = _controls(space, "control", self.arrays, 1)
         functional.state.solve(point.state, point.state.control, Relax())
+        if run.strategy.inner.lagged:
+            functional.state.correct(point.state)
         point.adjoint.solution = point.state.solution
         functional.adjoint.solve(point.adjoint, point.state, Relax())
         run.load_state_dict(self.numbers)  # last, because the solves have set some of them
