@@ -1,5 +1,7 @@
 """Solves of state and adjoint with a linear correction of coarse steps."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import registry
@@ -198,4 +200,24 @@ def test_large_states():
     with pytest.raises(
         ValueError, match="states of up to 20 numbers, those of the problem have 31"
     ):
+        pint.ReducedFunctional(problem, grid, correction="full")
+
+
+@pytest.mark.parametrize("name", ["reaction", "reaction-loop"])
+def test_other_spaces_on_coarse_levels(name):
+    grid = pint.TimeGrid.uniform(1.0, 16, 4, 2)
+    with pytest.raises(ValueError, match="needs the same states on all levels") as error:
+        pint.ReducedFunctional(registry.PROBLEMS[name](), grid, correction=1)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.petsc
+def test_states_of_petsc():
+    from problems.heat_petsc import petsc_problem
+
+    definition = Heat("distributed", points=5)
+    make = partial(manufactured, definition, 1.0)
+    problem, _ = petsc_problem(definition, pint.SerialComm(), make, False)
+    grid = pint.TimeGrid.uniform(1.0, 16, 4, 2)
+    with pytest.raises(ValueError, match="whole numpy arrays, got a PetscSpace on 1 rank"):
         pint.ReducedFunctional(problem, grid, correction="full")
