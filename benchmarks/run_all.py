@@ -31,6 +31,7 @@ CASES = (
     "lagged_cycles",
     "space_coarsening",
     "coarse_steps",
+    "delta_correction",
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",
