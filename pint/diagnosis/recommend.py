@@ -12,9 +12,6 @@ from pint.diagnosis.slow import Cause, SlowPart
 from pint.diagnosis.trials import Trial
 from pint.states import StateSpace
 
-MANY = 64
-"""Ranks that stand for many."""
-
 SMALL = 20
 """Numbers of a state up to which a linear correction of coarse steps is cheap."""
 
@@ -22,7 +19,9 @@ SMALL = 20
 def recommended(
     trials: Sequence[Trial], slow: SlowPart, steps: int, space: StateSpace, ranks: int | None
 ) -> Recommendation:
-    """Return what to use, by trials, the first of which is the set-up in use.
+    """Return the set-up with fewest steps, or with fewest of them on one of `ranks` ranks.
+
+    The first of the trials is the set-up in use.
 
     Set-ups that are slower than sequential steps on every number of ranks, or on `ranks` of them,
     are not recommended, nor those that take more steps than the one in use.
@@ -56,8 +55,7 @@ def _gain(own: Trial, steps: float | None) -> float | None:
 def _score(trial: Trial, steps: int, ranks: int | None) -> float:
     if ranks is not None:
         return _critical(trial, steps, ranks)
-    assert trial.steps is not None
-    return float((trial.steps * _critical(trial, steps, MANY)) ** 0.5)
+    return trial.steps or np.inf
 
 
 def _critical(trial: Trial, steps: int, ranks: int) -> float:
