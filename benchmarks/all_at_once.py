@@ -44,14 +44,16 @@ VAN_DER_POL = CatalogueProblem(
 PROBLEMS = {"van-der-pol": VAN_DER_POL, **CATALOGUE}
 LARGE = ("van-der-pol", "cart-pole")
 TOLERANCE = 1e-8
+MOST_ADAPTIVE = 1000
+"""Steps; on more of them a thousand updates would take minutes."""
 
 
-def minimised(name: str, steps: int, method: Any) -> Row:
+def minimised(name: str, steps: int, method: Any, levels: int = 1) -> Row:
     """Return iterations, seconds with the set-up, and the objective."""
     begin = time.perf_counter()
     definition = PROBLEMS[name]
     problem = definition.problem("rk4", backend="compiled")
-    grid = pint.TimeGrid.uniform(definition.final_time, steps)
+    grid = pint.TimeGrid.uniform(definition.final_time, steps, coarsening=4, levels=levels)
     functional = pint.ReducedFunctional(problem, grid)
     result = pint.minimize(functional, definition.start(functional.controls), method)
     return {
@@ -71,6 +73,12 @@ def lbfgs(name: str, steps: int) -> Row:
     """Return those of L-BFGS with compiled sequential steps."""
     method = pint.ReducedSpace(gradient_tolerance=TOLERANCE, iterations=1000)
     return minimised(name, steps, method)
+
+
+def adaptive(name: str, steps: int) -> Row:
+    """Return those of adaptive one-shot on two levels."""
+    method = pint.Adaptive(gradient_tolerance=TOLERANCE, iterations=1000)
+    return minimised(name, steps, method, levels=2)
 
 
 def interior_point(name: str, steps: int) -> Row:
@@ -180,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if options.quick:
         cases = cases[:2]
     cases += [(name, steps) for steps in sizes for name in LARGE]
-    others = {"lbfgs": lbfgs}
+    others = {"lbfgs": lbfgs, "adaptive": adaptive}
     if installed("casadi"):
         others["ipopt"] = interior_point
     rows: list[Row] = []
@@ -191,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         row["iterations"] = several[0]["iterations"]
         row["s"] = statistics.median(one["seconds"] for one in several)
         for other, method in others.items():
+            if method is adaptive and steps > (64 if options.quick else MOST_ADAPTIVE):
+                continue
             found = method(name, steps)
             row |= {f"{other} its": found["iterations"], f"{other} s": found["seconds"]}
             row[f"{other}/this"] = found["seconds"] / row["s"]

@@ -29,6 +29,7 @@ CASES = (
     "petsc_heat",
     "chunk_size",
     "lagged_cycles",
+    "space_coarsening",
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",

@@ -8,7 +8,7 @@ with u on the right-hand side (``--control distributed``), as initial state (``i
 through the boundary x = 1 (``neumann``). Ranks are split into time x space by ``--space-ranks``.
 
     python examples/heat_control.py --target manufactured --plot heat.png
-    mpiexec -n 2 python examples/heat_control.py --method mgrit --steps 256
+    mpiexec -n 2 python examples/heat_control.py --method mgrit --steps 256 --space-coarsening
     mpiexec -n 4 python examples/heat_control.py --states petsc --space-ranks 2 --dimension 2
 """
 
@@ -64,6 +64,11 @@ def parser(comm: Any) -> Parser:
     option("--states", choices=["numpy", "petsc"], default="numpy", help="what states are")
     option("--space-ranks", type=integer(1), default=1, metavar="s",
            help="ranks that share each state; petsc only")  # fmt: skip
+    option(
+        "--space-coarsening",
+        action="store_true",
+        help="coarse levels have coarser meshes, each with twice the width of the one before",
+    )
     option("--set", type=assignment, nargs="+", action="extend", default=[], metavar="name=value",
            help="nu, alpha, T; by default 0.1, 0.01, 1")  # fmt: skip
     solver_options(new, method="sequential")
@@ -99,11 +104,27 @@ def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
     return heat, final_time
 
 
+def check_space_coarsening(options: argparse.Namespace, heat: Heat) -> None:
+    """Raise ValueError, which names the option, if no level could have a coarser mesh."""
+    if options.method == "sequential" or options.levels < 2:
+        raise ValueError(
+            "argument --space-coarsening: needs --method mgrit or one-shot, and --levels 2 or more"
+        )
+    if heat.coarser is None:
+        kind = "an even" if heat.control == "neumann" else "an odd"
+        raise ValueError(
+            f"argument --space-coarsening: needs {kind} number of --points, at least "
+            f"{6 if heat.control == 'neumann' else 7}, got {heat.points}"
+        )
+
+
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
     on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
     on_root(comm, lambda: check_checkpoint(options))
     heat, final_time = make_heat(options)
+    if options.space_coarsening:
+        check_space_coarsening(options, heat)
     time_comm, space_comm = split(comm, options.space_ranks)
     grid = make_grid(options, final_time, options.steps, time_comm)
     make_data = (
@@ -114,9 +135,10 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     if options.states == "petsc":
         from problems.heat_petsc import petsc_problem
 
-        problem, mesh = petsc_problem(heat, space_comm, make_data)
+        problem, mesh = petsc_problem(heat, space_comm, make_data, options.space_coarsening)
     else:
-        problem, mesh = heat.problem(make_data()), None
+        coarse_data = make_data if options.space_coarsening else None
+        problem, mesh = heat.problem(make_data(), coarse_data), None
     return Setup(heat, comm, make_functional(options, problem, grid), mesh)
 
 

@@ -58,7 +58,7 @@ from pint.reduced_functional import ReducedFunctional
 from pint.report.history import as_arrays as history_arrays
 from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
-from pint.states import ArraySpace, StateSpace
+from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
     ODE,
     FinalTime,
@@ -144,6 +144,7 @@ __all__ = [
     "TimeControl",
     "TimeGrid",
     "TimeStepper",
+    "Transfer",
     "VerificationError",
     "adam",
     "armijo",

@@ -15,7 +15,7 @@ from pint.controls import ControlField, ControlSpace, Regulariser, SharedControl
 from pint.controls.fields import check_field_name
 from pint.errors import check_methods, integer, overrides
 from pint.grid import Runs, Steps, TimeGrid
-from pint.states import StateSpace, space_like
+from pint.states import StateSpace, Transfer, space_like
 from pint.states.slopes import central_slope, complex_slope, is_analytic
 
 Fields = Mapping[str, Any]
@@ -109,8 +109,20 @@ class TimeStepper(ABC):
         return state if hasattr(state, "shape") else np.asarray(state, dtype=float)
 
     def coarsen(self, level: int) -> TimeStepper:
-        """Return the stepper of a coarser level; by default this one, with the larger step."""
+        """Return the stepper of a coarser level; by default this one, with the larger step.
+
+        Its `space` may be another one, as that of a coarser mesh, if `transfer` says how states
+        get there. Its steps are given the control of level 0 all the same.
+        """
         return self
+
+    def transfer(self, level: int) -> Transfer | None:
+        """Return how states go from ``level - 1`` to `level`, and corrections back.
+
+        By default None: the stepper of `level`, from `coarsen`, has the states of the one before.
+        Only the stepper of level 0 is asked.
+        """
+        return None
 
 
 class Adjoint(ABC):
@@ -243,6 +255,24 @@ class Objective(ABC):
         Define it, beside that method, if it is much cheaper. `dy0` and `dy1` may share memory:
         they are rows of one block, one row apart.
         """
+        raise NotImplementedError
+
+    @property
+    def has_hessian(self) -> bool:
+        """Whether the class defines `step_cost_hessian` and `terminal_hessian`."""
+        return overrides(self, Objective, "step_cost_hessian")
+
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        """Return the second derivatives of l of each step of a batch, shape (B, k, k).
+
+        The k numbers are those of y0, y1, the blocks of u and theta, one after the other, in the
+        order of the mappings. Optional, for batched steps: `GaussNewton` takes differences of
+        `step_cost_derivative` otherwise.
+        """
+        raise NotImplementedError
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        """Return the second derivatives of psi in the numbers of y_N and theta."""
         raise NotImplementedError
 
     def terminal(self, y: Any, theta: Fields) -> float:

@@ -17,6 +17,7 @@ from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
 from pint.equations.results import checked_control, checked_number, require_same_shared
 from pint.errors import (
+    ConvergenceWarning,
     NotFiniteError,
     Uncopied,
     check_choice,
@@ -153,6 +154,8 @@ class ReducedFunctional(Uncopied):
                 self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
             ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
+            down = self.calls.transfers
+            duals = [None if one is None else one.transposed for one in down]
             forward, backward = (
                 MGRIT(
                     grid,
@@ -164,11 +167,20 @@ class ReducedFunctional(Uncopied):
                     phases=self.phases,
                     chunk_bytes=chunk_bytes,
                     storage=storage,
+                    transfers=transfers,
                 )
-                for reverse in (False, True)
+                for reverse, transfers in ((False, down), (True, duals))
             )
         if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
             warnings.warn(ranks.difference, stacklevel=2)
+        stalls = None if unconverged == "ignore" else forward.stalling_level
+        if stalls is not None and self.comm.rank == self.space.comm.rank == 0:
+            warnings.warn(
+                f"`ReducedFunctional(relaxation=...)`: with F-relaxation on level {stalls} cycles "
+                "do not converge, since the next level has a smaller space: use 'FCF' there.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         intervals = None
         if storage == "C":
             intervals = Intervals(self.calls, forward.levels[0], kept_bytes)

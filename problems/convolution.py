@@ -25,9 +25,11 @@ from typing import Any, Literal
 import numpy as np
 
 import pint
+from pint.errors import integer
 from pint.interface import Fields
 from problems.activations import ACTIVATIONS
 from problems.classification import Readout
+from problems.pooled_images import PooledMap
 from problems.resnet import (
     BIASES,
     AffineMap,
@@ -183,6 +185,9 @@ class ConvolutionalNetwork(Network):
     pool : int
         The states are classified by their averages over windows of `pool` x `pool` pixels; 1: by
         all entries.
+    pooled_levels : int
+        Coarse levels of MGRIT whose layers work on pooled images, each of half the height and width
+        of the one before.
 
     Raises
     ------
@@ -218,6 +223,7 @@ class ConvolutionalNetwork(Network):
     bias: Literal["vector", "scalar"] = "vector"
     opening: Literal["trained", "replicate"] = "trained"
     pool: int = 1
+    pooled_levels: int = 0
 
     def __post_init__(self) -> None:
         if np.shape(self.image) != (3,):
@@ -237,6 +243,13 @@ class ConvolutionalNetwork(Network):
         if height % self.pool or width % self.pool:
             raise ValueError(
                 f"`pool` must divide height and width, got {self.pool} for {height} x {width}."
+            )
+        times = integer("ConvolutionalNetwork", "pooled_levels", self.pooled_levels, 0)
+        smallest = min(height, width) // 2**times
+        if (height | width) % 2**times or self.kernel >= 2 * smallest:
+            raise ValueError(
+                f"`pooled_levels` is {times}, but images of {height} x {width} cannot be halved so "
+                f"often and stay {self.kernel // 2 + 1} pixels high and wide."
             )
         if self.opening == "replicate" and self.channels < inputs:
             raise ValueError(
@@ -296,7 +309,11 @@ class ConvolutionalNetwork(Network):
         weight = 1.0 / (examples or len(x))
         shape = (self.channels, *self.image[1:], len(x))
         space = pint.ArraySpace(shape, weight=weight, comm=comm, axis=3)
-        return ResidualLayers(space, Convolution(self.kernel), opening, activation)
+        coarse = [
+            PooledMap(Convolution(self.kernel), self.kernel, times + 1)
+            for times in range(self.pooled_levels)
+        ]
+        return ResidualLayers(space, Convolution(self.kernel), opening, activation, coarse)
 
     def place(self, opening: Opening) -> np.ndarray:
         return np.moveaxis(opening.x, -1, 0)

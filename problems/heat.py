@@ -15,12 +15,15 @@ With y = 0 on the boundary the unknowns are the interior points of a uniform mes
 with Neumann conditions the midpoints of n cells, h = 1/n. Integrals in space are sums weighted by
 h^d, in time the right rectangle rule with implicit Euler and the trapezoid rule with
 Crank-Nicolson; u is constant over a time step.
+
+Coarse levels of MGRIT may have coarser meshes, each with twice the width of the one before: states
+go down by full weighting, corrections come back by linear interpolation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +33,7 @@ import scipy.sparse.linalg
 
 import pint
 from pint.interface import Fields
+from problems.meshes import interpolation
 
 Kind = Literal["distributed", "initial", "neumann"]
 Scheme = Literal["implicit-euler", "crank-nicolson"]
@@ -136,6 +140,22 @@ class Heat:
         return (identity - self.implicitness * dt * self.laplacian).tocsc()
 
     @property
+    def coarser(self) -> Heat | None:
+        """The problem with twice the mesh width; None if its mesh would have less than 3 points."""
+        shift = 0 if self.control == "neumann" else 1
+        points = (self.points - shift) // 2
+        fits = points >= 3 and self.points == 2 * points + shift
+        return replace(self, points=points) if fits else None
+
+    def interpolation(self) -> scipy.sparse.csr_matrix:
+        """Return the matrix of linear interpolation from the mesh of `coarser` to this one."""
+        return interpolation(self.points, self.dimension, self.control == "neumann")
+
+    def restriction(self) -> scipy.sparse.csr_matrix:
+        """Return the matrix of means from this mesh to that of `coarser`: full weighting."""
+        return (self.interpolation().T / 2**self.dimension).tocsr()
+
+    @property
     def field(self) -> pint.TimeControl | pint.SharedControl:
         """The control; its inner product is that of L^2."""
         if self.control == "initial":
@@ -143,9 +163,16 @@ class Heat:
         size, weight = (1, 1.0) if self.control == "neumann" else (self.size, self.volume)
         return pint.TimeControl(size, weight=weight)
 
-    def problem(self, data: HeatData) -> pint.Problem:
-        """Return the problem with numpy states, all intervals of a batch solved together."""
-        stepper = HeatStepper(self, data)
+    def problem(
+        self, data: HeatData, coarse_data: Callable[[Coordinates], HeatData] | None = None
+    ) -> pint.Problem:
+        """Return the problem with numpy states, all intervals of a batch solved together.
+
+        `coarse_data` makes data at the coordinates of other meshes, for example
+        ``partial(zero_target, heat)``. With it each coarse level has the mesh of `coarser` of the
+        level before it, as long as there is one.
+        """
+        stepper = HeatStepper(self, data, coarse_data)
         objective: pint.Objective = (
             HeatTerminal(self, data) if self.control == "initial" else HeatTracking(self, data)
         )
@@ -242,13 +269,30 @@ class HeatStepper(pint.TimeStepper):
 
     f is taken at t_{n+1}, or is the mean of both ends with Crank-Nicolson. A is factorised once
     for each step size.
+
+    Parameters
+    ----------
+    heat : Heat
+    data : HeatData
+    coarse_data : callable, optional
+        As of `Heat.problem`.
+    control_map : sparse matrix, optional
+        From the distributed control of level 0 to the mesh of a coarse level.
     """
 
     batched = True
 
-    def __init__(self, heat: Heat, data: HeatData) -> None:
+    def __init__(
+        self,
+        heat: Heat,
+        data: HeatData,
+        coarse_data: Callable[[Coordinates], HeatData] | None = None,
+        control_map: Any = None,
+    ) -> None:
         self.heat = heat
         self.data = data
+        self._coarse_data, self._control_map = coarse_data, control_map
+        self._coarse: list[HeatStepper] = []
         self.laplacian = heat.laplacian
         self.initial_state = data.initial
         self._solvers: dict[float, Callable[[np.ndarray], np.ndarray]] = {}
@@ -256,6 +300,30 @@ class HeatStepper(pint.TimeStepper):
     @property
     def space(self) -> pint.ArraySpace:
         return pint.ArraySpace(self.heat.size, weight=self.heat.volume**0.5)
+
+    def coarsen(self, level: int) -> HeatStepper:
+        if self._coarse_data is None or level == 0:
+            return self
+        while len(self._coarse) < level:
+            finer = self.coarsen(len(self._coarse))
+            self._coarse.append(finer.halved(self._coarse_data))
+        return self._coarse[level - 1]
+
+    def halved(self, make_data: Callable[[Coordinates], HeatData]) -> HeatStepper:
+        """Return the stepper on the mesh of ``heat.coarser``, this one if there is none."""
+        coarse = self.heat.coarser
+        if coarse is None:
+            return self
+        control_map = self.heat.restriction()
+        if self._control_map is not None:
+            control_map = control_map @ self._control_map
+        return HeatStepper(coarse, make_data(coarse.coordinates), None, control_map)
+
+    def transfer(self, level: int) -> pint.Transfer | None:
+        fine = self.coarsen(level - 1)
+        if self.coarsen(level) is fine:
+            return None
+        return pint.Transfer(fine.heat.restriction(), fine.heat.interpolation())
 
     def initial(self, theta: Fields) -> Any:
         return theta["u"] if self.heat.control == "initial" else self.data.initial
@@ -269,6 +337,16 @@ class HeatStepper(pint.TimeStepper):
         self.add_control(s, u, right)
         return self.solve(s.dt, right)
 
+    def control_slope(self, s: pint.Steps, solution: np.ndarray) -> Fields:
+        """Return ``dt B^T`` applied to each row, by field."""
+        if self.heat.control == "distributed":
+            slope = s.dt * solution
+            at_control = slope if self._control_map is None else (self._control_map.T @ slope.T).T
+            return {"u": at_control}
+        if self.heat.control == "neumann":
+            return {"u": s.dt * solution[:, -1:] / self.heat.h}
+        return {}
+
     def explicit(self, dt: Any, y: np.ndarray) -> np.ndarray:
         """Return ``(I + (1 - w) dt A) y``; with implicit Euler that is `y`, not a copy."""
         w = self.heat.implicitness
@@ -279,7 +357,8 @@ class HeatStepper(pint.TimeStepper):
     def add_control(self, s: pint.Steps, u: Fields, right: np.ndarray) -> None:
         """Add ``dt B u`` in place."""
         if self.heat.control == "distributed":
-            right += s.dt * u["u"]
+            u_here = u["u"] if self._control_map is None else (self._control_map @ u["u"].T).T
+            right += s.dt * u_here
         elif self.heat.control == "neumann":
             right[:, -1:] += s.dt / self.heat.h * u["u"]
 
@@ -336,16 +415,14 @@ class HeatAdjoint(pint.Adjoint):
     def vjp(
         self, s: pint.Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Any, Fields, Fields]:
-        heat, solution = self.stepper.heat, self.stepper.solve(s.dt, lam)
-        du = {}
-        if heat.control == "distributed":
-            du["u"] = s.dt * solution
-        elif heat.control == "neumann":
-            du["u"] = s.dt * solution[:, -1:] / heat.h
-        return self.stepper.explicit(s.dt, solution), du, {}
+        solution = self.stepper.solve(s.dt, lam)
+        return self.stepper.explicit(s.dt, solution), self.stepper.control_slope(s, solution), {}
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return {"u": lam0} if self.stepper.heat.control == "initial" else {}
+
+    def coarsen(self, level: int) -> HeatAdjoint:
+        return HeatAdjoint(self.stepper.coarsen(level))
 
 
 class HeatTracking(pint.Objective):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from petsc4py import PETSc
 
 import pint
@@ -55,32 +56,59 @@ class Mesh:
         self.natural = np.asarray(natural).ravel(order="F")
         self.coordinates: Coordinates = tuple(x[self.natural] for x in heat.coordinates)
 
-    def matrix(self, matrix: Any) -> PETSc.Mat:
-        """Return a sparse matrix, given in the order of ``heat.coordinates``, on the mesh."""
-        template = self.da.createGlobalVec()
-        first, last = template.getOwnershipRange()
         # The numbers that PETSc gives to the unknowns, in natural order.
-        counts = np.cumsum([0, *self.comm.allgather(len(self.natural))])
-        numbers = np.empty(self.heat.size, dtype=PETSc.IntType)
-        for start, natural in zip(counts, self.comm.allgather(self.natural), strict=False):
-            numbers[natural] = np.arange(start, start + len(natural))
+        self.numbers = np.empty(heat.size, dtype=PETSc.IntType)
+        self.numbers[np.concatenate(comm.allgather(self.natural))] = np.arange(heat.size)
+
+    @property
+    def coarser(self) -> Mesh | None:
+        """A new mesh of twice the width; None if it would be too small, or too small to share."""
+        heat = self.heat.coarser
+        return None if heat is None or heat.points < self.comm.size else Mesh(heat, self.comm)
+
+    def matrix(self, matrix: Any, source: Mesh | None = None) -> PETSc.Mat:
+        """Return a sparse matrix, given in the order of ``heat.coordinates``, on the mesh.
+
+        It takes values on the mesh `source`, by default this one.
+        """
+        source = source or self
         rows = matrix.tocsr()[self.natural]
-        columns = numbers[rows.indices]
-        new = PETSc.Mat().createAIJ(
-            size=((last - first, self.heat.size),) * 2,
-            csr=(rows.indptr.astype(PETSc.IntType), columns, rows.data),
-            comm=template.getComm(),
+        return PETSc.Mat().createAIJ(
+            size=((len(self.natural), self.heat.size), (len(source.natural), source.heat.size)),
+            csr=(rows.indptr.astype(PETSc.IntType), source.numbers[rows.indices], rows.data),
+            comm=self.da.getComm(),
         )
-        template.destroy()
-        return new
 
 
 class PetscHeatStepper(pint.TimeStepper):
-    """`problems.heat.HeatStepper` with PETSc vectors."""
+    """`problems.heat.HeatStepper` with PETSc vectors.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    data : HeatData
+    coarse_data : callable, optional
+        As of `problems.heat.Heat.problem`.
+    control_map : pair of (Mesh, sparse matrix), optional
+        The mesh of level 0, and the map of its distributed control to the mesh of a coarse level.
+    """
 
     uses_guess = True
 
-    def __init__(self, mesh: Mesh, data: HeatData) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        data: HeatData,
+        coarse_data: Callable[[Coordinates], HeatData] | None = None,
+        control_map: tuple[Mesh, Any] | None = None,
+    ) -> None:
+        self._coarse_data, self._map = coarse_data, control_map
+        self._coarse: list[PetscHeatStepper] = []
+        self._transfer: pint.Transfer | None = None
+        if control_map is not None:
+            finest, matrix = control_map
+            self._control_map = mesh.matrix(matrix, finest)
+            self._control, self._force = self._control_map.createVecs()
         self.mesh = mesh
         self.heat = mesh.heat
         self.data = data
@@ -93,6 +121,32 @@ class PetscHeatStepper(pint.TimeStepper):
     @property
     def space(self) -> PetscSpace:
         return self.mesh.space
+
+    def coarsen(self, level: int) -> PetscHeatStepper:
+        if self._coarse_data is None or level == 0:
+            return self
+        while len(self._coarse) < level:
+            finer = self.coarsen(len(self._coarse))
+            self._coarse.append(finer.halved(self._coarse_data))
+        return self._coarse[level - 1]
+
+    def halved(self, make_data: Callable[[Coordinates], HeatData]) -> PetscHeatStepper:
+        """Return the stepper on the mesh of twice the width, this one if there is none."""
+        mesh = self.mesh.coarser
+        if mesh is None:
+            return self
+        finest, control_map = self._map or (self.mesh, scipy.sparse.identity(self.heat.size))
+        down = self.heat.restriction()
+        new = PetscHeatStepper(
+            mesh, make_data(mesh.coordinates), None, (finest, down @ control_map)
+        )
+        up = self.mesh.matrix(self.heat.interpolation(), mesh)
+        new._transfer = pint.Transfer(mesh.matrix(down, self.mesh), up)
+        return new
+
+    def transfer(self, level: int) -> pint.Transfer | None:
+        fine, coarse = self.coarsen(level - 1), self.coarsen(level)
+        return None if coarse is fine else coarse._transfer
 
     def initial(self, theta: Fields) -> Any:
         initial = theta["u"] if self.heat.control == "initial" else self.data.initial
@@ -108,11 +162,27 @@ class PetscHeatStepper(pint.TimeStepper):
         values = self.right.array
         values += s.dt * source
         if self.heat.control == "distributed":
-            values += s.dt * u["u"]
+            values += s.dt * self.force(u["u"])
         elif self.heat.control == "neumann":
             values[self.boundary] += s.dt / self.heat.h * u["u"][0]
         self.solve(s.dt, self.right, self.new, s.guess)
         return self.new
+
+    def force(self, control: np.ndarray) -> np.ndarray:
+        """Return the distributed control of level 0 on this mesh."""
+        if self._map is None:
+            return control
+        self._control.array[:] = control
+        self._control_map.mult(self._control, self._force)
+        return self._force.array_r
+
+    def force_transposed(self, slope: np.ndarray) -> np.ndarray:
+        """Return the transpose of `force`, applied to values on this mesh."""
+        if self._map is None:
+            return slope
+        self._force.array[:] = slope
+        self._control_map.multTranspose(self._force, self._control)
+        return self._control.array_r
 
     def explicit(self, dt: float, y: PETSc.Vec, result: PETSc.Vec) -> None:
         """Put ``(I + (1 - w) dt A) y`` into `result`."""
@@ -168,6 +238,15 @@ class PetscHeatStepper(pint.TimeStepper):
             solver.destroy()
         for thing in (self.laplacian, self.right, self.new):
             thing.destroy()
+        if self._map is not None:
+            for thing in (self._control_map, self._control, self._force):
+                thing.destroy()
+        if self._transfer is not None:
+            self._transfer.restrict.destroy()
+            self._transfer.prolong.destroy()
+        for coarse in dict.fromkeys(self._coarse):
+            if coarse is not self:
+                coarse.destroy()
         self.mesh.space.destroy()
 
 
@@ -191,12 +270,16 @@ class PetscHeatAdjoint(pint.Adjoint):
             return dy, {}, {}
         weighted = s.dt * self.solved.array_r
         if heat.control == "distributed":
-            return dy, {"u": weighted}, {}
+            return dy, {"u": self.stepper.force_transposed(weighted)}, {}
         at_boundary = weighted[self.stepper.boundary].sum() / heat.h
         return dy, {"u": reduce(self.stepper.mesh.comm, at_boundary)}, {}
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return {"u": lam0.array_r} if self.stepper.heat.control == "initial" else {}
+
+    def coarsen(self, level: int) -> PetscHeatAdjoint:
+        stepper = self.stepper.coarsen(level)
+        return self if stepper is self.stepper else PetscHeatAdjoint(stepper)
 
 
 class PetscHeatTracking(pint.Objective):
@@ -256,6 +339,7 @@ def petsc_problem(
     heat: Heat,
     comm: Any,
     make_data: Callable[[Coordinates], HeatData],
+    space_coarsening: bool = False,
 ) -> tuple[pint.Problem, Mesh]:
     """Return a heat-control problem with PETSc states, and its mesh.
 
@@ -266,10 +350,13 @@ def petsc_problem(
         The space communicator of `pint.split`; the grid has the time communicator.
     make_data : callable
         Makes the data at given coordinates: for example ``partial(zero_target, heat)``.
+    space_coarsening : bool
+        Whether each coarse level has a mesh of twice the width of the one before, as long as it
+        can be halved.
     """
     mesh = Mesh(heat, comm)
     data = make_data(mesh.coordinates)
-    stepper = PetscHeatStepper(mesh, data)
+    stepper = PetscHeatStepper(mesh, data, make_data if space_coarsening else None)
     local = len(mesh.natural)
     if heat.control == "neumann":
         field: Any = pint.TimeControl(1)

@@ -145,18 +145,32 @@ class ResidualLayers(pint.TimeStepper):
         Of the layers.
     opening : Opening
     activation : Activation
+    coarse : sequence of AffineMap
+        Of the layers of coarse levels, from level 1 on; the last one serves all coarser levels. By
+        default they are those of level 0.
     """
 
     batched = in_place = True
 
     def __init__(
-        self, space: pint.ArraySpace, affine: AffineMap, opening: Opening, activation: Activation
+        self,
+        space: pint.ArraySpace,
+        affine: AffineMap,
+        opening: Opening,
+        activation: Activation,
+        coarse: Sequence[AffineMap] = (),
     ) -> None:
         self.affine = affine
         self.opening = opening
         self.activation = activation
         self.kept_shape = space.shape
-        self._space = space
+        self._space, self._coarse = space, tuple(coarse)
+
+    def coarsen(self, level: int) -> ResidualLayers:
+        some = self._coarse[:level]
+        return (
+            ResidualLayers(self._space, some[-1], self.opening, self.activation) if some else self
+        )
 
     @property
     def space(self) -> pint.ArraySpace:
@@ -182,6 +196,7 @@ class ResidualLayersAdjoint(pint.Adjoint):
     in_place = leaves_out = True
 
     def __init__(self, stepper: ResidualLayers) -> None:
+        self._stepper = stepper
         self.affine = stepper.affine
         self.opening = stepper.opening
         self.activation = stepper.activation
@@ -215,6 +230,10 @@ class ResidualLayersAdjoint(pint.Adjoint):
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.opening.derivative(theta, lam0)
+
+    def coarsen(self, level: int) -> ResidualLayersAdjoint:
+        stepper = self._stepper.coarsen(level)
+        return self if stepper is self._stepper else ResidualLayersAdjoint(stepper)
 
 
 def classify(

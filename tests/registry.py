@@ -8,6 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
+from mesh_problems import reaction_problem
 from ode_cases import compiled_symbolic, forced_problem, forced_symbolic
 from strict_space import PredatorsInPlace, predators
 
@@ -342,6 +343,10 @@ def coarsened_problem():
 
 PROBLEMS["coarsened"] = coarsened_problem
 
+# Coarse levels with other state spaces: transfers by matrices, and by functions
+PROBLEMS["reaction"] = reaction_problem
+PROBLEMS["reaction-loop"] = partial(reaction_problem, (7, 3), batched=False)
+
 
 def random_control(controls, seed=0, deviation=0.5):
     """Return a normal control, the same on any number of ranks."""
@@ -383,11 +388,12 @@ NETWORKS = {
 
 
 def convolutional_network(
-    channels, activation, bias, opening, pool, kernel=3, pixels=(2, 4), seed=23
+    channels, activation, bias, opening, pool, kernel=3, pixels=(2, 4), seed=23, pooled_levels=0
 ):
     """Return a network that classifies two images with one or two channels."""
     image = (min(2, channels), *pixels)
-    network = ConvolutionalNetwork(image, channels, 3, kernel, activation, bias, opening, pool)
+    shape = (image, channels, 3, kernel, activation, bias, opening, pool, pooled_levels)
+    network = ConvolutionalNetwork(*shape)
     x, labels = np.random.default_rng(seed).standard_normal((2, *image)), np.eye(3)[[0, 2]]
     weights = Regularisation(tikhonov=1e-2, opening=2e-2, classification=3e-2, smooth=4e-2)
     return network.problem(x, labels, weights)
@@ -425,6 +431,16 @@ NETWORKS["convolution-kernel-5"] = partial(
     pool=1,
     kernel=5,
     pixels=(6, 3),
+)
+NETWORKS["convolution-pooled-images"] = partial(
+    convolutional_network,
+    channels=2,
+    activation="tanh",
+    bias="vector",
+    opening="trained",
+    pool=1,
+    pixels=(8, 12),
+    pooled_levels=2,
 )
 
 PROBLEMS.update(NETWORKS)

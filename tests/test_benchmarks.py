@@ -106,7 +106,9 @@ def test_van_der_pol_in_parallel(rows_of):
 
 
 @pytest.mark.petsc
-@pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism", "quasi_newton"])
+@pytest.mark.parametrize(
+    "name", ["petsc_heat", "threads_and_data_parallelism", "quasi_newton", "space_coarsening"]
+)
 def test_on_ranks(name, rows_of):
     """Every layout gives the same gradient, or the benchmark fails."""
     assert len(rows_of(name, "--repeats", "1")) >= 2

@@ -33,6 +33,7 @@ from pint.equations.results import (
     checked_slope,
     shifted,
     singly,
+    spaces_of,
     spoil,
     unpacked,
     watched,
@@ -69,6 +70,11 @@ class Calls:
         Whether a call makes many steps.
     steppers, adjoints : list
         By level.
+    spaces : list of StateSpace
+        Of the states, by level.
+    transfers : list of (LevelTransfer or None)
+        By level: between its states and those of the next finer level; None where they are the
+        same.
     own_step : bool
         Whether the adjoint defines `step`, as it does where that is cheaper than `vjp`.
     failure : str
@@ -77,7 +83,8 @@ class Calls:
     Raises
     ------
     ValueError
-        If steps are batched and the space of the states does not allow for it.
+        If steps are batched and the space of the states does not allow for it, or the states of a
+        coarse level do not fit those of the finer one.
     """
 
     def __init__(self, problem: Problem, grid: TimeGrid) -> None:
@@ -93,13 +100,15 @@ class Calls:
         levels = range(1, grid.levels)
         self.steppers = [problem.stepper, *(problem.stepper.coarsen(level) for level in levels)]
         self.adjoints = [problem.adjoint, *(problem.adjoint.coarsen(level) for level in levels)]
-        native = self.space.native
-        self._steps = Methods(native(stepper.step, (1,)) for stepper in self.steppers)
-        self._vjps = Methods(native(adjoint.vjp, (1, 4)) for adjoint in self.adjoints)
+        self.spaces, self.transfers = spaces_of(self.steppers, self.space)
+        steppers = zip(self.spaces, self.steppers, strict=True)
+        adjoints = list(zip(self.spaces, self.adjoints, strict=True))
+        self._steps = Methods(space.native(stepper.step, (1,)) for space, stepper in steppers)
+        self._vjps = Methods(space.native(adjoint.vjp, (1, 4)) for space, adjoint in adjoints)
         # `Adjoint.step` itself calls `vjp`: only a method of the user's can be cheaper.
         self._own = Methods(
-            native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
-            for adjoint in self.adjoints
+            space.native(adjoint.step, (1, 4)) if overrides(adjoint, Adjoint, "step") else None
+            for space, adjoint in adjoints
         )
         self._first = [
             watched(methods, level, owners[level], name)
@@ -503,6 +512,28 @@ class Calls:
         if self._returned(objective, name, (), *arguments, into) is _NOTHING:
             spoil(into)
 
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        """Return the second derivatives of some steps' costs, or the number NaN."""
+        return self._hessian("step_cost_hessian", (1, 2), s, y0, y1, u, theta)
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        """Return the second derivatives of psi, or the number NaN."""
+        return self._hessian("terminal_hessian", (0,), y, theta)
+
+    def _hessian(self, name: str, states: tuple[int, ...], *arguments: Any) -> Any:
+        objective, (*first, theta) = self.problem.objective, arguments
+        lead: tuple[int, ...] = ()
+        sizes = [sum(np.size(part) for part in theta.values())]
+        if name == "terminal_hessian":
+            sizes.append(np.size(first[0]))
+        else:
+            lead = (len(first[1]),)
+            blocks = (first[1], first[2], *first[3].values())
+            sizes += [int(np.prod(np.shape(block)[1:], dtype=int)) for block in blocks]
+        found = self._returned(objective, name, states, *arguments)
+        expected = np.broadcast_to(0.0, (*lead, sum(sizes), sum(sizes)))
+        return found if found is _NOTHING else checked(found, expected, objective, name)
+
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi(y_N, theta)."""
         objective = self.problem.objective
@@ -565,7 +596,7 @@ class Calls:
     # Arguments
 
     def _batch(self, level: int, starts: range, kept: Any, guess: Any) -> Steps:
-        s = self.grid.batch(level, starts, len(self.space.shape))
+        s = self.grid.batch(level, starts, len(self.spaces[level].shape))
         return s if kept is None and guess is None else _steps_of((*s[:4], kept, guess, s.size))
 
     def _each(
@@ -585,14 +616,15 @@ class Calls:
     def _piece(
         self, level: int, starts: range, kept: Iterator[Any], guesses: Iterator[Any]
     ) -> Iterator[Steps]:
-        s = self.grid.batch(level, starts, len(self.space.shape) if self.batched else 0)
+        dimensions = len(self.spaces[level].shape)
+        s = self.grid.batch(level, starts, dimensions if self.batched else 0)
         # A step that is not batched gets Python's numbers, which are faster than those of numpy.
         some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
         if self.batched:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
         size = s.size
         if size is not None and self.batched:
-            size = np.full((1,) * (1 + len(self.space.shape)), size)
+            size = np.full((1,) * (1 + dimensions), size)
             size.flags.writeable = False
         # islice first: a longer iterator would lose the item that zip looks ahead at.
         count = len(starts)
@@ -615,4 +647,4 @@ class Calls:
         if guess is None or not self.steppers[level].uses_guess:
             return None
         # An iteration that starts from NaN would not recover, even if its equation has a solution.
-        return guess if math.isfinite(self.space.squared_norm(guess)) else None
+        return guess if math.isfinite(self.spaces[level].squared_norm(guess)) else None

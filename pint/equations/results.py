@@ -14,8 +14,8 @@ import numpy as np
 from pint.comm import alike, sums_and_means
 from pint.controls import Control
 from pint.errors import ComplexWarning, shown
-from pint.interface import Fields, Problem
-from pint.states import one_by_one
+from pint.interface import Fields, Problem, TimeStepper
+from pint.states import LevelTransfer, StateSpace, Transfer, one_by_one
 
 Views = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Views of a derivative by field name: the rows of some steps, and the shared fields."""
@@ -27,6 +27,56 @@ STEP_ARGUMENTS = ("s", "y", "u", "theta", "lam")
 
 MOST_WATCHED = 100
 """Calls of a method that are watched at most."""
+
+
+def spaces_of(
+    steppers: Sequence[TimeStepper], space: StateSpace
+) -> tuple[list[StateSpace], list[LevelTransfer | None]]:
+    """Return the space of the states of each level, and what lies between it and the finer one.
+
+    `steppers` are those of all levels, `space` that of the first. Collective in space.
+
+    Raises
+    ------
+    TypeError
+        If `TimeStepper.transfer` returns anything else than a Transfer or None.
+    ValueError
+        If a transfer does not fit the spaces, or is missing.
+    """
+    finest, spaces = steppers[0], [space]
+    transfers: list[LevelTransfer | None] = [None]
+    for level, stepper in enumerate(steppers[1:], 1):
+        name = f"`{type(finest).__name__}.transfer({level})`"
+        found = finest.transfer(level)
+        if found is None:
+            _require_same_states(stepper, spaces[-1], name)
+            spaces.append(spaces[-1])
+            transfers.append(None)
+            continue
+        if not isinstance(found, Transfer):
+            raise TypeError(f"{name} must be a pint.Transfer or None, got {shown(found)}.")
+        if stepper.batched != finest.batched:
+            raise ValueError(
+                f"`{type(stepper).__name__}.batched` must be {finest.batched}, as that of the "
+                "stepper of level 0."
+            )
+        spaces.append(stepper.space)
+        transfers.append(found.between(spaces[-2], spaces[-1], stepper.batched, name))
+    return spaces, transfers
+
+
+def _require_same_states(stepper: TimeStepper, space: StateSpace, name: str) -> None:
+    """Raise ValueError if a coarse stepper has other states, without a transfer to them."""
+    # A stepper of coarse levels alone may do without an initial state, and so without a space.
+    known = getattr(stepper, "initial_state", None) is not None
+    if not known and type(stepper).space is TimeStepper.space:
+        return
+    if stepper.space.shape != space.shape:
+        raise ValueError(
+            f"{name} is None, but the stepper of that level, `{type(stepper).__name__}`, has "
+            f"states of shape {stepper.space.shape}, the one before of shape {space.shape}: "
+            "return a pint.Transfer between them."
+        )
 
 
 def as_rows(rows: range) -> slice:

@@ -131,8 +131,7 @@ class StateEquation(Uncopied):
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
                 begin = None if how.start is None else self.tau_of(how.start)
-                # On two levels the march of level 1 overwrites all C-points.
-                if how.start is not None and self.calls.grid.levels > 2:
+                if how.start is not None and not solver.replaces_c_points:
                     solver.copy_guess(how.start.points, points)
                 state.convergence, state.correction = solver.lagged_solve(
                     engine, points, self.tau_of(state), how.cycles, None, weights, guessed, begin
@@ -244,8 +243,9 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     comm = calls.space.comm
     memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes, comm)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
-    # backward: on more levels it is relaxed, and with other C-points the steps are others.
-    if grid.levels != 2 or not grid.coarse_steps_coincide:
+    # backward: on more levels it is relaxed, and with other C-points the steps are others. In
+    # another space it marches through states that are not those of the C-points.
+    if grid.levels != 2 or not grid.coarse_steps_coincide or calls.transfers[1] is not None:
         return memories
     left = kept_bytes - memories[0].bytes
     coarse = grid.layouts()[1].local_steps

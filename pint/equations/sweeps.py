@@ -80,6 +80,8 @@ class Sweep(Propagator):
         self.margin = 3.0 if self.reverse else math.inf if iterative else 100.0
         self.relaxes = calls.relaxes
         self._last_pass, self._made = False, 0
+        self._restricts = any(calls.transfers)
+        self._restricted: dict[int, tuple[Block, int, int]] = {}
 
     def begin_pass(self, last: bool) -> None:
         self._last_pass, self._made = last, 0
@@ -217,9 +219,12 @@ class Sweep(Propagator):
         The states at their ends are None if one of them is not stored on this rank.
         """
         assert self.at is not None
-        points, stride = self.at.points, self.layouts[level].stride
-        # Rows count finest points; with C-points alone the stored rows are `spacing` of them apart.
-        place = [number // self.spacing for number in (rows[0], rows[-1], rows.step, stride)]
+        points, base, spacing = self.at.points, 0, self.spacing
+        if self._restricts:
+            points, base, spacing = self.states_on(level)
+        # Rows count finest points; the stored ones begin at `base` and are `spacing` apart.
+        numbers = (rows[0] - base, rows[-1] - base, rows.step, self.layouts[level].stride)
+        place = [number // spacing for number in numbers]
         first, last, step, length = place[0], place[1], max(place[2], 1), place[3]
         ends = None
         if 0 < length and last + length < len(points):
@@ -228,3 +233,26 @@ class Sweep(Propagator):
         if level == 0 and self.derivative is not None:
             into = at_rows(self.derivative, as_rows(rows))
         return points[first : last + 1 : step], ends, into
+
+    def states_on(self, level: int) -> tuple[Block, int, int]:
+        """Return the states of `at` on a level, the row of the first, and how far they are apart.
+
+        Where levels have other spaces they are restricted, once in a solve, with both ends of
+        each step of this rank as far as they are stored.
+        """
+        assert self.at is not None
+        if level == 0:
+            return self.at.points, 0, self.spacing
+        transfer = self.calls.transfers[level]
+        if transfer is None:
+            return self.states_on(level - 1)
+        if level not in self._restricted:
+            fine, base, spacing = self.states_on(level - 1)
+            layout, stride = self.layouts[level], self.layouts[level].stride
+            rows = self.rows(self.starts(level, range(layout.first, layout.last)))
+            first = (rows.start - base) // spacing
+            found = fine[first :: stride // spacing][: len(rows) + 1]
+            block = transfer.coarse.allocate(len(found))
+            transfer.restrict(found, block)
+            self._restricted[level] = block, rows.start, stride
+        return self._restricted[level]

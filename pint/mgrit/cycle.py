@@ -8,6 +8,14 @@ from itertools import pairwise
 
 from pint.mgrit.hierarchy import Level
 from pint.mgrit.relaxation import c_relaxation, f_relaxation, relaxed_intervals
+from pint.mgrit.transfer import (
+    c_points,
+    correct,
+    inject,
+    prolong_points,
+    restrict,
+    sum_right_hand_sides,
+)
 from pint.states import Block
 
 
@@ -82,10 +90,7 @@ def cycle(
         smoother.relax(fine, relaxed, last)
         squared_residual, _ = _residual(fine, coarse, fine.chunks(fine.layout.c_rows))
         inject(fine, coarse)
-        # The injected C-points lie together, so that their norm needs no copy.
-        after = coarse.place(range(1, coarse.layout.local_steps + 1))
-        finest = fine.layout.level == 0
-        squared_norm = fine.space.squared_norm(coarse.trajectory[after]) if finest else 0.0
+        squared_norm = _squared_norm(fine, coarse) if fine.layout.level == 0 else 0.0
     if not proceed(squared_residual, squared_norm):
         return
     with coarse.work:
@@ -98,7 +103,7 @@ def cycle(
                 cycle(levels[1:], smoother, as_f_cycle)
             # A cycle leaves its F-points behind; each of them is a C-point of the finer level.
             f_relaxation(coarse)
-    _correct(fine, coarse)
+    correct(fine, coarse)
 
 
 def lagged_cycle(
@@ -141,7 +146,7 @@ def lagged_cycle(
         with `weights`, over the C-points.
     """
     fine, coarse = levels[0], levels[1]
-    two = len(levels) == 2 and smoother.counts[0] == 0
+    two = len(levels) == 2 and smoother.counts[0] == 0 and coarse.transfer is None
     before = tau if start is None else start
     with coarse.work:
         if two:
@@ -155,7 +160,7 @@ def lagged_cycle(
                 for as_f_cycle in (True, False) if f_cycle else (False,):
                     cycle(levels[1:], smoother, as_f_cycle)
                 f_relaxation(coarse)
-            _correct(fine, coarse)
+            correct(fine, coarse)
     with fine.work:
         if two:
             fine.propagator.begin_pass(last)
@@ -189,49 +194,49 @@ def _march_in_place(fine: Level, coarse: Level, rhs: Block) -> None:
     if aligned:
         coarse.guessed = True
     else:
-        _correct(fine, coarse)
+        correct(fine, coarse)
 
 
-def inject(fine: Level, coarse: Level) -> None:
-    """Set the coarse trajectory to the fine one's C-points, in place."""
-    coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
-    after = coarse.place(range(1, coarse.layout.local_steps + 1))
-    coarse.trajectory[after] = fine.trajectory[fine.place(fine.layout.c_rows)]
-    coarse.guessed, coarse.solved = True, None
-
-
-def _correct(fine: Level, coarse: Level) -> None:
-    """Add the coarse correction to the fine C-points, in place: u_C += u^c - v, and v is u_C."""
-    after = coarse.place(range(1, coarse.layout.local_steps + 1))
-    fine.trajectory[fine.place(fine.layout.c_rows)] = coarse.trajectory[after]
-    coarse.guessed = True
+def _squared_norm(fine: Level, coarse: Level) -> float:
+    """Return this rank's part of the squared norm of the C-points, which have been injected."""
+    if coarse.transfer is None:  # injected they lie together, so that their norm needs no copy
+        after = coarse.place(range(1, coarse.layout.local_steps + 1))
+        return fine.space.squared_norm(coarse.trajectory[after])
+    places = (points for points, _ in c_points(fine, coarse))
+    return sum(fine.space.squared_norm(fine.trajectory[points]) for points in places)
 
 
 def _residual(
     fine: Level,
     coarse: Level,
-    c_points: Iterable[range],
+    c_rows: Iterable[range],
     taus: tuple[Block, Block] | None = None,
     weights: Block | None = None,
 ) -> tuple[float, float]:
-    """Put ``r_C + u_C = Phi(u_{C-1}) + f_C`` into `coarse.rhs`, or r_C + tau into a new tau.
+    """Put ``R (r_C + u_C)`` into `coarse.rhs`, or r_C + tau into a new tau.
 
-    `c_points` are the rows of all C-points, some at a time; `taus` the old and the new tau. Returns
+    ``r_C + u_C = Phi(u_{C-1}) + f_C``.
+
+    `c_rows` are the rows of all C-points, some at a time; `taus` the old and the new tau. Returns
     this rank's |r_C|^2 and product of r_C with `weights` on level 0, zeros on the others.
     """
     finest, space, factor = fine.layout.level == 0, fine.space, fine.layout.coarsening_factor
     squared_residual = product = 0.0
-    for rows in c_points:
+    for rows in c_rows:
         if not rows:
             continue
         row = (rows.start - fine.layout.first_c_row) // factor + 1
         above, points = coarse.place(range(row, row + len(rows))), fine.place(rows)
         difference = fine.scratch[: len(rows)]
         if taus is None:
-            step_to_c_points(fine, rows, coarse.rhs[above])
+            same = coarse.transfer is None
+            step_to_c_points(fine, rows, coarse.rhs[above] if same else difference)
+            if not same:
+                restrict(coarse, difference, coarse.rhs[above])
             if not finest:
                 continue
-            difference[...] = coarse.rhs[above]
+            if same:
+                difference[...] = coarse.rhs[above]
         else:
             step_to_c_points(fine, rows, difference)
         difference -= fine.trajectory[points]
@@ -291,43 +296,21 @@ def march(level: Level) -> None:
 def first_guess(levels: list[Level], smoother: Smoother, v_cycles: int) -> None:
     """Set the C-points of ``levels[0]`` from the coarser levels, in place. Collective.
 
-    The coarsest level is solved by stepping; each finer one takes over the C-points, relaxes its
-    F-points, and does `v_cycles` V-cycles: none is a coarse march, one is nested iteration. The
-    right-hand side of a coarse step is the sum of those of the fine steps that it covers.
+    The coarsest level is solved by stepping; each finer one takes over the C-points, prolonged,
+    relaxes its F-points, and does `v_cycles` V-cycles: none is a coarse march, one is nested
+    iteration. The right-hand side of a coarse step is the sum of those of the fine steps that it
+    covers.
     """
     for fine, coarse in pairwise(levels):
         sum_right_hand_sides(fine, coarse)
-        coarse.trajectory[coarse.point(0)] = fine.trajectory[fine.point(0)]
+        restrict(coarse, fine.trajectory[fine.point(0)], coarse.trajectory[coarse.point(0)])
     for level in levels:  # their points belong to earlier solves
         level.guessed = False
     march(levels[-1])
     for depth in range(len(levels) - 2, -1, -1):
         fine = levels[depth]
-        _correct(fine, levels[depth + 1])
+        prolong_points(fine, levels[depth + 1])
         if depth > 0:
             for _ in range(v_cycles):
                 cycle(levels[depth:], smoother, f_cycle=False)
             f_relaxation(fine)
-
-
-def sum_right_hand_sides(fine: Level, coarse: Level) -> None:
-    """Set `coarse.rhs` to the sums of `fine.rhs` over each coarse step. Collective."""
-    coarse.rhs[...] = 0.0
-    if fine.rhs is None or not fine.layout.active:
-        return
-    end = coarse.layout.local_steps
-    for back in range(fine.layout.coarsening_factor):
-        skipped = 1 if fine.layout.c_rows and fine.layout.c_rows[0] <= back else 0
-        sums = coarse.place(range(1 + skipped, end + 1))
-        coarse.rhs[sums] += fine.rhs[fine.place(fine.layout.c_rows[skipped:], -back)]
-    # What lies before the first C-point here, and after the last one, belongs to coarse steps
-    # that other ranks share.
-    carry = fine.space.allocate(1)
-    fine.wait(fine.receive_from_left(carry))
-    if fine.layout.c_rows:
-        coarse.rhs[coarse.place(range(1, 2))] += carry
-        carry = fine.space.allocate(1)
-    after_last_c_point = fine.layout.c_rows[-1] + 1 if fine.layout.c_rows else 1
-    for row in range(after_last_c_point, fine.layout.local_steps + 1):
-        carry += fine.rhs[fine.place(range(row, row + 1))]
-    fine.wait(fine.send_to_right(carry))

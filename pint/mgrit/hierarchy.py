@@ -11,7 +11,7 @@ from typing import Any
 from pint.comm import reduce
 from pint.grid import LevelLayout
 from pint.report.timing import Phases
-from pint.states import Block, StateSpace
+from pint.states import Block, LevelTransfer, StateSpace
 
 
 def cache_bytes() -> int:
@@ -146,7 +146,9 @@ class Level:
     chunk : int
         Number of states that are advanced together.
     scratch : Block, chunk states
-        For results on their way, which all levels may share.
+        For results on their way, which the levels of one space may share.
+    transfer : LevelTransfer or None
+        Between the next finer level and this one; None if their states are the same.
     steps_evaluated : int
         Time steps of this level that this rank has evaluated so far.
     work : context
@@ -162,8 +164,10 @@ class Level:
         chunk: int,
         scratch: Block | None = None,
         reverse: bool = False,
+        transfer: LevelTransfer | None = None,
     ) -> None:
         self.layout = layout
+        self.transfer = transfer
         self.reverse = reverse
         self.chunk = chunk
         self.space = space

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 
 from pint.comm import reduce
-from pint.mgrit.cycle import Smoother, c_point_residuals, coarse_right_hand_side, cycle, inject
+from pint.mgrit.cycle import Smoother, c_point_residuals, coarse_right_hand_side, cycle
 from pint.mgrit.hierarchy import Propagator
 from pint.mgrit.relaxation import f_relaxation
 from pint.mgrit.solver import MGRIT
+from pint.mgrit.transfer import inject
 from pint.states import Block
 
 

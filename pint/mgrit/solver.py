@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, zip_longest
 from typing import Literal
 
 from pint.comm import reduce
@@ -18,12 +19,12 @@ from pint.mgrit.cycle import (
     first_guess,
     lagged_cycle,
     march,
-    sum_right_hand_sides,
 )
 from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator, chunk_size
 from pint.mgrit.relaxation import f_relaxation
+from pint.mgrit.transfer import sum_right_hand_sides
 from pint.report.timing import Phases
-from pint.states import Block, StateSpace
+from pint.states import Block, LevelTransfer, StateSpace
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class MGRIT(Uncopied):
     grid : TimeGrid
         Levels and ranks; one level is sequential time stepping.
     space : StateSpace
+        Of level 0.
     reverse : bool
         Number points and steps from the end of time.
     relaxation : str or sequence of str
@@ -57,6 +59,9 @@ class MGRIT(Uncopied):
         The points of level 0 that trajectories hold. With 'C', the C-points alone, the propagator's
         step of level 0 goes over a whole interval, by m time steps, and adds what sources belong
         to the points within; `rhs` is that of the C-points.
+    transfers : sequence of (LevelTransfer or None), optional
+        By level: from the states of the next finer level to those of this one; None, as for level
+        0, where they are the same. See `pint.Transfer.between`.
 
     Attributes
     ----------
@@ -86,6 +91,7 @@ class MGRIT(Uncopied):
         phases: Phases | None = None,
         chunk_bytes: int | None = None,
         storage: Storage = "all",
+        transfers: Sequence[LevelTransfer | None] = (),
     ) -> None:
         check_kind("MGRIT", "grid", grid, TimeGrid, "a TimeGrid")
         check_kind("MGRIT", "space", space, StateSpace, "a StateSpace")
@@ -110,12 +116,14 @@ class MGRIT(Uncopied):
         layouts = grid.c_point_layouts(reverse) if storage == "C" else grid.layouts(reverse)
         # Batches are one step of each interval, or all steps of level 1.
         most = layouts[min(1, grid.levels - 1)].local_steps + 2
-        chunk = chunk_size(space, chunk_bytes)
-        scratch = space.allocate(min(chunk, most))
-        self.levels = [
-            Level(layout, space, grid.comm, self.phases, chunk, scratch, reverse)
-            for layout in layouts
-        ]
+        self.levels: list[Level] = []
+        for layout, transfer in zip_longest(layouts, transfers):
+            if not self.levels or transfer is not None:
+                own = space if transfer is None else transfer.coarse
+                chunk = chunk_size(own, chunk_bytes)
+                scratch = own.allocate(min(chunk, most))
+            parts = (layout, own, grid.comm, self.phases, chunk, scratch, reverse, transfer)
+            self.levels.append(Level(*parts))
 
     @property
     def steps_evaluated(self) -> tuple[int, ...]:
@@ -295,7 +303,23 @@ class MGRIT(Uncopied):
 
     def allocate_tau(self) -> Block:
         """Return a zero right-hand side of level 1 for `lagged_solve`; at least two levels."""
-        return self.space.allocate(self.levels[1].layout.local_steps + 1)
+        return self.levels[1].space.allocate(self.levels[1].layout.local_steps + 1)
+
+    @property
+    def stalling_level(self) -> int | None:
+        """The first level with F-relaxation alone above a space of fewer numbers, None without.
+
+        What R takes to zero is then never corrected at its C-points.
+        """
+        for count, (fine, coarse) in zip(self.smoother.counts, pairwise(self.levels), strict=False):
+            if count == 0 and coarse.space.state_bytes < fine.space.state_bytes:
+                return fine.layout.level
+        return None
+
+    @property
+    def replaces_c_points(self) -> bool:
+        """Whether a lagged solve overwrites all C-points before it reads them."""
+        return len(self.levels) == 2 and self.levels[1].transfer is None
 
     def add_sums(self, tau: Block, rhs: Block, sign: float = 1.0) -> None:
         """Add the sums of `rhs` over the steps of level 1 to `tau`, in place. Collective."""

@@ -54,7 +54,9 @@ def measure(
     -------
     Costs
         Latency and bandwidth are measured between the first two ranks. With one rank they are
-        those of `Costs`: 2 microseconds and 10 GB/s; see `Costs.with_network`.
+        those of `Costs`: 2 microseconds and 10 GB/s; see `Costs.with_network`. Where levels have
+        other state spaces their steps are measured there; copies and messages count as those of
+        level 0, and transfers as copies.
 
     Raises
     ------
@@ -66,7 +68,8 @@ def measure(
         if not 0 < seconds < np.inf:
             raise ValueError(f"`measure(seconds=...)` must be positive, got {seconds}.")
     # Its own functional: the user's counters, clocks and trajectories stay as they are.
-    functional = ReducedFunctional(problem, space.grid, relaxation="F", guess="coarse")
+    options: dict[str, Any] = {"relaxation": "F", "guess": "coarse", "unconverged": "ignore"}
+    functional = ReducedFunctional(problem, space.grid, **options)
     with ending_all_ranks(functional.ranks_to_end):
         return _Measurement(functional, control, seconds, average).costs()
 
@@ -136,19 +139,25 @@ class _Measurement:
         return Sweep(self.calls, self.control, u, at=at, explicit=explicit)
 
     def _levels(self, sweep: Sweep, points: Block) -> list[Level]:
-        grid, levels = self.grid, []
-        chunk = self.functional.state.solver.levels[0].chunk
-        for layout in grid.layouts(sweep.reverse):
-            level = Level(layout, self.space, grid.comm, Phases(), chunk, reverse=sweep.reverse)
+        grid, equation = (
+            self.grid,
+            self.functional.adjoint if sweep.reverse else self.functional.state,
+        )
+        levels: list[Level] = []
+        for own, layout in zip(equation.solver.levels, grid.layouts(sweep.reverse), strict=True):
+            level = Level(
+                layout, own.space, grid.comm, Phases(), own.chunk,
+                reverse=sweep.reverse, transfer=own.transfer,
+            )  # fmt: skip
             level.propagator, level.trajectory = sweep, points
+            levels.append(level)
             if layout.level > 0:
-                level.trajectory = self.space.allocate(layout.local_steps + 1)
+                level.trajectory = own.space.allocate(layout.local_steps + 1)
                 for row in range(layout.local_steps + 1):
                     point = (layout.first + row) * layout.stride
                     at = (grid.steps - point if sweep.reverse else point) - grid.first
                     at = min(max(at, 0), grid.local_steps)  # a neighbour's point: one nearby
-                    level.trajectory[level.point(row)] = points[at : at + 1]
-            levels.append(level)
+                    level.trajectory[level.point(row)] = _restricted(levels, points[at : at + 1])
         return levels
 
     # Steps
@@ -399,6 +408,15 @@ def _over_steps(steps: int, one: float, total: float) -> CallCost:
         return CallCost((1,), (total,))
     # One step again and again stays in the cache, as it does not in a walk over all.
     return CallCost((1, steps), (min(max(one, total / steps), total), total))
+
+
+def _restricted(levels: list[Level], state: Block) -> Block:
+    """Return a block of one state of the first level as the last level has it."""
+    for level in levels:
+        if level.transfer is not None:
+            fine, state = state, level.space.allocate(1)
+            level.transfer.restrict(fine, state)
+    return state
 
 
 def _most_intervals(level: Level) -> int:

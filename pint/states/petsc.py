@@ -15,6 +15,7 @@ from petsc4py import PETSc
 
 from pint.comm import private
 from pint.states.space import StateSpace
+from pint.states.transfer import Transfer
 
 GARBAGE_BYTES = 2**22
 """About so much memory of vectors that methods drop may wait for its release (2 us)."""
@@ -131,6 +132,34 @@ class PetscSpace(StateSpace):
 
         return lending
 
+    def products(
+        self, matrix: Any, target: StateSpace, name: str
+    ) -> tuple[Callable[[Any, Any], None], Callable[[Any, Any], None]]:
+        if not isinstance(matrix, PETSc.Mat) or not isinstance(target, PetscSpace):
+            return super().products(matrix, target, name)
+        local = tuple(size[0] for size in matrix.getSizes())
+        if local != (*target.shape, *self.shape):
+            hint = ""
+            if local == (*self.shape, *target.shape):
+                hint = ": are `restrict` and `prolong` exchanged?"
+            raise ValueError(
+                f"{name} must be a matrix of {target.shape[0]} rows and {self.shape[0]} columns "
+                f"on this rank, got {local[0]} and {local[1]}{hint}"
+            )
+
+        def product(source: PetscSpace, goal: PetscSpace, multiply: Any) -> Any:
+            def act(states: np.ndarray, out: np.ndarray) -> None:
+                for row, place in zip(states, out, strict=True):
+                    with source.lent(row) as (vector,), goal.lent(place) as (result,):
+                        multiply(vector, result)
+
+            return act
+
+        return (
+            product(self, target, matrix.mult),
+            product(target, self, matrix.multTranspose),
+        )
+
     def _collect(self) -> None:
         """Free what Python has dropped on all ranks of a state. Collective."""
         self._calls = 0
@@ -147,6 +176,26 @@ class PetscSpace(StateSpace):
             self._collect()
         if self._owns_template:
             self._template.destroy()
+
+
+def interpolation(fine: PETSc.DM, coarse: PETSc.DM) -> Transfer:
+    """Return the transfer between the nodes of two meshes: linear interpolation and its transpose.
+
+    Corrections are interpolated, ``P = coarse.createInterpolation(fine)``. ``R = D P^T`` takes
+    states down, D a diagonal matrix that lets constants stay what they are: full weighting. The
+    caller destroys the two matrices, the attributes of the result. Collective.
+
+    Parameters
+    ----------
+    fine, coarse : PETSc.DM
+        Mesh objects that fit, such as ``fine = coarse.refine()``: DMDA meshes of 2n - 1 and n
+        nodes in each direction (2n and n if they are periodic).
+    """
+    prolong, scaling = coarse.createInterpolation(fine)
+    restrict = prolong.transpose(PETSc.Mat())
+    restrict.diagonalScale(scaling)
+    scaling.destroy()
+    return Transfer(restrict, prolong)
 
 
 def _values(result: Any) -> Any:

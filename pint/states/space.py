@@ -86,6 +86,23 @@ class StateSpace(ABC):
         """
         return method
 
+    def products(
+        self, matrix: Any, target: StateSpace, name: str
+    ) -> tuple[Callable[[Block, Block], None], Callable[[Block, Block], None]]:
+        """Return the products with a matrix and with its transpose, from blocks to blocks.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If these states know no such matrices, or it does not take states to those of the
+            space `target`; the line begins with `name`.
+        """
+        divided = " that are divided among ranks" if self.comm.size > 1 else ""
+        raise TypeError(
+            f"{name} must be a pair of functions (function, transpose) for states of a "
+            f"{type(self).__name__}{divided}, got {shown(matrix)}."
+        )
+
 
 def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
     """Return an array as one of batches of one row, a view; `backward` from the last row on.
@@ -172,9 +189,36 @@ class ArraySpace(StateSpace):
     def states(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
         return block[::-1] if backward else block
 
+    def products(
+        self, matrix: Any, target: StateSpace, name: str
+    ) -> tuple[Callable[[Block, Block], None], Callable[[Block, Block], None]]:
+        if hasattr(matrix, "multTranspose") or self.comm.size > 1:
+            return super().products(matrix, target, name)
+        rows, columns = (int(np.prod(space.shape, dtype=int)) for space in (target, self))
+        if matrix.shape != (rows, columns):
+            hint = ""
+            if matrix.shape == (columns, rows):
+                hint = ": are `restrict` and `prolong` exchanged?"
+            raise ValueError(
+                f"{name} must be a matrix of shape ({rows}, {columns}) for states of shapes "
+                f"{self.shape} and {target.shape}, got {matrix.shape}{hint}"
+            )
+        transpose = matrix.T.tocsr() if hasattr(matrix, "tocsr") else matrix.T
+        return _product(matrix), _product(transpose)
+
     @property
     def state_bytes(self) -> int:
         return int(np.prod(self.shape, dtype=int)) * self.dtype.itemsize
+
+
+def _product(matrix: Any) -> Callable[[np.ndarray, np.ndarray], None]:
+    """Return the product of a dense or sparse matrix with each state of a block."""
+
+    def act(states: np.ndarray, out: np.ndarray) -> None:
+        flat = states.reshape(len(states), -1)
+        out[...] = (matrix @ flat.T).T.reshape(out.shape)
+
+    return act
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:

@@ -13,7 +13,7 @@ from pint.controls.fields import check_field_name
 from pint.errors import check_kind
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
-from pint.states import StateSpace
+from pint.states import StateSpace, Transfer
 from pint.states.slopes import central_slope, complex_slope, is_analytic
 
 
@@ -126,6 +126,9 @@ class _Stepper(TimeStepper):
     def coarsen(self, level: int) -> TimeStepper:
         coarse = self.stepper.coarsen(level)
         return self if coarse is self.stepper else _Stepper(coarse, self.name)
+
+    def transfer(self, level: int) -> Transfer | None:
+        return self.stepper.transfer(level)
 
 
 class _Adjoint(Adjoint):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pint.errors import check_choice, check_methods
+from pint.errors import check_choice, check_methods, overrides
 from pint.grid import Steps
 from pint.interface import Fields, Objective
 from pint.steppers.runge_kutta import add_fields
@@ -35,6 +35,22 @@ class Lagrangian(ABC):
         axis of length B, the last is summed over the batch. A field left out has derivative
         zero.
         """
+
+    @property
+    def has_hessian(self) -> bool:
+        """Whether the class defines `hessian` and `terminal_hessian`."""
+        return overrides(self, Lagrangian, "hessian")
+
+    def hessian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
+        """Return the second derivatives of L, shape (B, k, k); optional.
+
+        The k numbers are those of y, the blocks of u and theta, in the order of the mappings.
+        """
+        raise NotImplementedError
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> np.ndarray:
+        """Return the second derivatives of psi in the numbers of y and theta."""
+        raise NotImplementedError
 
     def terminal(self, y: Any, theta: Fields) -> float:
         """Return psi of one state; zero by default."""
@@ -128,6 +144,35 @@ class RunningCost(Objective):
             add_fields(du, of_u)
             add_fields(dtheta, of_theta)
         return dy0, dy1, du, dtheta
+
+    @property
+    def has_hessian(self) -> bool:
+        return self.cost.has_hessian
+
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        n = int(np.prod(np.shape(y0)[1:], dtype=int))
+        result: Any = None
+        for place, weight in self.nodes:
+            found = self.cost.hessian(t0 + place * dt, between(y0, y1, place), u, theta)
+            found = (weight * dt)[:, None, None] * found
+            size = n + found.shape[1]
+            if result is None:
+                result = np.zeros((len(dt), size, size))
+            # y = (1 - place) y0 + place y1
+            result[:, 2 * n :, 2 * n :] += found[:, n:, n:]
+            ends = ((1.0 - place, slice(n)), (place, slice(n, 2 * n)))
+            for factor, at in ends:
+                if factor == 0.0:
+                    continue
+                result[:, at, 2 * n :] += factor * found[:, :n, n:]
+                result[:, 2 * n :, at] += factor * found[:, n:, :n]
+                for other, beside in ends:
+                    result[:, at, beside] += factor * other * found[:, :n, :n]
+        return result
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        return self.cost.terminal_hessian(y, theta)
 
     def terminal(self, y: Any, theta: Fields) -> float:
         return self.cost.terminal(y, theta)

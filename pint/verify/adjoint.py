@@ -39,6 +39,7 @@ from pint.verify.methods import (
 )
 from pint.verify.products import DOUBLE, norm, precision_of, tangent
 from pint.verify.reports import Check, Finding, Report, agreed, finite, worst
+from pint.verify.transfers import transfer_checks
 
 Broken = Mapping[tuple[str, int | None], str]
 """Why methods are not tested, by name and level."""
@@ -49,7 +50,8 @@ def adjoint_dot_test(problem: Problem, control: Control, seed: int = 0) -> Repor
 
     For the first, middle and last step of every level, linearised at the states that follow
     from `control`: each result of `Adjoint.vjp`, and `Adjoint.step` if it is defined; once:
-    `Adjoint.initial_vjp`, and the derivatives of the objective and of the regularisers. With
+    `Adjoint.initial_vjp`, the maps of `TimeStepper.transfer`, and the derivatives of the objective
+    and of the regularisers. With
     ready-made steppers and objectives also `ODE.f_vjp`, `ODE.jacobian` and `Lagrangian.gradient`.
     lam and v are random. The error is the difference relative to the mean of ``|lam| |dPhi v|``
     and ``|dPhi^T lam| |v|``.
@@ -102,8 +104,8 @@ def dot_checks(
     Methods in `broken`, by name and level, are not tested; the value says why.
     """
     problem, grid, broken = functional.problem, functional.grid, broken or {}
-    for level, parts, samples in samples_by_level(problem, state, control, seed):
-        pairs = step_methods(problem.space, *parts)
+    for level, space, parts, samples in samples_by_level(problem, state, control, seed):
+        pairs = step_methods(space, *parts)
         if level == 0:
             pairs += inner_methods(problem) + cost_methods(problem)
         yield from _transposes(problem, pairs, samples, level, grid.strides[level], broken)
@@ -112,6 +114,7 @@ def dot_checks(
         total = attempt_collectively(grid.comm, lambda: functional.cost.summed(state))[0] or 0.0
     ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
     yield from _transposes(problem, end_methods(problem), [ends], None, 1, broken)
+    yield from transfer_checks(functional, seed)
     yield from _regulariser_checks(problem, control, seed)
 
 

@@ -14,9 +14,11 @@ import numpy as np
 from pint.comm import agreeing
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
+from pint.equations.results import spaces_of
 from pint.errors import check_kind, integer
 from pint.grid import Steps
 from pint.interface import Problem
+from pint.states import StateSpace
 
 T = TypeVar("T")
 
@@ -97,7 +99,9 @@ def mapped(arguments: Arguments, function: Callable[[Any], Any]) -> dict[str, An
     }
 
 
-def _samples(problem: Problem, state: State, control: Control, seed: int) -> list[list[Sample]]:
+def _samples(
+    problem: Problem, levels: Levels, state: State, control: Control, seed: int
+) -> list[list[Sample]]:
     """Return, for each level, arguments of its first, middle and last step. Collective.
 
     A rank has the samples of its own steps: one sample with a batch of them, or one for each. The
@@ -107,7 +111,7 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
     # Reversed, every coarse step of a rank begins at a point of that rank.
     restricted = control.space.restrict(control, reverse=True)
     theta_along = random_direction(control, seed).shared
-    levels: list[list[Sample]] = []
+    samples: list[list[Sample]] = []
     for layout, blocks in zip(grid.layouts(reverse=True), restricted, strict=True):
         chosen = sorted({0, layout.steps // 2, layout.steps - 1})
         singles = []
@@ -115,7 +119,8 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
             start = grid.steps - (k + 1) * layout.stride
             row = start - grid.first
             random = np.random.default_rng([seed, layout.level, start])
-            at = {"y": state.points[row], "y0": state.points[row]}
+            here = levels.restricted(state.points[row : row + 1], layout.level)[0]
+            at = {"y": here, "y0": here}
             if layout.level == 0:
                 at["y1"] = state.points[row + 1]
             at["u"] = {name: values[layout.last - 1 - k] for name, values in blocks.items()}
@@ -129,15 +134,15 @@ def _samples(problem: Problem, state: State, control: Control, seed: int) -> lis
         if problem.stepper.batched and singles:
             if len(singles) == 1:  # a batch of one would not show that steps are mixed up
                 singles.append(moved(singles[0], 0.1))
-            singles = [_stack(singles, len(problem.space.shape))]
+            singles = [_stack(singles, len(levels.spaces[layout.level].shape))]
         shared = {name: values.copy() for name, values in control.shared.items()}
-        levels.append(
+        samples.append(
             [
                 Sample({**one.at, "theta": shared}, {**one.along, "theta": theta_along})
                 for one in singles
             ]
         )
-    return levels
+    return samples
 
 
 def _stack(singles: list[Sample], dimensions: int) -> Sample:
@@ -246,14 +251,31 @@ def by_level(part: Any, levels: int) -> list[Any]:
     return [part, *(part.coarsen(level) for level in range(1, levels))]
 
 
+class Levels:
+    """The steppers, adjoints and spaces of a problem, by level. Collective in space."""
+
+    def __init__(self, problem: Problem, count: int) -> None:
+        self.steppers = by_level(problem.stepper, count)
+        self.adjoints = by_level(problem.adjoint, count)
+        self.spaces, self.transfers = spaces_of(self.steppers, problem.space)
+
+    def restricted(self, states: Any, level: int) -> Any:
+        """Return a block of states of level 0 as coarse steps are linearised at them."""
+        for transfer in self.transfers[1 : level + 1]:
+            if transfer is not None:
+                fine, states = states, transfer.coarse.allocate(len(states))
+                transfer.restrict(fine, states)
+        return states
+
+
 def samples_by_level(
     problem: Problem, state: State, control: Control, seed: int
-) -> Iterator[tuple[int, tuple[Any, Any], list[Sample]]]:
-    """Yield each level, its stepper and adjoint, and samples of its arguments."""
-    levels = control.space.grid.levels
-    steppers, adjoints = by_level(problem.stepper, levels), by_level(problem.adjoint, levels)
-    samples = _samples(problem, state, control, seed)
-    yield from zip(range(levels), zip(steppers, adjoints, strict=True), samples, strict=True)
+) -> Iterator[tuple[int, StateSpace, tuple[Any, Any], list[Sample]]]:
+    """Yield each level, its space, its stepper and adjoint, and samples of its arguments."""
+    levels = Levels(problem, control.space.grid.levels)
+    parts = zip(levels.steppers, levels.adjoints, strict=True)
+    samples = _samples(problem, levels, state, control, seed)
+    yield from zip(range(len(samples)), levels.spaces, parts, samples, strict=True)
 
 
 def require_testable(problem: Problem, space: ControlSpace, test: str) -> None:

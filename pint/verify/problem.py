@@ -46,6 +46,7 @@ from pint.verify.stepper import (
     too_large,
 )
 from pint.verify.taylor import inward, taylor_test
+from pint.verify.transfers import transfer_checks
 from pint.verify.variants import FILLED, GUESS, KEPT, OUT, RETURNED
 
 TAYLOR = "derivative of the objective"
@@ -122,6 +123,7 @@ def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Che
     functional.calls.unwatch()
     with ending_all_ranks(functional.ranks_to_end):
         checks = cost_checks(functional, control, seed)
+        checks += agreed(transfer_checks(functional, seed), functional.comm)
         # Where ranks have different costs they would not agree when the Taylor test ends.
         reasons = {ALL_FINITE: "gives states that are not finite", SAME: "differs between ranks"}
         broken = _broken(checks, reasons)

@@ -14,7 +14,7 @@ from pint.equations import State
 from pint.errors import overrides
 from pint.grid import LevelLayout, Runs, as_slice
 from pint.interface import Adjoint, Objective, Problem, TimeStepper
-from pint.verify.arguments import attempt, by_level
+from pint.verify.arguments import Levels, attempt
 from pint.verify.claims import RUNS
 from pint.verify.products import precision_of
 from pint.verify.reports import Check
@@ -36,15 +36,15 @@ def run_checks(problem: Problem, state: State, control: Control, seed: int) -> I
     """
     grid = control.space.grid
     restricted = control.space.restrict(control, reverse=True)
-    steppers, adjoints = (by_level(one, grid.levels) for one in (problem.stepper, problem.adjoint))
+    levels = Levels(problem, grid.levels)
     for layout, u in zip(grid.layouts(reverse=True), restricted, strict=True):
         level = layout.level
-        stepper, adjoint = steppers[level], adjoints[level]
+        stepper, adjoint = levels.steppers[level], levels.adjoints[level]
         forward = overrides(stepper, TimeStepper, "advance")
         backward = overrides(adjoint, Adjoint, "advance")
         if not (forward or backward):
             continue
-        part = _Part(problem, state, control, layout, u, stepper, adjoint, seed)
+        part = _Part(problem, levels, state, control, layout, u, stepper, adjoint, seed)
         if forward:
             yield from _checks(
                 f"{type(stepper).__name__}.advance", level, STEPS, part, part.forward
@@ -76,6 +76,7 @@ class _Part:
     """The steps of a level on this rank, and the two ways to make them."""
 
     problem: Problem
+    levels: Levels
     state: State
     control: Control
     layout: LevelLayout
@@ -94,7 +95,8 @@ class _Part:
             self.state.points[: grid.local_steps],
             np.random.default_rng([self.seed, self.layout.level, grid.first]),
         )
-        self.y = np.array(points[as_slice(self.starts, -grid.first)]) if count else points[:0]
+        fine = np.array(points[as_slice(self.starts, -grid.first)]) if count else points[:0]
+        self.y = self.levels.restricted(fine, self.layout.level)
         self.rhs, self.lam = (spare.standard_normal(self.y.shape) for _ in range(2))
         self.tolerance = precision_of({"y": self.y}).at_least(TOLERANCE)
 

@@ -122,15 +122,13 @@ def contract_checks(
 
     `fresh` are a stepper and an adjoint that have not been used yet, which give the same.
     """
-    for level, parts, samples in samples_by_level(problem, state, control, seed):
+    for level, space, parts, samples in samples_by_level(problem, state, control, seed):
         fresh_pairs = None
         if fresh is not None:
             fresh_parts = (by_level(part, level + 1)[level] for part in copy.deepcopy(fresh))
-            fresh_pairs = step_methods(problem.space, *fresh_parts)
-        yield from _contracts(
-            problem, step_methods(problem.space, *parts), fresh_pairs, samples, level
-        )
-        yield from variant_checks(problem, *parts, samples, level)
+            fresh_pairs = step_methods(space, *fresh_parts)
+        yield from _contracts(problem, step_methods(space, *parts), fresh_pairs, samples, level)
+        yield from variant_checks(problem, space, *parts, samples, level)
         if level == 0:
             others = inner_methods(problem) + cost_methods(problem)
             yield from _contracts(problem, others, None, samples, 0)

@@ -88,7 +88,12 @@ class _Variant:
 
 
 def variant_checks(
-    problem: Problem, stepper: Any, adjoint: Any, samples: list[Sample], level: int
+    problem: Problem,
+    space: StateSpace,
+    stepper: Any,
+    adjoint: Any,
+    samples: list[Sample],
+    level: int,
 ) -> Iterator[Check]:
     """Yield checks of a level's methods, called in each way that their classes offer.
 
@@ -97,7 +102,7 @@ def variant_checks(
     known = places(problem, "y", "lam")
     if problem.stepper.batched:
         samples = [*samples, *(one for sample in samples for one in batches_of_one(sample)[:1])]
-    for variant in _variants(problem.space, stepper, adjoint, level):
+    for variant in _variants(space, stepper, adjoint, level):
         method = variant.method
         arguments = [place for place in known if place[0] in method.takes]
         results = [place for place in known if place[0] in method.gives]

@@ -24,7 +24,14 @@ KEYS = {
 
 @pytest.mark.parametrize(
     "method",
-    ["", "--method mgrit --levels 3", "--method one-shot", "--optimiser scipy"],
+    [
+        "",
+        "--method mgrit --levels 3",
+        "--method one-shot",
+        "--optimiser scipy",
+        "--method mgrit --levels 3 --coarsening 2 --space-coarsening",
+        "--method one-shot --coarsening 2 --space-coarsening",
+    ],
 )
 def test_eigenvector_problem(method, tmp_path):
     path = tmp_path / "result.json"
@@ -42,6 +49,25 @@ def test_eigenvector_problem_with_petsc_states(optimiser):
     options = ["--states", "petsc", "--optimiser", optimiser, "--gradient-tolerance", "1e-7"]
     result = heat_control.main(options)
     assert result["objective"] == pytest.approx(OPTIMUM, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--control distributed --dimension 2 --points 7",
+        "--control initial --points 15",
+        "--control neumann --points 12",
+        pytest.param("--dimension 2 --points 7 --states petsc", marks=pytest.mark.petsc),
+    ],
+)
+def test_coarser_meshes_give_the_same_control(options):
+    options = [*options.split(), "--steps", "16", "--target", "manufactured"]
+    options += ["--coarsening", "2", "--levels", "3", "--gradient-tolerance", "1e-9"]
+    expected = heat_control.main(options)
+    result = heat_control.main([*options, "--method", "mgrit", "--space-coarsening"])
+    assert result["converged_solves"] == result["solves"]
+    assert result["objective"] == pytest.approx(expected["objective"], rel=1e-12)
+    np.testing.assert_allclose(result["control"], expected["control"], atol=1e-7)
 
 
 @pytest.mark.petsc
@@ -91,6 +117,10 @@ def test_parameters():
         ("--space-ranks 2", "--space-ranks"),
         ("--states petsc --space-ranks 7", "--space-ranks"),
         ("--method one-shot --optimiser scipy", "--optimiser"),
+        ("--space-coarsening", "--space-coarsening"),
+        ("--space-coarsening --method mgrit --levels 1", "--space-coarsening"),
+        ("--space-coarsening --method mgrit --points 32", "--points"),
+        ("--space-coarsening --method mgrit --points 5", "--points"),
         ("--json no/such/folder/x.json", "--json"),
         ("--plot x.xyz", "--plot"),
     ],

@@ -23,10 +23,11 @@ def arguments(problem, level):
     random = np.random.default_rng(level)
     control = registry.random_control(problem.control_space(GRID), seed=3)
     rows = range(0, 6, GRID.strides[level])
-    y, lam = 0.5 * random.standard_normal((2, len(rows), *problem.space.shape))
+    shape = (problem.stepper.coarsen(level) if level else problem.stepper).space.shape
+    y, lam = 0.5 * random.standard_normal((2, len(rows), *shape))
     u = {name: values[rows.start : rows.stop : rows.step] for name, values in control.time.items()}
     if problem.stepper.batched:
-        s = GRID.batch(level, rows, len(problem.space.shape))
+        s = GRID.batch(level, rows, len(shape))
         return s, y, u, control.shared, lam
     return GRID.single(level, 0), y[0], {n: v[0] for n, v in u.items()}, control.shared, lam[0]
 

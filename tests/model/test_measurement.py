@@ -57,12 +57,18 @@ def heat():
     return Heat(points=7).problem(zero_target(Heat(points=7)))
 
 
+def halved():
+    fine = Heat(points=7)
+    data = zero_target(fine)
+    return fine.problem(data, lambda coordinates: zero_target(fine, coordinates))
+
+
 def control_on(problem, *grid):
     controls = problem.control_space(pint.TimeGrid.uniform(1.0, *grid))
     return controls.zeros()
 
 
-@pytest.mark.parametrize("make", [decay, lambda: decay(batched=False), network, heat])
+@pytest.mark.parametrize("make", [decay, lambda: decay(batched=False), network, heat, halved])
 @pytest.mark.parametrize("grid", [(12, 2, 3), (9, 4, 2), (12,), (1,)])
 def test_costs_of_every_kind_of_problem(make, grid):
     problem = make()

@@ -22,20 +22,30 @@ PROBLEMS = {
     "initial-2d": Heat("initial", 5, 2),
 }
 
+HALVED = {
+    "distributed": Heat("distributed", 15),
+    "distributed-2d": Heat("distributed", 7, 2),
+    "neumann": Heat("neumann", 12, 1, "crank-nicolson"),
+    "initial-2d": Heat("initial", 7, 2, nu=0.02),
+}
+"""Meshes that can be halved, once or twice."""
 
-def petsc_functional(heat, comms, steps, levels):
+
+def petsc_functional(heat, comms, steps, levels, coarsening=3, halved=False, **options):
     from problems.heat_petsc import petsc_problem
 
-    grid = pint.TimeGrid.uniform(1.0, steps, 3, levels, comms[0])
-    problem, mesh = petsc_problem(heat, comms[1], partial(manufactured, heat, 1.0))
-    functional = pint.ReducedFunctional(problem, grid)
+    grid = pint.TimeGrid.uniform(1.0, steps, coarsening, levels, comms[0])
+    problem, mesh = petsc_problem(heat, comms[1], partial(manufactured, heat, 1.0), halved)
+    functional = pint.ReducedFunctional(problem, grid, **options)
     functional.mesh = mesh
     return functional
 
 
-def numpy_functional(heat, steps, levels):
-    grid = pint.TimeGrid.uniform(1.0, steps, 3, levels)
-    return pint.ReducedFunctional(heat.problem(manufactured(heat, 1.0)), grid)
+def numpy_functional(heat, steps, levels, coarsening=3, halved=False, **options):
+    grid = pint.TimeGrid.uniform(1.0, steps, coarsening, levels)
+    data = partial(manufactured, heat, 1.0)
+    problem = heat.problem(data(), data if halved else None)
+    return pint.ReducedFunctional(problem, grid, **options)
 
 
 def random_blocks(functional, seed=0):
@@ -43,6 +53,27 @@ def random_blocks(functional, seed=0):
     field = space.fields["u"]
     steps = (functional.grid.steps,) if "u" in space.time_fields else ()
     return np.random.default_rng(seed).standard_normal((*steps, *field.shape))
+
+
+@each_split
+@pytest.mark.parametrize("name", HALVED)
+def test_halving_meshes(name, space_size, world):
+    """After two cycles from the nested guess, when what coarse levels have done still shows."""
+    heat, comms = HALVED[name], split(world, space_size)
+    options = {"coarsening": 2, "halved": True, "accuracy": pint.Accuracy(2)}
+    serial = numpy_functional(heat, 12, 3, **options)
+    functional = petsc_functional(heat, comms, 12, 3, **options)
+    blocks = random_blocks(serial)
+    expected = serial.controls.control(u=blocks)
+    control = functional.controls.control(u=in_petsc_order(functional, blocks))
+    assert functional.value(control) == pytest.approx(serial.value(expected), rel=1e-12)
+    gradient, expected = functional.gradient(control), serial.gradient(expected)
+    np.testing.assert_allclose(
+        gradient.gather()["u"], in_petsc_order(functional, expected["u"]), rtol=1e-9, atol=1e-11
+    )
+    sizes = [level.space.shape for level in functional.state.solver.levels]
+    assert sizes[1] != sizes[0]
+    functional.problem.stepper.destroy()
 
 
 def in_petsc_order(functional, blocks):

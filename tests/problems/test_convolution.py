@@ -14,6 +14,7 @@ from pint.equations import March
 from pint.verify import check_problem
 from problems.classification import accuracy
 from problems.convolution import Convolution, ConvolutionalNetwork, Pooling
+from problems.pooled_images import PooledMap
 from problems.resnet import Regularisation, ResidualLayersAdjoint
 
 FINAL_TIME, LAYERS = 1.5, 4
@@ -382,6 +383,9 @@ def test_residuals_are_divided_by_the_number_of_examples():
         ({"activation": "sine"}, "`activation` must be one of tanh, relu, smoothrelu, got 'sine'"),
         ({"bias": "none"}, "`bias` must be one of vector, scalar, got 'none'"),
         ({"opening": "pad"}, "`opening` must be one of trained, replicate, got 'pad'"),
+        ({"pooled_levels": -1}, "pooled_levels=...)` must be an integer >= 0, got -1"),
+        ({"pooled_levels": 2}, "`pooled_levels` is 2, but images of 4 x 6 cannot be halved"),
+        ({"pooled_levels": 1, "kernel": 5}, "often and stay 3 pixels high and wide"),
         ({"channels": 1, "opening": "replicate"}, "`channels` is 1, but replicating 2 channels"),
     ],
 )
@@ -423,3 +427,35 @@ def test_random_control_is_seeded_and_has_the_deviations_of_its_inputs():
     assert control["classification_weight"].std() == pytest.approx(640**-0.5, rel=0.1)
     np.testing.assert_array_equal(control["weight"][0], control["weight"][2])
     assert not control["bias"].any()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_layers_of_coarse_levels_are_galerkin_products(kernel, times):
+    """For images that are constant in each window, and pooled, they are what the layer gives."""
+    random, width = np.random.default_rng(4), 2**times
+    small = random.standard_normal((3, 2, 4, 5, 2))
+    whole = small.repeat(width, axis=2).repeat(width, axis=3)
+    u = {
+        "weight": random.standard_normal((3, 4, 2, kernel, kernel)),
+        "bias": random.standard_normal((3, 4)),
+    }
+    exact = Convolution(kernel).apply(whole, u)
+    means = exact.reshape(3, 4, 4, width, 5, width, 2).mean(axis=(3, 5))
+    found = PooledMap(Convolution(kernel), kernel, times).apply(whole, u)
+    np.testing.assert_allclose(found, means.repeat(width, axis=2).repeat(width, axis=3))
+
+
+def test_pooled_images_on_coarse_levels_change_no_gradient():
+    x, labels = np.random.default_rng(5).standard_normal((4, 1, 8, 8)), np.eye(2)[[0, 1, 1, 0]]
+    found = []
+    for pooled_levels, levels in ((0, 1), (2, 3)):
+        network = ConvolutionalNetwork((1, 8, 8), 2, 2, pooled_levels=pooled_levels)
+        grid = pint.TimeGrid.uniform(1.0, 16, 2, levels)
+        accuracy = pint.Accuracy(30, relative=1e-14)
+        functional = pint.ReducedFunctional(
+            network.problem(x, labels), grid, accuracy=accuracy, unconverged="ignore"
+        )
+        control = network.random_control(functional.controls, seed=1)
+        found.append(functional.gradient(control).vector)
+    np.testing.assert_allclose(*found, rtol=1e-10, atol=1e-13)

@@ -112,7 +112,7 @@ def test_samples_are_steps_of_the_problem_with_their_own_states_and_controls():
     control = registry.random_control(functional.controls, seed=3)
     state = functional.state.new()
     functional.state.solve(state, control, March())
-    for level, _, (sample,) in samples_by_level(right, state, control, seed=0):
+    for level, _, _, (sample,) in samples_by_level(right, state, control, seed=0):
         s = sample.at["s"]
         rows = s.index if level < 2 else s.index[:1]  # the second one of a single step is moved
         assert len(set(rows)) == {0: 3, 1: 3, 2: 1}[level]

@@ -122,7 +122,16 @@ class ExtendedStepper(TimeStepper):
         )
 
     def coarsen(self, level: int) -> TimeStepper:
-        return ExtendedStepper(self.stepper.coarsen(level), self.layout)
+        level = self.coarsest(level)
+        return ExtendedStepper(self.stepper.coarsen(level), self.layout) if level else self
+
+    def coarsest(self, level: int) -> int:
+        """Return the last level up to `level` with the states of level 0.
+
+        Functions of constraints know no others, so that coarser levels have the steps of this one.
+        """
+        others = (one for one in range(1, level + 1) if self.stepper.transfer(one) is not None)
+        return next(others, level + 1) - 1
 
 
 class ExtendedAdjoint(Adjoint):
@@ -150,7 +159,8 @@ class ExtendedAdjoint(Adjoint):
     def coarsen(self, level: int) -> Adjoint:
         coarse = self.stepper.coarsen(level)
         assert isinstance(coarse, ExtendedStepper)
-        return ExtendedAdjoint(self.adjoint.coarsen(level), coarse)
+        level = self.stepper.coarsest(level)
+        return ExtendedAdjoint(self.adjoint.coarsen(level), coarse) if level else self
 
 
 class ExtendedObjective(Objective):

@@ -74,6 +74,7 @@ class Shooting:
         self.first, self.last = self.comm.rank == 0, self.comm.rank == self.grid.last_rank
         self.typical = np.ones(self.states + self.inputs)
         self._chunk = functional.cost.chunk
+        self._has_hessian = self.calls.batched and self.calls.problem.objective.has_hessian
 
     # Controls as matrices
 
@@ -245,12 +246,19 @@ class Shooting:
     def cost_hessian(self, y: np.ndarray, control: Control) -> np.ndarray:
         """Return the Hessians of the step costs in (y_n, y_{n+1}, u_n, theta). Collective.
 
-        Shape (N, 2n + m + p, 2n + m + p); the block of theta alone is the sum over this rank's
-        steps, in the first one.
+        Shape (N, 2n + m + p, 2n + m + p); the block of theta alone may be the sum over this rank's
+        steps, in the first one. They are the objective's where it has them.
         """
         n, m, p = self.states, self.inputs, self.parameters
         result = np.zeros((self.steps, 2 * n + m + p, 2 * n + m + p))
         if not self.calls.problem.objective.has_step_cost:
+            return result
+        if self._has_hessian:
+            begin, end = self._block(y[:-1]), self._block(y[1:])
+            for here, _, s, u in self._visit(control):
+                result[here] = self.calls.step_cost_hessian(
+                    s, begin[here], end[here], u, control.shared
+                )
             return result
         at_once = self.slopes(y[:-1], y[1:], control)
         base = [at_once.y0, at_once.y1, at_once.u, at_once.theta]
@@ -295,6 +303,10 @@ class Shooting:
         """Return the Hessian of the terminal cost in (y_N, theta), on the last rank; collective."""
         n, p = self.states, self.parameters
         result = np.zeros((n + p, n + p))
+        if self._has_hessian:
+            if self.last:
+                result[...] = self.calls.terminal_hessian(y[-1].reshape(self.shape), control.shared)
+            return result
         moves = list(self._moves(y, control, twice=False))
         for j, (scale, move) in enumerate([*moves[:n], *moves[n + self.inputs :]]):
 

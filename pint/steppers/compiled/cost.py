@@ -71,6 +71,16 @@ class CompiledCost(Objective):
         )
         self.fields.add_numbers(into[1], sums)
 
+    @property
+    def has_hessian(self) -> bool:
+        return self.cost.has_hessian
+
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        return self.cost.step_cost_hessian(s, y0, y1, u, theta)
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        return self.cost.terminal_hessian(y, theta)
+
     def terminal(self, y: Any, theta: Fields) -> float:
         return self.cost.terminal(y, theta)
 

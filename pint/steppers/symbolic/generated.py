@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,31 @@ class Generated:
 
     def __reduce__(self) -> Any:
         return Generated, (self.code, self.modules)
+
+
+class Later:
+    """A generated function that is made when it is first called for.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the `Generated`.
+    """
+
+    def __init__(self, make: Callable[[], Generated]) -> None:
+        self._make = make
+
+    @cached_property
+    def function(self) -> Any:
+        """The function; an attribute from then on."""
+        return self._made.function
+
+    @cached_property
+    def _made(self) -> Generated:
+        return self._make()
+
+    def __reduce__(self) -> Any:
+        return self._made.__reduce__()
 
 
 def lambert(x: Any, branch: Any) -> Any:

@@ -14,7 +14,7 @@ from sympy.logic.boolalg import Boolean
 from pint.controls.fields import check_field_name
 from pint.interface import Fields
 from pint.steppers.symbolic.derivatives import derivatives
-from pint.steppers.symbolic.generated import Generated
+from pint.steppers.symbolic.generated import Generated, Later
 from pint.steppers.symbolic.numpy_code import generate, without_code
 
 SymbolFields = Mapping[str, Any]
@@ -237,12 +237,16 @@ class Names:
         """Return derivatives with respect to each parameter."""
         return [[by_symbol[symbol] for symbol in group] for group in self.parameters.values()]
 
-    def compiled(self, groups: Sequence[Sequence[Any]], extra: Sequence[Any] = ()) -> Generated:
+    def compiled(self, groups: Sequence[Sequence[Any]], extra: Sequence[Any] = ()) -> Later:
         """Return the function of t, y, u, theta and `extra`: see `generate`."""
-        try:
-            return generate(self.places, groups, extra)
-        except RecursionError:
-            raise _nested("`SympyODE`") from None
+
+        def make() -> Generated:
+            try:
+                return generate(self.places, groups, extra)
+            except RecursionError:
+                raise _nested("`SympyODE`") from None
+
+        return Later(make)
 
     def text(self, **expressions: Sequence[Any]) -> dict[str, str]:
         """Return the texts of expressions in the user's symbols, and of the symbols' meaning."""

@@ -17,6 +17,9 @@ MOST_TERMS = 64
 MOST_DEPTH = 16
 """Of the functions in each other in one line of code."""
 
+_ARITHMETIC: tuple[Any, ...] = (sympy.Symbol, sympy.Integer, sympy.Float, sympy.Add, sympy.Mul)
+"""What there is code for in every language."""
+
 
 def generate(
     places: Mapping[Any, str], groups: Sequence[Sequence[Any]], extra: Sequence[Any] = ()
@@ -76,13 +79,13 @@ def without_code(expression: Any, printer: Any = None) -> Any:
 
     The code is that of numpy by default, or of another printer.
     """
-    seen: set[Any] = set()
+    seen, printer = set(_ARITHMETIC), printer or _Printer()
     for part in sympy.postorder_traversal(expression):
         if type(part) in seen or not isinstance(part, (sympy.Expr, Boolean)):
             continue
         seen.add(type(part))
         try:
-            _code(printer or _Printer(), part)
+            _code(printer, part)
         except NotImplementedError:
             return part
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from pint.steppers.symbolic.constraints import (
 )
 from pint.steppers.symbolic.names import Names, SymbolFields
 from pint.steppers.symbolic.scalar_code import scalar_code
+from pint.steppers.symbolic.second_derivatives import SecondDerivatives
 
 logger = logging.getLogger(__name__)
 
@@ -305,6 +307,8 @@ class SympyCost(Lagrangian):
         self._gradient = names.compiled(names.gradient(of_running), [weight])
         self._terminal = names.compiled([[terminal]])
         self._terminal_derivative = names.compiled(names.gradient(of_terminal))
+        self._hessian = SecondDerivatives(names, "running_cost", running)
+        self._terminal_hessian = SecondDerivatives(names, "terminal_cost", terminal)
 
     def value(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         return self._value.function(t, y, u, theta)[0][:, 0]
@@ -313,6 +317,16 @@ class SympyCost(Lagrangian):
         self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, weight: np.ndarray
     ) -> tuple[np.ndarray, Fields, Fields]:
         return self._names.split(self._gradient.function(t, y, u, theta, weight[:, None]))
+
+    @cached_property
+    def has_hessian(self) -> bool:
+        return self._hessian.known and self._terminal_hessian.known
+
+    def hessian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
+        return self._hessian.values(t, y, u, theta)
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> np.ndarray:
+        return self._terminal_hessian.values(None, y[None], {}, theta)[0]
 
     def terminal(self, y: Any, theta: Fields) -> Any:
         return self._terminal.function(None, y[None], {}, theta)[0][0, 0]
