@@ -123,6 +123,9 @@ class Perturbation:
             after = coarse.place(range(1, coarse.layout.local_steps + 1))
             coarse_steps.append(coarse.rhs[after] / -self._scale)
         by_coarse = coarse_steps[0] - coarse_steps[1]
+        if coarse.transfer is not None:  # P B R in place of B
+            by_coarse, below = self.space.allocate(len(by_coarse)), by_coarse
+            coarse.transfer.prolong(below, by_coarse)
         self._set(error)
         f_relaxation(fine)
         by_fine = 1.0 * error
