@@ -45,7 +45,8 @@ def _draw_factors(axes: Any, diagnosis: Diagnosis) -> None:
         if known:
             label = "theory" if equation == "state" else None
             axes.plot(*zip(*known, strict=True), "k_", markersize=12, label=label)
-    axes.axhline(1.0, color="0.7", linewidth=0.8)
+    if max(one.value for one in diagnosis.factors) > 0.5:
+        axes.axhline(1.0, color="0.7", linewidth=0.8)
     axes.set_xticks(range(len(names)), names)
     axes.set(title="two-level factors", ylabel="error after a cycle / before")
     axes.legend()
