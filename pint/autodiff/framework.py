@@ -1,0 +1,69 @@
+"""What a library of automatic differentiation does for steps and costs, for batches of arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Function = Callable[..., Any]
+
+
+class Framework(ABC):
+    """A library. Functions take and return its arrays; methods take and return numpy's.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    name: str
+
+    @abstractmethod
+    def over_batches(self, function: Function, axes: Sequence[int | None]) -> Function:
+        """Return a function of one example as a function of batches.
+
+        `axes` has an entry for each argument: 0 for a leading axis of the examples, None for an
+        argument that all of them share.
+        """
+
+    @abstractmethod
+    def value(self, function: Function, arguments: Sequence[Any], dtype: Any) -> np.ndarray:
+        """Return the function of arguments that are arrays or mappings of arrays of numpy."""
+
+    @abstractmethod
+    def vjp(
+        self,
+        function: Function,
+        arguments: Sequence[Any],
+        places: Sequence[int],
+        weight: np.ndarray,
+        dtype: Any,
+    ) -> list[Any]:
+        """Return the derivatives of ``<weight, function>`` to the arguments at some places."""
+
+    @abstractmethod
+    def jvp(
+        self, function: Function, arguments: Sequence[Any], directions: Sequence[Any], dtype: Any
+    ) -> np.ndarray:
+        """Return the derivative of the function along directions, one for each argument."""
+
+    @abstractmethod
+    def jacobian(self, function: Function, place: int, axes: Sequence[int | None]) -> Function:
+        """Return the derivative of a function of one example to an argument, for batches."""
+
+    @abstractmethod
+    def hessian(self, function: Function, axes: Sequence[int | None]) -> Function:
+        """Return second derivatives of a number to the numbers of all but the first argument.
+
+        The function is that of one example; the result is one for batches, of shape (B, k, k).
+        """
+
+
+def checked(result: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Return a result of the right shape, or raise ValueError."""
+    if result.shape != shape:
+        raise ValueError(f"`{what}` must return an array of shape {shape}, got {result.shape}.")
+    return result

@@ -1,0 +1,205 @@
+"""Steps and costs written in PyTorch; all derivatives by automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from pint.autodiff.framework import Framework, Function
+from pint.autodiff.functions import (
+    DifferentiatedAdjoint,
+    DifferentiatedStepper,
+    problem_of,
+)
+from pint.controls import ControlField, Regulariser
+from pint.interface import Problem
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("`pint.autodiff.torch` needs PyTorch: pip install torch.") from error
+
+
+class Torch(Framework):
+    """PyTorch on the CPU; arrays of numpy are shared with tensors, not copied."""
+
+    name = "torch"
+
+    def over_batches(self, function: Function, axes: Sequence[int | None]) -> Function:
+        return torch.func.vmap(function, in_dims=tuple(axes))
+
+    def value(self, function: Function, arguments: Sequence[Any], dtype: Any) -> np.ndarray:
+        with torch.no_grad():
+            return as_numpy(_called(function, [tensors_of(one, dtype) for one in arguments]))
+
+    def vjp(
+        self,
+        function: Function,
+        arguments: Sequence[Any],
+        places: Sequence[int],
+        weight: np.ndarray,
+        dtype: Any,
+    ) -> list[Any]:
+        tensors = [tensors_of(one, dtype) for one in arguments]
+        wanted = [tensors[place] for place in places]
+        flat = [one for part in wanted for one in _leaves(part)]
+        for one in flat:
+            one.requires_grad_()
+        with torch.enable_grad():
+            result = _called(function, tensors)
+        if not result.requires_grad:
+            found: Any = [None] * len(flat)
+        else:
+            cotangent = as_tensor(np.broadcast_to(weight, result.shape), dtype)
+            found = torch.autograd.grad(result, flat, cotangent, allow_unused=True)
+        filled = [
+            np.zeros(one.shape) if slope is None else as_numpy(slope)
+            for one, slope in zip(flat, found, strict=True)
+        ]
+        parts, rest = [], iter(filled)
+        for part in wanted:
+            parts.append(
+                {name: next(rest) for name in part} if isinstance(part, dict) else next(rest)
+            )
+        return parts
+
+    def jvp(
+        self, function: Function, arguments: Sequence[Any], directions: Sequence[Any], dtype: Any
+    ) -> np.ndarray:
+        at = tuple(tensors_of(one, dtype) for one in arguments)
+        along = tuple(tensors_of(one, dtype) for one in directions)
+        _, slope = torch.func.jvp(function, at, along)
+        return as_numpy(slope)
+
+    def jacobian(self, function: Function, place: int, axes: Sequence[int | None]) -> Function:
+        return torch.func.vmap(torch.func.jacrev(function, place), in_dims=tuple(axes))
+
+    def hessian(self, function: Function, axes: Sequence[int | None]) -> Function:
+        def whole(t: Any, *arguments: Any) -> Any:
+            leaves = [one for part in arguments for one in _leaves(part)]
+            point = torch.cat([one.reshape(-1) for one in leaves])
+
+            def of(numbers: Any) -> Any:
+                pieces = iter(torch.split(numbers, [one.numel() for one in leaves]))
+                parts = [
+                    {name: next(pieces).reshape(one.shape) for name, one in part.items()}
+                    if isinstance(part, dict)
+                    else next(pieces).reshape(part.shape)
+                    for part in arguments
+                ]
+                return function(t, *parts)
+
+            return torch.func.hessian(of)(point)
+
+        return torch.func.vmap(whole, in_dims=tuple(axes))
+
+
+def problem(
+    *,
+    rate: Function | None = None,
+    step: Function | None = None,
+    initial_state: Any,
+    controls: Mapping[str, ControlField],
+    running_cost: Function | None = None,
+    terminal_cost: Function | None = None,
+    scheme: str = "rk4",
+    quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
+    regularisers: Sequence[Regulariser] = (),
+    batches: bool = False,
+) -> Problem:
+    r"""Return the problem of functions of tensors; nothing is differentiated by hand.
+
+    Parameters
+    ----------
+    rate : callable
+        ``rate(t, y, u, theta)``, the right-hand side of y' = rate, for a `scheme`; u and theta
+        are dictionaries of the time-dependent and the shared fields.
+    step : callable
+        ``step(t0, t1, y, u, theta)``, the next state; instead of `rate`.
+    initial_state : array_like, or callable
+        y_0, or a function of theta that returns it. States are float32 if it is an array of
+        float32, else float64; the functions' other arguments have the same type.
+    controls : mapping of str to TimeControl or SharedControl
+    running_cost : callable, optional
+        ``running_cost(t, y, u, theta)``, a number; integrated by the `quadrature` of `RunningCost`.
+    terminal_cost : callable, optional
+        ``terminal_cost(y, theta)``, a number.
+    scheme : str
+        Of `pint.steppers.scheme`, for `rate`.
+    regularisers : sequence of Regulariser
+    batches : bool
+        Whether `rate`, `step` and `running_cost` take batches: states of shape (B, \*shape),
+        times of shape (B,), for `step` (B, 1, ..., 1). Otherwise they are functions of one
+        state, which `torch.func.vmap` makes functions of batches.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind; later, if a function returns another shape or type,
+        or changes its arguments.
+
+    Examples
+    --------
+    >>> import pint, torch
+    >>> from pint.autodiff.torch import problem
+    >>> made = problem(
+    ...     rate=lambda t, y, u, theta: u["u"] - torch.sin(y),
+    ...     initial_state=[1.0],
+    ...     controls={"u": pint.TimeControl(1)},
+    ...     running_cost=lambda t, y, u, theta: (y**2 + u["u"] ** 2).sum(),
+    ... )
+    >>> functional = pint.ReducedFunctional(made, pint.TimeGrid.uniform(1.0, 8))
+    >>> result = pint.minimize(functional, method=pint.GaussNewton())
+    >>> print(result.status.name)
+    CONVERGED
+    """
+    return problem_of(
+        Torch(), rate, step, initial_state, controls, running_cost, terminal_cost, scheme,
+        quadrature, regularisers, batches, DifferentiatedStepper, DifferentiatedAdjoint,
+    )  # fmt: skip
+
+
+def _called(function: Function, tensors: list[Any]) -> Any:
+    """Return a function's result, checked; it must not change its arguments."""
+    flat = [one for part in tensors for one in _leaves(part)]
+    versions = [one._version for one in flat]
+    dtype = flat[-1].dtype if not flat else next(one.dtype for one in flat)
+    result = function(*tensors)
+    if any(one._version != before for one, before in zip(flat, versions, strict=True)):
+        raise TypeError(f"`{_name(function)}` must not change its arguments in place.")
+    if not isinstance(result, torch.Tensor):
+        raise TypeError(f"`{_name(function)}` must return a tensor, got {type(result).__name__}.")
+    if result.dtype != dtype:
+        raise TypeError(
+            f"`{_name(function)}` must return a tensor of {dtype}, as its arguments are, got "
+            f"{result.dtype}: convert the constants and modules in it."
+        )
+    return result
+
+
+def _name(function: Function) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def tensors_of(value: Any, dtype: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: as_tensor(one, dtype) for name, one in value.items()}
+    return as_tensor(value, dtype)
+
+
+def as_tensor(array: Any, dtype: Any) -> Any:
+    array = np.asarray(array, dtype=dtype)
+    # Tensors know no read-only memory, and no negative strides.
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def _leaves(part: Any) -> list[Any]:
+    return list(part.values()) if isinstance(part, dict) else [part]
+
+
+def as_numpy(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor.detach().numpy())

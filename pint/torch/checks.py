@@ -1,0 +1,163 @@
+"""What modules must be like to be layers: tried on a few examples before any work."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pint.autodiff.torch import torch
+from pint.torch.layers import Part
+
+TYPES = (torch.float64, torch.float32)
+
+
+def checked_data(
+    parts: Mapping[str, Part], inputs: Any, labels: Any, sequence: Any, layers: int
+) -> tuple[Any, Any, Any]:
+    """Return inputs, labels and sequence (layers first) as tensors, or raise an error."""
+    inputs, labels = _tensor(inputs), _tensor(labels)
+    if inputs.ndim < 2 or len(inputs) == 0:
+        raise ValueError(
+            "`network(inputs=...)` must have an axis of examples and one of features, got the "
+            f"shape {tuple(inputs.shape)}."
+        )
+    if labels.ndim < 1 or len(labels) != len(inputs):
+        raise ValueError(
+            f"`network(labels=...)` must have {len(inputs)} rows, one for each example, got the "
+            f"shape {tuple(labels.shape)}."
+        )
+    weights = [one for part in parts.values() for one in part.weights.values()]
+    if not parts["block"].weights:
+        raise ValueError("`network(block=...)` has no parameters to train.")
+    dtypes = {one.dtype for one in weights}
+    if len(dtypes) > 1 or not dtypes <= set(TYPES):
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise TypeError(
+            f"`network`: all parameters must be of float64, or all of float32, got {found}: "
+            "`module.double()` converts them."
+        )
+    (dtype,) = dtypes
+    devices = {one.device.type for one in weights}
+    if devices != {"cpu"}:
+        raise ValueError(
+            f"`network`: parameters must be on the CPU, got {', '.join(sorted(devices))}: "
+            "`module.cpu()` moves them."
+        )
+    for name, one in (("inputs", inputs), ("sequence", sequence)):
+        kind = None if one is None else _tensor(one).dtype
+        if kind is not None and kind.is_floating_point and kind != dtype:
+            raise TypeError(
+                f"`network({name}=...)` is {kind}, the parameters are {dtype}: convert the one "
+                "or the other."
+            )
+    owners: dict[int, str] = {}
+    for name, part in parts.items():
+        if part.module is None:
+            continue
+        for weight, one in part.module.named_parameters(remove_duplicate=False):
+            if id(one) in owners:
+                raise ValueError(
+                    f"`network`: `{name}.{weight}` is the same parameter as `{owners[id(one)]}`; "
+                    "layers and ends have weights of their own."
+                )
+            owners[id(one)] = f"{name}.{weight}"
+    if sequence is not None:
+        sequence = _tensor(sequence)
+        if sequence.ndim < 2 or tuple(sequence.shape[:2]) != (len(inputs), layers):
+            raise ValueError(
+                f"`network(sequence=...)` must begin with the shape {(len(inputs), layers)}, "
+                f"examples and layers, got {tuple(sequence.shape)}."
+            )
+        sequence = sequence.transpose(0, 1).contiguous()
+    return inputs, labels, sequence
+
+
+def check_modules(
+    parts: Mapping[str, Part], loss: Any, tensors: tuple[Any, Any, Any], size: int
+) -> tuple[tuple[int, ...], Any]:
+    """Return shape and type of a state, or raise an error; a few examples are tried."""
+    inputs, labels, sequence = tensors
+    few = min(size, 4)
+    with torch.no_grad():
+        state = _tried(parts["opening"], inputs[:few])
+        if not isinstance(state, torch.Tensor) or len(state) != few or state.ndim < 2:
+            raise ValueError(
+                "`network(opening=...)` must return a tensor with the examples first, got "
+                f"{_shown(state)}."
+            )
+        given = (state,) if sequence is None else (state, sequence[0, :few])
+        result = _tried(parts["block"], *given)
+        if not isinstance(result, torch.Tensor) or result.shape != state.shape:
+            raise ValueError(
+                f"`network(block=...)` must return the shape of its states, {tuple(state.shape)} "
+                f"for {few} examples, got {_shown(result)}."
+            )
+        if result.dtype != state.dtype or state.dtype not in TYPES:
+            raise TypeError(
+                f"`network(block=...)` must return the type of its states, {state.dtype}, got "
+                f"{result.dtype}."
+            )
+        outputs = _tried(parts["head"], state)
+        value = loss(outputs, labels[:few])
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise ValueError(
+                f"`network(loss=...)` must return one number, a mean, got {_shown(value)}."
+            )
+    dtype = np.float64 if state.dtype == torch.float64 else np.float32
+    return (size, *state.shape[1:]), dtype
+
+
+def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int, ...]) -> bool:
+    """Return whether `torch.func.vmap` makes one efficient call of the block's layers."""
+    few = min(size, 2)
+    like = next(iter(block.weights.values()))
+    states = torch.zeros((2, few, *shape[1:]), dtype=like.dtype)
+    weights = {name: torch.stack([one.detach()] * 2) for name, one in block.weights.items()}
+    given = () if tensors[2] is None else (torch.stack([tensors[2][0, :few]] * 2),)
+    with torch.no_grad(), warnings.catch_warnings():
+        # A rule that is missing is a loop, and a warning.
+        warnings.simplefilter("error")
+        try:
+            torch.func.vmap(block)(weights, states, *given)
+        except Exception:  # what a module does is its own affair
+            return False
+    return True
+
+
+def _tried(part: Part, *given: Any) -> Any:
+    """Return what a module makes of a few examples; it must not change anything."""
+    if part.module is None:
+        return given[0]
+    weights = {name: one.detach() for name, one in part.weights.items()}
+    before = [one.clone() for one in given]
+    buffers = {name: one.clone() for name, one in part.module.named_buffers()}
+    first, second = (part(weights, *(one.clone() for one in before)) for _ in range(2))
+    own = [one.clone() for one in before]
+    part(weights, *own)
+    owner = f"`network({part.name}=...)`"
+    if not all(torch.equal(a, b) for a, b in zip(own, before, strict=True)):
+        raise ValueError(f"{owner} must not change its input in place.")
+    for name, one in part.module.named_buffers():
+        if not torch.equal(one, buffers[name]):
+            raise ValueError(
+                f"{owner} changes its buffer `{name}` when it is called, as batch normalisation "
+                "does in training: layers are computed several times in an update; freeze it by "
+                "`module.eval()`, or use layer normalisation."
+            )
+    if isinstance(first, torch.Tensor) and not torch.equal(first, second):
+        raise ValueError(
+            f"{owner} is random, as dropout is in training: states and adjoints need the same "
+            "layers in each cycle; switch it off by `module.eval()`."
+        )
+    return first
+
+
+def _tensor(value: Any) -> Any:
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
+
+
+def _shown(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__

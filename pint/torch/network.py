@@ -1,0 +1,289 @@
+"""A residual network of modules as a control problem, and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from pint.autodiff.torch import torch
+from pint.controls import Control, ControlSpace, Regulariser, SharedControl, TimeControl
+from pint.errors import check_choice, check_kind, integer, number
+from pint.grid import TimeGrid
+from pint.interface import Examples, Problem
+from pint.torch.checks import check_modules, checked_data, maps
+from pint.torch.layers import Data, Layers, LayersAdjoint, Loss, Part
+
+
+class Network(Problem):
+    """A problem whose steps are the layers of a network: see `network`.
+
+    Attributes
+    ----------
+    layers : int
+    final_time : float
+    parts : dict of str to Part
+        'block', 'opening' and 'head'.
+    rate : bool
+        Whether a layer is ``y + dt block(y)``.
+    """
+
+    layers: int
+    final_time: float
+    parts: Mapping[str, Part]
+    rate: bool
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a network of modules cannot be copied; make it again.")
+
+    def grid(self, **options: Any) -> TimeGrid:
+        """Return the grid of its layers; options are those of `TimeGrid.uniform`."""
+        return TimeGrid.uniform(self.final_time, self.layers, **options)
+
+    def start(self, space: ControlSpace, seed: int = 0) -> Control:
+        """Return weights as the modules initialise them, each layer's by its own random numbers.
+
+        Modules with `reset_parameters` are initialised anew; other weights are those given.
+        """
+        states = []
+        with torch.random.fork_rng(devices=[]):
+            for layer in range(self.layers):
+                states.append(_initialised(self.parts["block"].module, seed, layer))
+            ends = {
+                name: _initialised(self.parts[name].module, seed, self.layers + 1 + place)
+                for place, name in enumerate(("opening", "head"))
+            }
+        return self.load({"layers": states, **ends}, space)
+
+    def load(self, state_dicts: Mapping[str, Any], space: ControlSpace | None = None) -> Control:
+        """Return the control of given weights, to the last bit of their type.
+
+        Parameters
+        ----------
+        state_dicts : mapping
+            'layers', a state_dict of the block for each layer; 'opening' and 'head', theirs.
+        space : ControlSpace, optional
+            Of a functional, on which the control is to be used; by default that of `grid()`.
+
+        Raises
+        ------
+        ValueError
+            If a weight is missing or has another shape, or there are not as many layers.
+        """
+        space = self.control_space(self.grid()) if space is None else space
+        layers = list(state_dicts["layers"])
+        if len(layers) != space.grid.steps:
+            raise ValueError(
+                f"`Network.load`: {len(layers)} layers are given, the grid has {space.grid.steps}."
+            )
+        values: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            given = layers if name == "block" else [state_dicts.get(name, {})]
+            for weight, like in part.weights.items():
+                rows = [_weight(one, weight, like, name) for one in given]
+                values[part.field(weight)] = np.stack(rows) if name == "block" else rows[0]
+        return space.control(**values)
+
+    def state_dicts(self, control: Control) -> dict[str, Any]:
+        """Return the weights of a control: see `load`. Collective; the same on all ranks."""
+        fields = control.gather()
+        result: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            buffers = {} if part.module is None else dict(part.module.named_buffers())
+            if name != "block":
+                result[name] = buffers | part.weights_of(fields)
+                continue
+            result["layers"] = [
+                buffers | part.weights_of(fields, layer)
+                for layer in range(control.space.grid.steps)
+            ]
+        return result
+
+    def module(self, control: Control) -> Any:
+        """Return an ordinary module with the same outputs, which needs no pint. Collective."""
+        found, grid = self.state_dicts(control), control.space.grid
+        blocks = []
+        for weights in found["layers"]:
+            block = copy.deepcopy(self.parts["block"].module)
+            block.load_state_dict(weights, strict=False)
+            blocks.append(block)
+        ends = []
+        for name in ("opening", "head"):
+            module = copy.deepcopy(self.parts[name].module)
+            if module is not None:
+                module.load_state_dict(found[name], strict=False)
+            ends.append(torch.nn.Identity() if module is None else module)
+        sizes = np.diff(np.asarray(grid.t, dtype=float)).tolist() if self.rate else None
+        return Sequential(ends[0], blocks, ends[1], sizes)
+
+
+class Sequential(torch.nn.Module):
+    """Opening, layers and head, one after the other.
+
+    Parameters
+    ----------
+    opening, head : Module
+    blocks : list of Module
+    sizes : list of float or None
+        Of the steps of ``y + dt block(y)``; None for ``block(y)``.
+    """
+
+    def __init__(self, opening: Any, blocks: list[Any], head: Any, sizes: Any) -> None:
+        super().__init__()
+        self.opening, self.head, self.sizes = opening, head, sizes
+        self.blocks = torch.nn.ModuleList(blocks)
+
+    def forward(self, x: Any, sequence: Any = None) -> Any:
+        """Return the outputs; `sequence` has shape (examples, layers, ...)."""
+        y = self.opening(x)
+        for layer, block in enumerate(self.blocks):
+            inputs = (y,) if sequence is None else (y, sequence[:, layer])
+            y = block(*inputs) if self.sizes is None else y + self.sizes[layer] * block(*inputs)
+        return self.head(y)
+
+
+class _Selected(Examples):
+    """The batches of a network."""
+
+    def __init__(self, data: Data, inputs: Any, labels: Any, sequence: Any, size: int) -> None:
+        self.count, self.batch_size = len(inputs), size
+        self._data, self._whole = data, (inputs, labels, sequence)
+        self.select(np.arange(size))
+
+    def select(self, indices: np.ndarray) -> None:
+        found, data = np.asarray(indices), self._data
+        if found.ndim != 1 or not 1 <= len(found) <= self.batch_size:
+            raise ValueError(f"`select(indices)` must be 1 to {self.batch_size} numbers.")
+        if found.min() < 0 or found.max() >= self.count:
+            raise ValueError(f"`select(indices)` must be from 0 to {self.count - 1}.")
+        # A state has one shape: places beyond repeat the first example, and do not count.
+        filled = np.concatenate([found, np.repeat(found[:1], self.batch_size - len(found))])
+        rows = torch.from_numpy(filled)
+        inputs, labels, sequence = self._whole
+        data.inputs, data.labels, data.count = inputs[rows], labels[rows], len(found)
+        data.sequence = None if sequence is None else sequence[:, rows]
+
+
+def network(
+    block: Any,
+    *,
+    opening: Any = None,
+    head: Any = None,
+    loss: Callable[[Any, Any], Any],
+    inputs: Any,
+    labels: Any,
+    layers: int,
+    final_time: float = 1.0,
+    form: Literal["rate", "step"] = "rate",
+    sequence: Any = None,
+    batch_size: int | None = None,
+    regularisers: Sequence[Regulariser] = (),
+) -> Network:
+    r"""Return the problem of training a deep network, layer-parallel.
+
+    .. math:: \\min \\text{loss}(\\text{head}(y_N), \\text{labels}), \quad
+        y_0 = \\text{opening}(\\text{inputs}), \quad
+        y_{n+1} = y_n + Δt\, \\text{block}(y_n; w_n)
+
+    Each layer has weights of its own, a time-dependent field ``block.NAME`` for each of the
+    block's parameters; those of opening and head are shared fields ``opening.NAME`` and
+    ``head.NAME``. Coarse levels take the weights of the layers they begin at, with larger steps.
+
+    Parameters
+    ----------
+    block : torch.nn.Module
+        Of a batch of states; it returns their shape. Also ``block(y, x_n)`` with `sequence`.
+    opening, head : torch.nn.Module, optional
+        From inputs to states, and from states to outputs; by default the identity.
+    loss : callable
+        ``loss(outputs, labels)``, a mean over the examples, such as
+        `torch.nn.functional.cross_entropy`.
+    inputs, labels : array_like or Tensor
+        The examples first.
+    layers : int
+        N.
+    final_time : float
+        T; dt is T / N.
+    form : 'rate' or 'step'
+        With 'step' a layer is ``block(y)`` itself; coarse levels then take the fine layer where
+        they begin, which is a poor coarse step unless the block knows its step size.
+    sequence : array_like or Tensor, optional
+        Shape (examples, N, ...): layer n is given ``sequence[:, n]``, too.
+    batch_size : int, optional
+        For mini-batches with `pint.Stochastic`; by default all examples together.
+    regularisers : sequence of Regulariser
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a module changes its input or its buffers, is random, returns another shape or type,
+        shares a parameter with another one, or is of another type than the inputs.
+    """
+    module = torch.nn.Module
+    for name, one in (("block", block), ("opening", opening), ("head", head)):
+        if one is not None or name == "block":
+            check_kind("network", name, one, module, "a `torch.nn.Module`")
+    if not callable(loss):
+        raise TypeError(f"`network(loss=...)` must be a function, got {type(loss).__name__}.")
+    check_choice("network", "form", form, ["rate", "step"])
+    layers = integer("network", "layers", layers, 1)
+    final_time = number("network", "final_time", final_time, positive=True)
+    parts = {
+        name: Part(name, one)
+        for name, one in (("block", block), ("opening", opening), ("head", head))
+    }
+    tensors = checked_data(parts, inputs, labels, sequence, layers)
+    size = len(tensors[0])
+    if batch_size is not None:
+        size = min(integer("network", "batch_size", batch_size, 1), size)
+    shape, dtype = check_modules(parts, loss, tensors, size)
+    together = maps(parts["block"], tensors, size, shape)
+    data = Data(tensors[0][:size], tensors[1][:size], tensors[2])
+    examples = None
+    if size < len(tensors[0]):
+        examples = _Selected(data, *tensors, size)
+    stepper = Layers(parts["block"], parts["opening"], data, shape, dtype, form == "rate", together)
+    controls: dict[str, Any] = {
+        parts["block"].field(name): TimeControl(tuple(one.shape) or (1,))
+        for name, one in parts["block"].weights.items()
+    }
+    for name in ("opening", "head"):
+        for weight, one in parts[name].weights.items():
+            controls[parts[name].field(weight)] = SharedControl(tuple(one.shape) or (1,))
+    objective = Loss(parts["head"], loss, data, dtype)
+    made = Network(stepper, LayersAdjoint(stepper), objective, controls, regularisers, examples)
+    for name, value in (
+        ("layers", layers), ("final_time", final_time), ("parts", parts), ("rate", stepper.rate),
+    ):  # fmt: skip
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _initialised(module: Any, seed: int, place: int) -> dict[str, Any]:
+    """Return the weights of a module that is initialised anew."""
+    if module is None:
+        return {}
+    fresh = copy.deepcopy(module)
+    torch.manual_seed(seed * 1_000_003 + place)
+    for one in fresh.modules():
+        if hasattr(one, "reset_parameters"):
+            one.reset_parameters()
+        elif hasattr(one, "_reset_parameters"):  # of attention
+            one._reset_parameters()
+    return dict(fresh.state_dict())
+
+
+def _weight(given: Mapping[str, Any], name: str, like: Any, part: str) -> np.ndarray:
+    """Return a weight of a state_dict as float64, or raise ValueError."""
+    if name not in given:
+        raise ValueError(f"`Network.load`: the weights of `{part}` have no entry `{name}`.")
+    one = given[name]
+    if tuple(one.shape) != tuple(like.shape):
+        raise ValueError(
+            f"`Network.load`: `{part}.{name}` must have the shape {tuple(like.shape)}, got "
+            f"{tuple(one.shape)}."
+        )
+    array = one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else np.asarray(one)
+    return array.astype(float).reshape(tuple(like.shape) or (1,))
