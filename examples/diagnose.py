@@ -68,9 +68,7 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         ranks=options.for_ranks,
         budget=options.budget,
     )
-    numbers = asdict(found)
-    if math.isinf(found.slow.points):  # no number of JSON
-        numbers["slow"]["points"] = None
+    numbers: dict[str, Any] = _finite(asdict(found))
     if setup.functional.comm.rank == 0:
         print(found)
         if options.json:
@@ -82,6 +80,15 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
                 options.plot, lambda file: picture(found).savefig(file, format=kind, dpi=120)
             )
     return numbers
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None where JSON has no number, for infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

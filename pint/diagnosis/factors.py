@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,7 +33,8 @@ class Factor:
     relaxation : str
     equation : 'state' or 'adjoint'
     ratios : tuple of float
-        By which each cycle changes the norm of the error, without rounding.
+        By which each cycle changes the norm of the error, without rounding; infinite where coarse
+        steps overflow.
     theory : float or None
         What the eigenvalues of linear steps that are all alike say of `value`; None otherwise.
     bound : float or None
@@ -108,7 +110,10 @@ def power_ratios(
     for _ in range(cycles):
         error, _ = cycled(error)
         size = norm(error)
-        if not TINY < size < 1 / TINY:
+        if size <= TINY:
+            break
+        if not size < 1 / TINY:  # or NaN: coarse steps overflow
+            ratios.append(math.inf)
             break
         error = error / size
         ratios.append(size)

@@ -57,7 +57,8 @@ class SlowPart:
     late : float
         The part of the squared norm in the second half of the sweep; 0.5 if it is everywhere.
     fine_growth, coarse_growth, mismatch : float
-        Norms of ``A e``, ``B e`` and ``(A - B) e`` over one coarse step, relative to that of e.
+        Norms of ``A e``, ``B e`` and ``(A - B) e`` over one coarse step, relative to that of e;
+        infinite if they overflow.
     cause : str
         'none', 'unstable', 'growth', 'undamped', 'phase' or 'damping'.
     """
@@ -120,7 +121,7 @@ def slow_part(
     half = len(sizes) // 2
     later = sizes[:half] if solver.reverse else sizes[len(sizes) - half :]
     late = float(later.sum() / sizes.sum()) if sizes.sum() > 0 else 0.5
-    growth = near.growth(error)
+    growth = [value if math.isfinite(value) else math.inf for value in near.growth(error)]
     return SlowPart(
         factor.level,
         factor.equation,
@@ -140,7 +141,8 @@ def slow_part(
 def _cause(factor: float, fine: float, coarse: float, mismatch: float) -> Cause:
     if factor < FAST:
         return "none"
-    if coarse > 1.02 and coarse > 1.1 * fine:
+    # Norms of stable steps may grow for a while, but then the cycles still converge.
+    if math.isinf(factor) or (factor > 1 and coarse > 1.1 * max(fine, 1.0)):
         return "unstable"
     if fine > 1.05:
         return "growth"

@@ -22,6 +22,7 @@ from pint.diagnosis.setup import Setup
 from pint.equations import Cycles, March
 from pint.model import CallCost, Costs, suggest
 from problems.heat import Heat, zero_target
+from problems.ode import PROBLEMS
 
 CASES = {
     "heat": lambda **options: functional(heat(), **options),
@@ -144,6 +145,18 @@ def test_an_unstable_coarse_step():
     assert found.slow.cause == "unstable" and found.slow.coarse_growth > 2
     assert "implicit-euler" in str(found.recommendation)
     assert not any(np.isnan(one.value) for one in found.factors)
+
+
+def test_coarse_steps_that_overflow():
+    definition = PROBLEMS["van-der-pol"]()
+    grid = pint.TimeGrid.uniform(definition.T, 64, 4, 3)
+    found = pint.diagnose(pint.ReducedFunctional(definition.problem(), grid, relaxation="F"))
+    by_level = {(one.level, one.relaxation, one.equation): one.value for one in found.factors}
+    assert by_level[1, "F", "state"] == np.inf and by_level[0, "FCF", "state"] < 1
+    assert found.slow.level == 1 and found.slow.cause == "unstable"
+    assert found.state.cycles is None and found.trials[0].steps is None
+    assert found.recommendation.changes and "nan" not in str(found)
+    assert "does not converge" in str(found) and "implicit-euler" in str(found)
 
 
 def test_growing_states():
