@@ -31,6 +31,7 @@ CASES = (
     "lagged_cycles",
     "diagnosis",
     "space_coarsening",
+    "coarse_steps",
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",

@@ -12,6 +12,7 @@ Newton's method for states and controls together (``gauss-newton``).
 
     python examples/ode_control.py --problem van-der-pol --steps 64 --method one-shot
     python examples/ode_control.py --problem scalar-lqr --set r=0.01 T=2 --plot lqr.png
+    python examples/ode_control.py --problem hiv --method mgrit --coarse implicit-euler
     python examples/ode_control.py --problem cart-pole --method gauss-newton --backend compiled
     python examples/ode_control.py --problem bryson-denham --set l=0.1 --method gauss-newton
     mpiexec -n 2 python examples/ode_control.py --problem fishing --steps 240 --method mgrit
@@ -33,6 +34,7 @@ from arguments import (
     check_checkpoint,
     check_outputs,
     checkpoint_options,
+    coarse,
     integer,
     make_functional,
     make_grid,
@@ -111,6 +113,14 @@ def parser(comm: Any) -> Parser:
         note="; gauss-newton takes states and controls as unknowns together",
     )
     option(
+        "--coarse",
+        type=coarse,
+        metavar="STEP",
+        help="another step on coarse levels, where the scheme may be unstable: implicit-euler, "
+        "midpoint, crank-nicolson, sdirk2, two-solve, rkc or rkc:s (s stages), substeps:k "
+        "(k steps of the scheme)",
+    )
+    option(
         "--hessian",
         choices=["gauss-newton", "exact"],
         help="of --method gauss-newton: without or with the steps' second derivatives (exact)",
@@ -155,16 +165,14 @@ def make_problem(options: argparse.Namespace) -> Definition:
 def stepped(options: argparse.Namespace, definition: Definition) -> pint.Problem:
     """Return the problem with steps in numpy, or in machine code."""
     bounds = (options.scheme, options.lower, options.upper)
+    settings = {"coarse": options.coarse}
+    if options.backend == "numpy" and isinstance(definition, ODEProblem):
+        return definition.problem(*bounds, **settings)
+    settings |= {"backend": options.backend, "steps": options.steps or definition.steps}
     if not isinstance(definition, ODEProblem):
-        steps = options.steps or definition.steps
-        return definition.problem(*bounds, backend=options.backend, steps=steps)
-    if options.backend == "numpy":
-        return definition.problem(*bounds)
+        return definition.problem(*bounds, **settings)
     ode_expressions = importlib.import_module("problems.ode_expressions")
-    steps = options.steps or definition.steps
-    problem: pint.Problem = ode_expressions.problem(
-        definition, *bounds, backend=options.backend, steps=steps
-    )
+    problem: pint.Problem = ode_expressions.problem(definition, *bounds, **settings)
     return problem
 
 

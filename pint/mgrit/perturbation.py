@@ -28,8 +28,11 @@ class Perturbation:
         e <- (I - B L)^{-1} (A - B) L (A L)^nu e,
 
     A the derivative of the fine steps over an interval, B that of the coarse step, L the shift to
-    the next C-point, nu the number of FC-relaxations. All methods are collective. They use the
-    levels of the solver, whose next solve begins anew.
+    the next C-point, nu the number of FC-relaxations; with a transfer to another space
+
+        e <- (I - P (I - B L)^{-1} R (I - A L)) (A L)^nu e.
+
+    All methods are collective. They use the levels of the solver, whose next solve begins anew.
 
     Parameters
     ----------
@@ -123,7 +126,10 @@ class Perturbation:
         return after, self._sum(squared[0]) ** 0.5 / self._scale
 
     def growth(self, error: Block) -> tuple[float, float, float]:
-        """Return ``|A e| / |e|``, ``|B e| / |e|`` and ``|(A - B) e| / |e|`` over one interval."""
+        """Return ``|A e| / |e|``, ``|B e| / |e|`` and ``|(A - B) e| / |e|`` over one interval.
+
+        With a transfer to another space P B R takes the place of B.
+        """
         fine, coarse = self.levels[:2]
         coarse_steps = []
         for shift in (error, 0.0 * error):
