@@ -29,6 +29,7 @@ CASES = (
     "petsc_heat",
     "chunk_size",
     "lagged_cycles",
+    "diagnosis",
     "space_coarsening",
     "coarse_steps",
     "delta_correction",

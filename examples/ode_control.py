@@ -71,10 +71,8 @@ KINDS: dict[str, Any] = {
 """What makes each problem, of its parameters."""
 
 
-def parser(comm: Any) -> Parser:
-    """Return the parser of all options."""
-    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
-    new.comm = comm
+def problem_options(new: Parser) -> None:
+    """Add the options of the problem, which `make_problem` and `stepped` read."""
     schemes = sorted({name for kind in KINDS.values() for name in kind().schemes})
     option = new.add_argument_group("problem").add_argument
     option("--problem", choices=list(KINDS), default="double-integrator", help="which")
@@ -102,6 +100,13 @@ def parser(comm: Any) -> Parser:
     )
     option("--lower", type=real, metavar="a", help="bound of the controls (by problem)")
     option("--upper", type=real, metavar="b", help="bound of the controls (by problem)")
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
+    new.comm = comm
+    problem_options(new)
     option = solver_options(
         new,
         method="sequential",
@@ -187,6 +192,14 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     if constraints and options.checkpoint:
         raise ValueError(f"argument --checkpoint: {options.problem} has constraints, whose runs "
                          "cannot be saved")  # fmt: skip
+    functional = functional_of(options, definition, comm)
+    return Setup(definition, functional, definition.start(functional.controls))
+
+
+def functional_of(
+    options: argparse.Namespace, definition: Definition, comm: Any
+) -> pint.ReducedFunctional:
+    """Return the functional on the grid of the options; ValueError names what does not fit."""
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
     try:
         problem = stepped(options, definition)
@@ -197,13 +210,12 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         name = "backend" if options.backend != "numpy" else "problem"
         raise ValueError(f"argument --{name}: {error}") from None
     try:
-        functional = make_functional(options, problem, grid)
+        return make_functional(options, problem, grid)
     except ValueError as error:
         name = "`ReducedFunctional(correction=...)` "
         if not str(error).startswith(name):
             raise
         raise ValueError(f"argument --correction: {str(error).removeprefix(name)}") from None
-    return Setup(definition, functional, definition.start(functional.controls))
 
 
 def _constraints(definition: Definition) -> list[Any]:
