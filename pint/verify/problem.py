@@ -11,6 +11,7 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
 from pint.equations import March, State
+from pint.equations.results import spaces_of
 from pint.errors import check_kind, integer
 from pint.grid import TimeGrid
 from pint.interface import Problem
@@ -18,7 +19,9 @@ from pint.reduced_functional import ReducedFunctional
 from pint.steppers import Constraint
 from pint.verify.adjoint import Broken, dot_checks
 from pint.verify.arguments import (
+    attempt,
     attempt_collectively,
+    by_level,
     label,
     places,
     random_direction,
@@ -151,7 +154,7 @@ def _all_checks(
         comm, lambda: ReducedFunctional(problem, control.space.grid)
     )
     if functional is None:
-        check = _raised(str(end_methods(problem)[0][0]), raised)
+        check = _raised(_at_fault(problem, control.space.grid.levels), raised)
         return (check, *_nothing_else(problem, check))
     functional.calls.unwatch()
     checks = agreed(_set_up_checks(problem, control), comm)
@@ -191,10 +194,22 @@ def _raised(method: str, error: str, level: int | None = None) -> Check:
     return Check(method, level, "call", RUNS, math.inf if error else 0.0, note=error)
 
 
+def _at_fault(problem: Problem, levels: int) -> str:
+    """Return the method without which there is no functional."""
+    stepper = type(problem.stepper).__name__
+    steppers, _ = attempt(lambda: by_level(problem.stepper, levels))
+    if steppers is None:
+        return f"{stepper}.coarsen"
+    spaces, _ = attempt(lambda: spaces_of(steppers, problem.space))
+    return f"{stepper}.transfer" if spaces is None else str(end_methods(problem)[0][0])
+
+
 def _nothing_else(problem: Problem, cause: Check) -> Iterator[Check]:
     """Yield the checks that cannot be run without an initial state."""
     for part in (problem.stepper, problem.adjoint, problem.objective):
-        note = f"not run, because {cause.method} gives no initial state"
+        initial = cause.method.endswith(".initial")
+        what = "gives no initial state" if initial else "fails"
+        note = f"not run, because {cause.method} {what}"
         yield Check(type(part).__name__, None, "", "all methods", math.nan, note=note)
 
 
