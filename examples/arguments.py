@@ -21,6 +21,7 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 import pint
 from pint.comm import agreeing, all_arrive, ending_all_ranks, is_alike, private
 from pint.report.files import check_writable
+from pint.steppers.coarsening import CoarseStep, coarse_step
 
 INTERRUPTED = 130
 """Exit code of a run that a signal ended after it was saved; what a shell has for Ctrl-C."""
@@ -124,6 +125,22 @@ def words(text: str) -> list[str]:
         if word != "F" + "CF" * word.count("C"):
             raise argparse.ArgumentTypeError(f"must be F, FCF, FCFCF, ..., got {word!r}")
     return text.split(",")
+
+
+def coarse(text: str) -> CoarseStep | None:
+    """Argument type: a step for coarse levels."""
+    try:
+        return coarse_step("", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).strip()) from None
+
+
+def correction(text: str) -> int | str:
+    """Argument type: ``full``, or a rank >= 1."""
+    try:
+        return text if text == "full" else integer(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or full") from None
 
 
 def cycle_options(option: Callable[..., Any]) -> None:
@@ -241,6 +258,11 @@ RULES = (
     # the method
     Rule("levels method", lambda o: o.method == "one-shot" and o.levels < 2,
          "one-shot needs at least 2 levels"),
+    Rule("coarse method",
+         lambda o: o.coarse is not None and o.method in ("sequential", "gauss-newton"),
+         "needs coarse levels: take --method mgrit or one-shot, not {method}"),
+    Rule("coarse levels", lambda o: o.coarse is not None and o.levels < 2,
+         "needs coarse levels: take --levels 2 or more, not {levels}"),
     Rule("cycles method", lambda o: o.method != "one-shot" and o.cycles == "adaptive",
          "adaptive needs --method one-shot"),
     Rule("lagged method cycles",
@@ -250,6 +272,9 @@ RULES = (
          "needs a number of --cycles, not adaptive"),
     Rule("lagged tolerance", lambda o: o.lagged and o.tolerance is not None,
          "needs a number of cycles, without --tolerance"),
+    Rule("correction method levels",
+         lambda o: o.correction and (o.method in ("sequential", "gauss-newton") or o.levels < 2),
+         "is for coarse steps: needs --method mgrit or one-shot, and 2 --levels or more"),
     # the optimiser
     Rule("optimiser method", lambda o: o.method == "one-shot" and o.optimiser in OF_PACKAGES,
          "{optimiser} is for reduced-space methods; one-shot has an optimiser of its own, lbfgs"),
@@ -272,8 +297,6 @@ RULES = (
     # the checkpoint
     Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
          "needs --checkpoint FILE.npz"),
-    Rule("checkpoint method", lambda o: o.checkpoint and o.method == "gauss-newton",
-         "is not for gauss-newton, which takes a few iterations"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,
@@ -381,6 +404,7 @@ def make_functional(
         accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
         relaxation=options.relaxation if grid.levels > 1 else "F",
         storage=options.storage,
+        correction=getattr(options, "correction", None),
         unconverged=options.unconverged,
     )
 

@@ -96,6 +96,8 @@ def matrices(equations: Equations) -> list[np.ndarray] | None:
     size = int(np.prod(space.shape, dtype=int))
     if not isinstance(space, ArraySpace) or space.comm.size > 1 or size > LARGEST:
         return None
+    if any(level.transfer is not None for level in functional.state.solver.levels):
+        return None  # coarse steps of other states
     if not isinstance(sweep, Sweep) or np.iscomplexobj(space.allocate(0)):
         return None
     if any(functional.calls.transfers):

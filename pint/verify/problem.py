@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pint.errors import check_kind, integer
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
+from pint.steppers import Constraint
 from pint.verify.adjoint import Broken, dot_checks
 from pint.verify.arguments import (
     attempt,
@@ -38,6 +39,7 @@ from pint.verify.claims import (
     SHAPE,
     UNCHANGED,
 )
+from pint.verify.constraints import constraint_checks
 from pint.verify.in_space import SAME, cost_checks
 from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
@@ -56,7 +58,12 @@ TAYLOR = "derivative of the objective"
 
 
 def check_problem(
-    problem: Problem, grid: TimeGrid, control: Control | None = None, seed: int = 0
+    problem: Problem,
+    grid: TimeGrid,
+    control: Control | None = None,
+    seed: int = 0,
+    *,
+    constraints: Sequence[Constraint] = (),
 ) -> Report:
     """Test everything that a problem defines, and say what is wrong and where. Collective.
 
@@ -76,6 +83,8 @@ def check_problem(
         Where to test, on this grid; by default a random control within the bounds.
     seed : int
         Of all random numbers.
+    constraints : sequence of Constraint
+        Whose `vjp` is compared with `value`, too.
 
     Returns
     -------
@@ -105,6 +114,9 @@ def check_problem(
         raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
     check_kind("check_problem", "problem", problem, Problem, "a pint.Problem")
     integer("check_problem", "seed", seed, 0)
+    constraints = (constraints,) if isinstance(constraints, Constraint) else tuple(constraints)
+    for constraint in constraints:
+        check_kind("check_problem", "constraints", constraint, Constraint, "a list of constraints")
     space = problem.control_space(grid)
     distributed = problem.space.comm.size > 1 or space.space_comm.size > 1
     if not distributed:
@@ -116,7 +128,7 @@ def check_problem(
     if distributed:
         return Report("check_problem", _checks_in_space(problem, control, seed))
     with ending_all_ranks(grid.comm):
-        checks = _all_checks(problem, control, seed)
+        checks = _all_checks(problem, control, seed, constraints)
         return Report("check_problem", _distinct(explained(problem, checks)))
 
 
@@ -133,7 +145,9 @@ def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Che
         return (*checks, *_taylor_checks(functional, control, seed, broken))
 
 
-def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
+def _all_checks(
+    problem: Problem, control: Control, seed: int, constraints: Sequence[Constraint]
+) -> tuple[Check, ...]:
     """Return all checks of a problem. Collective."""
     comm, fresh = control.space.comm, fresh_copy(problem)
     functional, raised = attempt_collectively(
@@ -150,6 +164,7 @@ def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, .
     broken = _broken(checks, _USELESS)
     mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
     checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
+    checks += agreed(constraint_checks(problem, constraints, state, control, seed), comm)
     infinite = _broken(checks, {ALL_FINITE: "gives states that are not finite"})
     checks += tuple(_taylor_checks(functional, control, seed, {**infinite, **broken}))
     return without_wrong_vjp(checks)

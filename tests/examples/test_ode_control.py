@@ -29,6 +29,10 @@ def run(arguments):
     return ode_control.main(arguments.split())
 
 
+PENDULUM = {96: 1.45710411941, 192: 1.45600341823}
+"""By number of steps, by sequential sweeps."""
+
+
 @pytest.mark.parametrize("method", ["sequential", "mgrit", "one-shot"])
 def test_double_integrator(method, capsys):
     summary = run(f"--problem double-integrator --steps 20 --method {method}")
@@ -50,6 +54,20 @@ def test_other_optimisers(optimiser):
     assert summary["objective"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--steps 96 --cycles 1 --correction full", PENDULUM[96]),
+        ("--steps 96 --coarsening 8 --cycles adaptive --correction 2", PENDULUM[96]),
+        ("--steps 192 --levels 3 --cycles adaptive --correction full", PENDULUM[192]),
+    ],
+)
+def test_pendulum_with_corrected_coarse_steps(options, expected):
+    summary = run(f"--problem pendulum --method one-shot --relaxation F {options}")
+    assert summary["status"] == "converged"
+    assert summary["objective"] == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("scheme", ["forward-euler", "backward-euler", "crank-nicolson"])
 def test_scheme_and_parameters(scheme):
     summary = run(
@@ -67,6 +85,18 @@ def test_bounds_of_the_control():
     expected, _ = reference.optimum(reference.fishing(), np.full(24, 0.25), (0.25, 0.75))
     assert abs(bounded["objective"] - expected) < 1e-10
     assert run("--lower -1 --upper 2")["status"] == "converged"
+
+
+@pytest.mark.parametrize("method", ["mgrit", "one-shot --cycles adaptive"])
+def test_another_coarse_step(method):
+    summary = run(
+        f"--problem scalar-lqr --scheme forward-euler --steps 32 --method {method} --coarse sdirk2"
+    )
+    expected, _ = reference.linear_quadratic_optimum(
+        -1, 1, 1, 1.0, 32, "forward-euler", 0.5, 0.05, 0.25
+    )
+    assert summary["status"] == "converged"
+    assert summary["objective"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_files_that_are_written(tmp_path, monkeypatch):
@@ -97,8 +127,17 @@ BAD_ARGUMENTS = [
     ("--lower 1 --upper 0", "--lower"),
     ("--method one-shot --levels 1", "--levels"),
     ("--method mgrit --coarsening 2,2", "--coarsening"),
+    ("--method mgrit --coarse leapfrog", "--coarse"),
+    ("--method mgrit --coarse substeps:0", "--coarse"),
+    ("--method mgrit --levels 1 --coarse sdirk2", "--coarse"),
+    ("--coarse sdirk2", "--coarse"),
     ("--method one-shot --optimiser scipy", "--optimiser"),
     ("--optimiser newton", "--optimiser"),
+    ("--correction all", "--correction"),
+    ("--correction 0 --method mgrit", "--correction"),
+    ("--correction 3 --method mgrit", "--correction: is 'full', or a rank from 1 to 2"),
+    ("--correction full", "--correction"),
+    ("--correction full --method one-shot --levels 1", "--levels"),
     ("--gradient-tolerance -1", "--gradient-tolerance"),
     ("--iterations 1.5", "--iterations"),
     ("--json no/such/folder/out.json", "--json"),
