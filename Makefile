@@ -30,7 +30,11 @@ train: .venv/train.stamp
 
 test: environment lint test-serial test-mpi test-numpy docs
 
-environment: .venv/test.stamp .venv-petsc/test.stamp
+environment: .venv/test.stamp .venv-petsc/test.stamp .venv/frameworks.stamp
+
+.venv/frameworks.stamp: .venv/test.stamp .venv-petsc/test.stamp
+	$(SETUP) frameworks
+	@touch $@
 
 .venv/train.stamp: pyproject.toml
 	$(SETUP) plain examples,data
@@ -59,7 +63,7 @@ test-mpi: .venv-petsc/test.stamp
 # The newest numpy, and proof that one process needs no MPI: what numpy could break.
 NUMPY_TESTS = tests/test_contracts.py tests/test_docs.py tests/controls tests/equations \
     tests/examples/test_define_your_own.py tests/grid tests/lq tests/mgrit tests/problems/data \
-    tests/problems/test_resnet.py tests/report tests/states tests/steppers
+    tests/problems/test_resnet.py tests/report tests/states tests/steppers tests/autodiff
 test-numpy: .venv/test.stamp
 	@$(SETUP) without-mpi
 	.venv/bin/python $(PYTEST) -m "not petsc and not slow" $(NUMPY_TESTS)

@@ -31,5 +31,5 @@ default_role = "py:obj"
 python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 numpydoc_show_class_members = False
-# The environment of the documentation has no PETSc.
-autodoc_mock_imports = ["petsc4py"]
+# The environment of the documentation has no PETSc, and may lack the others.
+autodoc_mock_imports = ["petsc4py", "torch", "jax"]

@@ -21,6 +21,7 @@ import problems  # noqa: F401  (first: it says so where `pint` is the units libr
 import pint
 from pint.comm import agreeing, all_arrive, ending_all_ranks, is_alike, private
 from pint.report.files import check_writable
+from pint.steppers.coarsening import CoarseStep, coarse_step
 
 INTERRUPTED = 130
 """Exit code of a run that a signal ended after it was saved; what a shell has for Ctrl-C."""
@@ -124,6 +125,14 @@ def words(text: str) -> list[str]:
         if word != "F" + "CF" * word.count("C"):
             raise argparse.ArgumentTypeError(f"must be F, FCF, FCFCF, ..., got {word!r}")
     return text.split(",")
+
+
+def coarse(text: str) -> CoarseStep | None:
+    """Argument type: a step for coarse levels."""
+    try:
+        return coarse_step("", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).strip()) from None
 
 
 def correction(text: str) -> int | str:
@@ -249,6 +258,11 @@ RULES = (
     # the method
     Rule("levels method", lambda o: o.method == "one-shot" and o.levels < 2,
          "one-shot needs at least 2 levels"),
+    Rule("coarse method",
+         lambda o: o.coarse is not None and o.method in ("sequential", "gauss-newton"),
+         "needs coarse levels: take --method mgrit or one-shot, not {method}"),
+    Rule("coarse levels", lambda o: o.coarse is not None and o.levels < 2,
+         "needs coarse levels: take --levels 2 or more, not {levels}"),
     Rule("cycles method", lambda o: o.method != "one-shot" and o.cycles == "adaptive",
          "adaptive needs --method one-shot"),
     Rule("lagged method cycles",
@@ -283,8 +297,6 @@ RULES = (
     # the checkpoint
     Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
          "needs --checkpoint FILE.npz"),
-    Rule("checkpoint method", lambda o: o.checkpoint and o.method == "gauss-newton",
-         "is not for gauss-newton, which takes a few iterations"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,

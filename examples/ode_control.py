@@ -12,6 +12,7 @@ Newton's method for states and controls together (``gauss-newton``).
 
     python examples/ode_control.py --problem van-der-pol --steps 64 --method one-shot
     python examples/ode_control.py --problem scalar-lqr --set r=0.01 T=2 --plot lqr.png
+    python examples/ode_control.py --problem hiv --method mgrit --coarse implicit-euler
     python examples/ode_control.py --problem cart-pole --method gauss-newton --backend compiled
     python examples/ode_control.py --problem bryson-denham --set l=0.1 --method gauss-newton
     mpiexec -n 2 python examples/ode_control.py --problem fishing --steps 240 --method mgrit
@@ -33,6 +34,7 @@ from arguments import (
     check_checkpoint,
     check_outputs,
     checkpoint_options,
+    coarse,
     correction,
     integer,
     make_functional,
@@ -69,10 +71,8 @@ KINDS: dict[str, Any] = {
 """What makes each problem, of its parameters."""
 
 
-def parser(comm: Any) -> Parser:
-    """Return the parser of all options."""
-    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
-    new.comm = comm
+def problem_options(new: Parser) -> None:
+    """Add the options of the problem, which `make_problem` and `stepped` read."""
     schemes = sorted({name for kind in KINDS.values() for name in kind().schemes})
     option = new.add_argument_group("problem").add_argument
     option("--problem", choices=list(KINDS), default="double-integrator", help="which")
@@ -100,11 +100,26 @@ def parser(comm: Any) -> Parser:
     )
     option("--lower", type=real, metavar="a", help="bound of the controls (by problem)")
     option("--upper", type=real, metavar="b", help="bound of the controls (by problem)")
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
+    new.comm = comm
+    problem_options(new)
     option = solver_options(
         new,
         method="sequential",
         more=["gauss-newton"],
         note="; gauss-newton takes states and controls as unknowns together",
+    )
+    option(
+        "--coarse",
+        type=coarse,
+        metavar="STEP",
+        help="another step on coarse levels, where the scheme may be unstable: implicit-euler, "
+        "midpoint, crank-nicolson, sdirk2, two-solve, rkc or rkc:s (s stages), substeps:k "
+        "(k steps of the scheme)",
     )
     option(
         "--correction",
@@ -157,16 +172,14 @@ def make_problem(options: argparse.Namespace) -> Definition:
 def stepped(options: argparse.Namespace, definition: Definition) -> pint.Problem:
     """Return the problem with steps in numpy, or in machine code."""
     bounds = (options.scheme, options.lower, options.upper)
+    settings = {"coarse": options.coarse}
+    if options.backend == "numpy" and isinstance(definition, ODEProblem):
+        return definition.problem(*bounds, **settings)
+    settings |= {"backend": options.backend, "steps": options.steps or definition.steps}
     if not isinstance(definition, ODEProblem):
-        steps = options.steps or definition.steps
-        return definition.problem(*bounds, backend=options.backend, steps=steps)
-    if options.backend == "numpy":
-        return definition.problem(*bounds)
+        return definition.problem(*bounds, **settings)
     ode_expressions = importlib.import_module("problems.ode_expressions")
-    steps = options.steps or definition.steps
-    problem: pint.Problem = ode_expressions.problem(
-        definition, *bounds, backend=options.backend, steps=steps
-    )
+    problem: pint.Problem = ode_expressions.problem(definition, *bounds, **settings)
     return problem
 
 
@@ -179,6 +192,14 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     if constraints and options.checkpoint:
         raise ValueError(f"argument --checkpoint: {options.problem} has constraints, whose runs "
                          "cannot be saved")  # fmt: skip
+    functional = functional_of(options, definition, comm)
+    return Setup(definition, functional, definition.start(functional.controls))
+
+
+def functional_of(
+    options: argparse.Namespace, definition: Definition, comm: Any
+) -> pint.ReducedFunctional:
+    """Return the functional on the grid of the options; ValueError names what does not fit."""
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
     try:
         problem = stepped(options, definition)
@@ -189,13 +210,12 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         name = "backend" if options.backend != "numpy" else "problem"
         raise ValueError(f"argument --{name}: {error}") from None
     try:
-        functional = make_functional(options, problem, grid)
+        return make_functional(options, problem, grid)
     except ValueError as error:
         name = "`ReducedFunctional(correction=...)` "
         if not str(error).startswith(name):
             raise
         raise ValueError(f"argument --correction: {str(error).removeprefix(name)}") from None
-    return Setup(definition, functional, definition.start(functional.controls))
 
 
 def _constraints(definition: Definition) -> list[Any]:

@@ -61,6 +61,7 @@ from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
     ODE,
+    SDIRK,
     FinalTime,
     IntegralConstraint,
     MeasuredData,
@@ -70,6 +71,7 @@ from pint.steppers import (
     SumOfCosts,
     TerminalConstraint,
     Theta,
+    coarse,
     free_final_time,
 )
 from pint.steppers.compiled import CompiledODE
@@ -93,6 +95,7 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 __all__ = [
     "MGRIT",
     "ODE",
+    "SDIRK",
     "Accuracy",
     "Adaptive",
     "Adjoint",
@@ -149,6 +152,7 @@ __all__ = [
     "adam",
     "armijo",
     "bfgs",
+    "coarse",
     "diagnose",
     "fixed_step",
     "free_final_time",

@@ -249,6 +249,7 @@ class ODEProblem(ABC):
         scheme: str | None = None,
         lower: float | None = None,
         upper: float | None = None,
+        coarse: Any = None,
         **options: Any,
     ) -> pint.Problem:
         """Return the problem, to be solved on a grid from 0 to T.
@@ -259,6 +260,8 @@ class ODEProblem(ABC):
             One of `schemes`, by default the first.
         lower, upper : float, optional
             Bounds of all components of u, instead of the problem's own.
+        coarse : str or pint.coarse.CoarseStep, optional
+            Another step for coarse levels.
         **options
             Of `pint.TimeControl`: metric, restrict.
 
@@ -273,7 +276,7 @@ class ODEProblem(ABC):
                 f"`{type(self).__name__}.problem(scheme=...)` must be one of "
                 f"{', '.join(self.schemes)}, got {name!r}."
             )
-        stepper, adjoint = make_scheme(self.ode(), name)
+        stepper, adjoint = make_scheme(self.ode(), name, coarse=coarse)
         objective = RunningCost(self.cost(), self.schemes[name])  # type: ignore[arg-type]
         control = pint.TimeControl(
             self.controls,

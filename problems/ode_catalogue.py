@@ -75,6 +75,7 @@ class CatalogueProblem:
         lower: float | None = None,
         upper: float | None = None,
         *,
+        coarse: Any = None,
         backend: Literal["numpy", "compiled", "auto"] = "numpy",
         steps: int | None = None,
     ) -> pint.Problem:
@@ -86,7 +87,7 @@ class CatalogueProblem:
             One of `pint.steppers.scheme`, by default that of the minima, ``"rk4"``.
         lower, upper : float, optional
             Bounds of all controls, instead of the problem's own.
-        backend, steps
+        coarse, backend, steps
             As in `pint.steppers.symbolic.SympyODE.problem`.
         """
         import sympy  # here, because the names of the problems do not need it
@@ -115,7 +116,9 @@ class CatalogueProblem:
             )
             for name, field in self.controls.items()
         }
-        return ode.problem(scheme or "rk4", controls=bounds, backend=backend, steps=steps)
+        return ode.problem(
+            scheme or "rk4", controls=bounds, coarse=coarse, backend=backend, steps=steps
+        )
 
     def start(self, controls: pint.ControlSpace) -> pint.Control:
         """Return the control to start from, at the times where steps begin."""

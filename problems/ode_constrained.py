@@ -65,6 +65,7 @@ class ConstrainedProblem(ABC):
         lower: float | None = None,
         upper: float | None = None,
         *,
+        coarse: Any = None,
         backend: Backend = "numpy",
         steps: int | None = None,
     ) -> pint.Problem:
@@ -76,11 +77,15 @@ class ConstrainedProblem(ABC):
             One of `pint.steppers.scheme`, by default ``"rk4"``.
         lower, upper : float, optional
             Bounds of the control.
-        backend, steps
+        coarse, backend, steps
             As in `pint.steppers.symbolic.SympyODE.problem`.
         """
         problem: pint.Problem = self.ode().problem(
-            scheme or "rk4", controls=self.bounds(lower, upper), backend=backend, steps=steps
+            scheme or "rk4",
+            controls=self.bounds(lower, upper),
+            coarse=coarse,
+            backend=backend,
+            steps=steps,
         )
         return problem
 
@@ -199,6 +204,7 @@ class ParameterEstimation(ConstrainedProblem):
         lower: float | None = None,
         upper: float | None = None,
         *,
+        coarse: Any = None,
         backend: Backend = "numpy",
         steps: int | None = None,
     ) -> pint.Problem:
@@ -209,7 +215,7 @@ class ParameterEstimation(ConstrainedProblem):
                 f"parameter-estimation measures at 20 times: take a multiple of 20 steps, "
                 f"not {steps}"
             )
-        problem = super().problem(scheme, lower, upper, backend=backend, steps=steps)
+        problem = super().problem(scheme, lower, upper, coarse=coarse, backend=backend, steps=steps)
         data = pint.MeasuredData(pint.TimeGrid.uniform(self.T, steps), *self.data(), self.sigma)
         return pint.Problem(problem.stepper, problem.adjoint, data, problem.controls)
 

@@ -41,6 +41,7 @@ def problem(
     lower: float | None = None,
     upper: float | None = None,
     *,
+    coarse: Any = None,
     backend: Literal["numpy", "compiled", "auto"] = "compiled",
     steps: int | None = None,
 ) -> pint.Problem:
@@ -51,14 +52,14 @@ def problem(
     definition : ODEProblem
     scheme, lower, upper
         As there.
-    backend, steps
+    coarse, backend, steps
         As in `SympyODE.problem`.
     """
     by_hand = definition.problem(scheme, lower, upper)
     name = next(iter(definition.schemes)) if scheme is None else scheme
     rule: Any = definition.schemes[name]
     return expressions(definition).problem(
-        name, rule, controls=by_hand.controls, backend=backend, steps=steps
+        name, rule, controls=by_hand.controls, coarse=coarse, backend=backend, steps=steps
     )
 
 

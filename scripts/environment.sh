@@ -2,6 +2,7 @@
 # Environments of the Makefile:
 #   environment.sh plain EXTRAS     .venv: newest numpy, no MPI
 #   environment.sh petsc            .venv-petsc: mpi4py and petsc4py built with one MPI
+#   environment.sh frameworks       PyTorch and JAX in both, where there are small builds
 #   environment.sh bench            .venv-bench: what the benchmarks compare with
 #   environment.sh parallel RANKS   tests/parallel in .venv-petsc on RANKS processes
 #   environment.sh without-mpi      print the versions in .venv; fail if MPI got into it
@@ -65,6 +66,23 @@ plain() {
     fi
     with_compiler "$1" .venv/bin/python -m pip install $PIP_QUIET --upgrade numpy scipy
     say "ready: .venv"
+}
+
+# frameworks PYTHON PACKAGE...: PyTorch without CUDA, and others; only where all of it is small
+frameworks() {
+    local python=$1
+    shift
+    "$python" -c 'import importlib, sys
+for package in sys.argv[1:]:
+    importlib.import_module(package.partition("=")[0])' "$@" 2>/dev/null && return
+    # The build that has CUDA in it takes 3 GB.
+    if "$python" -m pip install $PIP_QUIET --dry-run --report - "$@" 2>/dev/null | "$python" -c '
+import json, sys
+names = [one["metadata"]["name"] for one in json.load(sys.stdin)["install"]]
+sys.exit(any(name.startswith("nvidia") for name in names))' 2>/dev/null; then
+        "$python" -m pip install $PIP_QUIET "$@" && return
+    fi
+    say "no small build of $* for $python: tests of what needs them are skipped"
 }
 
 without_mpi() {
@@ -256,9 +274,10 @@ parallel() {
 
 case ${1:-} in
     plain) plain "$2" ;;
+    frameworks) frameworks .venv/bin/python torch==2.13.0 jax && frameworks "$PETSC_PYTHON" torch==2.13.0 ;;
     petsc) petsc ;;
     bench) bench ;;
     parallel) parallel "$2" ;;
     without-mpi) without_mpi ;;
-    *) fail "use: environment.sh plain EXTRAS | petsc | bench | parallel RANKS | without-mpi" ;;
+    *) fail "use: environment.sh plain EXTRAS | petsc | frameworks | bench | parallel RANKS | without-mpi" ;;
 esac

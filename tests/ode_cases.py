@@ -87,13 +87,13 @@ def forced_symbolic():
     )
 
 
-def compiled_symbolic(name, quadrature="trapezoid"):
+def compiled_symbolic(name, quadrature="trapezoid", coarse=None):
     """Return the problem of the expressions in machine code."""
-    return forced_symbolic().problem(name, quadrature, backend="compiled")
+    return forced_symbolic().problem(name, quadrature, coarse=coarse, backend="compiled")
 
 
-def forced_problem(name, quadrature="trapezoid"):
+def forced_problem(name, quadrature="trapezoid", coarse=None):
     """Return the problem by hand, advanced by a scheme."""
     fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
     objective = pint.RunningCost(ForcedCost(), quadrature)
-    return pint.Problem(*scheme(Forced(), name), objective, fields)
+    return pint.Problem(*scheme(Forced(), name, coarse=coarse), objective, fields)

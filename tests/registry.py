@@ -462,13 +462,27 @@ PROBLEMS.update(
         for rule in ("left", "right", "midpoint")
     }
 )
+COARSE = (
+    *("implicit-euler", "midpoint", "crank-nicolson", "sdirk2", "two-solve"),
+    *("rkc", "rkc:5", "substeps:3"),
+)
+PROBLEMS.update(
+    {f"coarse-{name}": partial(forced_problem, name="rk4", coarse=name) for name in COARSE}
+)
+"""Other steps on coarse levels."""
 PROBLEMS["symbolic-rk4"] = lambda: forced_symbolic().problem("rk4")
 
 COMPILED = {
     f"compiled-{name}": partial(compiled_symbolic, name)
     for name in (READY_MADE if find_spec("numba") else ())
-    if name not in SAME
+    if name not in (*SAME, "sdirk2")  # whose numbers tests/steppers/test_compiled.py compares
 }
+COMPILED.update(
+    {
+        f"compiled-coarse-{name}": partial(compiled_symbolic, "rk4", coarse=name)
+        for name in (("rkc", "substeps:3") if COMPILED else ())
+    }
+)
 """Steps in machine code, where there is a compiler."""
 PROBLEMS.update(COMPILED)
 

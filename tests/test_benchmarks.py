@@ -254,3 +254,13 @@ def test_ode_problems(load, capsys):
     assert [row.split()[1] for row in rows[2:]] == ["scalar-lqr", "batch-reactor"]
     load("ode_problems").main(["--problems", "scalar-lqr"])
     assert len(capsys.readouterr().out.splitlines()) == 2 + 3 * 4
+
+
+def test_diagnosis(load, tmp_path, capsys):
+    rows = load("diagnosis").main(["--quick", "--output", str(tmp_path)])
+    assert len(rows) == 2 and "Steps of state and adjoint" in capsys.readouterr().out
+    for row in rows:
+        assert row["times fewer"] > 2
+        for equation in ("state", "adjoint"):
+            measured = row[f"{equation} measured"]
+            assert row[f"{equation} predicted"] == pytest.approx(measured, rel=0.1)

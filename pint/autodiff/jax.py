@@ -129,6 +129,9 @@ class _Batches:
     def __init__(self, function: Function, axes: Sequence[int | None]) -> None:
         self.function, self.axes = function, tuple(axes)
 
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
 
 class ScannedStepper(DifferentiatedStepper):
     """Steps that follow each other are one compiled loop."""

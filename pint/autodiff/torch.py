@@ -165,7 +165,7 @@ def _called(function: Function, tensors: list[Any]) -> Any:
     """Return a function's result, checked; it must not change its arguments."""
     flat = [one for part in tensors for one in _leaves(part)]
     versions = [one._version for one in flat]
-    dtype = flat[-1].dtype if not flat else next(one.dtype for one in flat)
+    dtype = flat[0].dtype
     result = function(*tensors)
     if any(one._version != before for one, before in zip(flat, versions, strict=True)):
         raise TypeError(f"`{_name(function)}` must not change its arguments in place.")
@@ -184,12 +184,14 @@ def _name(function: Function) -> str:
 
 
 def tensors_of(value: Any, dtype: Any) -> Any:
+    """Return an array, or a mapping of arrays, as tensors that share their memory."""
     if isinstance(value, Mapping):
         return {name: as_tensor(one, dtype) for name, one in value.items()}
     return as_tensor(value, dtype)
 
 
 def as_tensor(array: Any, dtype: Any) -> Any:
+    """Return an array as a tensor of a type of numpy, in the same memory where possible."""
     array = np.asarray(array, dtype=dtype)
     # Tensors know no read-only memory, and no negative strides.
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
@@ -202,4 +204,5 @@ def _leaves(part: Any) -> list[Any]:
 
 
 def as_numpy(tensor: Any) -> np.ndarray:
+    """Return a tensor as an array in the same memory."""
     return np.asarray(tensor.detach().numpy())

@@ -232,7 +232,9 @@ class AdjointEquation(Uncopied):
         """
         chunk, calls = self.solver.levels[0].chunk, self.calls
         batches = calls.batched and chunk >= BATCHES_FROM and calls.own_step and not calls.relaxes
-        return batches and not calls.steppers[0].uses_guess and self.intervals is None
+        # A graph is walked once for all products.
+        walks = calls.steppers[0].kept_type is object
+        return batches and not walks and not calls.steppers[0].uses_guess and self.intervals is None
 
     def _gathers(self, adjoint: AdjointState, state: State, stepping: bool) -> bool:
         """Whether a solve also forms the derivative."""

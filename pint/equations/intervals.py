@@ -63,7 +63,8 @@ class Intervals:
         shape, steps = calls.problem.stepper.kept_shape, self.size * (self.factor - 1)
         # Nothing for the steps to C-points: `path` does not make them.
         keeps = fits(steps, shape, kept_bytes, calls.space.comm)
-        self._kept = np.empty((steps, *(shape or ()))) if keeps else None
+        kind = calls.problem.stepper.kept_type
+        self._kept: Any = np.empty((steps, *(shape or ())), kind) if keeps else None
 
     def chunks(self, intervals: range, most: int = 0) -> Iterator[range]:
         """Split consecutive intervals into chunks of `most`, by default of `size`."""

@@ -268,12 +268,16 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     """Return the memories for what the steps of each level keep."""
     grid, steppers = calls.grid, calls.steppers
     comm = calls.space.comm
-    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes, comm)]
+
+    def memory(level: int, steps: int, most: float) -> TapeMemory:
+        stepper = steppers[level]
+        return TapeMemory(steps, stepper.kept_shape, most, comm, stepper.kept_type)
+
+    memories = [memory(0, grid.local_steps, kept_bytes)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
     # backward: on more levels it is relaxed, and with other C-points the steps are others. In
     # another space it marches through states that are not those of the C-points.
     if grid.levels != 2 or not grid.coarse_steps_coincide or calls.transfers[1] is not None:
         return memories
     left = kept_bytes - memories[0].bytes
-    coarse = grid.layouts()[1].local_steps
-    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left, comm)]
+    return [*memories, memory(1, grid.layouts()[1].local_steps, left)]

@@ -50,11 +50,21 @@ class TapeMemory:
         Most bytes; nothing is kept if all arrays together need more.
     comm : communicator
         The ranks that share a state.
+    kind : type
+        Of the entries.
     """
 
-    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> None:
+    def __init__(
+        self,
+        steps: int,
+        shape: tuple[int, ...] | None,
+        limit: float,
+        comm: Any,
+        kind: type = float,
+    ) -> None:
         # All or nothing: a batch of transposes needs the arrays of all its steps.
-        self.block = np.empty((steps, *(shape or ()))) if fits(steps, shape, limit, comm) else None
+        keeps = fits(steps, shape, limit, comm)
+        self.block: Any = np.empty((steps, *(shape or ())), kind) if keeps else None
         self.bytes = 0 if self.block is None else self.block.nbytes
         self.current: Tape | None = None
 

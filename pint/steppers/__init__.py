@@ -3,6 +3,9 @@
 `pint.steppers.symbolic`, which needs sympy, is not imported here.
 """
 
+from pint.steppers import coarse
+from pint.steppers.chebyshev import RKC, RKCAdjoint
+from pint.steppers.coarsening import CoarseStep
 from pint.steppers.constraints import (
     Constraint,
     IntegralConstraint,
@@ -15,25 +18,35 @@ from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import SCHEMES, scheme
+from pint.steppers.sdirk import SDIRK, SDIRKAdjoint
+from pint.steppers.substeps import Substeps, SubstepsAdjoint
 from pint.steppers.theta import Theta, ThetaAdjoint
 
 __all__ = [
     "ODE",
+    "RKC",
     "SCHEMES",
+    "SDIRK",
+    "CoarseStep",
     "Constraint",
     "FinalTime",
     "IntegralConstraint",
     "Lagrangian",
     "MeasuredData",
     "PathConstraint",
+    "RKCAdjoint",
     "RungeKutta",
     "RungeKuttaAdjoint",
     "RunningCost",
+    "SDIRKAdjoint",
+    "Substeps",
+    "SubstepsAdjoint",
     "SumOfCosts",
     "Tableau",
     "TerminalConstraint",
     "Theta",
     "ThetaAdjoint",
+    "coarse",
     "free_final_time",
     "scheme",
 ]

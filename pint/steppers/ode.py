@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pint.interface import Fields
+from pint.states import space_like
 
 
 class ODE(ABC):
@@ -39,10 +40,16 @@ class ODE(ABC):
         """
 
     def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
-        """Return f_y, shape (B, d, d), states being vectors of length d; for implicit schemes."""
-        raise TypeError(
-            f"{type(self).__name__} defines no `jacobian`, which implicit schemes need."
-        )
+        """Return f_y, shape (B, d, d), states being vectors of length d; for implicit schemes.
+
+        By default it calls `f_vjp` with d unit vectors for each state: define it if that is slow.
+        """
+        count, d = y.shape
+        each = {name: np.repeat(values, d, axis=0) for name, values in u.items()}
+        states, units = np.repeat(y, d, axis=0), np.tile(np.eye(d), (count, 1))
+        rows = self.f_vjp(np.repeat(t, d), states, each, theta, units)[0]
+        matrix: np.ndarray = np.reshape(rows, (count, d, d))
+        return matrix
 
     def initial(self, theta: Fields) -> Any:
         """Return y_0(theta); by default `initial_state`."""
@@ -51,3 +58,21 @@ class ODE(ABC):
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         """Return ``(dy_0/dtheta)^T lam0`` by field name; by default nothing depends on theta."""
         return {}
+
+
+def vector_shape(owner: str, ode: ODE) -> tuple[int]:
+    """Return the shape of the states; ValueError, for an implicit scheme, if they are no vectors.
+
+    Parameters
+    ----------
+    owner : str
+        The scheme, for the message.
+    ode : ODE
+    """
+    shape = space_like(ode).shape
+    if len(shape) != 1:
+        raise ValueError(
+            f"`{owner}(ode=...)`: implicit schemes need states that are vectors; the initial "
+            f"state of {type(ode).__name__} has shape {shape}."
+        )
+    return shape

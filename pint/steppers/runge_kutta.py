@@ -12,6 +12,7 @@ from pint.errors import check_kind, shown
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.states import ArraySpace, space_like
+from pint.steppers.coarsening import CoarseStep, coarse_step
 from pint.steppers.ode import ODE
 
 
@@ -85,19 +86,27 @@ class RungeKutta(TimeStepper):
     ode : ODE
     tableau : 'euler', 'rk2', 'rk4' or Tableau
         'rk2' is Heun's method, ``y + dt/2 (k_1 + f(t1, y + dt k_1))``.
+    coarse : str or CoarseStep, optional
+        Another step for coarse levels, where this one may be unstable: see `pint.coarse`.
 
     Raises
     ------
     TypeError
         If `ode` is not an ODE.
     ValueError
-        If the tableau is unknown.
+        If the tableau or the coarse step is unknown.
     """
 
     batched = True
     in_place = True
 
-    def __init__(self, ode: ODE, tableau: str | Tableau = "rk4") -> None:
+    def __init__(
+        self,
+        ode: ODE,
+        tableau: str | Tableau = "rk4",
+        *,
+        coarse: str | CoarseStep | None = None,
+    ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`RungeKutta(ode=...)` must be an ODE, got {type(ode).__name__}.")
         if isinstance(tableau, Tableau):
@@ -110,6 +119,7 @@ class RungeKutta(TimeStepper):
                 f"got {shown(tableau)}."
             )
         self.ode = ode
+        self.coarse = coarse_step("`RungeKutta(coarse=...)`", coarse)
         self._space = space_like(ode)
         later = len(self.tableau.b) - 1  # the first stage is y
         self.kept_shape = (later, *self._space.shape) if later else None
@@ -130,6 +140,9 @@ class RungeKutta(TimeStepper):
             for i, state in enumerate(states[1:]):
                 s.kept[:, i] = state
         return np.add(y, _combined(dt, self.tableau.b, slopes), out=out)
+
+    def coarsen(self, level: int) -> TimeStepper:
+        return self if self.coarse is None else self.coarse.stepper(self)
 
     def times(self, s: Steps, dt: Any) -> list[np.ndarray]:
         """Return the times of the stages, each of shape (B,)."""
@@ -198,6 +211,10 @@ class RungeKuttaAdjoint(Adjoint):
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.ode.initial_vjp(theta, lam0)
+
+    def coarsen(self, level: int) -> Adjoint:
+        coarse = self.stepper.coarse
+        return self if coarse is None else coarse.adjoint(self.stepper.coarsen(level), self)
 
 
 def _combined(dt: Any, weights: tuple[float, ...], arrays: list[Any]) -> Any:

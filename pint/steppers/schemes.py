@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pint.errors import check_choice
 from pint.interface import Adjoint, TimeStepper
+from pint.steppers.coarsening import CoarseStep, coarse_step
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
+from pint.steppers.sdirk import SDIRK, SDIRKAdjoint
 from pint.steppers.theta import Theta, ThetaAdjoint
 
 _EXPLICIT = {"forward-euler": "euler", "rk2": "rk2", "rk4": "rk4"}
@@ -17,11 +19,13 @@ _IMPLICIT = {
     "crank-nicolson": "crank-nicolson",
 }
 
-SCHEMES = (*_EXPLICIT, *_IMPLICIT)
+SCHEMES = (*_EXPLICIT, *_IMPLICIT, "sdirk2")
 """All names that `scheme` knows."""
 
 
-def scheme(ode: ODE, name: str | Tableau) -> tuple[TimeStepper, Adjoint]:
+def scheme(
+    ode: ODE, name: str | Tableau, *, coarse: str | CoarseStep | None = None
+) -> tuple[TimeStepper, Adjoint]:
     """Return a stepper of `ode` and its adjoint, the exact transpose.
 
     Parameters
@@ -30,17 +34,24 @@ def scheme(ode: ODE, name: str | Tableau) -> tuple[TimeStepper, Adjoint]:
     name : str or Tableau
         ``'forward-euler'``, ``'rk2'`` (Heun), ``'rk4'``: `RungeKutta`.
         ``'implicit-euler'`` or ``'backward-euler'``, ``'midpoint'`` or ``'implicit-midpoint'``,
-        ``'crank-nicolson'``: `Theta`.
+        ``'crank-nicolson'``: `Theta`. ``'sdirk2'``: `SDIRK`.
+    coarse : str or CoarseStep, optional
+        Another step for coarse levels, by its name or made by `pint.coarse`.
 
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If a name is unknown.
     """
     if not isinstance(name, Tableau):
         check_choice("scheme", "name", name, SCHEMES)
+    other = coarse_step("`scheme(coarse=...)`", coarse)
     if isinstance(name, Tableau) or name in _EXPLICIT:
-        explicit = RungeKutta(ode, name if isinstance(name, Tableau) else _EXPLICIT[name])
+        tableau = name if isinstance(name, Tableau) else _EXPLICIT[name]
+        explicit = RungeKutta(ode, tableau, coarse=other)
         return explicit, RungeKuttaAdjoint(explicit)
-    implicit = Theta(ode, _IMPLICIT[name])  # type: ignore[arg-type]
+    if name == "sdirk2":
+        sdirk = SDIRK(ode, coarse=other)
+        return sdirk, SDIRKAdjoint(sdirk)
+    implicit = Theta(ode, _IMPLICIT[name], coarse=other)
     return implicit, ThetaAdjoint(implicit)

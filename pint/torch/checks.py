@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
-from pint.autodiff.torch import torch
 from pint.torch.layers import Part
 
 TYPES = (torch.float64, torch.float32)
@@ -57,7 +57,7 @@ def checked_data(
     for name, part in parts.items():
         if part.module is None:
             continue
-        for weight, one in part.module.named_parameters(remove_duplicate=False):
+        for weight, one in part.weights.items():
             if id(one) in owners:
                 raise ValueError(
                     f"`network`: `{name}.{weight}` is the same parameter as `{owners[id(one)]}`; "

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
-from pint.autodiff.torch import torch
 from pint.controls import Control, ControlSpace, Regulariser, SharedControl, TimeControl
 from pint.errors import check_choice, check_kind, integer, number
 from pint.grid import TimeGrid
@@ -189,7 +189,8 @@ def network(
 
     Each layer has weights of its own, a time-dependent field ``block.NAME`` for each of the
     block's parameters; those of opening and head are shared fields ``opening.NAME`` and
-    ``head.NAME``. Coarse levels take the weights of the layers they begin at, with larger steps.
+    ``head.NAME``. Gradients are plain derivatives, as those of PyTorch. Coarse levels take the
+    weights of the layers they begin at, with larger steps.
 
     Parameters
     ----------
@@ -242,11 +243,11 @@ def network(
     together = maps(parts["block"], tensors, size, shape)
     data = Data(tensors[0][:size], tensors[1][:size], tensors[2])
     examples = None
-    if size < len(tensors[0]):
+    if batch_size is not None:
         examples = _Selected(data, *tensors, size)
     stepper = Layers(parts["block"], parts["opening"], data, shape, dtype, form == "rate", together)
     controls: dict[str, Any] = {
-        parts["block"].field(name): TimeControl(tuple(one.shape) or (1,))
+        parts["block"].field(name): TimeControl(tuple(one.shape) or (1,), metric="euclidean")
         for name, one in parts["block"].weights.items()
     }
     for name in ("opening", "head"):

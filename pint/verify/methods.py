@@ -11,20 +11,30 @@ from pint.interface import Adjoint, Problem, TimeStepper
 from pint.states import StateSpace
 from pint.steppers import (
     ODE,
+    RKC,
+    SDIRK,
+    RKCAdjoint,
     RungeKutta,
     RungeKuttaAdjoint,
     RunningCost,
+    SDIRKAdjoint,
     Theta,
     ThetaAdjoint,
 )
 from pint.verify.arguments import Arguments
+
+_OF_ODE = (
+    *(RungeKutta, RungeKuttaAdjoint, Theta, ThetaAdjoint),
+    *(SDIRK, SDIRKAdjoint, RKC, RKCAdjoint),
+)
+"""The ready-made parts that call the methods of an ODE."""
 
 _STATES = ("y", "y0", "y1", "lam")
 
 
 def user_of(part: Any) -> Any:
     """Return the object that a user wrote: the ODE or the Lagrangian of a ready-made part."""
-    if isinstance(part, (RungeKutta, Theta, RungeKuttaAdjoint, ThetaAdjoint)):
+    if isinstance(part, _OF_ODE):
         return part.ode
     return part.cost if isinstance(part, RunningCost) else part
 

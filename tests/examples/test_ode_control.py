@@ -90,6 +90,18 @@ def test_bounds_of_the_control():
     assert run("--lower -1 --upper 2")["status"] == "converged"
 
 
+@pytest.mark.parametrize("method", ["mgrit", "one-shot --cycles adaptive"])
+def test_another_coarse_step(method):
+    summary = run(
+        f"--problem scalar-lqr --scheme forward-euler --steps 32 --method {method} --coarse sdirk2"
+    )
+    expected, _ = reference.linear_quadratic_optimum(
+        -1, 1, 1, 1.0, 32, "forward-euler", 0.5, 0.05, 0.25
+    )
+    assert summary["status"] == "converged"
+    assert summary["objective"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_files_that_are_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     summary = run("--problem vector-lqr --steps 16 --iterations 3 --json out.json --plot out.png")
@@ -118,6 +130,10 @@ BAD_ARGUMENTS = [
     ("--lower 1 --upper 0", "--lower"),
     ("--method one-shot --levels 1", "--levels"),
     ("--method mgrit --coarsening 2,2", "--coarsening"),
+    ("--method mgrit --coarse leapfrog", "--coarse"),
+    ("--method mgrit --coarse substeps:0", "--coarse"),
+    ("--method mgrit --levels 1 --coarse sdirk2", "--coarse"),
+    ("--coarse sdirk2", "--coarse"),
     ("--method one-shot --optimiser scipy", "--optimiser"),
     ("--optimiser newton", "--optimiser"),
     ("--correction all", "--correction"),

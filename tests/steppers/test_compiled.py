@@ -371,3 +371,39 @@ def test_own_functions_that_cannot_be_compiled():
         ode.problem("rk2")
     with pytest.raises(TypeError, match=r"`CompiledODE\(f=...\)` must be a function"):
         CompiledODE(None, f, initial_state=[0.0], controls={})
+
+
+def test_own_functions_with_another_coarse_step():
+    """Their Jacobian is made of products where the user has none."""
+    full = own_ode()
+    ode = CompiledODE(
+        *(full.functions[name] for name in ("f", "f_vjp")),
+        initial_state=full.initial_state,
+        controls=full.controls,
+    )
+    fine = ode.problem("forward-euler", coarse="implicit-euler").stepper
+    assert fine.kept_shape is None and fine.coarsen(1).coarsen(2) is fine.coarsen(2)
+    y0, blocks = np.array([[0.2, -0.4]]), {"u": np.array([[[0.3], [0.1]]])}
+    s, theta = pint.TimeGrid.uniform(4.0, 8).batch(0, range(1), 1), {"theta": np.array([1.1, 0.2])}
+    expected = pint.Theta(full).step(s, y0, blocks, theta)
+    np.testing.assert_allclose(fine.coarsen(1).step(s, y0, blocks, theta), expected, rtol=1e-13)
+
+
+def test_estimates_of_equations_without_a_solution():
+    """The numbers of numpy, also of the transposes."""
+    y = sympy.Symbol("y")
+    ode = SympyODE([y], [-1 / y], initial_state=[1])
+    compiled, plain = (
+        ode.problem("forward-euler", coarse="two-solve", backend=backend)
+        for backend in ("compiled", "numpy")
+    )
+    s = pint.TimeGrid.uniform(6.0, 3).batch(0, range(3), 1)
+    states, lam = np.array([[4.0], [1.0], [0.3]]), np.ones((3, 1))
+    for one, other in (
+        (compiled.stepper.coarsen(1).step, plain.stepper.coarsen(1).step),
+        (compiled.adjoint.coarsen(1).step, plain.adjoint.coarsen(1).step),
+    ):
+        more = (lam,) if "Adjoint" in type(one.__self__).__name__ else ()
+        found = one(s, states, {}, {}, *more)
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found, other(s, states, {}, {}, *more), rtol=1e-12)

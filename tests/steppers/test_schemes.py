@@ -29,8 +29,10 @@ ORDERS = {
     "implicit-euler": 1,
     "midpoint": 2,
     "crank-nicolson": 2,
+    "sdirk2": 2,
 }
-IMPLICIT = ("implicit-euler", "midpoint", "crank-nicolson")
+ONE_SOLVE = ("implicit-euler", "midpoint", "crank-nicolson")
+IMPLICIT = (*ONE_SOLVE, "sdirk2")
 U, THETA, T = np.array([0.8, -0.3]), {"theta": np.array([1.3, 0.4])}, 2.0
 
 KUTTA_3 = Tableau([[0, 0, 0], [0.5, 0, 0], [-1, 2, 0]], [1 / 6, 2 / 3, 1 / 6], [0, 0.5, 1])
@@ -54,10 +56,6 @@ class Linear(pint.ODE):
 
     def jacobian(self, t, y, u, theta):
         return np.broadcast_to(self.A, (len(y), 2, 2))
-
-
-class WithoutJacobian(Linear):
-    jacobian = pint.ODE.jacobian
 
 
 class Root(Linear):
@@ -143,8 +141,8 @@ def test_amplification(name, rational):
 def test_linear_equations_take_one_newton_iteration(name):
     ode = Linear()
     scheme(ode, name)[0].step(*one_step(ode, dt=0.125, rows=7))
-    # At the first guess and at the result, and at the beginning of the step.
-    assert ode.calls == (3 if name == "crank-nicolson" else 2)
+    # At the first guess and at the result of each equation, and at the beginning of the step.
+    assert ode.calls == {"crank-nicolson": 3, "sdirk2": 4}.get(name, 2)
 
 
 # Accuracy by component
@@ -315,7 +313,7 @@ def assert_near(one, other, tolerance=1e-13):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
 
 
-@pytest.mark.parametrize("name", IMPLICIT)
+@pytest.mark.parametrize("name", ONE_SOLVE)
 def test_a_good_guess_saves_iterations_and_changes_the_result_by_rounding_only(name):
     ode, stepper, adjoint, (s, *arguments), lam = forced_step(name)
     result, transposes = stepper.step(s, *arguments), adjoint.vjp(s, *arguments, lam)
@@ -529,7 +527,7 @@ EULER = ([[0]], [1], [0])
         (lambda: Theta(Linear(), "bdf2"), ValueError, r"`Theta\(scheme=.*'bdf2'"),
         (lambda: RungeKutta("x"), TypeError, r"`RungeKutta\(ode=.*got str"),
         (lambda: Theta("x"), TypeError, r"`Theta\(ode=.*got str"),
-        (lambda: Theta(WithoutJacobian()), TypeError, "WithoutJacobian defines no `jacobian`"),
+        (lambda: Theta(Linear(), 1.5), ValueError, r"`Theta\(scheme=.*1.5"),
         (lambda: Tableau([[1]], [1], [0]), ValueError, r"`Tableau\(a=.*explicit"),
         (lambda: Tableau([[0]], [0.5], [0]), ValueError, r"`Tableau\(b=.*sum to 1, got 0.5"),
         (lambda: Tableau([[0]], [0.5, 0.5], [0, 0]), ValueError, r"`Tableau\(a=.*\(2, 2\)"),
@@ -551,6 +549,15 @@ def test_implicit_schemes_need_vectors():
 
     with pytest.raises(ValueError, match=r"states that are vectors.*\(2, 2\)"):
         Theta(Matrices())
+
+
+def test_a_jacobian_by_products_with_unit_vectors():
+    class WithoutJacobian(Forced):
+        jacobian = pint.ODE.jacobian
+
+    _, _, _, (s, y, u, theta), _ = forced_step("implicit-euler")
+    at = np.reshape(s.t0, -1), y, u, theta
+    np.testing.assert_allclose(WithoutJacobian().jacobian(*at), Forced().jacobian(*at), rtol=1e-15)
 
 
 def test_a_jacobian_of_the_wrong_shape():

@@ -15,14 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from pint.steppers.compiled import cache
-from pint.steppers.compiled.scheme_code import (
-    HELPERS,
-    Scheme,
-    runge_kutta,
-    theta_scheme,
-    vectors,
-)
-from pint.steppers.runge_kutta import Tableau
+from pint.steppers.compiled.coarse_code import Scheme, step_code
+from pint.steppers.compiled.scheme_code import HELPERS, vectors
 
 logger = logging.getLogger(__name__)
 
@@ -68,34 +62,48 @@ class Machine:
     Attributes
     ----------
     code : ScalarCode
-    scheme : Tableau or Coefficients
-        Of `RungeKutta` or `Theta`.
+    scheme : Scheme
+        From `scheme_of`.
+    with_costs : bool
+        Whether the costs are there: on coarse levels nobody needs them.
     """
 
     code: ScalarCode
     scheme: Scheme
+    with_costs: bool = True
 
     def __reduce__(self) -> Any:
-        return Machine, (self.code, self.scheme)
+        return Machine, (self.code, self.scheme, self.with_costs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The loops that there are."""
+        return STEPS + COSTS if self.with_costs else STEPS
 
     @cached_property
     def text(self) -> str:
         """The source of the module that is compiled."""
         code, inputs = self.code, sum(self.code.controls)
-        n, scheme = code.states, self.scheme
-        make: Any = runge_kutta if isinstance(scheme, Tableau) else theta_scheme
+        n = code.states
+        steps, arrays = step_code(self.scheme, n, inputs)
+        arrays = [
+            f"numpy.empty(({n}, {n + 1}))",
+            f"numpy.empty(({n}, {n}))",
+            code.workspace,
+            *arrays,
+        ]
+        loops = files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2]
         parts = [
             HELPERS,
-            f"def _workspace():\n    return (numpy.empty(({n}, {n + 1})), numpy.empty(({n}, {n})), "
-            f"{code.workspace})",
+            f"def _workspace():\n    return ({', '.join(filter(None, arrays))})",
             code.text,
             vectors(n, code.controls),
-            make(scheme, n, inputs),
-            files(__package__).joinpath("kernels.py").read_text().partition("# Loops\n")[2],
+            steps,
+            loops if self.with_costs else loops.partition("\n\ndef costs(")[0],
         ]
         text = "\n\n".join(parts)
         text = re.sub(r"^def _", "@inner\ndef _", text, flags=re.MULTILINE)
-        for name in KERNELS:
+        for name in self.names:
             text = text.replace(f"\ndef {name}(", f"\n@outer({name!r})\ndef {name}(")
         return text
 
@@ -126,7 +134,7 @@ class Machine:
             except adaptor.ERRORS as error:
                 reason = " ".join(str(error).split())
                 raise ValueError(f"the steps cannot be compiled: {reason[:200]}") from error
-            return {name: names[name] for name in KERNELS}
+            return {name: names[name] for name in self.names}
 
         if self.code.functions:
             return compiled(None)
@@ -151,4 +159,4 @@ def compiler() -> Any:
 _LOADED: dict[tuple[str, str], dict[str, Any]] = {}
 """The loops of this process by the folder that they are kept in, and their source."""
 
-KERNELS = ("advance", "transpose", "costs", "cost_slopes")
+STEPS, COSTS = ("advance", "transpose"), ("costs", "cost_slopes")

@@ -10,6 +10,7 @@ import numpy as np
 from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
 from pint.errors import real_array
 from pint.interface import Fields, Problem
+from pint.steppers.coarsening import CoarseStep, coarse_step
 from pint.steppers.compiled.machine import ScalarCode, compiler
 from pint.steppers.compiled.parts import compiled_parts
 from pint.steppers.ode import ODE
@@ -43,9 +44,7 @@ def _f_vjp(t, y, u, theta, lam, dtheta, work):
     return {of_y}, {of_u}
 
 
-def _f_jacobian(t, y, u, theta, out, work):
-    _inputs(y, u, work)
-    _user_jacobian(t, work[2], work[3], theta, out)
+{jacobian}
 
 
 def _running(t, y, u, theta, work):
@@ -61,6 +60,22 @@ def _running_gradient(t, y, u, theta, weight, dtheta, work):
         dtheta[i] += weight * work[6][i]
     return {weighted_y}, {weighted_u}
 """
+
+_JACOBIAN = """
+def _f_jacobian(t, y, u, theta, out, work):
+    _inputs(y, u, work)
+    _user_jacobian(t, work[2], work[3], theta, out)
+"""
+
+_JACOBIAN_BY_PRODUCTS = """
+def _f_jacobian(t, y, u, theta, out, work):
+    _inputs(y, u, work)
+    for i in range(len(y)):
+        work[7][:], work[5][:], work[6][:] = 0.0, 0.0, 0.0
+        work[7][i] = 1.0
+        _user_f_vjp(t, work[2], work[3], theta, work[7], out[i], work[5], work[6])
+"""
+"""Of a user without `jacobian`: row by row, by products with unit vectors."""
 
 
 class CompiledODE(ODE):
@@ -78,7 +93,8 @@ class CompiledODE(ODE):
         ``f_vjp(t, y, u, theta, lam, dy, du, dtheta)``, the products of the transposed derivatives
         with `lam`.
     jacobian : callable, optional
-        ``jacobian(t, y, u, theta, out)``, f_y, shape (d, d); for implicit schemes.
+        ``jacobian(t, y, u, theta, out)``, f_y, shape (d, d); for implicit schemes, which
+        otherwise make it of products with unit vectors.
     initial_state : sequence of d numbers
     controls : mapping of str to TimeControl or SharedControl
     running_cost : pair of callables, optional
@@ -159,9 +175,12 @@ class CompiledODE(ODE):
         scheme: str | Tableau = "rk4",
         quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
         regularisers: Sequence[Regulariser] = (),
+        *,
+        coarse: str | CoarseStep | None = None,
     ) -> Problem:
         """Return the problem of minimising the cost: see `SympyODE.problem`."""
-        stepper, adjoint = named_scheme(self, scheme)
+        other = coarse_step("`CompiledODE.problem(coarse=...)`", coarse)
+        stepper, adjoint = named_scheme(self, scheme, coarse=other)
         cost = RunningCost(_CompiledLagrangian(self), quadrature)
         parts = compiled_parts(self.code(), stepper, adjoint, cost, self.names, self.shared)
         return Problem(*parts, self.controls, regularisers)
@@ -181,6 +200,7 @@ class CompiledODE(ODE):
         text = _CODE.format(
             load="\n    ".join(load),
             load_lam="\n    ".join(f"work[7][{i}] = lam[{i}]" for i in range(d)),
+            jacobian=(_JACOBIAN if self.has_jacobian else _JACOBIAN_BY_PRODUCTS).strip(),
             of_y=each(d, "work[4][#]"),
             of_u=each(inputs, "work[5][#]"),
             weighted_y=each(d, "weight * work[4][#]"),
@@ -188,7 +208,6 @@ class CompiledODE(ODE):
         )
         functions = {f"_user_{name}": one for name, one in self.functions.items()}
         none = compiler().jitted
-        functions.setdefault("_user_jacobian", none(lambda t, y, u, theta, out: None))
         functions.setdefault("_user_running", none(lambda t, y, u, theta: 0.0))
         functions.setdefault(
             "_user_running_gradient", none(lambda t, y, u, theta, dy, du, dtheta: None)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pint.interface import Adjoint, Objective, TimeStepper
+from pint.steppers.compiled.coarse_code import scheme_of
 from pint.steppers.compiled.cost import CompiledCost
 from pint.steppers.compiled.machine import Machine, ScalarCode
 from pint.steppers.compiled.stepper import CompiledAdjoint, CompiledStepper
 from pint.steppers.running_cost import RunningCost
-from pint.steppers.theta import Theta
 
 
 def compiled_parts(
@@ -26,7 +26,8 @@ def compiled_parts(
     Parameters
     ----------
     code : ScalarCode
-    stepper : RungeKutta or Theta
+    stepper : RungeKutta, Theta or SDIRK
+        With its coarse step, if it has one.
     adjoint : Adjoint
     cost : RunningCost
     names, shared : sequence of str
@@ -39,8 +40,15 @@ def compiled_parts(
     ImportError
         If numba is not installed.
     """
-    scheme = stepper.coefficients if isinstance(stepper, Theta) else stepper.tableau
-    machine = Machine(code, scheme)
-    _ = machine.kernels  # compiled now, so that code which cannot be is an error here
-    steps = CompiledStepper(stepper, machine, names, shared)
-    return steps, CompiledAdjoint(steps, adjoint), CompiledCost(cost, machine, names, shared)
+    machine = Machine(code, scheme_of(stepper))
+    coarse = None
+    if stepper.coarse is not None:
+        other = stepper.coarsen(1)
+        coarse = CompiledStepper(
+            other, Machine(code, scheme_of(other), with_costs=False), names, shared
+        )
+    for one in (machine, *([] if coarse is None else [coarse.machine])):
+        _ = one.kernels  # compiled now, so that code which cannot be is an error here
+    steps = CompiledStepper(stepper, machine, names, shared, coarse)
+    parts = steps, CompiledAdjoint(steps, adjoint)
+    return *parts, CompiledCost(cost, machine, names, shared)

@@ -9,18 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pint.steppers.newton import FAR, ITERATIONS, ROUNDOFF, SHRINKS, STAGNATION, TINY
 from pint.steppers.runge_kutta import Tableau
-from pint.steppers.theta import (
-    FAR,
-    ITERATIONS,
-    ROUNDOFF,
-    SHRINKS,
-    STAGNATION,
-    TINY,
-    Coefficients,
-)
-
-Scheme = Tableau | Coefficients
+from pint.steppers.theta import Coefficients
 
 HELPERS = """
 def _larger(a, b):
@@ -40,7 +31,7 @@ def _heaviside(x, at_zero):
 """
 """What the code calls; unlike Python's own `max` these hand NaN on, as numpy's functions do."""
 
-_SIGNATURE = "t0, dt, y, u, theta, guess, kept, row, keeps, work"
+SIGNATURE = "t0, dt, y, u, theta, guess, kept, row, keeps, work"
 
 
 def vectors(d: int, controls: Sequence[int]) -> str:
@@ -55,18 +46,18 @@ def vectors(d: int, controls: Sequence[int]) -> str:
     """
     # Without fields the kernels get one of length zero.
     places = [(k, i) for k, length in enumerate(controls) for i in range(length)]
-    lines = ["def _load(block, row):", f"return {_each(d, 'block[row, {i}]')}"]
-    code = [_block(lines)]
+    lines = ["def _load(block, row):", f"return {each(d, 'block[row, {i}]')}"]
+    code = [block(lines)]
     for name, sign in (("_store", "="), ("_increase", "+=")):
         body = [f"block[row, {i}] {sign} y[{i}]" for i in range(d)]
-        code.append(_block([f"def {name}(block, row, y):", *body]))
-    code.append(_block(["def _sum(a, b):", f"return {_each(d, 'a[{i}] + b[{i}]')}"]))
-    code.append(_block(["def _half(a, b):", f"return {_each(d, '0.5 * a[{i}] + 0.5 * b[{i}]')}"]))
-    code.append(_block(["def _scaled(c, a):", f"return {_each(d, 'c * a[{i}]')}"]))
+        code.append(block([f"def {name}(block, row, y):", *body]))
+    code.append(block(["def _sum(a, b):", f"return {each(d, 'a[{i}] + b[{i}]')}"]))
+    code.append(block(["def _half(a, b):", f"return {each(d, '0.5 * a[{i}] + 0.5 * b[{i}]')}"]))
+    code.append(block(["def _scaled(c, a):", f"return {each(d, 'c * a[{i}]')}"]))
     reads = as_tuple([f"u[{k}][row, {i}]" for k, i in places])
-    code.append(_block(["def _control(u, row):", f"return {reads}"]))
+    code.append(block(["def _control(u, row):", f"return {reads}"]))
     adds = [f"du[{k}][row, {i}] += v[{n}]" for n, (k, i) in enumerate(places)]
-    code.append(_block(["def _add_control(du, row, v):", *(adds or ["pass"])]))
+    code.append(block(["def _add_control(du, row, v):", *(adds or ["pass"])]))
     return "\n\n".join(code)
 
 
@@ -95,14 +86,17 @@ def runge_kutta(tableau: Tableau, d: int, control_length: int) -> str:
         ]
         back.append(f"s = {as_tuple(seeds)}")
         back.append(f"l_{i}, m_{i} = _f_vjp({times[i]}, y_{i}, u, theta, s, dtheta, work)")
-    of_y = _each(d, " + ".join(["lam[{i}]", *(f"l_{j}[{{i}}]" for j in reversed(stages))]))
-    of_u = _each(control_length, " + ".join(f"m_{j}[{{i}}]" for j in reversed(stages)))
+    of_y = each(d, " + ".join(["lam[{i}]", *(f"l_{j}[{{i}}]" for j in reversed(stages))]))
+    of_u = each(control_length, " + ".join(f"m_{j}[{{i}}]" for j in reversed(stages)))
     back.append(f"return True, {of_y}, {of_u}")
-    return _both(step, back)
+    return both(step, back)
 
 
-def theta_scheme(coefficients: Coefficients, d: int, control_length: int) -> str:
-    """Return ``_step`` and ``_step_vjp`` of an implicit scheme, solved by Newton's method."""
+def theta_scheme(coefficients: Coefficients, d: int, control_length: int, estimates: bool) -> str:
+    """Return ``_step`` and ``_step_vjp`` of an implicit scheme, solved by Newton's method.
+
+    With `estimates` an equation that is not solved gives an estimate: see `Newton`.
+    """
     explicit, implicit, at, beyond = (
         coefficients.explicit,
         coefficients.implicit,
@@ -113,39 +107,39 @@ def theta_scheme(coefficients: Coefficients, d: int, control_length: int) -> str
     if explicit:
         solve += [
             "k = _f(t0, y, u, theta, work)",
-            f"base = {_each(d, f'y[{{i}}] + {explicit!r} * dt * k[{{i}}]')}",
+            f"base = {each(d, f'y[{{i}}] + {explicit!r} * dt * k[{{i}}]')}",
         ]
     scaled = f"(guess[{{i}}] + {beyond!r} * y[{{i}}]) / {1 + beyond!r}"
-    start = _each(d, scaled) if beyond else "guess"
+    start = each(d, scaled) if beyond else "guess"
     solve += [
         f"h = {implicit!r} * dt",
         f"t = t0 + {at!r} * dt",
         f"start = {start}",
         "solved, z = _implicit(t, h, base, start, y, u, theta, work)",
     ]
-    result = _each(d, f"z[{{i}}] + {beyond!r} * (z[{{i}}] - y[{{i}}])") if beyond else "z"
+    result = each(d, f"z[{{i}}] + {beyond!r} * (z[{{i}}] - y[{{i}}])") if beyond else "z"
     step = [*solve, "if keeps:", *(f"    kept[row, {i}] = z[{i}]" for i in range(d))]
     step.append(f"return solved, {result}")
-    kept = _each(d, "kept[row, {i}]")
+    kept = each(d, "kept[row, {i}]")
     back = ["if keeps:", f"    h, t, z = {implicit!r} * dt, t0 + {at!r} * dt, {kept}"]
     back += ["    solved = True", "else:", *(f"    {line}" for line in solve)]
-    right = _each(d, f"{1 + beyond!r} * lam[{{i}}]") if beyond else "lam"
+    right = each(d, f"{1 + beyond!r} * lam[{{i}}]") if beyond else "lam"
     back += [
         "_fill_matrix(t, h, z, u, theta, work, True)",
-        f"mu = _solved({right}, work)",
-        f"s = {_each(d, 'h * mu[{i}]')}",
+        f"mu = _turned({right}, work)",
+        f"s = {each(d, 'h * mu[{i}]')}",
         "unused, of_u = _f_vjp(t, z, u, theta, s, dtheta, work)",
-        f"of_y = {_each(d, f'mu[{{i}}] - {beyond!r} * lam[{{i}}]') if beyond else 'mu'}",
+        f"of_y = {each(d, f'mu[{{i}}] - {beyond!r} * lam[{{i}}]') if beyond else 'mu'}",
     ]
     if explicit:
         back += [
-            f"s = {_each(d, f'{explicit!r} * dt * mu[{{i}}]')}",
+            f"s = {each(d, f'{explicit!r} * dt * mu[{{i}}]')}",
             "more_y, more_u = _f_vjp(t0, y, u, theta, s, dtheta, work)",
-            f"of_y = {_each(d, 'of_y[{i}] + more_y[{i}]')}",
-            f"of_u = {_each(control_length, 'of_u[{i}] + more_u[{i}]')}",
+            f"of_y = {each(d, 'of_y[{i}] + more_y[{i}]')}",
+            f"of_u = {each(control_length, 'of_u[{i}] + more_u[{i}]')}",
         ]
     back.append("return solved, of_y, of_u")
-    return "\n\n".join([_newton(d), _both(step, back)])
+    return "\n\n".join([newton(d, estimates), both(step, back)])
 
 
 ELIMINATION = """
@@ -177,7 +171,7 @@ def _row_size(matrix, row, z):
 """Solves with the first n columns of an array for the last one, in place; sizes of its rows."""
 
 
-def _newton(d: int) -> str:
+def newton(d: int, estimates: bool) -> str:
     """Return the functions that solve ``z = base + h f(t, z)``: see `pint.steppers.Theta`."""
     fill = [
         "def _fill_matrix(t, h, z, u, theta, work, turned):",
@@ -194,20 +188,22 @@ def _newton(d: int) -> str:
         "def _solved(right, work):",
         *(f"work[0][{i}, {d}] = right[{i}]" for i in range(d)),
         f"_eliminate(work[0], {d})",
-        f"return {_each(d, f'work[0][{{i}}, {d}]')}",
+        f"return {each(d, f'work[0][{{i}}, {d}]')}",
     ]
-    lost = _each(d, "math.nan")
+    turned = ["def _turned(right, work):", "x = _solved(right, work)"]
+    turned.append("return x if math.isfinite(_size(x)) else right" if estimates else "return x")
+    lost = each(d, "math.nan")
     worst = "abs(r[0]) / (scale[0] + tiny)".replace("tiny", repr(TINY))
     for i in range(1, d):
         worst = f"_larger({worst}, abs(r[{i}]) / (scale[{i}] + {TINY!r}))"
-    newton = [
+    iterate = [
         "def _newton(t, h, base, z, u, theta, work):",
-        f"reach, last = {_each(d, '0.0')}, math.inf",
+        f"reach, last = {each(d, '0.0')}, math.inf",
         f"for iteration in range({ITERATIONS + 1}):",
         "    k = _f(t, z, u, theta, work)",
-        f"    slope = {_each(d, 'h * k[{i}]')}",
-        f"    r = {_each(d, 'z[{i}] - base[{i}] - slope[{i}]')}",
-        f"    scale = {_each(d, 'abs(base[{i}]) + abs(slope[{i}]) + abs(z[{i}]) + reach[{i}]')}",
+        f"    slope = {each(d, 'h * k[{i}]')}",
+        f"    r = {each(d, 'z[{i}] - base[{i}] - slope[{i}]')}",
+        f"    scale = {each(d, 'abs(base[{i}]) + abs(slope[{i}]) + abs(z[{i}]) + reach[{i}]')}",
         f"    worst, finite = {worst}, _size(scale) < math.inf",
         f"    if worst <= {ROUNDOFF!r} and finite:",
         "        return True, z",
@@ -218,43 +214,56 @@ def _newton(d: int) -> str:
         f"    if iteration == {ITERATIONS} or not finite:",
         "        return False, z",
         "    _fill_matrix(t, h, z, u, theta, work, False)",
-        f"    reach = {_each(d, '_row_size(work[0], {i}, z)')}",
+        f"    reach = {each(d, '_row_size(work[0], {i}, z)')}",
         "    x = _solved(r, work)",
-        f"    z, last = {_each(d, 'z[{i}] - x[{i}]')}, worst",
+        f"    z, last = {each(d, 'z[{i}] - x[{i}]')}, worst",
         "return False, z",
     ]
     implicit = [
         "def _implicit(t, h, base, start, y, u, theta, work):",
         "if not math.isfinite(_size(base)):",
-        f"    return True, {lost}",
+        f"    return True, {'y' if estimates else lost}",
         "found, z = _newton(t, h, base, start, u, theta, work)",
         f"far = {FAR!r} * (_size(y) + _size(start) + _size(base))",
         "if not found or _size(z) > far:",
         "    found, z = _newton(t, h, base, y, u, theta, work)",
         "if found:",
         "    return True, z",
-        f"return False, {lost}",
+        "return True, _estimate(t, h, base, y, u, theta, work)"
+        if estimates
+        else f"return False, {lost}",
+    ]
+    estimate = [
+        "def _estimate(t, h, base, y, u, theta, work):",
+        "k = _f(t, y, u, theta, work)",
+        f"r = {each(d, 'y[{i}] - base[{i}] - h * k[{i}]')}",
+        "_fill_matrix(t, h, y, u, theta, work, False)",
+        "x = _solved(r, work)",
+        f"z = {each(d, 'y[{i}] - x[{i}]')}",
+        f"return z if _size(z) <= {FAR!r} * (_size(y) + _size(base)) else y",
     ]
     size = ["def _size(y):", "largest = abs(y[0])"]
     size += [f"largest = _larger(largest, abs(y[{i}]))" for i in range(1, d)]
     size.append("return largest")
-    parts = [_block(lines) for lines in (size, fill, solved, newton, implicit)]
+    parts = [block(lines) for lines in (size, fill, solved, turned, iterate, implicit)]
+    parts += [block(estimate)] if estimates else []
     return "\n\n".join([ELIMINATION, *parts])
 
 
-def _both(step: list[str], back: list[str]) -> str:
+def both(step: list[str], back: list[str]) -> str:
     """Return the two functions of a scheme."""
-    names = _SIGNATURE.replace("guess", "lam, guess").replace("work", "dtheta, work")
+    names = SIGNATURE.replace("guess", "lam, guess").replace("work", "dtheta, work")
     return "\n\n".join(
-        [_block([f"def _step({_SIGNATURE}):", *step]), _block([f"def _step_vjp({names}):", *back])]
+        [block([f"def _step({SIGNATURE}):", *step]), block([f"def _step_vjp({names}):", *back])]
     )
 
 
-def _block(lines: Sequence[str]) -> str:
+def block(lines: Sequence[str]) -> str:
+    """Return the code of a function from its first line and those of its body."""
     return "\n    ".join(lines)
 
 
-def _each(count: int, pattern: str) -> str:
+def each(count: int, pattern: str) -> str:
     """Return the tuple of a pattern for i = 0, 1, ..."""
     return as_tuple([pattern.replace("{i}", str(i)) for i in range(count)])
 

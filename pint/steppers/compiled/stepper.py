@@ -10,9 +10,13 @@ import numpy as np
 from pint.grid import Runs, Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.states import ArraySpace
+from pint.steppers.chebyshev import RKC
 from pint.steppers.compiled.machine import Machine
+from pint.steppers.newton import warn_of_failure
 from pint.steppers.runge_kutta import RungeKutta
-from pint.steppers.theta import Theta, warn_of_failure
+from pint.steppers.sdirk import SDIRK
+from pint.steppers.substeps import Substeps
+from pint.steppers.theta import Theta
 
 NO_NUMBERS = np.zeros(0)
 NO_STATES = np.zeros((0, 0))
@@ -20,19 +24,21 @@ _FLOAT = np.dtype(float)
 
 
 class CompiledStepper(TimeStepper):
-    """The steps of a `RungeKutta` or a `Theta`, in machine code.
+    """The steps of a ready-made stepper, in machine code.
 
     Arguments that are not of float64, such as the complex numbers of `DifferenceAdjoint`, are
     left to that stepper.
 
     Parameters
     ----------
-    stepper : RungeKutta or Theta
+    stepper : RungeKutta, Theta, SDIRK, RKC, or Substeps of one of them
     machine : Machine
     names : sequence of str
         The time-dependent fields, in the order of the machine's code.
     shared : sequence of str
         The shared fields, likewise.
+    coarse : CompiledStepper, optional
+        Another step for coarse levels.
     """
 
     batched = True
@@ -40,24 +46,31 @@ class CompiledStepper(TimeStepper):
 
     def __init__(
         self,
-        stepper: RungeKutta | Theta,
+        stepper: RungeKutta | Theta | SDIRK | RKC | Substeps,
         machine: Machine,
         names: Sequence[str],
         shared: Sequence[str],
+        coarse: CompiledStepper | None = None,
     ) -> None:
-        self.stepper, self.machine = stepper, machine
-        self.ode = stepper.ode
+        self.stepper, self.machine, self.coarse = stepper, machine, coarse
+        # In sub-steps it is the step in them that belongs to an ODE.
+        one: Any = stepper.stepper if isinstance(stepper, Substeps) else stepper
+        self.ode, self._space = one.ode, one.space
+        self.scheme = getattr(one, "scheme", "")
         self.fields = FlatFields(names, shared)
         self.uses_guess = stepper.uses_guess
         # To make stages again takes less time than to read them.
-        self.kept_shape = stepper.kept_shape if isinstance(stepper, Theta) else None
+        self.kept_shape = stepper.kept_shape if isinstance(stepper, (Theta, SDIRK)) else None
 
     @property
     def space(self) -> ArraySpace:
-        return self.stepper.space
+        return self._space
 
     def initial(self, theta: Fields) -> Any:
         return self.stepper.initial(theta)
+
+    def coarsen(self, level: int) -> CompiledStepper:
+        return self if self.coarse is None else self.coarse
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, out: Any = None) -> Any:
         if not are_floats(y, u, theta):
@@ -109,10 +122,9 @@ class CompiledStepper(TimeStepper):
     def warn(self, s: Any, failed: int, first: int) -> None:
         """Warn of steps whose equation Newton's method did not solve."""
         if failed:
-            assert isinstance(self.stepper, Theta)
             t0, t1 = np.reshape(s.t0, -1), np.reshape(s.t1, -1)
             size = t1[first] - t0[first]
-            warn_of_failure(self.stepper.scheme, t0[first], size, s.level, failed, len(t0))
+            warn_of_failure(self.scheme, t0[first], size, s.level, failed, len(t0))
 
 
 class CompiledAdjoint(Adjoint):
@@ -121,7 +133,7 @@ class CompiledAdjoint(Adjoint):
     Parameters
     ----------
     stepper : CompiledStepper
-    adjoint : RungeKuttaAdjoint or ThetaAdjoint
+    adjoint : Adjoint
     """
 
     in_place = True
@@ -202,6 +214,10 @@ class CompiledAdjoint(Adjoint):
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.adjoint.initial_vjp(theta, lam0)
+
+    def coarsen(self, level: int) -> CompiledAdjoint:
+        coarse = self.stepper.coarse
+        return self if coarse is None else CompiledAdjoint(coarse, self.adjoint.coarsen(level))
 
 
 class FlatFields:

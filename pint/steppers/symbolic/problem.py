@@ -13,6 +13,7 @@ import sympy
 from pint.controls import ControlField, Regulariser, SharedControl, TimeControl
 from pint.errors import check_choice
 from pint.interface import Fields, Problem
+from pint.steppers.coarsening import CoarseStep, coarse_step
 from pint.steppers.compiled.choice import pays
 from pint.steppers.compiled.machine import ScalarCode
 from pint.steppers.compiled.parts import compiled_parts
@@ -164,6 +165,7 @@ class SympyODE(ODE):
         *,
         controls: Mapping[str, Any] | None = None,
         regularisers: Sequence[Regulariser] = (),
+        coarse: str | CoarseStep | None = None,
         backend: Literal["numpy", "compiled", "auto"] = "numpy",
         steps: int | None = None,
     ) -> Problem:
@@ -179,6 +181,9 @@ class SympyODE(ODE):
             For a control or parameter by name: its lower and upper bound, None for no bound, or
             its `TimeControl` or `SharedControl`. Fields that are not named have no bounds.
         regularisers : sequence of Regulariser
+        coarse : str or CoarseStep, optional
+            Another step for coarse levels, by its name or made by `pint.coarse`. A grid of one
+            level does not use it.
         backend : 'numpy', 'compiled' or 'auto'
             'compiled' steps in machine code, which numba makes of the expressions: for states of
             a few numbers and many steps. 'auto' takes it where that is faster in total, or steps
@@ -194,7 +199,8 @@ class SympyODE(ODE):
         ImportError
             If `backend` is 'compiled', and numba is not installed.
         """
-        stepper, adjoint = named_scheme(self, scheme)
+        other = coarse_step("`SympyODE.problem(coarse=...)`", coarse)
+        stepper, adjoint = named_scheme(self, scheme, coarse=other)
         given = dict(controls or {})
         names = self._names
         unknown = [name for name in given if name not in {**names.controls, **names.parameters}]

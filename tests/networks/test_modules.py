@@ -1,0 +1,164 @@
+"""Networks of modules: gradients of plain autograd, weights in and out, mistakes."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from modules import KINDS, Two, gradients, made
+from torch import nn
+from torch.nn import functional
+
+import pint
+from pint.torch import network
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "accuracy"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_gradients_are_those_of_autograd(kind, dtype, accuracy):
+    one, data = made(kind, getattr(torch, dtype))
+    for levels in (1, 2):
+        reduced = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=levels))
+        control = one.start(reduced.controls, seed=3)
+        module = one.module(control)
+        value, expected = gradients(module, data)
+        J, slope = reduced.value_and_gradient(control)
+        derivative = reduced.derivative(control)
+        assert pytest.approx(value, rel=accuracy) == J
+        assert np.isfinite(slope.vector).all()
+        for name, reference in expected.items():
+            size = np.abs(reference).max()
+            found = derivative[name].reshape(reference.shape)
+            np.testing.assert_allclose(found, reference, atol=accuracy * size)
+
+
+@pytest.mark.parametrize("kind", ["two", "gated"])
+def test_a_network_passes_the_checks(kind):
+    one, _ = made(kind, layers=8)
+    pint.verify.check_problem(one, one.grid(coarsening=2, levels=2)).require()
+
+
+def test_weights_go_in_and_out_without_loss():
+    one, _ = made("gated", torch.float32)
+    control = one.start(one.control_space(one.grid()), seed=5)
+    found = one.state_dicts(control)
+    assert len(found["layers"]) == 16
+    again = one.load(found)
+    np.testing.assert_array_equal(again.vector, control.vector)
+    module = one.module(again)
+    for block, weights in zip(module.blocks, found["layers"], strict=True):
+        assert all(torch.equal(block.state_dict()[name], weights[name]) for name in weights)
+    assert len({float(w["gate.weight"][0, 0]) for w in found["layers"]}) == 16
+    found["layers"].pop()
+    with pytest.raises(ValueError, match="15 layers are given, the grid has 16"):
+        one.load(found)
+    found["layers"].append({})
+    with pytest.raises(ValueError, match="have no entry"):
+        one.load(found)
+
+
+def test_training_lowers_the_loss_and_the_module_leaves_with_it():
+    one, data = made("two")
+    reduced = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=2))
+    start = one.start(reduced.controls)
+    result = pint.minimize(reduced, start, pint.OneShot(iterations=15))
+    assert result.objective < 0.5 * reduced.value(start)
+    value, _ = gradients(one.module(result.control), data)
+    assert result.objective == pytest.approx(value, rel=1e-12)
+
+
+def test_adam_is_that_of_torch():
+    one, data = made("two", layers=6, batch_size=12)
+    reduced = pint.ReducedFunctional(one, one.grid())
+    start = one.start(reduced.controls)
+    module = one.module(start)
+    optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for _ in range(8):
+        optimiser.zero_grad()
+        functional.cross_entropy(module(data["inputs"]), data["labels"]).backward()
+        optimiser.step()
+    method = pint.Stochastic(pint.adam(), epochs=8, learning_rate=1e-2, shuffle=False)
+    result = pint.minimize(reduced, start, method)
+    value, _ = gradients(module, data)
+    assert result.objective == pytest.approx(value, rel=1e-10)
+
+
+def test_mini_batches():
+    one, data = made("normed", examples=12, batch_size=5)
+    reduced = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=2))
+    control = one.start(reduced.controls)
+    reduced.select([7, 1, 4])
+    module = one.module(control)
+    rows = [7, 1, 4]
+    part = {"inputs": data["inputs"][rows], "labels": data["labels"][rows]}
+    value, expected = gradients(module, part)
+    assert reduced.value(control) == pytest.approx(value, rel=1e-12)
+    derivative = reduced.derivative(control)
+    for name, reference in expected.items():
+        np.testing.assert_allclose(derivative[name], reference, atol=1e-12)
+    for wrong in ([12], [0] * 6):
+        with pytest.raises(ValueError, match=r"select\(indices\)"):
+            reduced.select(wrong)
+
+
+class Wrong(nn.Module):
+    """A layer with a mistake."""
+
+    def __init__(self, mistake):
+        super().__init__()
+        self.a, self.mistake = nn.Linear(4, 4), mistake
+        self.normed, self.dropped = nn.BatchNorm1d(4), nn.Dropout(0.5)
+
+    def forward(self, y):
+        if self.mistake == "changes":
+            y += 1.0
+        found = self.a(y)
+        kinds = {
+            "shape": lambda: found[:, :3],
+            "type": lambda: found.float(),
+            "random": lambda: self.dropped(found),
+            "buffer": lambda: self.normed(found),
+        }
+        return kinds.get(self.mistake, lambda: found)()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("changes", "must not change its input"),
+        ("shape", "must return the shape of its states"),
+        ("type", "must return the type of its states"),
+        ("random", "is random, as dropout"),
+        ("buffer", "changes its buffer `normed.running_mean`"),
+    ],
+)
+def test_wrong_modules_are_one_line(mistake, message):
+    data = {"inputs": torch.zeros(6, 4, dtype=float), "labels": torch.zeros(6, dtype=int)}
+    with pytest.raises((TypeError, ValueError), match=message) as error:
+        network(Wrong(mistake).double(), loss=functional.cross_entropy, layers=4, **data)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_arguments_are_one_line():
+    data = {"inputs": torch.zeros(6, 8, dtype=float), "labels": torch.zeros(6, dtype=int)}
+    block = Two().double()
+
+    def check(message, **changes):
+        given = {"block": block, "loss": functional.cross_entropy, "layers": 4, **data, **changes}
+        with pytest.raises((TypeError, ValueError), match=message):
+            network(given.pop("block"), **given)
+
+    check("is torch.float64, the parameters are torch.float32", block=Two())
+    check("all of float32, got", head=nn.Linear(8, 3))
+    check("must have 6 rows", labels=torch.zeros(5, dtype=int))
+    check("an axis of examples", inputs=torch.zeros(6, dtype=float))
+    check("has no parameters", block=nn.Tanh())
+    check("must be a `torch.nn.Module`|must be a Module", block=torch.tanh)
+    check("is the same parameter as `block.a.weight`", head=block.a)
+    check("must begin with the shape", sequence=torch.zeros(6, 3, 2, dtype=float))
+    check("'rate' or 'step'", form="euler")
+    check("must return one number", loss=lambda z, labels: z)
+    with pytest.raises(TypeError, match="cannot be copied"):
+        import copy
+
+        copy.deepcopy(made("two")[0])
