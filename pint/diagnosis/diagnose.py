@@ -21,7 +21,7 @@ from pint.diagnosis.factors import (
 )
 from pint.diagnosis.recommend import recommended
 from pint.diagnosis.report import Diagnosis
-from pint.diagnosis.setup import Setup
+from pint.diagnosis.setup import Setup, with_coarse_step
 from pint.diagnosis.slow import SlowPart, slow_part
 from pint.diagnosis.theory import eigenvalues, matrices
 from pint.diagnosis.trials import Trial, candidates, tried
@@ -30,6 +30,9 @@ from pint.errors import NotFiniteError, check_kind, integer, number
 from pint.mgrit import Accuracy
 from pint.mgrit.solver import relaxation_counts
 from pint.reduced_functional import ReducedFunctional
+
+COARSE = ("implicit-euler", "sdirk2")
+"""Steps to try on coarse levels."""
 
 BOTH: tuple[Equation, Equation] = ("state", "adjoint")
 
@@ -117,7 +120,7 @@ def diagnose(
             forecast(equations, equation, control, accuracy, cycles) for equation in BOTH
         )
         run.count(equations.functional)
-        trials, left_out = run.trials(equations.functional, ranks or 1)
+        trials, left_out = run.trials(equations.functional, ranks or 1, slow)
     steps = functional.grid.steps
     return Diagnosis(
         run.setup,
@@ -208,12 +211,17 @@ class _Run:
         names = list(getattr(ode, "state_names", ()))
         return tuple(found), slow_part(near, error, slowest, names, dt)
 
-    def trials(self, functional: ReducedFunctional, ranks: int) -> tuple[tuple[Trial, ...], int]:
+    def trials(
+        self, functional: ReducedFunctional, ranks: int, slow: SlowPart
+    ) -> tuple[tuple[Trial, ...], int]:
         """Return the trials, that of the set-up in use first, and how many are left out."""
+        coarse: tuple[str, ...] = ()
+        if slow.cause != "none" and with_coarse_step(self.original.problem, COARSE[0]):
+            coarse = COARSE
         own, steps = self._tried(self.setup, functional, float("inf"))
         found, left_out = [own], 0
         limit = steps if own.steps is None else own.steps
-        for setup in candidates(self.setup, functional.grid.steps, ranks):
+        for setup in candidates(self.setup, functional.grid.steps, ranks, coarse):
             if self.spent > self.most:
                 left_out += 1
                 continue

@@ -42,7 +42,7 @@ def recommended(
     # Of those that are about as good, the one that needs fewest ranks.
     close = [trial for trial in paying if _score(trial, steps, ranks) <= CLOSE * least]
     best = min(close, key=lambda trial: trial.ranks or np.inf, default=None)
-    advice = _advice(slow.cause, space) if best is None or slow.factor > 0.5 else ()
+    advice = _advice(slow.cause, space, trials) if best is None or slow.factor > 0.5 else ()
     if best is None:
         cycles = min(useful, key=lambda trial: trial.steps or np.inf, default=None)
         instead = None if cycles is None else cycles.setup
@@ -70,14 +70,15 @@ def _critical(trial: Trial, steps: int, ranks: int) -> float:
     return cycles * trial.setup.cycle_steps(steps, ranks) + 2 * -(-steps // ranks)
 
 
-def _advice(cause: Cause, space: StateSpace) -> tuple[str, ...]:
+def _advice(cause: Cause, space: StateSpace, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Return what else helps against a cause."""
+    tried = any(trial.setup.coarse for trial in trials)
     small = int(np.prod(space.shape, dtype=int)) * space.comm.size <= SMALL
     delta = 'a linear correction of the coarse steps (`correction="full"`)'
-    if cause in ("unstable", "undamped"):
+    if cause in ("unstable", "undamped") and not tried:
         other = 'another coarse step, as `coarse="implicit-euler"` or "sdirk2"'
         return (f"Not tried: {other}{f', or {delta}' if small else ''}",)
-    if cause in ("phase", "growth") and small:
+    if cause != "none" and small:
         return (f"Not tried: {delta}",)
     if cause == "phase":
         return ("Not tried: coarse steps of higher order, or smaller steps on level 0",)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pint.grid import TimeGrid
+from pint.interface import Problem
 from pint.mgrit.solver import relaxation_counts
 from pint.reduced_functional import ReducedFunctional
+from pint.steppers import SDIRK, RungeKutta, Theta
+from pint.steppers.coarsening import coarse_step
+from pint.steppers.runge_kutta import RungeKuttaAdjoint
+from pint.steppers.sdirk import SDIRKAdjoint
+from pint.steppers.theta import ThetaAdjoint
+
+READY_MADE: dict[type, Any] = {
+    RungeKutta: RungeKuttaAdjoint,
+    Theta: ThetaAdjoint,
+    SDIRK: SDIRKAdjoint,
+}
+"""Steppers that take another step on coarse levels, and their adjoints."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +34,13 @@ class Setup:
         As `TimeGrid.coarsening`, one factor for each level but the coarsest.
     relaxation : tuple of str
         One word for each level but the coarsest.
+    coarse : str or None
+        The step of coarse levels, a name of `pint.coarse`; None for that of the problem.
     """
 
     coarsening: tuple[int, ...] = ()
     relaxation: tuple[str, ...] = ()
+    coarse: str | None = None
 
     @classmethod
     def of(cls, functional: ReducedFunctional) -> Setup:
@@ -40,6 +58,14 @@ class Setup:
         """Return the functional of the same problem with this set-up. Collective."""
         old = functional.grid
         grid = TimeGrid(old.t, self.coarsening or 2, self.levels, old.comm)
+        if self.coarse is not None:
+            problem = with_coarse_step(functional.problem, self.coarse)
+            if problem is None:
+                raise ValueError(
+                    f"`Setup(coarse={self.coarse!r})` is for steps of `RungeKutta`, `Theta` and "
+                    f"`SDIRK`, got {type(functional.problem.stepper).__name__}."
+                )
+            functional = functional.of(problem)
         return functional.on(grid, relaxation=self.relaxation or "F", unconverged="ignore")
 
     def cycle_steps(self, steps: int, ranks: int = 1) -> int:
@@ -58,7 +84,19 @@ class Setup:
     def __str__(self) -> str:
         if self.levels == 1:
             return "one level (sequential steps)"
-        return f"{self.levels} levels, m = {_short(self.coarsening)}, {_short(self.relaxation)}"
+        text = f"{self.levels} levels, m = {_short(self.coarsening)}, {_short(self.relaxation)}"
+        return text if self.coarse is None else f"{text}, coarse={self.coarse}"
+
+
+def with_coarse_step(problem: Problem, name: str) -> Problem | None:
+    """Return a problem with another step on coarse levels; None unless it is a ready-made one."""
+    stepper: Any = problem.stepper
+    kind = READY_MADE.get(type(stepper))
+    if kind is None or type(problem.adjoint) is not kind:
+        return None
+    stepper = copy.copy(stepper)
+    stepper.coarse = coarse_step("`Setup(coarse=...)`", name)
+    return replace(problem, stepper=stepper, adjoint=kind(stepper))
 
 
 def _short(values: tuple[object, ...]) -> str:

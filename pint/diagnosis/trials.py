@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -153,12 +153,15 @@ def _fewest(setup: Setup, steps: int, state: Residuals, adjoint: Residuals) -> i
     return None
 
 
-def candidates(own: Setup, steps: int, ranks: int) -> Iterator[Setup]:
-    """Yield other set-ups to try: relaxation, fewer levels, other factors."""
+def candidates(own: Setup, steps: int, ranks: int, coarse: Sequence[str] = ()) -> Iterator[Setup]:
+    """Yield other set-ups to try: relaxation, `coarse` steps, other factors, fewer levels."""
     relaxations = ("F", "FCF", "FCFCF")
     found = {own}
     inner = max(own.levels - 1, 1)
     proposals = [Setup(own.coarsening, (word,) * inner) for word in relaxations]
+    for name in coarse:
+        proposals += [replace(one, coarse=name) for one in (own, *proposals[:2])]
+        proposals += [Setup((8,), (word,), name) for word in relaxations[:2]]
     # Factors in the middle first: they set a low limit for all that follows.
     proposals += [Setup((m,), (word,)) for m in (8, 16, 4, 32, 2) for word in ("F", "FCF")]
     proposals += [Setup(factors, ("FCF", "FCF")) for factors in ((8, 4), (4, 4), (16, 4), (2, 2))]
