@@ -35,6 +35,7 @@ from arguments import (
     check_outputs,
     checkpoint_options,
     coarse,
+    correction,
     integer,
     make_functional,
     make_grid,
@@ -121,6 +122,12 @@ def parser(comm: Any) -> Parser:
         "(k steps of the scheme)",
     )
     option(
+        "--correction",
+        type=correction,
+        metavar="full|k",
+        help="linear correction of coarse steps, full or of rank k, for cycles of Newton's method",
+    )
+    option(
         "--hessian",
         choices=["gauss-newton", "exact"],
         help="of --method gauss-newton: without or with the steps' second derivatives (exact)",
@@ -202,7 +209,13 @@ def functional_of(
     except ImportError as error:
         name = "backend" if options.backend != "numpy" else "problem"
         raise ValueError(f"argument --{name}: {error}") from None
-    return make_functional(options, problem, grid)
+    try:
+        return make_functional(options, problem, grid)
+    except ValueError as error:
+        name = "`ReducedFunctional(correction=...)` "
+        if not str(error).startswith(name):
+            raise
+        raise ValueError(f"argument --correction: {str(error).removeprefix(name)}") from None
 
 
 def _constraints(definition: Definition) -> list[Any]:

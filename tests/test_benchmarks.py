@@ -105,6 +105,13 @@ def test_van_der_pol_in_parallel(rows_of):
     assert len({row["method"] for row in rows}) == 5
 
 
+def test_delta_correction(rows_of):
+    rows = {(row["N"], row["correction"]): row for row in rows_of("delta_correction")}
+    for steps, plain, full in ((64, 9, 4), (256, 4, 2)):
+        assert (rows[steps, "plain"]["cycles"], rows[steps, "full"]["cycles"]) == (plain, full)
+        assert rows[steps, "full"]["adjoint"] == 1 < rows[steps, "plain"]["adjoint"]
+
+
 @pytest.mark.petsc
 @pytest.mark.parametrize(
     "name", ["petsc_heat", "threads_and_data_parallelism", "quasi_newton", "space_coarsening"]

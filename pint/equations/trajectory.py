@@ -14,7 +14,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control
-from pint.mgrit import Accuracy, Convergence
+from pint.mgrit import Accuracy, Convergence, Delta
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -154,6 +154,10 @@ class State:
     convergence : Convergence or None
     tau : Block or None
         The right-hand side of level 1 that a lagged solve has left.
+    delta : Delta or None
+        The corrections of the steps of level 1 that belong to it.
+    delta_at : object
+        The `solution` at whose points `delta` was made.
     correction : float
         What the adjoint adds to the objective after a lagged solve with one: see `Lagged`.
     tapes : sequence of (Tape or None)
@@ -174,6 +178,8 @@ class State:
     control: Control | None = None
     convergence: Convergence | None = None
     tau: Block | None = None
+    delta: Delta | None = None
+    delta_at: object = None
     correction: float = 0.0
     tapes: Sequence[Tape | None] = ()
     solution: object = None
@@ -234,7 +240,7 @@ class State:
 
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
-        self.control = self.convergence = self.tau = self.solution = None
+        self.control = self.convergence = self.tau = self.delta = self.solution = None
         self.tapes, self.correction = (), 0.0
 
 

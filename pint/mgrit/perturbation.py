@@ -76,7 +76,7 @@ class Perturbation:
             inject(fine, coarse)
             after = coarse.place(range(1, coarse.layout.local_steps + 1))
             coarse.rhs[after] = coarse.trajectory[after]
-            coarse_right_hand_side(coarse)  # with it the C-points solve the coarse level, too
+            coarse_right_hand_side(fine, coarse)  # with it the C-points solve the coarse level, too
         fine = self.levels[0]
         self._c_points = fine.place(fine.layout.c_rows)
         self._exact = 1.0 * fine.trajectory
@@ -136,7 +136,7 @@ class Perturbation:
             self._set(shift)
             inject(fine, coarse)
             coarse.rhs[...] = 0.0
-            coarse_right_hand_side(coarse)
+            coarse_right_hand_side(fine, coarse)
             after = coarse.place(range(1, coarse.layout.local_steps + 1))
             coarse_steps.append(coarse.rhs[after] / -self._scale)
         by_coarse = coarse_steps[0] - coarse_steps[1]

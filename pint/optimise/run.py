@@ -97,8 +97,12 @@ class Run(Resumable):
     def solver(self) -> dict[str, np.ndarray]:
         # The number that fits depends on the number of ranks.
         memory = "by size" if self.hessian.by_size else self.hessian.memory
+        inner, rank = self.strategy.inner, self.functional.state.rank
+        solves = type(inner).__name__
+        if inner.lagged and rank is not None:  # what they continue depends on it
+            solves += f", coarse steps corrected with rank {rank}"
         return {
-            "solves": np.array(type(self.strategy.inner).__name__),
+            "solves": np.array(solves),
             "hessian": np.array(f"memory {memory}, rescaled {self.hessian.rescaled}"),
         }
 
@@ -155,6 +159,8 @@ class Run(Resumable):
         # With their C-points in place, the trajectories count as solved before.
         (point.state.control,) = scattered(space, "control", arrays, 1)
         functional.state.solve(point.state, point.state.control, Relax())
+        if self.strategy.inner.lagged:
+            functional.state.correct(point.state)
         point.adjoint.solution = point.state.solution
         functional.adjoint.solve(point.adjoint, point.state, Relax())
         # Last, because the solves have set some of them
