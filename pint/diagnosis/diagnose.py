@@ -19,7 +19,7 @@ from pint.diagnosis.factors import (
     two_level_ratios,
     worst,
 )
-from pint.diagnosis.recommend import recommended
+from pint.diagnosis.recommend import is_small, recommended
 from pint.diagnosis.report import Diagnosis
 from pint.diagnosis.setup import Setup, with_coarse_step
 from pint.diagnosis.slow import SlowPart, slow_part
@@ -27,7 +27,7 @@ from pint.diagnosis.theory import eigenvalues, matrices
 from pint.diagnosis.trials import Trial, candidates, tried
 from pint.equations import March
 from pint.errors import NotFiniteError, check_kind, integer, number
-from pint.mgrit import Accuracy
+from pint.mgrit import Accuracy, Corrected, Propagator
 from pint.mgrit.solver import relaxation_counts
 from pint.reduced_functional import ReducedFunctional
 
@@ -180,10 +180,14 @@ class _Run:
                     f"`{type(own.problem.objective).__name__}` with `pint.verify.check_problem`."
                 )
             )
-        steps = {
+        steps: dict[str, Propagator] = {
             "state": own.state.propagator(self.control),
             "adjoint": own.adjoint.propagator(state),
         }
+        if (rank := own.state.rank) is not None:
+            forward, backward = own.state.solver, own.adjoint.solver
+            steps["state"] = Corrected(steps["state"], forward, rank)
+            steps["adjoint"] = Corrected(steps["adjoint"], backward, rank, linear=True)
         return Equations(own, state, adjoint, steps)
 
     def factors(
@@ -218,16 +222,17 @@ class _Run:
         coarse: tuple[str, ...] = ()
         if slow.cause != "none" and with_coarse_step(self.original.problem, COARSE[0]):
             coarse = COARSE
+        corrects = slow.cause != "none" and is_small(functional.space)
         own, steps = self._tried(self.setup, functional, float("inf"))
         found, left_out = [own], 0
         limit = steps if own.steps is None else own.steps
-        for setup in candidates(self.setup, functional.grid.steps, ranks, coarse):
+        for setup in candidates(self.setup, functional.grid.steps, ranks, coarse, corrects):
             if self.spent > self.most:
                 left_out += 1
                 continue
             try:
                 other = self._like(setup)
-            except ValueError:  # it does not fit ``storage="C"``
+            except ValueError:  # it does not fit ``storage="C"``, or the states
                 continue
             # A bit more than the best one so far: fewer steps are not all that counts.
             trial, _ = self._tried(setup, other, 1.5 * limit)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pint.grid import TimeGrid
 from pint.interface import Problem
+from pint.mgrit import Correction
 from pint.mgrit.solver import relaxation_counts
 from pint.reduced_functional import ReducedFunctional
 from pint.steppers import SDIRK, RungeKutta, Theta
@@ -36,18 +37,21 @@ class Setup:
         One word for each level but the coarsest.
     coarse : str or None
         The step of coarse levels, a name of `pint.coarse`; None for that of the problem.
+    correction : 'full', int or None
+        As for `ReducedFunctional`.
     """
 
     coarsening: tuple[int, ...] = ()
     relaxation: tuple[str, ...] = ()
     coarse: str | None = None
+    correction: Correction = None
 
     @classmethod
     def of(cls, functional: ReducedFunctional) -> Setup:
         """Return the set-up of a functional."""
         counts = functional.state.solver.smoother.counts
         words = tuple("F" + "CF" * count for count in counts[: functional.grid.levels - 1])
-        return cls(functional.grid.coarsening, words)
+        return cls(functional.grid.coarsening, words, correction=functional.correction)
 
     @property
     def levels(self) -> int:
@@ -66,7 +70,12 @@ class Setup:
                     f"`SDIRK`, got {type(functional.problem.stepper).__name__}."
                 )
             functional = functional.of(problem)
-        return functional.on(grid, relaxation=self.relaxation or "F", unconverged="ignore")
+        return functional.on(
+            grid,
+            relaxation=self.relaxation or "F",
+            correction=self.correction,
+            unconverged="ignore",
+        )
 
     def cycle_steps(self, steps: int, ranks: int = 1) -> int:
         """Return the steps of a V-cycle that follow each other on one of many ranks."""
@@ -85,7 +94,8 @@ class Setup:
         if self.levels == 1:
             return "one level (sequential steps)"
         text = f"{self.levels} levels, m = {_short(self.coarsening)}, {_short(self.relaxation)}"
-        return text if self.coarse is None else f"{text}, coarse={self.coarse}"
+        text += f", coarse={self.coarse}" if self.coarse is not None else ""
+        return f"{text}, correction={self.correction}" if self.correction is not None else text
 
 
 def with_coarse_step(problem: Problem, name: str) -> Problem | None:
@@ -96,7 +106,8 @@ def with_coarse_step(problem: Problem, name: str) -> Problem | None:
         return None
     stepper = copy.copy(stepper)
     stepper.coarse = coarse_step("`Setup(coarse=...)`", name)
-    return replace(problem, stepper=stepper, adjoint=kind(stepper))
+    adjoint: Any = kind
+    return replace(problem, stepper=stepper, adjoint=adjoint(stepper))
 
 
 def _short(values: tuple[object, ...]) -> str:
