@@ -150,7 +150,9 @@ def test_an_unstable_coarse_step():
 def test_coarse_steps_that_overflow():
     definition = PROBLEMS["van-der-pol"]()
     grid = pint.TimeGrid.uniform(definition.T, 64, 4, 3)
-    found = pint.diagnose(pint.ReducedFunctional(definition.problem(), grid, relaxation="F"))
+    found = pint.diagnose(
+        pint.ReducedFunctional(definition.problem(), grid, relaxation="F"), budget=60
+    )
     by_level = {(one.level, one.relaxation, one.equation): one.value for one in found.factors}
     assert by_level[1, "F", "state"] == np.inf and by_level[0, "FCF", "state"] < 1
     assert found.slow.level == 1 and found.slow.cause == "unstable"
@@ -218,7 +220,7 @@ def test_the_recommendation_takes_fewer_steps():
     """What it promises is what a gradient takes."""
     new = functional(advection_diffusion(10, 7), N=64, m=[2, 2, 2], levels=4)
     control = new.control(u=0.1)
-    found = pint.diagnose(new, control)
+    found = pint.diagnose(new, control, budget=450)
     chosen = found.recommendation
     # So few steps are made one after the other. Without a tolerance other cycles are better.
     assert chosen.setup == Setup() and chosen.instead is not None
@@ -262,7 +264,7 @@ def test_a_good_set_up_is_kept():
 def test_hopeless_cycles_are_advised_against():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pint.diagnose(advection())
+        found = pint.diagnose(advection(), budget=60)
     assert found.recommendation.setup == Setup() and found.recommendation.changes
     assert "sequential" in str(found)
     assert max(one.value for one in found.factors) > 1
