@@ -220,7 +220,7 @@ def test_the_recommendation_takes_fewer_steps():
     """What it promises is what a gradient takes."""
     new = functional(advection_diffusion(10, 7), N=64, m=[2, 2, 2], levels=4)
     control = new.control(u=0.1)
-    found = pint.diagnose(new, control, budget=450)
+    found = pint.diagnose(new, control)
     chosen = found.recommendation
     # So few steps are made one after the other. Without a tolerance other cycles are better.
     assert chosen.setup == Setup() and chosen.instead is not None
