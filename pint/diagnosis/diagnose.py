@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -223,9 +224,9 @@ class _Run:
         if slow.cause != "none" and with_coarse_step(self.original.problem, COARSE[0]):
             coarse = COARSE
         corrects = slow.cause != "none" and is_small(functional.space)
-        own, steps = self._tried(self.setup, functional, float("inf"))
+        own = self._tried(self.setup, functional, math.inf)
         found, left_out = [own], 0
-        limit = steps if own.steps is None else own.steps
+        limit = math.inf if own.steps is None else own.steps
         for setup in candidates(self.setup, functional.grid.steps, ranks, coarse, corrects):
             if self.spent > self.most:
                 left_out += 1
@@ -235,19 +236,17 @@ class _Run:
             except ValueError:  # it does not fit ``storage="C"``, or the states
                 continue
             # A bit more than the best one so far: fewer steps are not all that counts.
-            trial, _ = self._tried(setup, other, 1.5 * limit)
+            trial = self._tried(setup, other, 1.5 * limit)
             found.append(trial)
             if trial.steps is not None and trial.pays:
                 limit = min(limit, trial.steps)
         return tuple(found), left_out
 
-    def _tried(
-        self, setup: Setup, functional: ReducedFunctional, limit: float
-    ) -> tuple[Trial, float]:
+    def _tried(self, setup: Setup, functional: ReducedFunctional, limit: float) -> Trial:
         control = prolong(self.control, functional.controls)  # it knows its levels
         trial, steps = tried(setup, functional, control, self.accuracy, self.cycles, limit)
         self.spent += steps
-        return trial, steps
+        return trial
 
     def _like(self, setup: Setup) -> ReducedFunctional:
         """Return a functional of the same problem, and of the same examples. Collective."""
