@@ -5,8 +5,9 @@
 The problem is `problems.heat` with distributed control, 63 x 63 unknowns and 64 steps; MGRIT with
 4 levels, coarsening factor 2, FCF-relaxation and V-cycles from the nested guess. Timed are a state
 solve with the adjoint solve and the gradient, to residuals 1e-9 of the states, and a minimisation
-in reduced space to a gradient norm 1e-6 of the first. ``one mesh`` has the same mesh on all levels,
-``halved`` meshes of 63, 31, 15 and 7 points a direction; ``sequential`` is one level on one rank.
+in reduced space to a gradient norm 1e-6 of the first. ``one mesh`` has the same mesh on all levels;
+``halved`` those of `Heat.meshes`, with 63, 31, 15 and 15 points a direction; ``sequential`` is one
+level on one rank.
 The runs are made in turn by mpiexec; without MPI on one rank alone.
 
     python benchmarks/run_all.py space_coarsening [--quick]
@@ -37,7 +38,7 @@ def measured(halved: int, levels: int, points: int, steps: int) -> dict[str, Any
     make_data = partial(manufactured, heat, 1.0)
     grid = pint.TimeGrid.uniform(1.0, steps, coarsening=2, levels=levels, comm=comm)
     functional = pint.ReducedFunctional(
-        heat.problem(make_data(), make_data if halved else None),
+        heat.problem(make_data(), make_data, heat.meshes(grid) if halved else ()),
         grid,
         accuracy=pint.Accuracy(30, relative=1e-9),
     )

@@ -135,6 +135,14 @@ def coarse(text: str) -> CoarseStep | None:
         raise argparse.ArgumentTypeError(str(error).strip()) from None
 
 
+def correction(text: str) -> int | str:
+    """Argument type: ``full``, or a rank >= 1."""
+    try:
+        return text if text == "full" else integer(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or full") from None
+
+
 def cycle_options(option: Callable[..., Any]) -> None:
     """Add, by the function `option`, what `make_grid` reads and the relaxation."""
     option("--levels", type=integer(1), default=2, metavar="L", help="levels of MGRIT")
@@ -264,6 +272,9 @@ RULES = (
          "needs a number of --cycles, not adaptive"),
     Rule("lagged tolerance", lambda o: o.lagged and o.tolerance is not None,
          "needs a number of cycles, without --tolerance"),
+    Rule("correction method levels",
+         lambda o: o.correction and (o.method in ("sequential", "gauss-newton") or o.levels < 2),
+         "is for coarse steps: needs --method mgrit or one-shot, and 2 --levels or more"),
     # the optimiser
     Rule("optimiser method", lambda o: o.method == "one-shot" and o.optimiser in OF_PACKAGES,
          "{optimiser} is for reduced-space methods; one-shot has an optimiser of its own, lbfgs"),
@@ -286,8 +297,6 @@ RULES = (
     # the checkpoint
     Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
          "needs --checkpoint FILE.npz"),
-    Rule("checkpoint method", lambda o: o.checkpoint and o.method == "gauss-newton",
-         "is not for gauss-newton, which takes a few iterations"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,
@@ -395,6 +404,7 @@ def make_functional(
         accuracy=pint.Accuracy(most_cycles(options), relative=1e-12),
         relaxation=options.relaxation if grid.levels > 1 else "F",
         storage=options.storage,
+        correction=getattr(options, "correction", None),
         unconverged=options.unconverged,
     )
 

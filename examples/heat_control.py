@@ -64,11 +64,9 @@ def parser(comm: Any) -> Parser:
     option("--states", choices=["numpy", "petsc"], default="numpy", help="what states are")
     option("--space-ranks", type=integer(1), default=1, metavar="s",
            help="ranks that share each state; petsc only")  # fmt: skip
-    option(
-        "--space-coarsening",
-        action="store_true",
-        help="coarse levels have coarser meshes, each with twice the width of the one before",
-    )
+    option("--space-coarsening", nargs="?", choices=["auto", "always"], const="auto",
+           help="coarse levels have meshes of twice the width of the one before: auto, where steps "
+           "are long enough for it (the default), or always")  # fmt: skip
     option("--set", type=assignment, nargs="+", action="extend", default=[], metavar="name=value",
            help="nu, alpha, T; by default 0.1, 0.01, 1")  # fmt: skip
     solver_options(new, method="sequential")
@@ -132,13 +130,15 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         if options.target == "zero"
         else partial(manufactured, heat, final_time)
     )
+    meshes: tuple[Heat, ...] = ()
+    if options.space_coarsening:
+        meshes = heat.meshes(grid) if options.space_coarsening == "auto" else heat.halvings
     if options.states == "petsc":
         from problems.heat_petsc import petsc_problem
 
-        problem, mesh = petsc_problem(heat, space_comm, make_data, options.space_coarsening)
+        problem, mesh = petsc_problem(heat, space_comm, make_data, meshes)
     else:
-        coarse_data = make_data if options.space_coarsening else None
-        problem, mesh = heat.problem(make_data(), coarse_data), None
+        problem, mesh = heat.problem(make_data(), make_data, meshes), None
     return Setup(heat, comm, make_functional(options, problem, grid), mesh)
 
 
@@ -165,6 +165,9 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             f"heat, {options.control} control, {options.method}: {grid.steps} steps on "
             f"{grid.comm.size} x {space.comm.size} ranks (time x space), {grid.levels} level(s)"
         )
+        if options.space_coarsening:
+            levels = functional.calls.steppers
+            print(f"points by level     {', '.join(str(one.heat.points) for one in levels)}")
         print_result(result)
         if options.json:
             text = json.dumps(summary, indent=1) + "\n"

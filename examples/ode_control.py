@@ -35,6 +35,7 @@ from arguments import (
     check_outputs,
     checkpoint_options,
     coarse,
+    correction,
     integer,
     make_functional,
     make_grid,
@@ -70,10 +71,8 @@ KINDS: dict[str, Any] = {
 """What makes each problem, of its parameters."""
 
 
-def parser(comm: Any) -> Parser:
-    """Return the parser of all options."""
-    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
-    new.comm = comm
+def problem_options(new: Parser) -> None:
+    """Add the options of the problem, which `make_problem` and `stepped` read."""
     schemes = sorted({name for kind in KINDS.values() for name in kind().schemes})
     option = new.add_argument_group("problem").add_argument
     option("--problem", choices=list(KINDS), default="double-integrator", help="which")
@@ -101,6 +100,13 @@ def parser(comm: Any) -> Parser:
     )
     option("--lower", type=real, metavar="a", help="bound of the controls (by problem)")
     option("--upper", type=real, metavar="b", help="bound of the controls (by problem)")
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
+    new.comm = comm
+    problem_options(new)
     option = solver_options(
         new,
         method="sequential",
@@ -114,6 +120,12 @@ def parser(comm: Any) -> Parser:
         help="another step on coarse levels, where the scheme may be unstable: implicit-euler, "
         "midpoint, crank-nicolson, sdirk2, two-solve, rkc or rkc:s (s stages), substeps:k "
         "(k steps of the scheme)",
+    )
+    option(
+        "--correction",
+        type=correction,
+        metavar="full|k",
+        help="linear correction of coarse steps, full or of rank k, for cycles of Newton's method",
     )
     option(
         "--hessian",
@@ -180,6 +192,14 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     if constraints and options.checkpoint:
         raise ValueError(f"argument --checkpoint: {options.problem} has constraints, whose runs "
                          "cannot be saved")  # fmt: skip
+    functional = functional_of(options, definition, comm)
+    return Setup(definition, functional, definition.start(functional.controls))
+
+
+def functional_of(
+    options: argparse.Namespace, definition: Definition, comm: Any
+) -> pint.ReducedFunctional:
+    """Return the functional on the grid of the options; ValueError names what does not fit."""
     grid = make_grid(options, definition.T, options.steps or definition.steps, comm)
     try:
         problem = stepped(options, definition)
@@ -189,8 +209,13 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     except ImportError as error:
         name = "backend" if options.backend != "numpy" else "problem"
         raise ValueError(f"argument --{name}: {error}") from None
-    functional = make_functional(options, problem, grid)
-    return Setup(definition, functional, definition.start(functional.controls))
+    try:
+        return make_functional(options, problem, grid)
+    except ValueError as error:
+        name = "`ReducedFunctional(correction=...)` "
+        if not str(error).startswith(name):
+            raise
+        raise ValueError(f"argument --correction: {str(error).removeprefix(name)}") from None
 
 
 def _constraints(definition: Definition) -> list[Any]:

@@ -38,7 +38,10 @@ class TimeStepper(ABC):
     initial_state : array_like
         y_0, where it does not depend on theta.
     kept_shape : tuple of int or None
-        Shape of the float64 array that one step can keep for its transposes in ``s.kept``.
+        Shape of the array that one step can keep for its transposes in ``s.kept``.
+    kept_type : type
+        Of the array's entries: float, or object, for example for graphs of automatic
+        differentiation, whose own memory is not limited by ``kept_bytes``.
     """
 
     batched: bool = False
@@ -46,6 +49,7 @@ class TimeStepper(ABC):
     uses_guess: bool = False
     initial_state: Any
     kept_shape: tuple[int, ...] | None = None
+    kept_type: type = float
 
     @property
     def space(self) -> StateSpace:

@@ -28,7 +28,7 @@ from pint.errors import (
 )
 from pint.grid import TimeGrid
 from pint.interface import Problem
-from pint.mgrit import MGRIT, Accuracy, Guess, Storage
+from pint.mgrit import MGRIT, Accuracy, Correction, Guess, Storage, correction_rank
 from pint.report.convergence import Solves, Unconverged
 from pint.report.timing import Phases
 from pint.states import Block
@@ -61,6 +61,11 @@ class ReducedFunctional(Uncopied):
         The points that trajectories hold. With 'C', the C-points alone, the memory for them falls
         to 1/m, and the F-points are computed again where they are needed. It takes a grid of at
         least two levels whose N is divisible by m, and an interval of its own for each rank.
+    correction : 'full', int or None
+        Linear correction of coarse steps, for states of up to some 20 numbers: full, or of a rank.
+        Cycles are then Newton's method for the C-points, and the adjoint takes one: see
+        `pint.mgrit.Corrected`. Each cycle takes as many transposes of each step as a state has
+        numbers.
     unconverged : 'warn', 'error' or 'ignore'
         What follows where MGRIT does not meet a tolerance that a solve was given: of this
         `accuracy`, or in `minimize` of a method that solves to a tolerance. A `ConvergenceWarning`
@@ -110,6 +115,7 @@ class ReducedFunctional(Uncopied):
         kept_bytes: float = 2**31,
         chunk_bytes: int | None = None,
         storage: Storage = "all",
+        correction: Correction = None,
         unconverged: Unconverged = "warn",
         **unknown: Any,
     ) -> None:
@@ -126,6 +132,7 @@ class ReducedFunctional(Uncopied):
             "kept_bytes": kept_bytes,
             "chunk_bytes": chunk_bytes,
             "storage": storage,
+            "correction": correction,
             "unconverged": unconverged,
         }
         self.problem, self.grid, self.comm, self.space = problem, grid, grid.comm, problem.space
@@ -135,6 +142,7 @@ class ReducedFunctional(Uncopied):
         with agreeing(self.comm, "ReducedFunctional", self.space.comm) as ranks:
             check_names("ReducedFunctional", list(self._options), unknown)
             _check_options(grid, guess, kept_bytes, storage, unconverged)
+            rank = correction_rank(correction, grid, problem.space)
             ranks.same = self._options
             for name, part in _parts(problem):
                 # Other attributes may be counters, or the number of the rank.
@@ -143,6 +151,11 @@ class ReducedFunctional(Uncopied):
             ranks.same_in_time["problem.regularisers"] = problem.regularisers
             ranks.advice = "What is meant to differ is named in `may_differ` of its class."
             self.calls = Calls(problem, grid)
+            if rank is not None and any(self.calls.transfers):
+                raise ValueError(
+                    "`ReducedFunctional(correction=...)` needs the same states on all levels, and "
+                    "`coarsen` of the stepper returns one of another space: use None."
+                )
             precision = self.space.precision
             if accuracy is None:
                 accuracy = Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
@@ -188,7 +201,7 @@ class ReducedFunctional(Uncopied):
         self.cost = Cost(self.calls, self.controls, self.phases, chunk, intervals)
         places = (self.comm.rank, self.space.comm.rank, self.controls.part_comm.rank)
         self.solves = Solves(unconverged, not any(places), self.controls.part_comm)
-        common = (intervals, self.ranks_to_end, self.solves)
+        common = (intervals, self.ranks_to_end, self.solves, rank)
         self.state = StateEquation(self.calls, self.controls, forward, guess, kept_bytes, *common)
         self.adjoint = AdjointEquation(
             self.calls, self.controls, backward, guess, self.cost, self.state, *common
@@ -204,6 +217,8 @@ class ReducedFunctional(Uncopied):
 
         Options that are given here take the place of its own.
         """
+        if isinstance(grid, TimeGrid) and grid.levels == 1:
+            options = {"correction": None, **options}  # there are no coarse steps to correct
         return ReducedFunctional(self.problem, grid, **{**self._options, **options})
 
     def of(self, problem: Problem) -> ReducedFunctional:

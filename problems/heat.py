@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ import scipy.sparse.linalg
 
 import pint
 from pint.interface import Fields
-from problems.meshes import interpolation
+from problems.meshes import interpolation, laplacian
 
 Kind = Literal["distributed", "initial", "neumann"]
 Scheme = Literal["implicit-euler", "crank-nicolson"]
@@ -123,16 +124,8 @@ class Heat:
     @property
     def laplacian(self) -> scipy.sparse.csc_matrix:
         """``nu`` times the difference Laplacian, symmetric; with its boundary conditions."""
-        n = self.points
-        diagonal = np.full(n, -2.0)
-        if self.control == "neumann":
-            diagonal[0] = diagonal[-1] = -1.0 if n > 1 else 0.0
-        line = scipy.sparse.diags([np.ones(n - 1), diagonal, np.ones(n - 1)], [-1, 0, 1])
-        line = line * (self.nu / self.h**2)
-        if self.dimension == 1:
-            return line.tocsc()
-        unit = scipy.sparse.identity(n)
-        return (scipy.sparse.kron(line, unit) + scipy.sparse.kron(unit, line)).tocsc()
+        stencil = laplacian(self.points, self.dimension, self.control == "neumann")
+        return stencil * (self.nu / self.h**2)
 
     def implicit_matrix(self, dt: float) -> scipy.sparse.csc_matrix:
         """Return ``I - w dt A``, w the implicitness."""
@@ -146,6 +139,26 @@ class Heat:
         points = (self.points - shift) // 2
         fits = points >= 3 and self.points == 2 * points + shift
         return replace(self, points=points) if fits else None
+
+    @property
+    def halvings(self) -> tuple[Heat, ...]:
+        """The problems with twice the mesh width, four times, ..., as long as there is one."""
+        coarse = self.coarser
+        return () if coarse is None else (coarse, *coarse.halvings)
+
+    def meshes(self, grid: pint.TimeGrid) -> tuple[Heat, ...]:
+        """Return the problem for each coarse level of a grid: halved where steps damp enough.
+
+        A level has twice the mesh width of the finer one if ``2 nu dt >= h^2`` there. Relaxation
+        then damps what the coarser mesh does not show, so that cycles converge as with one mesh.
+        """
+        mesh, found = self, []
+        for stride in grid.strides[:-1]:
+            dt = stride * (grid.t[-1] - grid.t[0]) / grid.steps
+            if mesh.coarser is not None and 2 * self.nu * dt >= mesh.h**2:
+                mesh = mesh.coarser
+            found.append(mesh)
+        return tuple(found)
 
     def interpolation(self) -> scipy.sparse.csr_matrix:
         """Return the matrix of linear interpolation from the mesh of `coarser` to this one."""
@@ -164,15 +177,36 @@ class Heat:
         return pint.TimeControl(size, weight=weight)
 
     def problem(
-        self, data: HeatData, coarse_data: Callable[[Coordinates], HeatData] | None = None
+        self,
+        data: HeatData,
+        coarse_data: Callable[[Coordinates], HeatData] | None = None,
+        meshes: Sequence[Heat] | None = None,
     ) -> pint.Problem:
         """Return the problem with numpy states, all intervals of a batch solved together.
 
-        `coarse_data` makes data at the coordinates of other meshes, for example
-        ``partial(zero_target, heat)``. With it each coarse level has the mesh of `coarser` of the
-        level before it, as long as there is one.
+        Parameters
+        ----------
+        data : HeatData
+        coarse_data : callable, optional
+            Makes data at the coordinates of other meshes, for example
+            ``partial(zero_target, heat)``. Coarse levels then have coarser meshes.
+        meshes : sequence of Heat, optional
+            Of the coarse levels, the last one of all that follow: those of `meshes`, or by default
+            `halvings`, one for each level.
+
+        Raises
+        ------
+        ValueError
+            If a mesh is neither that of the level before nor its `coarser`.
         """
-        stepper = HeatStepper(self, data, coarse_data)
+        meshes = self.halvings if meshes is None else tuple(meshes)
+        for fine, coarse in pairwise((self, *meshes)):
+            if coarse not in (fine, fine.coarser):
+                raise ValueError(
+                    "`Heat.problem(meshes=...)` must each be that of the level before or its "
+                    f"`coarser`, got {coarse.points} points below {fine.points}."
+                )
+        stepper = HeatStepper(self, data, () if coarse_data is None else meshes, coarse_data)
         objective: pint.Objective = (
             HeatTerminal(self, data) if self.control == "initial" else HeatTracking(self, data)
         )
@@ -274,8 +308,8 @@ class HeatStepper(pint.TimeStepper):
     ----------
     heat : Heat
     data : HeatData
-    coarse_data : callable, optional
-        As of `Heat.problem`.
+    meshes, coarse_data
+        Of coarse levels, as of `Heat.problem`.
     control_map : sparse matrix, optional
         From the distributed control of level 0 to the mesh of a coarse level.
     """
@@ -286,12 +320,13 @@ class HeatStepper(pint.TimeStepper):
         self,
         heat: Heat,
         data: HeatData,
+        meshes: Sequence[Heat] = (),
         coarse_data: Callable[[Coordinates], HeatData] | None = None,
         control_map: Any = None,
     ) -> None:
         self.heat = heat
         self.data = data
-        self._coarse_data, self._control_map = coarse_data, control_map
+        self._meshes, self._coarse_data, self._control_map = meshes, coarse_data, control_map
         self._coarse: list[HeatStepper] = []
         self.laplacian = heat.laplacian
         self.initial_state = data.initial
@@ -302,22 +337,20 @@ class HeatStepper(pint.TimeStepper):
         return pint.ArraySpace(self.heat.size, weight=self.heat.volume**0.5)
 
     def coarsen(self, level: int) -> HeatStepper:
-        if self._coarse_data is None or level == 0:
-            return self
-        while len(self._coarse) < level:
+        while len(self._coarse) < min(level, len(self._meshes)):
             finer = self.coarsen(len(self._coarse))
-            self._coarse.append(finer.halved(self._coarse_data))
-        return self._coarse[level - 1]
+            self._coarse.append(finer.on(self._meshes[len(self._coarse)], self._coarse_data))
+        some = self._coarse[:level]
+        return some[-1] if some else self
 
-    def halved(self, make_data: Callable[[Coordinates], HeatData]) -> HeatStepper:
-        """Return the stepper on the mesh of ``heat.coarser``, this one if there is none."""
-        coarse = self.heat.coarser
-        if coarse is None:
+    def on(self, coarse: Heat, make_data: Callable[[Coordinates], HeatData] | None) -> HeatStepper:
+        """Return the stepper on the mesh of ``heat.coarser``; this one on its own mesh."""
+        if coarse == self.heat or make_data is None:
             return self
         control_map = self.heat.restriction()
         if self._control_map is not None:
             control_map = control_map @ self._control_map
-        return HeatStepper(coarse, make_data(coarse.coordinates), None, control_map)
+        return HeatStepper(coarse, make_data(coarse.coordinates), control_map=control_map)
 
     def transfer(self, level: int) -> pint.Transfer | None:
         fine = self.coarsen(level - 1)

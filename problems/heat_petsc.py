@@ -8,7 +8,7 @@ state. PETSc options with the prefix ``heat_`` change that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,12 +60,6 @@ class Mesh:
         self.numbers = np.empty(heat.size, dtype=PETSc.IntType)
         self.numbers[np.concatenate(comm.allgather(self.natural))] = np.arange(heat.size)
 
-    @property
-    def coarser(self) -> Mesh | None:
-        """A new mesh of twice the width; None if it would be too small, or too small to share."""
-        heat = self.heat.coarser
-        return None if heat is None or heat.points < self.comm.size else Mesh(heat, self.comm)
-
     def matrix(self, matrix: Any, source: Mesh | None = None) -> PETSc.Mat:
         """Return a sparse matrix, given in the order of ``heat.coordinates``, on the mesh.
 
@@ -87,8 +81,9 @@ class PetscHeatStepper(pint.TimeStepper):
     ----------
     mesh : Mesh
     data : HeatData
-    coarse_data : callable, optional
-        As of `problems.heat.Heat.problem`.
+    meshes, coarse_data
+        As of `problems.heat.Heat.problem`; meshes with fewer points in each direction than ranks
+        in space are left out.
     control_map : pair of (Mesh, sparse matrix), optional
         The mesh of level 0, and the map of its distributed control to the mesh of a coarse level.
     """
@@ -99,10 +94,11 @@ class PetscHeatStepper(pint.TimeStepper):
         self,
         mesh: Mesh,
         data: HeatData,
+        meshes: Sequence[Heat] = (),
         coarse_data: Callable[[Coordinates], HeatData] | None = None,
         control_map: tuple[Mesh, Any] | None = None,
     ) -> None:
-        self._coarse_data, self._map = coarse_data, control_map
+        self._meshes, self._coarse_data, self._map = meshes, coarse_data, control_map
         self._coarse: list[PetscHeatStepper] = []
         self._transfer: pint.Transfer | None = None
         if control_map is not None:
@@ -123,22 +119,24 @@ class PetscHeatStepper(pint.TimeStepper):
         return self.mesh.space
 
     def coarsen(self, level: int) -> PetscHeatStepper:
-        if self._coarse_data is None or level == 0:
-            return self
-        while len(self._coarse) < level:
+        while len(self._coarse) < min(level, len(self._meshes)):
             finer = self.coarsen(len(self._coarse))
-            self._coarse.append(finer.halved(self._coarse_data))
-        return self._coarse[level - 1]
+            self._coarse.append(finer.on(self._meshes[len(self._coarse)], self._coarse_data))
+        some = self._coarse[:level]
+        return some[-1] if some else self
 
-    def halved(self, make_data: Callable[[Coordinates], HeatData]) -> PetscHeatStepper:
-        """Return the stepper on the mesh of twice the width, this one if there is none."""
-        mesh = self.mesh.coarser
-        if mesh is None:
+    def on(
+        self, coarse: Heat, make_data: Callable[[Coordinates], HeatData] | None
+    ) -> PetscHeatStepper:
+        """Return the stepper on the mesh of ``heat.coarser``; this one where there is no such."""
+        comm = self.mesh.comm
+        if make_data is None or coarse != self.heat.coarser or coarse.points < comm.size:
             return self
+        mesh = Mesh(coarse, comm)
         finest, control_map = self._map or (self.mesh, scipy.sparse.identity(self.heat.size))
         down = self.heat.restriction()
         new = PetscHeatStepper(
-            mesh, make_data(mesh.coordinates), None, (finest, down @ control_map)
+            mesh, make_data(mesh.coordinates), control_map=(finest, down @ control_map)
         )
         up = self.mesh.matrix(self.heat.interpolation(), mesh)
         new._transfer = pint.Transfer(mesh.matrix(down, self.mesh), up)
@@ -339,7 +337,7 @@ def petsc_problem(
     heat: Heat,
     comm: Any,
     make_data: Callable[[Coordinates], HeatData],
-    space_coarsening: bool = False,
+    meshes: Sequence[Heat] = (),
 ) -> tuple[pint.Problem, Mesh]:
     """Return a heat-control problem with PETSc states, and its mesh.
 
@@ -350,13 +348,12 @@ def petsc_problem(
         The space communicator of `pint.split`; the grid has the time communicator.
     make_data : callable
         Makes the data at given coordinates: for example ``partial(zero_target, heat)``.
-    space_coarsening : bool
-        Whether each coarse level has a mesh of twice the width of the one before, as long as it
-        can be halved.
+    meshes : sequence of Heat
+        Of coarse levels: ``heat.meshes(grid)`` or ``heat.halvings``.
     """
     mesh = Mesh(heat, comm)
     data = make_data(mesh.coordinates)
-    stepper = PetscHeatStepper(mesh, data, make_data if space_coarsening else None)
+    stepper = PetscHeatStepper(mesh, data, meshes, make_data)
     local = len(mesh.natural)
     if heat.control == "neumann":
         field: Any = pint.TimeControl(1)

@@ -1,4 +1,4 @@
-"""Uniform meshes of (0, 1)^d, and linear interpolation from one of twice the width."""
+"""Matrices on uniform meshes of (0, 1)^d: differences, interpolation from twice the width."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ def interpolation(points: int, dimension: int, midpoints: bool) -> scipy.sparse.
         line[2 * coarse + 1, coarse] = 1.0
         line[2 * coarse, coarse] = line[2 * coarse + 2, coarse] = 0.5
     return (scipy.sparse.kron(line, line) if dimension == 2 else line).tocsr()
+
+
+def laplacian(points: int, dimension: int, midpoints: bool) -> scipy.sparse.csc_matrix:
+    """Return the sums of second differences, symmetric; arguments as of `interpolation`."""
+    diagonal = np.full(points, -2.0)
+    if midpoints:
+        diagonal[0] = diagonal[-1] = -1.0 if points > 1 else 0.0
+    beside = np.ones(points - 1)
+    line = scipy.sparse.diags([beside, diagonal, beside], [-1, 0, 1])
+    if dimension == 1:
+        return line.tocsc()
+    unit = scipy.sparse.identity(points)
+    return (scipy.sparse.kron(line, unit) + scipy.sparse.kron(unit, line)).tocsc()

@@ -22,17 +22,21 @@ def bounded(levels, comm=None):
     return functional, functional.controls.zeros()
 
 
-def pendulum(levels, comm=None, **field):
+def pendulum(levels, comm=None, correction=None, **field):
     stepper = registry.Pendulum()
     fields = {"u": pint.TimeControl(2, **field), "theta": pint.SharedControl(2)}
     parts = (stepper, registry.PendulumAdjoint(stepper), registry.RunningCost())
     problem = pint.Problem(*parts, fields, [pint.Tikhonov(0.3, ["u", "theta"])])
-    functional = pint.ReducedFunctional(problem, grid(levels, comm))
+    functional = pint.ReducedFunctional(problem, grid(levels, comm), correction=correction)
     return functional, functional.control(u=0.5, theta=0.5)
 
 
 def hats(levels, comm=None):
     return pendulum(levels, comm, every=3, interpolate="linear")
+
+
+def corrected(levels, comm=None):
+    return pendulum(levels, comm, correction="full")
 
 
 def network(levels, comm=None):
@@ -42,7 +46,13 @@ def network(levels, comm=None):
     return functional, dense.random_control(functional.controls, seed=1)
 
 
-PROBLEMS = {"bounded": bounded, "pendulum": pendulum, "hats": hats, "network": network}
+PROBLEMS = {
+    "bounded": bounded,
+    "pendulum": pendulum,
+    "hats": hats,
+    "corrected": corrected,
+    "network": network,
+}
 
 METHODS = {
     "sequential": (1, pint.ReducedSpace),

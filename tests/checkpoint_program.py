@@ -1,8 +1,9 @@
 """A slow optimisation with a checkpoint, to be killed: ``checkpoint_program.py FOLDER [MODE...]``.
 
-Each rank writes its process id to FOLDER/rank<r>. Modes: ``resume``; ``full`` limits the size of
-files after five updates; ``callback`` fails in the callback of the last rank, ``history`` in
-that of the first, which writes the history to a folder that is not there.
+Each rank writes its process id to FOLDER/rank<r>. Modes: ``resume``; ``newton`` takes Gauss-Newton;
+``full`` limits the size of files after five updates; ``callback`` fails in the callback of the
+last rank, ``history`` in that of the first, which writes the history to a folder that is not
+there.
 """
 
 import os
@@ -37,6 +38,8 @@ def callback(iterate, control, state):
 (folder / f"rank{comm.rank}.part").rename(folder / f"rank{comm.rank}")
 checkpoint = pint.Checkpoint(path, interval=0, resume="resume" in modes)
 method = pint.OneShot(iterations=200, gradient_tolerance=1e-10)
+if "newton" in modes:
+    method = pint.GaussNewton()
 result = pint.minimize(functional, start, method, callback=callback, checkpoint=checkpoint)
 status, updates, numbers = ending(result)
 # At once, so that the lines of several ranks do not mix.

@@ -167,7 +167,7 @@ def configuration(number: int, ranks: int = 1, largest: int = 40) -> Configurati
     problem = random.choice([*CUBIC, *OF_REGISTRY, *NAMED, *(STRICT if ranks == 1 else [])])
     # Predators without prey enough blow up in finite time.
     longest = [0.3] if "predators" in str(problem[1]) else [0.3, 1.0, 2.0]
-    return Configuration(
+    case = Configuration(
         number=number,
         problem=problem,
         control=control,
@@ -181,6 +181,10 @@ def configuration(number: int, ranks: int = 1, largest: int = 40) -> Configurati
         lagged=levels > 1 and random.random() < 0.4,
         seed=random.randrange(100),
     )
+    small = problem not in STRICT and not str(problem[1]).startswith("dense")
+    if small and levels > 1 and random.random() < 0.4:
+        options["correction"] = random.choice(["full", 1])
+    return case
 
 
 def sampled(few: int, parallel: bool = False) -> Callable[[Any], Any]:

@@ -105,6 +105,13 @@ def test_van_der_pol_in_parallel(rows_of):
     assert len({row["method"] for row in rows}) == 5
 
 
+def test_delta_correction(rows_of):
+    rows = {(row["N"], row["correction"]): row for row in rows_of("delta_correction")}
+    for steps, plain, full in ((64, 9, 4), (256, 4, 2)):
+        assert (rows[steps, "plain"]["cycles"], rows[steps, "full"]["cycles"]) == (plain, full)
+        assert rows[steps, "full"]["adjoint"] == 1 < rows[steps, "plain"]["adjoint"]
+
+
 @pytest.mark.petsc
 @pytest.mark.parametrize(
     "name", ["petsc_heat", "threads_and_data_parallelism", "quasi_newton", "space_coarsening"]
@@ -247,3 +254,13 @@ def test_ode_problems(load, capsys):
     assert [row.split()[1] for row in rows[2:]] == ["scalar-lqr", "batch-reactor"]
     load("ode_problems").main(["--problems", "scalar-lqr"])
     assert len(capsys.readouterr().out.splitlines()) == 2 + 3 * 4
+
+
+def test_diagnosis(load, tmp_path, capsys):
+    rows = load("diagnosis").main(["--quick", "--output", str(tmp_path)])
+    assert len(rows) == 2 and "Steps of state and adjoint" in capsys.readouterr().out
+    for row in rows:
+        assert row["times fewer"] > 2
+        for equation in ("state", "adjoint"):
+            measured = row[f"{equation} measured"]
+            assert row[f"{equation} predicted"] == pytest.approx(measured, rel=0.1)

@@ -143,6 +143,9 @@ NEED_PETSC = ("pint.states.petsc", "problems.heat_petsc")
 def test_docstrings(name):
     if name in ("pint.steppers.compiled.numba_adaptor", "pint.lq.kernels"):
         pytest.importorskip("numba")
+    for library in ("torch", "jax"):
+        if name.endswith(f".{library}") or name.startswith(f"pint.{library}"):
+            pytest.importorskip(library)
     failures, _ = doctest.testmod(importlib.import_module(name))
     assert failures == 0
 

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from checkpoint_cases import ending, solve
+from checkpoint_cases import bounded, ending, solve
 from programs import ROOT, launcher, run, start, wait, wait_for
 
 import pint
@@ -98,6 +98,20 @@ def test_kill_at_random_moments(tmp_path, whole):
     assert status == 0, output
     check(outcome(output), whole)
     assert [name for name in os.listdir(tmp_path) if name.startswith(".pint")] == []
+
+
+def test_gauss_newton_is_killed(tmp_path):
+    """With all its ranks; one rank goes on."""
+    functional, first = bounded(2)
+    whole = pint.minimize(functional, first, pint.GaussNewton())
+    process, pids = started(tmp_path, "newton")
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    status, output = wait(process)
+    assert status != 0, output
+    checkpoint = pint.Checkpoint(tmp_path / "run.npz", resume=True)
+    resumed = pint.minimize(functional, first, pint.GaussNewton(), checkpoint=checkpoint)
+    check(ending(resumed), ending(whole))
 
 
 @pytest.mark.parametrize(

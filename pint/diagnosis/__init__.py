@@ -3,6 +3,7 @@
 from pint.diagnosis.diagnose import diagnose
 from pint.diagnosis.factors import Factor
 from pint.diagnosis.histories import Residuals
+from pint.diagnosis.picture import picture
 from pint.diagnosis.report import Diagnosis, Recommendation
 from pint.diagnosis.setup import Setup
 from pint.diagnosis.slow import SlowPart
@@ -17,4 +18,5 @@ __all__ = [
     "SlowPart",
     "Trial",
     "diagnose",
+    "picture",
 ]

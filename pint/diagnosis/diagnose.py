@@ -68,8 +68,8 @@ def diagnose(
         Most cycles of a measurement; what is slower is extrapolated.
     ranks : int, optional
         The ranks in time to recommend for, by the steps that follow each other on one of them.
-        By default a set-up is preferred that takes few steps in all and few of the kind that no
-        number of ranks can share.
+        By default it is the set-up with fewest steps in all, of those that are faster than
+        sequential steps on some number of ranks.
     budget : float
         No further set-up is tried once the diagnosis has taken so many times the steps of a
         sequential solve.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,8 +17,8 @@ from pint.states import Block
 
 Equation = Literal["state", "adjoint"]
 
-TINY = 1e-12
-"""An error that is smaller relative to the one before is rounding: the levels solve exactly."""
+LARGEST = 1e12
+"""An error that grows by more in a cycle has overflown."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Factor:
     relaxation : str
     equation : 'state' or 'adjoint'
     ratios : tuple of float
-        By which each cycle changes the norm of the error, without rounding.
+        By which each cycle changes the norm of the error, without rounding; infinite where coarse
+        steps overflow.
     theory : float or None
         What the eigenvalues of linear steps that are all alike say of `value`; None otherwise.
     bound : float or None
@@ -93,7 +95,7 @@ def two_level_ratios(
         return near.cycled(error, smoother)
 
     error = near.random(seed)
-    return power_ratios(cycled, near.norm, error, cycles)
+    return power_ratios(cycled, near.norm, error, cycles, near.noise)
 
 
 def power_ratios(
@@ -101,14 +103,21 @@ def power_ratios(
     norm: Callable[[Any], float],
     error: Any,
     cycles: int,
+    noise: float = 1e-14,
 ) -> tuple[tuple[float, ...], Any]:
-    """Return ratios of norms from cycle to cycle, and the normalised error with the largest."""
+    """Return ratios of norms from cycle to cycle, and the normalised error with the largest.
+
+    An error whose ratio to the one before is at most `noise` is one: the levels solve exactly.
+    """
     ratios: list[float] = []
     slowest = error
     for _ in range(cycles):
         error, _ = cycled(error)
         size = norm(error)
-        if not TINY < size < 1 / TINY:
+        if size <= noise:
+            break
+        if not size < LARGEST:  # or NaN: coarse steps overflow
+            ratios.append(math.inf)
             break
         error = error / size
         ratios.append(size)
@@ -144,12 +153,14 @@ def forecast(
     solution = exact.points if equation == "state" else equations.adjoint.points
     error = near.difference(trajectory.points, solution)
     norms, solver = list(found.residuals), near.solver
-    while len(norms) < cycles and 0 < (size := near.norm(error)) < 1 / TINY:
+    while len(norms) < cycles and norms[-1] > found.bound and math.isfinite(norms[-1]):
+        size = near.norm(error)
+        if size == 0:  # as after the last of the cycles that make the solution exact
+            norms.append(0.0)
+            break
         after, residual = near.cycled(error / size, solver.smoother, solver.f_cycle)
         norms.append(residual * size)
         error = after * size
-        if norms[-1] <= found.bound:
-            break
     return Residuals(tuple(norms), found.bound, most)
 
 

@@ -14,7 +14,7 @@ class Residuals:
     Attributes
     ----------
     norms : tuple of float
-        Cycle by cycle, as in `pint.Convergence`.
+        Cycle by cycle, as in `pint.Convergence`; infinite in place of NaN.
     bound : float
         The residual norm that meets the tolerance.
     most : int
@@ -24,6 +24,11 @@ class Residuals:
     norms: tuple[float, ...]
     bound: float
     most: int
+
+    def __post_init__(self) -> None:
+        norms = tuple(math.inf if math.isnan(norm) else norm for norm in self.norms)
+        object.__setattr__(self, "norms", norms)
+        object.__setattr__(self, "bound", self.bound if math.isfinite(self.bound) else 0.0)
 
     @property
     def met(self) -> bool:
@@ -63,4 +68,6 @@ def mean_factor(norms: Sequence[float]) -> float:
     """Return the factor by which norms change from one to the next, the geometric mean."""
     if len(norms) < 2 or norms[0] <= 0 or norms[-1] <= 0:
         return 0.0
+    if math.isinf(norms[-1]):
+        return math.inf
     return float((norms[-1] / norms[0]) ** (1 / (len(norms) - 1)))

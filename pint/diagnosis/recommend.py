@@ -12,8 +12,8 @@ from pint.diagnosis.slow import Cause, SlowPart
 from pint.diagnosis.trials import Trial
 from pint.states import StateSpace
 
-MANY = 64
-"""Ranks that stand for many."""
+CLOSE = 1.1
+"""Set-ups whose numbers of steps differ by a smaller factor are about as good."""
 
 SMALL = 20
 """Numbers of a state up to which a linear correction of coarse steps is cheap."""
@@ -22,7 +22,9 @@ SMALL = 20
 def recommended(
     trials: Sequence[Trial], slow: SlowPart, steps: int, space: StateSpace, ranks: int | None
 ) -> Recommendation:
-    """Return what to use, by trials, the first of which is the set-up in use.
+    """Return the set-up with fewest steps, or with fewest of them on one of `ranks` ranks.
+
+    The first of the trials is the set-up in use.
 
     Set-ups that are slower than sequential steps on every number of ranks, or on `ranks` of them,
     are not recommended, nor those that take more steps than the one in use.
@@ -36,14 +38,17 @@ def recommended(
         paying = [trial for trial in useful if trial.ranks is not None]
     else:
         paying = [trial for trial in useful if _critical(trial, steps, ranks) < 2 * steps]
-    best = min(paying, key=lambda trial: _score(trial, steps, ranks), default=None)
+    least = min((_score(trial, steps, ranks) for trial in paying), default=0.0)
+    # Of those that are about as good, the one that needs fewest ranks.
+    close = [trial for trial in paying if _score(trial, steps, ranks) <= CLOSE * least]
+    best = min(close, key=lambda trial: trial.ranks or np.inf, default=None)
     advice = _advice(slow.cause, space) if best is None or slow.factor > 0.5 else ()
     if best is None:
         cycles = min(useful, key=lambda trial: trial.steps or np.inf, default=None)
         instead = None if cycles is None else cycles.setup
         return Recommendation(Setup(), True, _gain(own, 2.0 * steps), 1, instead, advice)
     # What saves less than a tenth is no reason to change anything.
-    if own in paying and not (_gain(own, best.steps) or 0.0) >= 1.1:
+    if own in paying and not (_gain(own, best.steps) or 0.0) >= CLOSE:
         best = own
     gain = _gain(own, best.steps)
     return Recommendation(best.setup, best is not own, gain, best.ranks, None, advice)
@@ -56,8 +61,7 @@ def _gain(own: Trial, steps: float | None) -> float | None:
 def _score(trial: Trial, steps: int, ranks: int | None) -> float:
     if ranks is not None:
         return _critical(trial, steps, ranks)
-    assert trial.steps is not None
-    return float((trial.steps * _critical(trial, steps, MANY)) ** 0.5)
+    return trial.steps or np.inf
 
 
 def _critical(trial: Trial, steps: int, ranks: int) -> float:

@@ -60,7 +60,7 @@ class Recommendation:
 class Diagnosis:
     """How state and adjoint equation converge, what is slow, and what to change.
 
-    ``str()`` is the report; `draw` makes a picture.
+    ``str()`` is the report; `pint.diagnosis.picture` draws it.
 
     Attributes
     ----------

@@ -42,14 +42,14 @@ class SlowPart:
     equation : 'state' or 'adjoint'
     factor : float
         By which a cycle changes it.
-    component : int or None
-        The component of the state with most of it; None for states distributed in space.
+    component : int
+        The component of the state with most of it, in the order of memory and of ranks in space.
     share : float
         The part of the squared norm that this component has.
     name : str
         Of the component.
     wavelength : float or None
-        Its mean wavelength along the last axis of the state, in components; None below 9 of them.
+        Its mean wavelength in components, for states that are vectors of at least 9.
     frequency : float
         In time, periods per unit of time; below the resolution of the C-points.
     points : float
@@ -57,7 +57,8 @@ class SlowPart:
     late : float
         The part of the squared norm in the second half of the sweep; 0.5 if it is everywhere.
     fine_growth, coarse_growth, mismatch : float
-        Norms of ``A e``, ``B e`` and ``(A - B) e`` over one coarse step, relative to that of e.
+        Norms of ``A e``, ``B e`` and ``(A - B) e`` over one coarse step, relative to that of e;
+        infinite if they overflow.
     cause : str
         'none', 'unstable', 'growth', 'undamped', 'phase' or 'damping'.
     """
@@ -65,7 +66,7 @@ class SlowPart:
     level: int
     equation: Equation
     factor: float
-    component: int | None
+    component: int
     share: float
     name: str
     wavelength: float | None
@@ -78,8 +79,8 @@ class SlowPart:
     cause: Cause
 
     def __str__(self) -> str:
-        where = "all components" if self.component is None else self.name
-        if self.component is not None and self.share < 0.995:
+        where = self.name
+        if self.share < 0.995:
             where += f" ({100 * self.share:.0f} % of it)"
         if self.wavelength is not None:
             where = f"waves of {self.wavelength:.3g} components"
@@ -107,20 +108,25 @@ def slow_part(
     # A rank may have no C-point.
     flat = np.real(space.as_array(error)).reshape(len(error), int(np.prod(space.shape, dtype=int)))
     flat = flat.astype(float)
-    total = _sum(near, (flat**2).sum()) or 1.0
-    component, share, name = None, 1.0, ""
-    if space.comm.size == 1:
-        shares = reduce(solver.comm, (flat**2).sum(axis=0)) / total
-        component = int(np.argmax(shares))
-        share = float(shares[component])
-        name = names[component] if len(names) == flat.shape[1] else f"component {component}"
-    series = gather_rows(solver.comm, flat[:, [component or 0]])[:, 0]
+    parts = space.comm.allgather(reduce(solver.comm, (flat**2).sum(axis=0)))
+    shares = np.concatenate(parts)
+    component = int(np.argmax(shares))
+    share = float(shares[component] / shares.sum()) if shares.sum() > 0 else 1.0
+    # The rank in space that has it, and where
+    ends = np.cumsum([len(part) for part in parts])
+    owner = int(np.searchsorted(ends, component, side="right"))
+    place = component - int(ends[owner]) + len(parts[owner]) if owner == space.comm.rank else 0
+    series = space.comm.allgather(gather_rows(solver.comm, flat[:, [place]])[:, 0])[owner]
     frequency, points = _frequency(series, dt)
-    sizes = gather_rows(solver.comm, (flat**2).sum(axis=1, keepdims=True))[:, 0]
+    sizes = reduce(space.comm, gather_rows(solver.comm, (flat**2).sum(axis=1, keepdims=True))[:, 0])
     half = len(sizes) // 2
     later = sizes[:half] if solver.reverse else sizes[len(sizes) - half :]
     late = float(later.sum() / sizes.sum()) if sizes.sum() > 0 else 0.5
-    growth = near.growth(error)
+    alone = space.comm.size == 1
+    name = _name(component, space.shape if alone else shares.shape, names)
+    fine, coarse, mismatch = (
+        value if math.isfinite(value) else math.inf for value in near.growth(error)
+    )
     return SlowPart(
         factor.level,
         factor.equation,
@@ -128,19 +134,28 @@ def slow_part(
         component,
         share,
         name,
-        _wavelength(near, space.as_array(error)),
+        _wavelength(near, space.as_array(error), len(shares)),
         frequency,
         points,
         late,
-        *growth,
-        cause=_cause(factor.value, *growth),
+        fine,
+        coarse,
+        mismatch,
+        _cause(factor.value, fine, coarse),
     )
 
 
-def _cause(factor: float, fine: float, coarse: float, mismatch: float) -> Cause:
+def _name(component: int, shape: tuple[int, ...], names: list[str]) -> str:
+    if len(shape) == 1:
+        return names[component] if len(names) == shape[0] else f"component {component}"
+    return f"entry {tuple(int(place) for place in np.unravel_index(component, shape))}"
+
+
+def _cause(factor: float, fine: float, coarse: float) -> Cause:
     if factor < FAST:
         return "none"
-    if coarse > 1.02 and coarse > 1.1 * fine:
+    # Norms of stable steps may grow for a while, but then the cycles still converge.
+    if math.isinf(factor) or (factor > 1 and coarse > 1.1 * max(fine, 1.0)):
         return "unstable"
     if fine > 1.05:
         return "growth"
@@ -163,9 +178,9 @@ def _frequency(series: np.ndarray, dt: float) -> tuple[float, float]:
     return place / (count * dt), count / place
 
 
-def _wavelength(near: Perturbation, error: np.ndarray) -> float | None:
-    """Return the wavelength whose second differences are as large, along the last axis."""
-    if error.ndim < 2 or error.shape[-1] < 9:
+def _wavelength(near: Perturbation, error: np.ndarray, numbers: int) -> float | None:
+    """Return the wavelength whose differences are as large, for states that are vectors."""
+    if error.ndim != 2 or numbers < 9:  # other axes may count examples
         return None
     first = (np.abs(np.diff(error, axis=-1)) ** 2).sum()
     all_, differences = _sum(near, (np.abs(error) ** 2).sum()), _sum(near, first)

@@ -88,15 +88,19 @@ def _shifted(error: np.ndarray) -> np.ndarray:
 def matrices(equations: Equations) -> list[np.ndarray] | None:
     """Return the steps of each level as matrices, if they do not change. Collective.
 
-    None if they do, or states are no arrays of at most `LARGEST` numbers. The first step, the
-    last one and one between them are looked at, of each rank.
+    None if they do, or states are no arrays of at most `LARGEST` numbers, or not the same on all
+    levels. The first step, the last one and one between them are looked at, of each rank.
     """
     functional, sweep = equations.functional, equations.steps["adjoint"]
     space, grid = functional.space, functional.grid
     size = int(np.prod(space.shape, dtype=int))
     if not isinstance(space, ArraySpace) or space.comm.size > 1 or size > LARGEST:
         return None
+    if any(level.transfer is not None for level in functional.state.solver.levels):
+        return None  # coarse steps of other states
     if not isinstance(sweep, Sweep) or np.iscomplexobj(space.allocate(0)):
+        return None
+    if any(functional.calls.transfers):
         return None
     found = []
     for level, layout in enumerate(grid.layouts(reverse=True)):

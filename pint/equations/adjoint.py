@@ -27,7 +27,7 @@ from pint.equations.trajectory import (
 )
 from pint.errors import Uncopied, overrides
 from pint.interface import DifferenceAdjoint, TimeStepper
-from pint.mgrit import MGRIT, Guess, Propagator
+from pint.mgrit import MGRIT, Corrected, Guess, Propagator
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -55,6 +55,8 @@ class AdjointEquation(Uncopied):
         The ranks that end if one of them raises.
     solves : Solves
         Counts the solves to a tolerance.
+    rank : int or None
+        Of the linear correction of coarse steps; None without one.
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class AdjointEquation(Uncopied):
         intervals: Intervals | None,
         ranks_to_end: Any,
         solves: Solves,
+        rank: int | None = None,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
         self.cost, self.state = cost, state
         self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
+        self.rank = rank
 
     def new(self, all_points: bool = True) -> AdjointState:
         """Return an empty trajectory; the first solve begins with the first guess.
@@ -111,16 +115,17 @@ class AdjointEquation(Uncopied):
             if self.calls.grid.comm.rank == self.calls.grid.last_rank:
                 points[-1:] = lin.terminal
             adjoint.solution = None  # until the solve has ended
+            steps = self._corrected(engine, state, how)
             if isinstance(how, Lagged):
                 tau = self.tau_of(adjoint)
                 self._add_sums(adjoint, 1.0)
                 adjoint.convergence, _ = solver.lagged_solve(
-                    engine, points, tau, how.cycles, sources
+                    steps, points, tau, how.cycles, sources
                 )
             elif isinstance(how, Cycles):
                 if not known:
-                    solver.set_guess(engine, points, self.guess, lin.sums)
-                adjoint.convergence = solver.solve(engine, points, how.accuracy, sources, relaxed)
+                    solver.set_guess(steps, points, self.guess, lin.sums)
+                adjoint.convergence = solver.solve(steps, points, how.accuracy, sources, relaxed)
             elif isinstance(how, Relax):
                 solver.relax(engine, points, sources)
             else:
@@ -201,6 +206,22 @@ class AdjointEquation(Uncopied):
         sweep = Sweep(self.calls, control, u, at=state, explicit=explicit, spacing=spacing)
         return AdjointIntervals(sweep, self.intervals, lin.scale)
 
+    def _corrected(self, engine: Propagator, state: State, how: How) -> Propagator:
+        """Return the steps of a solve, if asked for with their linear correction. Collective."""
+        if self.rank is None or not isinstance(how, (Cycles, Lagged)):
+            return engine
+        corrected = Corrected(engine, self.solver, self.rank, linear=True)
+        grid = self.calls.grid
+        m = grid.coarsening[0]
+        # Where ranks own whole intervals, and these are the same in both directions of time
+        coincide = grid.steps % m == 0 and grid.steps // m >= grid.comm.size
+        if coincide and state.delta is not None and state.delta_at is state.solution:
+            corrected.delta = state.delta
+        else:
+            with self.solver.phases("coarse"):
+                corrected.linearise(*self.solver.levels[:2])
+        return corrected
+
     @property
     def _prefers_batches(self) -> bool:
         """Whether steps that are made one by one leave the derivative to large batches.
@@ -211,7 +232,9 @@ class AdjointEquation(Uncopied):
         """
         chunk, calls = self.solver.levels[0].chunk, self.calls
         batches = calls.batched and chunk >= BATCHES_FROM and calls.own_step and not calls.relaxes
-        return batches and not calls.steppers[0].uses_guess and self.intervals is None
+        # A graph is walked once for all products.
+        walks = calls.steppers[0].kept_type is object
+        return batches and not walks and not calls.steppers[0].uses_guess and self.intervals is None
 
     def _gathers(self, adjoint: AdjointState, state: State, stepping: bool) -> bool:
         """Whether a solve also forms the derivative."""

@@ -31,6 +31,7 @@ from pint.equations.results import (
     checked,
     checked_number,
     checked_slope,
+    moved,
     shifted,
     singly,
     spaces_of,
@@ -204,10 +205,11 @@ class Calls:
         rhs: Block | None,
         kept: Any = None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         """Take steps one after the other: see `Propagator.march`; the rest is as in `step`."""
         count = len(starts)
-        if self._advances[level]:
+        if self._advances[level] and linear is None:
             guessed, runs = guessed and len(out) == count, (1, count, count)
             self.relax(level, starts, runs, u, theta, start, out, rhs, kept, guessed)
             return
@@ -215,7 +217,9 @@ class Calls:
         # In place of the old states come the new ones, so that a guess is read before it is lost.
         usable = guessed and len(out) == count and self._usable(level, out) is not None
         singles = self._each(level, starts, singly(kept), news if usable else repeat(None))
-        sources = repeat(None) if rhs is None else self._rows(rhs)
+        sources: Iterable[Any] = repeat(None) if rhs is None else self._rows(rhs)
+        if linear is not None:
+            sources = moved(linear, chain(self._rows(start), news), sources)
         before = chain(self._rows(start), news)
         self._step_each(level, singles, u, theta, before, news, sources)
 
@@ -373,13 +377,14 @@ class Calls:
         kept: Any = None,
         guess: Block | None = None,
         into: Views | None = None,
+        linear: np.ndarray | None = None,
     ) -> None:
         """Take transposed steps one after the other, the last one first: see `Propagator.march`.
 
         The rest is as in `vjp`.
         """
         count, guess = len(starts), self._usable(level, guess)
-        if self._advances_back[level]:
+        if self._advances_back[level] and linear is None:
             kept, runs = None if isinstance(kept, list) else kept, (1, count, count)
             self.relax_back(level, starts, runs, u, theta, y, start, out, rhs, kept, guess, into)
             return
@@ -391,7 +396,9 @@ class Calls:
             singly(kept, backward=True),
             repeat(None) if guess is None else self._rows(guess, backward=True),
         )
-        sources = repeat(None) if rhs is None else self._rows(rhs, backward=True)
+        sources: Iterable[Any] = repeat(None) if rhs is None else self._rows(rhs, backward=True)
+        if linear is not None:
+            sources = moved(linear[::-1], chain(self._rows(start), news), sources)
         states = self._rows(y, backward=True)
         before = chain(self._rows(start), news)
         self._transpose_each(

@@ -63,7 +63,8 @@ class Intervals:
         shape, steps = calls.problem.stepper.kept_shape, self.size * (self.factor - 1)
         # Nothing for the steps to C-points: `path` does not make them.
         keeps = fits(steps, shape, kept_bytes, calls.space.comm)
-        self._kept = np.empty((steps, *(shape or ()))) if keeps else None
+        kind = calls.problem.stepper.kept_type
+        self._kept: Any = np.empty((steps, *(shape or ())), kind) if keeps else None
 
     def chunks(self, intervals: range, most: int = 0) -> Iterator[range]:
         """Split consecutive intervals into chunks of `most`, by default of `size`."""
@@ -98,8 +99,15 @@ class Intervals:
         The first and the last are the C-points in `points`; those between them are computed, and
         valid until the next call. With `keep`, `kept` returns what their steps have kept.
         """
-        places, count = self.places(intervals), len(intervals)
-        blocks = [points[places]]
+        places = self.places(intervals)
+        ends = points[places.start + 1 : places.stop + 1]
+        return self.path_between(control, intervals, points[places], ends, keep)
+
+    def path_between(
+        self, control: Control, intervals: range, begins: Block, ends: Block, keep: bool = False
+    ) -> list[Block]:
+        """Return the states of a chunk, as `path` does, from those at the ends of its intervals."""
+        count, blocks = len(intervals), [begins]
         # The step to the C-point is left out: the state there is stored.
         for offset in range(self.factor - 1):
             out = self.states[offset * count : (offset + 1) * count]
@@ -108,8 +116,36 @@ class Intervals:
             blocks.append(out)
         # Steps that are made again count, too: they are the price of storing C-points alone.
         self._level.steps_evaluated += (self.factor - 1) * count
-        blocks.append(points[places.start + 1 : places.stop + 1])
+        blocks.append(ends)
         return blocks
+
+    def jacobians(
+        self, control: Control, intervals: range, path: list[Block], out: np.ndarray, keep: bool
+    ) -> None:
+        """Write the derivatives of the intervals of a chunk, shape (B, n, n), in place.
+
+        `path` holds their states; with `keep` it was made with what steps keep.
+        """
+        count, theta = len(intervals), control.shared
+        for i in range(out.shape[1]):
+            lam = self.calls.space.allocate(count)
+            lam.reshape(count, -1)[:, i] = 1.0
+            for offset in reversed(range(self.factor)):
+                half = offset % 2 * self.size
+                new, kept = self.adjoints[half : half + count], self.kept(offset, count)
+                self.calls.vjp(
+                    0,
+                    self.starts(intervals, offset),
+                    self.blocks(control, intervals, offset),
+                    theta,
+                    path[offset],
+                    lam,
+                    new,
+                    kept if keep else None,
+                    path[offset + 1],
+                )
+                lam = new
+            out[:, i] = lam.reshape(count, -1)
 
     def step(
         self,
@@ -208,9 +244,10 @@ class StateIntervals(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         if level > 0:
-            self.sweep.march(level, steps, start, out, rhs, guessed)
+            self.sweep.march(level, steps, start, out, rhs, guessed, linear)
             return
         parts, done, y = self.intervals, 0, start
         m = parts.factor
@@ -223,6 +260,20 @@ class StateIntervals(Propagator):
             if rhs is not None:
                 out[place] += rhs[place]
             y, done = out[place.stop - 1 : place.stop], place.stop
+
+    def jacobians(
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
+    ) -> None:
+        if level > 0:
+            self.sweep.jacobians(level, steps, states, out, guess)
+            return
+        parts, control, done = self.intervals, self.sweep.control, 0
+        assert states is not None and guess is not None
+        for some in parts.chunks(steps):
+            here = slice(done, done + len(some))
+            path = parts.path_between(control, some, states[here], guess[here])
+            parts.jacobians(control, some, path, out[here], keep=False)
+            done = here.stop
 
 
 class AdjointIntervals(Propagator):
@@ -286,9 +337,10 @@ class AdjointIntervals(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         if level > 0:
-            self.sweep.march(level, steps, start, out, rhs, guessed)
+            self.sweep.march(level, steps, start, out, rhs, guessed, linear)
             return
         lam, row = start, len(steps) - 1
         # The states of a chunk are computed forward once; its adjoints go back one by one.
@@ -301,6 +353,19 @@ class AdjointIntervals(Propagator):
                 if rhs is not None:
                     new += rhs[row : row + 1]
                 lam, row = new, row - 1
+
+    def jacobians(
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
+    ) -> None:
+        if level > 0:
+            self.sweep.jacobians(level, steps, states, out, guess)
+            return
+        done, transposed = 0, out.swapaxes(1, 2)
+        for some in self.intervals.chunks(self._in_time(steps)):
+            here = slice(done, done + len(some))
+            path = self._path(some)
+            self.intervals.jacobians(self.control, some, path, transposed[here], keep=True)
+            done = here.stop
 
     def finish(self, points: Block) -> None:
         """Go over all intervals of this rank once more, for the derivative alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 from weakref import ref
@@ -366,3 +366,15 @@ def blocks_of(fields: Mapping[str, Any], batched: bool, backward: bool = False) 
 def _views(values: Any) -> Iterable[Any]:
     """Return the rows of an array one by one, as views even where they are single numbers."""
     return values if values.ndim > 1 else (values[row, ...] for row in range(len(values)))
+
+
+def moved(
+    matrices: np.ndarray, states: Iterable[Any], sources: Iterable[Any]
+) -> Iterator[np.ndarray]:
+    """Yield for each step its matrix times the state where it begins, plus a source or None.
+
+    Each state is read when its step is about to be made: it may be the result of the step before.
+    """
+    for matrix, state, source in zip(matrices, states, sources, strict=False):
+        product: np.ndarray = (matrix @ state.reshape(-1)).reshape(state.shape)
+        yield product if source is None else product + source

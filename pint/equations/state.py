@@ -26,7 +26,7 @@ from pint.equations.trajectory import (
 )
 from pint.errors import Uncopied
 from pint.interface import Examples
-from pint.mgrit import MGRIT, Convergence, Guess, Propagator
+from pint.mgrit import MGRIT, Convergence, Corrected, Guess, Propagator
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -81,6 +81,8 @@ class StateEquation(Uncopied):
         The ranks that end if one of them raises.
     solves : Solves
         Counts the solves to a tolerance.
+    rank : int or None
+        Of the linear correction of coarse steps; None without one.
 
     Attributes
     ----------
@@ -99,9 +101,11 @@ class StateEquation(Uncopied):
         intervals: Intervals | None,
         ranks_to_end: Any,
         solves: Solves,
+        rank: int | None = None,
     ) -> None:
         self.calls, self.controls, self.solver, self.guess = calls, controls, solver, guess
         self.intervals, self.ranks_to_end, self.solves = intervals, ranks_to_end, solves
+        self.rank = rank
         # With C-points alone the steps are made again, so that nothing is kept for later.
         self.memories = [] if intervals is not None else _memories(calls, kept_bytes)
         self.selection = Selection(calls.problem.examples)
@@ -121,7 +125,9 @@ class StateEquation(Uncopied):
             self.selection.apply()
             solver, known, guessed = self.solver, state.control is not None, state.guessed
             sweep, points = self._sweep(control), state.points
-            engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            engine: Any = self._over_intervals(sweep)
+            if self.rank is not None:
+                engine = Corrected(engine, solver, self.rank)
             # y_0 may depend on shared controls; other ranks receive their first point.
             if self.calls.grid.comm.rank == 0:
                 points[0] = self.calls.initial(control.shared, points[0])
@@ -131,10 +137,13 @@ class StateEquation(Uncopied):
             if isinstance(how, Lagged):
                 weights = None if how.adjoint is None else how.adjoint.points
                 begin = None if how.start is None else self.tau_of(how.start)
+                tau = self.tau_of(state)
+                if self.rank is not None:
+                    engine.delta = (how.start or state).delta
                 if how.start is not None and not solver.replaces_c_points:
                     solver.copy_guess(how.start.points, points)
                 state.convergence, state.correction = solver.lagged_solve(
-                    engine, points, self.tau_of(state), how.cycles, None, weights, guessed, begin
+                    engine, points, tau, how.cycles, None, weights, guessed, begin
                 )
             elif isinstance(how, Cycles):
                 if not known:
@@ -151,6 +160,8 @@ class StateEquation(Uncopied):
             state.tapes = self._tapes(sweep, how, state.convergence)
             state.control, state.solution, state.guessed = control, object(), True
             state.epoch = self.selection.epoch
+            if self.rank is not None and isinstance(how, Lagged):
+                state.delta, state.delta_at = engine.delta, state.solution
             note_convergence(self.solves, "state equation", how, state.convergence)
 
     def correction(self, state: State, adjoint: AdjointState) -> float:
@@ -166,7 +177,7 @@ class StateEquation(Uncopied):
             sweep = self._sweep(state.solved_control)
             tape = state.tape
             sweep.tapes[:1] = [tape]
-            engine = sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            engine = self._over_intervals(sweep)
             # At F-points the residual is zero.
             for rows, residual in solver.residual(engine, state.points):
                 local += self.calls.space.pair(residual, adjoint.points[rows])
@@ -181,14 +192,26 @@ class StateEquation(Uncopied):
         with ending_all_ranks(self.ranks_to_end):
             self.controls.require_fitting(control)
             self.selection.apply()
-            sweep = Sweep(self.calls, control, self.controls.restrict(control))
-            return sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
+            return self._over_intervals(Sweep(self.calls, control, self.controls.restrict(control)))
+
+    def correct(self, state: State) -> None:
+        """Make the corrections of level 1 that the `tau` of a solved state belongs to. Collective.
+
+        Nothing is done without a correction of coarse steps.
+        """
+        if self.rank is None:
+            return
+        with ending_all_ranks(self.ranks_to_end), self.solver.phases("coarse"):
+            engine = Corrected(self.propagator(state.solved_control), self.solver, self.rank)
+            self.solver.linearise(engine, state.points)
+            state.delta, state.delta_at = engine.delta, state.solution
 
     def copy_guess(self, source: State, target: State) -> None:
         """Make `target` start from `source`, in place; the solution itself is not copied."""
         self.solver.copy_guess(source.points, target.points)
         if source.tau is not None:
             self.tau_of(target)[...] = source.tau
+            target.delta = source.delta
         # The control marks a warm start; it is no solution, and so there is no token of one.
         target.control, target.convergence = source.control, source.convergence
         target.tapes, target.solution = (), None
@@ -196,7 +219,7 @@ class StateEquation(Uncopied):
     def tau_of(self, state: State) -> Block:
         """Return the right-hand side of level 1 that lagged solves continue; zero at first."""
         if state.tau is None:
-            state.tau = self.solver.allocate_tau()
+            state.tau, state.delta = self.solver.allocate_tau(), None
         return state.tau
 
     def states(self, state: State) -> Block:
@@ -209,6 +232,10 @@ class StateEquation(Uncopied):
             return state.points
         self.selection.apply()
         return self.intervals.expand(state.solved_control, state.points)
+
+    def _over_intervals(self, sweep: Sweep) -> Propagator:
+        """Return the steps between the points that trajectories hold."""
+        return sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
 
     def _sweep(self, control: Control) -> Sweep:
         return Sweep(self.calls, control, self.controls.restrict(control), self.memories)
@@ -241,12 +268,16 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
     """Return the memories for what the steps of each level keep."""
     grid, steppers = calls.grid, calls.steppers
     comm = calls.space.comm
-    memories = [TapeMemory(grid.local_steps, steppers[0].kept_shape, kept_bytes, comm)]
+
+    def memory(level: int, steps: int, most: float) -> TapeMemory:
+        stepper = steppers[level]
+        return TapeMemory(steps, stepper.kept_shape, most, comm, stepper.kept_type)
+
+    memories = [memory(0, grid.local_steps, kept_bytes)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats
     # backward: on more levels it is relaxed, and with other C-points the steps are others. In
     # another space it marches through states that are not those of the C-points.
     if grid.levels != 2 or not grid.coarse_steps_coincide or calls.transfers[1] is not None:
         return memories
     left = kept_bytes - memories[0].bytes
-    coarse = grid.layouts()[1].local_steps
-    return [*memories, TapeMemory(coarse, steppers[1].kept_shape, left, comm)]
+    return [*memories, memory(1, grid.layouts()[1].local_steps, left)]

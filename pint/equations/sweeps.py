@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pint.controls import Control
 from pint.equations.calls import Calls
 from pint.equations.results import as_rows, at_rows
@@ -127,6 +129,7 @@ class Sweep(Propagator):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         starts, local = self.starts(level, steps), self.local(level, steps)
         u, rows = self.blocks(level, local), self.rows(starts)
@@ -136,13 +139,15 @@ class Sweep(Propagator):
             self.tapes[level] = self.memories[level].new()
         kept = self.kept(level, local, together=False)
         if self.at is None:
-            self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed)
+            self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed, linear)
             return
         y, guess, into = self.linearised_at(level, rows)
         # The step to the C-point, which follows, needs the last state and no other.
         if level == 0 and self._last_pass and self.ends_only:
             out = out[:1]
-        self.calls.march_back(level, starts, u, self.theta, y, start, out, rhs, kept, guess, into)
+        self.calls.march_back(
+            level, starts, u, self.theta, y, start, out, rhs, kept, guess, into, linear
+        )
 
     def relax(
         self,
@@ -173,6 +178,17 @@ class Sweep(Propagator):
         self.calls.relax_back(
             level, starts, runs, u, self.theta, y, states, out, rhs, kept, guess, into
         )
+
+    def jacobians(
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
+    ) -> None:
+        starts, local = self.starts(level, steps), self.local(level, steps)
+        kept = None
+        if self.at is not None:
+            states, guess, _ = self.linearised_at(level, self.rows(starts))
+            kept, out = self.kept(level, local, self.calls.batched), out.swapaxes(1, 2)
+        u = self.blocks(level, local)
+        write_jacobians(self.calls, level, starts, u, self.theta, states, out, kept, guess)
 
     # What some steps of a level need; everything ascends in time
 
@@ -256,3 +272,27 @@ class Sweep(Propagator):
             transfer.restrict(found, block)
             self._restricted[level] = block, rows.start, stride
         return self._restricted[level]
+
+
+def write_jacobians(
+    calls: Calls,
+    level: int,
+    starts: range,
+    u: Mapping[str, Any],
+    theta: Mapping[str, Any],
+    y: Block,
+    out: np.ndarray,
+    kept: Any = None,
+    guess: Block | None = None,
+) -> None:
+    """Write dPhi/dy of independent steps, shape (B, n, n), by n calls of `vjp`, in place.
+
+    The other arguments are those of `Calls.vjp`.
+    """
+    lam, row = calls.space.allocate(len(y)), calls.space.allocate(len(y))
+    unit = lam.reshape(len(y), -1)
+    for i in range(out.shape[1]):
+        unit[:, i] = 1.0
+        calls.vjp(level, starts, u, theta, y, lam, row, kept, guess)
+        out[:, i] = row.reshape(len(y), -1)
+        unit[:, i] = 0.0

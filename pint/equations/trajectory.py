@@ -14,7 +14,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control
-from pint.mgrit import Accuracy, Convergence
+from pint.mgrit import Accuracy, Convergence, Delta
 from pint.report.convergence import Solves
 from pint.states import Block
 
@@ -50,11 +50,21 @@ class TapeMemory:
         Most bytes; nothing is kept if all arrays together need more.
     comm : communicator
         The ranks that share a state.
+    kind : type
+        Of the entries.
     """
 
-    def __init__(self, steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> None:
+    def __init__(
+        self,
+        steps: int,
+        shape: tuple[int, ...] | None,
+        limit: float,
+        comm: Any,
+        kind: type = float,
+    ) -> None:
         # All or nothing: a batch of transposes needs the arrays of all its steps.
-        self.block = np.empty((steps, *(shape or ()))) if fits(steps, shape, limit, comm) else None
+        keeps = fits(steps, shape, limit, comm)
+        self.block: Any = np.empty((steps, *(shape or ())), kind) if keeps else None
         self.bytes = 0 if self.block is None else self.block.nbytes
         self.current: Tape | None = None
 
@@ -144,6 +154,10 @@ class State:
     convergence : Convergence or None
     tau : Block or None
         The right-hand side of level 1 that a lagged solve has left.
+    delta : Delta or None
+        The corrections of the steps of level 1 that belong to it.
+    delta_at : object
+        The `solution` at whose points `delta` was made.
     correction : float
         What the adjoint adds to the objective after a lagged solve with one: see `Lagged`.
     tapes : sequence of (Tape or None)
@@ -164,6 +178,8 @@ class State:
     control: Control | None = None
     convergence: Convergence | None = None
     tau: Block | None = None
+    delta: Delta | None = None
+    delta_at: object = None
     correction: float = 0.0
     tapes: Sequence[Tape | None] = ()
     solution: object = None
@@ -224,7 +240,7 @@ class State:
 
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
-        self.control = self.convergence = self.tau = self.solution = None
+        self.control = self.convergence = self.tau = self.delta = self.solution = None
         self.tapes, self.correction = (), 0.0
 
 

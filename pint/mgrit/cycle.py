@@ -94,7 +94,7 @@ def cycle(
     if not proceed(squared_residual, squared_norm):
         return
     with coarse.work:
-        coarse_right_hand_side(coarse)
+        coarse_right_hand_side(fine, coarse)
         if len(levels) == 2:
             march(coarse)
         else:
@@ -146,7 +146,8 @@ def lagged_cycle(
         with `weights`, over the C-points.
     """
     fine, coarse = levels[0], levels[1]
-    two = len(levels) == 2 and smoother.counts[0] == 0 and coarse.transfer is None
+    two = len(levels) == 2 and smoother.counts[0] == 0
+    two = two and coarse.transfer is None and not fine.propagator.corrects
     before = tau if start is None else start
     with coarse.work:
         if two:
@@ -170,7 +171,7 @@ def lagged_cycle(
         numbers = _residual(fine, coarse, fine.chunks(fine.layout.c_rows), None, weights)
         inject(fine, coarse)
     with coarse.work:
-        coarse_right_hand_side(coarse)
+        coarse_right_hand_side(fine, coarse)
         tau[...] = coarse.rhs
     return numbers
 
@@ -265,9 +266,13 @@ def c_point_residuals(level: Level) -> Iterator[tuple[slice, Block]]:
         yield points, residual
 
 
-def coarse_right_hand_side(coarse: Level) -> None:
+def coarse_right_hand_side(fine: Level, coarse: Level) -> None:
     """Subtract ``Phi_{l+1}(v_{i-1})`` from ``r_C + v_i`` in `coarse.rhs`, in place. Collective."""
     arrival, departure = coarse.receive_from_left(), coarse.send_to_right()
+    if coarse.propagator.corrects:  # the first step's correction needs the left neighbour's point
+        coarse.wait(arrival)
+        arrival = None
+        coarse.propagator.linearise(fine, coarse)
     # The first step waits for the left neighbour, the others need not.
     others = range(0 if arrival is None else 1, coarse.layout.local_steps)
     _subtract_steps(coarse, others)

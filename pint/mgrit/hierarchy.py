@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from pint.comm import reduce
 from pint.grid import LevelLayout
 from pint.report.timing import Phases
@@ -55,11 +57,15 @@ class Propagator(ABC):
         `margin` times the tolerance.
     relaxes : bool
         Whether `relax` can be called.
+    corrects : bool
+        Whether coarse steps follow the finer ones: the engine calls `linearise` before it forms a
+        coarse equation.
     """
 
     reverse: bool = False
     margin: float = 1.0
     relaxes: bool = False
+    corrects: bool = False
 
     @abstractmethod
     def apply(
@@ -79,12 +85,14 @@ class Propagator(ABC):
         out: Block,
         rhs: Block | None,
         guessed: bool = False,
+        linear: np.ndarray | None = None,
     ) -> None:
         """Take consecutive `steps` one after the other, from the block `start` of one state.
 
         The results, ``Phi(y) + rhs``, go to `out`: to a block of ``len(steps)`` states, or the
         last one alone to a block of one state. `rhs` has a state for each step;
-        None stands for zero. `guessed` says that `out` holds states near the results.
+        None stands for zero. `guessed` says that `out` holds states near the results. `linear`,
+        which only `pint.mgrit.Corrected` gives, has a matrix D for each step, and D y is added.
         """
         y, whole = start, len(out) == len(steps)
         for j, step in enumerate(steps):
@@ -92,6 +100,8 @@ class Propagator(ABC):
             new = out[row : row + 1] if whole else 1.0 * start
             guess = 1.0 * new if guessed and whole else None
             self.apply(level, range(step, step + 1), y, new, guess)
+            if linear is not None:
+                new += (linear[row] @ y.reshape(-1)).reshape(y.shape)
             if rhs is not None:
                 new += rhs[row : row + 1]
             y = new
@@ -115,6 +125,22 @@ class Propagator(ABC):
         not taken are not touched. Only if `relaxes`.
         """
         raise NotImplementedError
+
+    def jacobians(
+        self, level: int, steps: range, states: Block, out: np.ndarray, guess: Block = None
+    ) -> None:
+        """Write the derivative of Phi of `level` for each of `steps`, in place.
+
+        `out` has shape (B, n, n), n being the numbers of a state; the rest is as in `apply`.
+        `states` is None for steps that are linear. Only `pint.mgrit.Corrected` calls it.
+        """
+        raise NotImplementedError
+
+    def linearise(self, fine: Level, coarse: Level) -> None:
+        """Prepare the steps of `coarse` for the points that both levels hold. Collective.
+
+        The points of `fine` are relaxed, those of `coarse` are its C-points. Only if `corrects`.
+        """
 
     def begin_pass(self, last: bool) -> None:
         """Prepare for a pass over level 0, which makes each step at most once.

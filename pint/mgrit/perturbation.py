@@ -15,9 +15,9 @@ from pint.mgrit.transfer import inject
 from pint.states import Block
 
 
-def random_state(shape: tuple[int, ...], point: int, seed: int = 0, rank: int = 0) -> np.ndarray:
+def random_state(shape: tuple[int, ...], point: int, seed: int = 0) -> np.ndarray:
     """Return normal numbers that depend on a point of level 0, counted in a sweep's direction."""
-    return np.random.default_rng((seed, point, rank)).standard_normal(shape)
+    return np.random.default_rng((seed, point)).standard_normal(shape)
 
 
 class Perturbation:
@@ -28,8 +28,11 @@ class Perturbation:
         e <- (I - B L)^{-1} (A - B) L (A L)^nu e,
 
     A the derivative of the fine steps over an interval, B that of the coarse step, L the shift to
-    the next C-point, nu the number of FC-relaxations. All methods are collective. They use the
-    levels of the solver, whose next solve begins anew.
+    the next C-point, nu the number of FC-relaxations; with a transfer to another space
+
+        e <- (I - P (I - B L)^{-1} R (I - A L)) (A L)^nu e.
+
+    All methods are collective. They use the levels of the solver, whose next solve begins anew.
 
     Parameters
     ----------
@@ -41,6 +44,11 @@ class Perturbation:
         The solution on level 0, at the C-points at least; None for linear steps, at zero.
     levels : int
         Two, or more of them.
+
+    Attributes
+    ----------
+    noise : float
+        What rounding leaves of an error of norm 1, about.
 
     References
     ----------
@@ -68,7 +76,7 @@ class Perturbation:
             inject(fine, coarse)
             after = coarse.place(range(1, coarse.layout.local_steps + 1))
             coarse.rhs[after] = coarse.trajectory[after]
-            coarse_right_hand_side(coarse)  # with it the C-points solve the coarse level, too
+            coarse_right_hand_side(fine, coarse)  # with it the C-points solve the coarse level, too
         fine = self.levels[0]
         self._c_points = fine.place(fine.layout.c_rows)
         self._exact = 1.0 * fine.trajectory
@@ -76,6 +84,7 @@ class Perturbation:
         # Between the rounding of states and the curvature of steps
         small = self.space.precision**0.4
         self._scale = 1.0 if self._linear else small * (size if size > 0 else 1.0)
+        self.noise = 1e2 * self.space.precision / (1.0 if self._linear else small)
 
     def norm(self, block: Block) -> float:
         """Return the norm of errors, over all ranks."""
@@ -83,12 +92,17 @@ class Perturbation:
 
     def random(self, seed: int = 0) -> Block:
         """Return an error of norm 1 whose numbers depend on the point, and not on the ranks."""
-        layout = self.levels[0].layout
-        error, rows = self.space.allocate(len(layout.c_rows)), layout.c_rows
+        space, layout = self.space, self.levels[0].layout
+        error, rows = space.allocate(len(layout.c_rows)), layout.c_rows
+        shape, own = list(space.shape), [slice(None)] * len(space.shape)
+        if space.comm.size > 1:  # a part of the numbers that all ranks in space have together
+            sizes = space.comm.allgather(shape[space.axis])
+            first = sum(sizes[: space.comm.rank])
+            own[space.axis] = slice(first, first + shape[space.axis])
+            shape[space.axis] = sum(sizes)
         for place, row in enumerate(reversed(rows) if self.solver.reverse else rows):
-            point = (layout.first + row) * layout.stride
-            values = random_state(self.space.shape, point, seed, self.space.comm.rank)
-            error[place : place + 1] = values[None]
+            values = random_state(tuple(shape), (layout.first + row) * layout.stride, seed)
+            error[place : place + 1] = values[tuple(own)][None]
         return self._normalised(error)
 
     def difference(self, trajectory: Block, solution: Block) -> Block:
@@ -112,17 +126,23 @@ class Perturbation:
         return after, self._sum(squared[0]) ** 0.5 / self._scale
 
     def growth(self, error: Block) -> tuple[float, float, float]:
-        """Return ``|A e| / |e|``, ``|B e| / |e|`` and ``|(A - B) e| / |e|`` over one interval."""
+        """Return ``|A e| / |e|``, ``|B e| / |e|`` and ``|(A - B) e| / |e|`` over one interval.
+
+        With a transfer to another space P B R takes the place of B.
+        """
         fine, coarse = self.levels[:2]
         coarse_steps = []
         for shift in (error, 0.0 * error):
             self._set(shift)
             inject(fine, coarse)
             coarse.rhs[...] = 0.0
-            coarse_right_hand_side(coarse)
+            coarse_right_hand_side(fine, coarse)
             after = coarse.place(range(1, coarse.layout.local_steps + 1))
             coarse_steps.append(coarse.rhs[after] / -self._scale)
         by_coarse = coarse_steps[0] - coarse_steps[1]
+        if coarse.transfer is not None:  # P B R in place of B
+            by_coarse, below = self.space.allocate(len(by_coarse)), by_coarse
+            coarse.transfer.prolong(below, by_coarse)
         self._set(error)
         f_relaxation(fine)
         by_fine = 1.0 * error

@@ -15,6 +15,7 @@ from pint.mgrit.accuracy import Accuracy, Convergence
 from pint.mgrit.cycle import (
     Smoother,
     c_point_residuals,
+    coarse_right_hand_side,
     cycle,
     first_guess,
     lagged_cycle,
@@ -22,7 +23,7 @@ from pint.mgrit.cycle import (
 )
 from pint.mgrit.hierarchy import CHUNK_BYTES, Level, Propagator, chunk_size
 from pint.mgrit.relaxation import f_relaxation
-from pint.mgrit.transfer import sum_right_hand_sides
+from pint.mgrit.transfer import inject, sum_right_hand_sides
 from pint.report.timing import Phases
 from pint.states import Block, LevelTransfer, StateSpace
 
@@ -379,6 +380,12 @@ class MGRIT(Uncopied):
         propagator.begin_pass(last=True)
         with self.phases("relaxation"):
             f_relaxation(self.levels[0])
+
+    def linearise(self, propagator: Propagator, trajectory: Block) -> None:
+        """Prepare the corrected steps of level 1 at a relaxed trajectory. Collective."""
+        self._bind(propagator, trajectory, None, guessed=True)
+        inject(*self.levels[:2])
+        coarse_right_hand_side(*self.levels[:2])
 
     def residual(
         self, propagator: Propagator, trajectory: Block, rhs: Block | None = None

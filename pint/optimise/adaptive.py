@@ -174,7 +174,6 @@ class ControlledErrors(Strategy):
     ) -> None:
         equation, objective = candidate.functional.state, point.value.objective
         slope = control.space.inner(point.gradient, control - point.control)
-        small = ETA_OBJECTIVE * self.eta * abs(slope)
         self.failed = True  # until the errors are small enough
         equation.copy_guess(point.state, candidate.state)
         # Relaxation gives a first objective; its change by the first cycle shows the error.
@@ -189,9 +188,13 @@ class ControlledErrors(Strategy):
             if self.diverges or not math.isfinite(new):
                 break
             error = self._objective_error(candidate, before)
-            certain = decrease is not None and (
-                abs(new - objective - decrease * slope) > error + point.objective_error
-            )
+            # The correction is of first order: by itself it must not decide.
+            unknown = max(error + point.objective_error, abs(candidate.state.correction))
+            certain = decrease is not None and abs(new - objective - decrease * slope) > unknown
+            # Far from an optimum the slope promises more than there is to gain. Along a parabola
+            # the objective decreases by half of what the slope promises.
+            expected = min(abs(slope), 2 * abs(new - objective))
+            small = ETA_OBJECTIVE * self.eta * expected
             if certain or error <= max(small, 2 * ROUNDING * abs(new)):
                 self.failed = False
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from pint.errors import CheckpointError
 from pint.optimise.history_table import HistoryTable
 from pint.optimise.identity import content_of
 from pint.optimise.opened_run import Expected, read
-from pint.optimise.run import Run
-from pint.optimise.saved_run import SavedRun, arrays_of, sealed, trajectory_norm
+from pint.optimise.resumable import Resumable
+from pint.optimise.saved_run import SavedRun, arrays_of, sealed
 from pint.reduced_functional import ReducedFunctional
 from pint.report.files import check_writable, remove_leftovers, write_atomically
 
@@ -34,7 +33,8 @@ class Checkpoint:
 
     The file is an `.npz` archive with control, L-BFGS pairs and their inner products, the C-points
     of state and adjoint (of lagged solves their right-hand sides of level 1, too), the state of a
-    random generator, and the history. It is replaced as a whole, so that a process that is killed
+    random generator, and the history; of `GaussNewton` with states, multipliers, barrier and filter
+    in place of pairs and C-points. It is replaced as a whole, so that a process that is killed
     at any moment leaves the last one intact. A resumed run continues with the iterates of an
     uninterrupted one, on any number of ranks in time; states distributed in space need as many
     ranks in space. It is also written when the run has converged or reached its iteration limit.
@@ -71,7 +71,7 @@ class Checkpoint:
         self._content: dict[str, int] = {}
         self._table = HistoryTable()
 
-    def begin(self, run: Run) -> bool:
+    def begin(self, run: Resumable) -> bool:
         """Restore `run` in place, and return True, if a run is to be resumed. Collective.
 
         Errors are raised identically on every rank, and the file stays as it is.
@@ -85,7 +85,7 @@ class Checkpoint:
             one of this problem.
         """
         # The interval counts from the begin of the run, not from when the object was made.
-        functional = run.point.functional
+        functional = run.functional
         self._saved, self._took, self._table = time.monotonic(), 0.0, HistoryTable()
         # As the run finds it: users' objects may count or keep something as they are used.
         self._content = content_of(functional)
@@ -103,21 +103,21 @@ class Checkpoint:
         _on_root(functional, lambda: remove_leftovers(self.path))
         return saved is not None
 
-    def save_if_due(self, run: Run, at_once: bool = False) -> None:
+    def save_if_due(self, run: Resumable, at_once: bool = False) -> None:
         """Save `at_once`, or if the last file is older than the interval. Collective.
 
-        A run whose gradient is not finite is about to end, and is not saved.
+        A run that is not finite is about to end, and is not saved.
         """
-        if not math.isfinite(run.history[-1].gradient_norm):
+        if not run.is_finite:
             return
         # The files of a long run grow: saving takes no more than a twentieth of the time.
         least = max(self.interval, MOST_TIMES * self._took) if self.interval else 0.0
         # One clock decides for all ranks: saving is collective.
-        due = _on_root(run.point.functional, lambda: time.monotonic() - self._saved >= least)
+        due = _on_root(run.functional, lambda: time.monotonic() - self._saved >= least)
         if due or at_once:
             self.save(run)
 
-    def save(self, run: Run) -> None:
+    def save(self, run: Resumable) -> None:
         """Write the file. Collective.
 
         Raises
@@ -133,7 +133,7 @@ class Checkpoint:
             with self._naming_file("What was saved there before is intact."):
                 write_atomically(self.path, lambda file: np.savez(file, **sealed(arrays)))
 
-        _on_root(run.point.functional, write)
+        _on_root(run.functional, write)
         self._saved = time.monotonic()
         self._took = self._saved - began
 
@@ -162,26 +162,16 @@ class Checkpoint:
             check_writable(path)
         return saved
 
-    def _restore(self, saved: SavedRun, run: Run) -> str | None:
+    def _restore(self, saved: SavedRun, run: Resumable) -> str | None:
         """Make `run` the saved one, in place; return what tells their problems apart. Collective.
 
-        States and adjoints at the C-points are those of the file. What is made of them here must
-        be what was made of them before: the objective, the gradient and the other states.
+        What is computed here of the numbers in the file must be what was computed before.
         """
         try:
-            saved.restore(run)
+            run.restore(saved.arrays, saved.numbers, saved.history)
         except ValueError as error:
             return f"is damaged: {error}"
-        last, point = run.history[-1], run.point
-        norm = point.gradient_norm()
-        largest = max(row.gradient_norm for row in run.history)
-        pairs = [
-            ("objective", last.objective, point.value.objective, _largest_objective(run)),
-            ("gradient norm", last.gradient_norm, norm, largest),
-        ]
-        for before, now in zip(saved.arrays["trajectory"], trajectory_norm(run), strict=False):
-            pairs.append(("norm of the states", float(before), float(now), 0.0))
-        for name, before, now, scale in pairs:
+        for name, before, now, scale in run.compared(saved.arrays):
             # Sums of other ranks and inner solvers of the steps leave differences.
             if not abs(now - before) <= 1e-6 * abs(before) + 1e-9 * scale:
                 return (
@@ -199,11 +189,7 @@ class Checkpoint:
             raise OSError(f"cannot write the checkpoint {self.path}: {reason}. {advice}") from None
 
 
-def _largest_objective(run: Run) -> float:
-    return max(abs(row.objective) for row in run.history)
-
-
-def resume(run: Run, checkpoint: Checkpoint | None) -> bool:
+def resume(run: Resumable, checkpoint: Checkpoint | None) -> bool:
     """Restore `run`, in place, if a checkpoint asks for it; return whether. Collective.
 
     Raises

@@ -9,19 +9,18 @@ import numpy as np
 
 from pint.comm import fingerprint, fingerprints
 from pint.controls import ControlSpace
-from pint.optimise.run import Run
+from pint.optimise.resumable import Resumable
+from pint.optimise.whole_arrays import whole_shape
 from pint.reduced_functional import ReducedFunctional
 
 HOW = ("batched", "in_place", "leaves_out", "uses_guess", "kept_shape")
 """Attributes of users' objects that say how something is computed, and not what."""
 
 
-def signature(run: Run) -> dict[str, np.ndarray]:
+def signature(run: Resumable) -> dict[str, np.ndarray]:
     """Return what a checkpoint has in common with every run that can resume it. Collective."""
-    functional = run.point.functional
+    functional = run.functional
     grid, space = functional.grid, functional.controls
-    # The number that fits depends on the number of ranks.
-    memory = "by size" if run.hessian.by_size else run.hessian.memory
     bounds = [np.zeros(0)]
     for control_field in space.fields.values():
         own = np.concatenate([control_field.lower.ravel(), control_field.upper.ravel()])
@@ -34,19 +33,8 @@ def signature(run: Run) -> dict[str, np.ndarray]:
         "fields": np.array([_description(space, name) for name in space.fields], dtype=str),
         "bounds": np.concatenate(bounds),
         "state_shape": np.array(whole_shape(functional)),
-        "solves": np.array(type(run.strategy.inner).__name__),
-        "hessian": np.array(f"memory {memory}, rescaled {run.hessian.rescaled}"),
+        **run.solver(),
     }
-
-
-def whole_shape(functional: ReducedFunctional) -> tuple[int, ...]:
-    """Return the shape of a state, all ranks in space together. Collective."""
-    space = functional.space
-    if space.comm.size == 1:
-        return tuple(space.shape)
-    shape = list(space.shape)
-    shape[space.axis] = sum(space.comm.allgather(shape[space.axis]))
-    return tuple(shape)
 
 
 def content_of(functional: ReducedFunctional) -> dict[str, int]:

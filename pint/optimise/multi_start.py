@@ -26,7 +26,8 @@ class MultiStart(Method):
     A random start adds :math:`s \sum_{k=0}^{3} a_k \cos(k π t/T) / (k + 1)`, with normal numbers
     :math:`a_k`, to each number of a time-dependent field, and :math:`s a_0` to each shared one;
     it is projected to the bounds. Starts do not depend on the number of ranks. The result is the
-    least objective among the runs that have converged, else among all; its `stages` are the
+    least objective among the runs that have converged, else among all, those that violate
+    constraints least first; its `stages` are the
     results of all runs, in order, the given start first. The callback sees all runs.
 
     Parameters
@@ -74,7 +75,10 @@ class MultiStart(Method):
             if runs[-1].status is Status.STOPPED:
                 break
         converged = [result for result in runs if result.status is Status.CONVERGED]
-        best = min(converged or runs, key=lambda result: result.objective)
+        best = min(
+            converged or runs,
+            key=lambda one: (0.0 if converged else _violation(one), one.objective),
+        )
         return replace(best, stages=tuple(runs))
 
     def _random(self, start: Control, number_of_run: int) -> Control:
@@ -93,3 +97,8 @@ class MultiStart(Method):
         for name, mesh in space.meshes.items():
             changed[name][...] = mesh.project(changed[name])
         return space.project(changed)
+
+
+def _violation(result: Result) -> float:
+    """Return the largest violation of a constraint, zero without constraints."""
+    return max(result.constrained.violations) if result.constrained else 0.0

@@ -14,16 +14,15 @@ import numpy as np
 
 from pint.comm import fingerprint
 from pint.optimise.history_table import rows_of
-from pint.optimise.identity import content_difference, difference, signature, whole_shape
-from pint.optimise.lbfgs import MOST_PAIRS
-from pint.optimise.rules import POSITIVE, check_generator, check_numbers, is_count, short
-from pint.optimise.run import Run
-from pint.optimise.saved_run import FORMAT, SavedRun, c_points
+from pint.optimise.identity import content_difference, difference, signature
+from pint.optimise.resumable import MOST_ROWS, Layout, Resumable, length_of
+from pint.optimise.rules import check_generator, check_numbers, is_count, short
+from pint.optimise.saved_run import FORMAT, SavedRun
 from pint.report.archives import Archive, Declared, open_archive
 from pint.report.reading import LEAST_UNPACKED, LONGEST_JSON, parse_json
 
 TEXTS = ("problem", "run", "digests")
-MOST_ROWS, MOST_COLUMNS = 10**7, 1000
+MOST_COLUMNS = 1000
 
 
 class OtherRunError(ValueError):
@@ -41,47 +40,22 @@ class Expected:
         Of the problem: `identity.content_of`.
     numbers : dict
         Of a run like it.
-    fields : dict of str to tuple of int
-        Shapes of the control's fields, all time steps and all ranks together.
-    starts : dict of str to Declared
-        Of what solves start from.
-    most_pairs : int
-        Of the inverse Hessian.
+    layout : Layout
     random : Generator or None
     """
 
     signature: dict[str, np.ndarray]
     content: dict[str, int]
     numbers: dict[str, Any]
-    fields: dict[str, tuple[int, ...]]
-    starts: dict[str, Declared]
-    most_pairs: int
+    layout: Layout
     random: np.random.Generator | None
 
     @classmethod
-    def of(cls, run: Run, content: dict[str, int], random: np.random.Generator | None) -> Expected:
+    def of(
+        cls, run: Resumable, content: dict[str, int], random: np.random.Generator | None
+    ) -> Expected:
         """Return what the file of `run` must be like. Collective."""
-        functional = run.point.functional
-        grid, space = functional.grid, functional.controls
-        shape, hessian = whole_shape(functional), run.hessian
-        memory = MOST_PAIRS if hessian.by_size else hessian.memory
-        starts = {}
-        for name, block in c_points(run).items():
-            count = grid.steps // grid.coarsening[0]
-            dtype = functional.space.as_array(block).dtype
-            starts[name] = Declared(dtype, (count, *shape))
-        return cls(
-            signature=signature(run),
-            content=content,
-            numbers=run.state_dict(),
-            fields={
-                name: ((grid.steps,) if name in space.time_fields else ()) + space.block_shape(name)
-                for name in space.fields
-            },
-            starts=starts,
-            most_pairs=MOST_ROWS if memory is None else memory,
-            random=random,
-        )
+        return cls(signature(run), content, run.numbers(), run.layout(), random)
 
 
 def read(path: str | Path, expected: Expected) -> SavedRun:
@@ -111,7 +85,7 @@ def read(path: str | Path, expected: Expected) -> SavedRun:
 def _read(archive: Archive, expected: Expected) -> SavedRun:
     missing = [
         name
-        for name in (*expected.signature, *TEXTS, "history", "history_columns", "products")
+        for name in (*expected.signature, *TEXTS, "history", "history_columns")
         if name not in archive.declared
     ]
     if missing:
@@ -120,22 +94,24 @@ def _read(archive: Archive, expected: Expected) -> SavedRun:
         _raise_other(difference(name, _small(archive, name), value))
     texts = {name: _json(archive, name) for name in TEXTS}
     _raise_other(content_difference(_numbers("problem", texts["problem"]), expected.content))
-    _check_declared(archive.declared, expected)
+    own = _check_declared(archive.declared, expected)
     arrays = {name: archive.read(name) for name in archive.declared}
     run = texts["run"]
-    _check_names("run", run, ("numbers", "scaling", "random"))
-    check_numbers(run["numbers"], expected.numbers)
-    POSITIVE.check("scaling", run["scaling"])
+    _check_names("run", run, (*expected.numbers, "random"))
+    for name, like in expected.numbers.items():
+        check_numbers(run[name], like, "" if name == "numbers" else name)
     random = _random(run["random"], expected.random)
-    _check_arrays(arrays, expected)
+    for name in own:
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"`{name}` contains NaN or infinity")
+    expected.layout.check(arrays)
     history = rows_of(arrays["history_columns"].tolist(), arrays["history"])
     # Last, for it says less than the checks above.
     _check_digests(arrays, _numbers("digests", texts["digests"]))
     return SavedRun(
-        arrays={name: arrays[name] for name in _names(arrays, expected)},
+        arrays={name: arrays[name] for name in own},
         history=history,
-        numbers=run["numbers"],
-        scaling=float(run["scaling"]),
+        numbers=run,
         random=random,
     )
 
@@ -175,69 +151,37 @@ def _numbers(name: str, found: Any) -> dict[str, int]:
     return found
 
 
-def _check_declared(declared: Mapping[str, Declared], expected: Expected) -> None:
-    """Raise ValueError unless the arrays have the names, types and shapes of those of a run."""
-    _length("products", declared, 2, 3)
-    pairs = declared["products"].shape[-1]
-    if pairs > expected.most_pairs:
-        raise ValueError(f"`products` must be of at most {expected.most_pairs} pairs, not {pairs}")
-    rows = _length("history", declared, MOST_ROWS, 2)
-    columns = _length("history_columns", declared, MOST_COLUMNS, kind="U")
-    wanted = dict.fromkeys([*expected.signature, *TEXTS, "format", "history_columns"])
-    real = np.dtype(float)
-    shapes = {
-        "products": (2, pairs, pairs),
-        "history": (rows, columns),
-        **{f"control.{name}": (1, *shape) for name, shape in expected.fields.items()},
-    }
-    for part in ("s", "y") if pairs else ():
-        shapes |= {f"{part}.{name}": (pairs, *shape) for name, shape in expected.fields.items()}
-    fixed = {name: Declared(real, shape) for name, shape in shapes.items()} | expected.starts
+def _check_declared(declared: Mapping[str, Declared], expected: Expected) -> list[str]:
+    """Return the names of the run's own arrays.
+
+    Raises
+    ------
+    ValueError
+        Unless all arrays have the names, types and shapes of those of a run.
+    """
+    wanted = expected.layout.wanted(declared)
+    rows = length_of("history", declared, MOST_ROWS, 2)
+    columns = length_of("history_columns", declared, MOST_COLUMNS, kind="U")
+    every = {**wanted, "history": (Declared(np.dtype(float), (rows, columns)),)}
+    others = {*expected.signature, *TEXTS, "format", "history_columns"}
     for name in declared:
-        if name not in fixed and name not in wanted and name != "trajectory":
+        if name not in every and name not in others:
             raise ValueError(f"it has an unknown entry `{name}`")
-    for name, one in {**fixed, "trajectory": None}.items():
+    for name, allowed in every.items():
         found = declared.get(name)
         if found is None:
             raise ValueError(f"it has no entry `{name}`")
-        allowed = [Declared(real, (length,)) for length in (0, 1)] if one is None else [one]
         if found not in allowed:
             raise ValueError(f"`{name}` must be {allowed[-1]}, not {found}")
     if rows < 1:
         raise ValueError("`history` has no row")
-
-
-def _length(
-    name: str, declared: Mapping[str, Declared], most: int, dimensions: int = 1, kind: str = "f"
-) -> int:
-    found = declared[name]
-    if len(found.shape) != dimensions or found.dtype.kind != kind or found.shape[0] > most:
-        raise ValueError(
-            f"`{name}` must have {dimensions} dimension(s) and kind {kind}, not {found}"
-        )
-    return found.shape[0]
-
-
-def _names(arrays: Mapping[str, np.ndarray], expected: Expected) -> list[str]:
-    """Return the entries from which a run is restored."""
-    parts = ("control.", "s.", "y.")
-    rest = {"products", "trajectory", *expected.starts}
-    return [name for name in arrays if name in rest or name.startswith(parts)]
+    return list(wanted)
 
 
 def _check_digests(arrays: Mapping[str, np.ndarray], digests: Mapping[str, int]) -> None:
     for name, array in arrays.items():
         if name != "digests" and digests.get(name) != fingerprint(array):
             raise ValueError(f"`{name}` is not what was saved")
-
-
-def _check_arrays(arrays: Mapping[str, np.ndarray], expected: Expected) -> None:
-    for name in _names(arrays, expected):
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"`{name}` contains NaN or infinity")
-    least = arrays["products"][0].diagonal().min(initial=np.inf)
-    if least <= 0:
-        raise ValueError(f"`products` must have (s, y) > 0 of each pair, got {least:.10g}")
 
 
 def _random(found: Any, random: np.random.Generator | None) -> dict[str, Any] | None:

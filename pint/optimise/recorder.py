@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +85,7 @@ class Recorder:
     ) -> Iterate:
         """Add the row of a control and its states; `errors` are zero where they are left out."""
         counts = {**_counts(self.functional), "seconds": time.perf_counter() - self._started}
-        counts.update({name: _sum(offset, counts[name]) for name, offset in self._offset.items()})
+        counts |= self._whole(counts)
         counts["solves"], counts["converged_solves"] = self._solves()
         errors = {"objective_error": 0.0, "gradient_error": 0.0, "adjoint_residual": 0.0, **errors}
         row = Iterate(
@@ -117,6 +118,19 @@ class Recorder:
                 answer = True
             self.asked |= isinstance(answer, (bool, np.bool_)) and bool(answer)
         return row
+
+    def _whole(self, counts: dict[str, Any]) -> dict[str, Any]:
+        """Return counts of this process with what the run has counted in earlier ones."""
+        return {name: _sum(offset, counts[name]) for name, offset in self._offset.items()}
+
+    def following(self, rows: Sequence[Iterate]) -> list[Iterate]:
+        """Return the rows of another recorder as those that follow the last one here."""
+        last, following = self.history[-1], []
+        for number, row in enumerate(rows, 1):
+            counts = self._whole({**vars(row), "seconds": 0.0})
+            counts |= {"iteration": last.iteration + number, "seconds": last.seconds + row.seconds}
+            following.append(replace(row, **counts))
+        return following
 
     def _solves(self) -> tuple[int, int]:
         """Return the solves to a tolerance of the run so far, and those that have met it."""

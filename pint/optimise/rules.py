@@ -74,6 +74,11 @@ RULES: Mapping[str, Rule] = {
     "step": POSITIVE,
     "slope": Rule("finite and not positive", lambda x: is_real(x) and -math.inf < x <= 0),
     "scaling": POSITIVE,
+    "mu": NOT_NEGATIVE,
+    "unit": POSITIVE,
+    "weight": NOT_NEGATIVE,
+    "worst": NOT_NEGATIVE,
+    **{f"filter.{name}": POSITIVE for name in ("infeasibility", "objective", "least", "most")},
     "strategy.effort": Rule(
         f"an integer from 1 to {MOST_EFFORT}", lambda x: is_count(x, 1, MOST_EFFORT)
     ),

@@ -10,7 +10,10 @@ from pint.errors import check_kind
 from pint.optimise.result import Result
 
 DISTANCE = 1e-5
-"""Of the differences, relative to the size of a parameter (at least 1)."""
+"""Of the differences, relative to the size of a parameter (1 if it is zero)."""
+
+DETERMINED = 1e-7
+"""Least eigenvalue of second derivatives whose diagonal is scaled to 1; less is rounding."""
 
 
 def standard_errors(result: Result) -> dict[str, np.ndarray]:
@@ -30,14 +33,17 @@ def standard_errors(result: Result) -> dict[str, np.ndarray]:
     Raises
     ------
     TypeError, ValueError
-        If it is no result, the problem has time-dependent controls, a parameter is at a bound, or
-        the Hessian is not positive definite: the data do not determine the parameters.
+        If it is no result, the problem has time-dependent controls or constraints, a parameter is
+        at a bound, or the Hessian is not positive definite: the data do not determine the
+        parameters.
 
     References
     ----------
     .. [1] G. A. F. Seber, C. J. Wild, Nonlinear Regression, Wiley, 1989, section 2.1.2.
     """
     check_kind("standard_errors", "result", result, Result, "what `pint.minimize` returns")
+    if result.constrained is not None:
+        raise ValueError("`standard_errors` is for problems without constraints.")
     functional, control = result.functional, result.control
     space = control.space
     if space.time_fields:
@@ -46,7 +52,7 @@ def standard_errors(result: Result) -> dict[str, np.ndarray]:
             f"`{next(iter(space.time_fields))}` depends on time."
         )
     at = control.vector
-    steps = DISTANCE * np.maximum(np.abs(at), 1.0)
+    steps = DISTANCE * np.where(at == 0.0, 1.0, np.abs(at))
     for name in space.fields:
         place = space.places[name][0]
         near = (at - space.lower < steps) | (space.upper - at < steps)
@@ -64,15 +70,17 @@ def standard_errors(result: Result) -> dict[str, np.ndarray]:
         columns.append((ahead - behind) / (2.0 * step))
     hessian = np.array(columns)
     hessian = 0.5 * (hessian + hessian.T)
-    values, vectors = np.linalg.eigh(hessian)
-    if not values[0] > 1e-12 * abs(values[-1]):
+    diagonal = np.diag(hessian)
+    units = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(hessian / np.outer(units, units))
+    if not values[0] > DETERMINED:
         raise alike(
             ValueError(
                 "`standard_errors`: the second derivatives are not positive definite; the data do "
                 "not determine all parameters."
             )
         )
-    errors = np.sqrt((vectors**2 / values).sum(axis=1))
+    errors = np.sqrt((vectors**2 / values).sum(axis=1)) / units
     return {
         name: errors[space.places[name][0]].reshape(field.shape)
         for name, field in space.fields.items()

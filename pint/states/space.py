@@ -186,8 +186,11 @@ class ArraySpace(StateSpace):
     def singles(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
         return one_by_one(block, backward)
 
-    def states(self, block: np.ndarray, backward: bool = False) -> np.ndarray:
-        return block[::-1] if backward else block
+    def states(self, block: np.ndarray, backward: bool = False) -> Any:
+        ordered = block[::-1] if backward else block
+        if ordered.ndim > 1:
+            return ordered
+        return [ordered[row, ...] for row in range(len(ordered))]  # numbers alone cannot be written
 
     def products(
         self, matrix: Any, target: StateSpace, name: str

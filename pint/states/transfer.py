@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import reduce
 from pint.errors import real_array, shown
 from pint.states.space import Block, StateSpace
 
@@ -15,6 +16,9 @@ Action = Callable[[Block, Block], None]
 """Writes a linear map of each state of its first argument to the second one."""
 
 SIDES = ("restrict", "prolong")
+
+PIECE_BYTES = 2**18
+"""States of so many bytes are transferred together: products with sparse matrices copy them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +153,20 @@ def _actions(
         there, back = source.products(side, target, name)
     there(source.allocate(1), target.allocate(1))
     back(target.allocate(1), source.allocate(1))
-    return there, back
+    return _in_pieces(there, source), _in_pieces(back, target)
+
+
+def _in_pieces(action: Action, source: StateSpace) -> Action:
+    """Return an action that handles so many states at a time that copies of them are small."""
+    # Maps may be collective, so that all ranks which share a state handle as many at a time.
+    fitting = PIECE_BYTES // max(1, source.state_bytes)
+    size = int(reduce(source.comm, max(1, fitting), "min")[0])
+
+    def act(states: Block, out: Block) -> None:
+        for begin in range(0, len(states), size):
+            action(states[begin : begin + size], out[begin : begin + size])
+
+    return act
 
 
 def _each(

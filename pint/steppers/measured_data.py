@@ -51,7 +51,9 @@ class MeasuredData(Objective):
     ) -> None:
         check_kind("MeasuredData", "grid", grid, TimeGrid, "a `pint.TimeGrid`")
         at = np.atleast_1d(real_array("MeasuredData(times=...)", times))
-        table = np.asarray(values, dtype=float)
+        table = real_array("MeasuredData(values=...)", values)
+        if np.isinf(table).any():
+            raise ValueError("`MeasuredData(values=...)` has infinite values; gaps are NaN.")
         table = table[:, None] if table.ndim == 1 else table
         if table.ndim != 2 or at.ndim != 1 or len(table) != len(at):
             raise ValueError(
@@ -91,11 +93,17 @@ class MeasuredData(Objective):
         np.add.at(sums, points, squares * known)
         self.weights = weights
         self.values = sums / np.where(weights > 0, weights, 1.0)
+        self.t = np.array(grid.t, dtype=float)
         self.rest = 0.5 * float((squares * (known - self.values[points]) ** 2).sum())
 
     def _distances(self, y: Any, points: np.ndarray, lead: int) -> tuple[np.ndarray, np.ndarray]:
         """Return distances and weights at some points; states have `lead` axes before theirs."""
         flat = np.reshape(y, (*np.shape(y)[:lead], -1))
+        if self.components is not None and self.components.max() >= flat.shape[-1]:
+            raise ValueError(
+                f"`MeasuredData(components=...)` names number {self.components.max()} of the "
+                f"state, which has the numbers 0 to {flat.shape[-1] - 1}."
+            )
         own = flat if self.components is None else flat[..., self.components]
         if own.shape[-1] != self.values.shape[1]:
             raise ValueError(
@@ -104,7 +112,19 @@ class MeasuredData(Objective):
             )
         return own - self.values[points], self.weights[points]
 
+    def _check_times(self, s: Steps) -> None:
+        """Raise ValueError unless steps end where those of the grid do."""
+        last, t = len(self.t) - 1, self.t
+        ends = np.minimum(np.add(s.index, 1), last)
+        apart = np.abs(np.reshape(s.t1, np.shape(s.index)) - t[ends])
+        if np.max(s.index) >= last or not np.max(apart) <= 1e-9 * (t[-1] - t[0]):
+            raise ValueError(
+                "`MeasuredData(grid=...)` is another grid than that of the functional: make the "
+                "data for that one."
+            )
+
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        self._check_times(s)
         distance, weight = self._distances(y1, np.add(s.index, 1), np.ndim(s.index))
         total = 0.5 * (weight * distance * distance).sum(axis=-1)
         first = np.equal(s.index, 0)

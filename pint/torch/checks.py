@@ -57,7 +57,7 @@ def checked_data(
     for name, part in parts.items():
         if part.module is None:
             continue
-        for weight, one in part.module.named_parameters(remove_duplicate=False):
+        for weight, one in part.weights.items():
             if id(one) in owners:
                 raise ValueError(
                     f"`network`: `{name}.{weight}` is the same parameter as `{owners[id(one)]}`; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, TimeStepper
 from pint.states import ArraySpace, StateSpace
 
-SMALL = 2**16
-"""Bytes of a state below which layers are computed together, by `torch.func.vmap`."""
+SMALL = 2**14
+"""Bytes of a state below which layers are computed together, by `torch.func.vmap`; the graphs of
+larger ones are kept for the adjoint."""
 
 
 class Data:
@@ -47,7 +49,7 @@ class Part:
     def __init__(self, name: str, module: Any) -> None:
         self.name, self.module = name, module
         self.weights: dict[str, Any] = {} if module is None else dict(module.named_parameters())
-        self._buffers: dict[str, Any] = {} if module is None else dict(module.named_buffers())
+        self._places = {} if module is None else _places(module, self.weights)
 
     def field(self, weight: str) -> str:
         """Return the name of the field of a weight."""
@@ -82,10 +84,51 @@ class Part:
         return found
 
     def __call__(self, weights: Mapping[str, Any], *inputs: Any) -> Any:
+        """Return what the module makes of inputs with other weights."""
         if self.module is None:
             return inputs[0]
-        known = {**self._buffers, **weights}
-        return torch.func.functional_call(self.module, known, inputs)
+        # As `torch.func.functional_call` does, without looking for the places in each call, which
+        # would take as long as a small layer.
+        places = self._places
+        for name, one in weights.items():
+            for parameters, key in places[name]:
+                parameters[key] = one
+        try:
+            return self.module(*inputs)
+        finally:
+            for name, one in self.weights.items():
+                for parameters, key in places[name]:
+                    parameters[key] = one
+
+
+def _places(module: Any, weights: Mapping[str, Any]) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Return where a module and its parts hold each of its weights."""
+    names = {id(one): name for name, one in weights.items()}
+    places: dict[str, list[tuple[dict[str, Any], str]]] = {name: [] for name in weights}
+    for part in module.modules():
+        for key, one in part._parameters.items():
+            if one is not None:
+                places[names[id(one)]].append((part._parameters, key))
+    return places
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A layer that can be differentiated: its state, weights and result, tensors."""
+
+    state: Any
+    weights: Mapping[str, Any]
+    result: Any
+
+    def products(self, lam: Any, wanted: list[str], again: bool) -> list[Any]:
+        """Return the products of `lam` with the derivatives to the state and to some weights.
+
+        The graph is lost unless it is needed `again`.
+        """
+        inputs = [self.state, *(self.weights[name] for name in wanted)]
+        found = torch.autograd.grad(self.result, inputs, lam, retain_graph=again, allow_unused=True)
+        pairs = zip(inputs, found, strict=True)
+        return [torch.zeros_like(one) if slope is None else slope for one, slope in pairs]
 
 
 class Layers(TimeStepper):
@@ -105,6 +148,7 @@ class Layers(TimeStepper):
     """
 
     batched = True
+    kept_type = object
 
     def __init__(
         self,
@@ -117,9 +161,10 @@ class Layers(TimeStepper):
         together: bool,
     ) -> None:
         self.block, self.opening, self.data, self.rate = block, opening, data, rate
-        self.together = together
         self.dtype = np.dtype(dtype)
         self._space = ArraySpace(shape, self.dtype)
+        self.together = together and self._space.state_bytes <= SMALL
+        self.kept_shape = None if self.together else ()
 
     @property
     def space(self) -> StateSpace:
@@ -131,30 +176,56 @@ class Layers(TimeStepper):
         change = self.block(weights, *inputs)
         return y + size * change if self.rate else change
 
-    def layers(self, s: Steps, y: Any, weights: Mapping[str, Any]) -> list[Any] | Any:
-        """Return the next states of some layers, of tensors."""
-        sizes = torch.from_numpy(np.reshape(s.dt, -1).astype(self.dtype))
-        given = None
-        if self.data.sequence is not None:
-            given = self.data.sequence[torch.from_numpy(np.asarray(s.index).copy())]
-        if len(y) > 1 and self.together and y[0].nbytes <= SMALL:
-            axes = (0, 0, 0, None if given is None else 0)
-            return torch.func.vmap(self.layer, in_dims=axes)(sizes, y, dict(weights), given)
-        rows = [
-            self.layer(
-                sizes[row],
-                y[row],
-                {name: one[row] for name, one in weights.items()},
-                None if given is None else given[row],
-            )
-            for row in range(len(y))
-        ]
-        return torch.stack(rows)
+    def all_layers(self, s: Steps, y: Any, weights: Mapping[str, Any]) -> Any:
+        """Return the next states of some layers in one call, of tensors."""
+        sizes, given = self._sizes(s), self._given(s)
+        axes = (0, 0, 0, None if given is None else 0)
+        return torch.func.vmap(self.layer, in_dims=axes)(sizes, y, dict(weights), given)
+
+    def graphs(self, s: Steps, y: Any, u: Fields, wanted: bool = True) -> list[Graph]:
+        """Return the graph of each layer; of states alone unless weights are `wanted`."""
+        weights, states = self.block.tensors(u, self.dtype, 1), as_tensor(y, self.dtype)
+        sizes, given = self._sizes(s).tolist(), self._given(s)
+        graphs = []
+        with torch.enable_grad():
+            for row, size in enumerate(sizes):
+                state = states[row].detach().requires_grad_()
+                own = {name: one[row].detach() for name, one in weights.items()}
+                for one in own.values() if wanted else ():
+                    one.requires_grad_()
+                result = self.layer(size, state, own, None if given is None else given[row])
+                graphs.append(Graph(state, own, result))
+        return graphs
+
+    def _sizes(self, s: Steps) -> Any:
+        return torch.from_numpy(np.reshape(s.dt, -1).astype(self.dtype))
+
+    def _given(self, s: Steps) -> Any:
+        if self.data.sequence is None:
+            return None
+        return self.data.sequence[torch.from_numpy(np.asarray(s.index).copy())]
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
+        if s.kept is not None:
+            graphs = self.graphs(s, y, u)
+            for row, graph in enumerate(graphs):
+                s.kept[row] = graph
+            return np.stack([as_numpy(graph.result) for graph in graphs])
+        weights, states = self.block.tensors(u, self.dtype, 1), as_tensor(y, self.dtype)
         with torch.no_grad():
-            weights = self.block.tensors(u, self.dtype, 1)
-            return as_numpy(self.layers(s, as_tensor(y, self.dtype), weights))
+            if self.together and len(y) > 1:
+                return as_numpy(self.all_layers(s, states, weights))
+            sizes, given = self._sizes(s).tolist(), self._given(s)
+            rows = [
+                self.layer(
+                    size,
+                    states[row],
+                    {name: one[row] for name, one in weights.items()},
+                    None if given is None else given[row],
+                )
+                for row, size in enumerate(sizes)
+            ]
+        return np.stack([as_numpy(row) for row in rows])
 
     def initial(self, theta: Fields) -> Any:
         with torch.no_grad():
@@ -182,15 +253,21 @@ class LayersAdjoint(Adjoint):
         self, s: Steps, y: Any, u: Fields, lam: Any, wanted: list[str]
     ) -> tuple[Any, dict[str, Any]]:
         layers, dtype = self.layers, self.layers.dtype
-        weights, state = layers.block.tensors(u, dtype, 1), as_tensor(y, dtype)
-        inputs = [state, *(weights[name] for name in wanted)]
-        for one in inputs:
-            one.requires_grad_()
-        with torch.enable_grad():
-            result = layers.layers(s, state, weights)
-        found = torch.autograd.grad(result, inputs, as_tensor(lam, dtype), allow_unused=True)
-        dy = np.zeros(y.shape) if found[0] is None else as_numpy(found[0])
-        return dy, dict(zip(wanted, found[1:], strict=True))
+        along = as_tensor(lam, dtype)
+        if layers.together and len(y) > 1:
+            weights = layers.block.tensors(u, dtype, 1)
+            state = as_tensor(y, dtype).requires_grad_()
+            inputs = [state, *(weights[name].requires_grad_() for name in wanted)]
+            with torch.enable_grad():
+                result = layers.all_layers(s, state, weights)
+            dy, *slopes = torch.autograd.grad(result, inputs, along, allow_unused=True)
+            dy = torch.zeros_like(state) if dy is None else dy
+            return as_numpy(dy), dict(zip(wanted, slopes, strict=True))
+        kept = s.kept is not None
+        graphs = list(s.kept) if kept else layers.graphs(s, y, u, bool(wanted))
+        found = [graph.products(along[row], wanted, kept) for row, graph in enumerate(graphs)]
+        states, *slopes = (torch.stack(column) for column in zip(*found, strict=True))
+        return as_numpy(states), dict(zip(wanted, slopes, strict=True))
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         layers = self.layers

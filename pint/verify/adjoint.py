@@ -108,17 +108,17 @@ def dot_checks(
         pairs = step_methods(space, *parts)
         if level == 0:
             pairs += inner_methods(problem) + cost_methods(problem)
-        yield from _transposes(problem, pairs, samples, level, grid.strides[level], broken)
+        yield from transpose_checks(problem, pairs, samples, level, grid.strides[level], broken)
     total = math.nan
     if not any(level in (0, None) for _, level in broken):
         total = attempt_collectively(grid.comm, lambda: functional.cost.summed(state))[0] or 0.0
     ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
-    yield from _transposes(problem, end_methods(problem), [ends], None, 1, broken)
+    yield from transpose_checks(problem, end_methods(problem), [ends], None, 1, broken)
     yield from transfer_checks(functional, seed)
     yield from _regulariser_checks(problem, control, seed)
 
 
-def _transposes(
+def transpose_checks(
     problem: Problem,
     pairs: Pairs,
     samples: list[Sample],

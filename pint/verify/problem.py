@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,17 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
 from pint.equations import March, State
+from pint.equations.results import spaces_of
 from pint.errors import check_kind, integer
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.reduced_functional import ReducedFunctional
+from pint.steppers import Constraint
 from pint.verify.adjoint import Broken, dot_checks
 from pint.verify.arguments import (
+    attempt,
     attempt_collectively,
+    by_level,
     label,
     places,
     random_direction,
@@ -35,6 +39,7 @@ from pint.verify.claims import (
     SHAPE,
     UNCHANGED,
 )
+from pint.verify.constraints import constraint_checks
 from pint.verify.in_space import SAME, cost_checks
 from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
@@ -53,7 +58,12 @@ TAYLOR = "derivative of the objective"
 
 
 def check_problem(
-    problem: Problem, grid: TimeGrid, control: Control | None = None, seed: int = 0
+    problem: Problem,
+    grid: TimeGrid,
+    control: Control | None = None,
+    seed: int = 0,
+    *,
+    constraints: Sequence[Constraint] = (),
 ) -> Report:
     """Test everything that a problem defines, and say what is wrong and where. Collective.
 
@@ -73,6 +83,8 @@ def check_problem(
         Where to test, on this grid; by default a random control within the bounds.
     seed : int
         Of all random numbers.
+    constraints : sequence of Constraint
+        Whose `vjp` is compared with `value`, too.
 
     Returns
     -------
@@ -102,6 +114,9 @@ def check_problem(
         raise TypeError(f"`check_problem(grid=...)` must be a TimeGrid, got {type(grid).__name__}.")
     check_kind("check_problem", "problem", problem, Problem, "a pint.Problem")
     integer("check_problem", "seed", seed, 0)
+    constraints = (constraints,) if isinstance(constraints, Constraint) else tuple(constraints)
+    for constraint in constraints:
+        check_kind("check_problem", "constraints", constraint, Constraint, "a list of constraints")
     space = problem.control_space(grid)
     distributed = problem.space.comm.size > 1 or space.space_comm.size > 1
     if not distributed:
@@ -113,7 +128,7 @@ def check_problem(
     if distributed:
         return Report("check_problem", _checks_in_space(problem, control, seed))
     with ending_all_ranks(grid.comm):
-        checks = _all_checks(problem, control, seed)
+        checks = _all_checks(problem, control, seed, constraints)
         return Report("check_problem", _distinct(explained(problem, checks)))
 
 
@@ -130,14 +145,16 @@ def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Che
         return (*checks, *_taylor_checks(functional, control, seed, broken))
 
 
-def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, ...]:
+def _all_checks(
+    problem: Problem, control: Control, seed: int, constraints: Sequence[Constraint]
+) -> tuple[Check, ...]:
     """Return all checks of a problem. Collective."""
     comm, fresh = control.space.comm, fresh_copy(problem)
     functional, raised = attempt_collectively(
         comm, lambda: ReducedFunctional(problem, control.space.grid)
     )
     if functional is None:
-        check = _raised(str(end_methods(problem)[0][0]), raised)
+        check = _raised(_at_fault(problem, control.space.grid.levels), raised)
         return (check, *_nothing_else(problem, check))
     functional.calls.unwatch()
     checks = agreed(_set_up_checks(problem, control), comm)
@@ -147,6 +164,7 @@ def _all_checks(problem: Problem, control: Control, seed: int) -> tuple[Check, .
     broken = _broken(checks, _USELESS)
     mixed = _broken(checks, {BATCH: "mixes up the steps of a batch"})
     checks += agreed(dot_checks(functional, state, control, seed, {**mixed, **broken}), comm)
+    checks += agreed(constraint_checks(problem, constraints, state, control, seed), comm)
     infinite = _broken(checks, {ALL_FINITE: "gives states that are not finite"})
     checks += tuple(_taylor_checks(functional, control, seed, {**infinite, **broken}))
     return without_wrong_vjp(checks)
@@ -176,10 +194,22 @@ def _raised(method: str, error: str, level: int | None = None) -> Check:
     return Check(method, level, "call", RUNS, math.inf if error else 0.0, note=error)
 
 
+def _at_fault(problem: Problem, levels: int) -> str:
+    """Return the method without which there is no functional."""
+    stepper = type(problem.stepper).__name__
+    steppers, _ = attempt(lambda: by_level(problem.stepper, levels))
+    if steppers is None:
+        return f"{stepper}.coarsen"
+    spaces, _ = attempt(lambda: spaces_of(steppers, problem.space))
+    return f"{stepper}.transfer" if spaces is None else str(end_methods(problem)[0][0])
+
+
 def _nothing_else(problem: Problem, cause: Check) -> Iterator[Check]:
     """Yield the checks that cannot be run without an initial state."""
     for part in (problem.stepper, problem.adjoint, problem.objective):
-        note = f"not run, because {cause.method} gives no initial state"
+        initial = cause.method.endswith(".initial")
+        what = "gives no initial state" if initial else "fails"
+        note = f"not run, because {cause.method} {what}"
         yield Check(type(part).__name__, None, "", "all methods", math.nan, note=note)
 
 

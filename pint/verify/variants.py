@@ -212,7 +212,7 @@ def _called(
     """Return the results of a method, y as written to its place; and whether it returns that."""
     if not out:
         return method(at), True
-    place = _nans(np.shape(at["y"]), batched)
+    place = _nans(np.shape(at["y"]), batched, float)
     result = method(at, out=place)
     # PETSc vectors return an array of their own over the same memory.
     return {**result, "y": place}, bool(np.may_share_memory(result["y"], place))
@@ -230,18 +230,19 @@ def _arguments(variant: _Variant, sample: Sample, batched: bool) -> dict[str, An
         at["s"] = at["s"]._replace(guess=result + _NEAR * np.abs(result) * normal)
         return at
     for arguments in (at, elsewhere):  # the last step elsewhere: only `s.kept` tells of the first
-        s, shape = arguments["s"], variant.step.owner.kept_shape
-        arguments["s"] = s._replace(kept=_nans((*np.shape(s.index), *shape), batched))
+        s, owner = arguments["s"], variant.step.owner
+        shape = (*np.shape(s.index), *owner.kept_shape)
+        arguments["s"] = s._replace(kept=_nans(shape, batched, owner.kept_type))
         if not variant.fills:
             variant.step(mapped(arguments, np.copy))
     return at
 
 
-def _nans(shape: tuple[int, ...], batched: bool) -> np.ndarray:
+def _nans(shape: tuple[int, ...], batched: bool, kind: type) -> np.ndarray:
     """Return NaN, for a batch in every second row of a block."""
     if not batched:
-        return np.full(shape, np.nan)
-    return np.full((2 * shape[0], *shape[1:]), np.nan)[::2]
+        return np.full(shape, np.nan, kind)
+    return np.full((2 * shape[0], *shape[1:]), np.nan, kind)[::2]
 
 
 def _relative(value: Any, expected: Any, sample: Sample, rows: bool) -> Finding:

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from pint.diagnosis.factors import Factor
 from pint.diagnosis.setup import Setup
 from pint.equations import Cycles, March
 from pint.model import CallCost, Costs, suggest
+from problems.heat import Heat, zero_target
+from problems.ode import PROBLEMS
 
 CASES = {
     "heat": lambda **options: functional(heat(), **options),
@@ -144,6 +147,18 @@ def test_an_unstable_coarse_step():
     assert not any(np.isnan(one.value) for one in found.factors)
 
 
+def test_coarse_steps_that_overflow():
+    definition = PROBLEMS["van-der-pol"]()
+    grid = pint.TimeGrid.uniform(definition.T, 64, 4, 3)
+    found = pint.diagnose(pint.ReducedFunctional(definition.problem(), grid, relaxation="F"))
+    by_level = {(one.level, one.relaxation, one.equation): one.value for one in found.factors}
+    assert by_level[1, "F", "state"] == np.inf and by_level[0, "FCF", "state"] < 1
+    assert found.slow.level == 1 and found.slow.cause == "unstable"
+    assert found.state.cycles is None and found.trials[0].steps is None
+    assert found.recommendation.changes and "nan" not in str(found)
+    assert "does not converge" in str(found) and "implicit-euler" in str(found)
+
+
 def test_growing_states():
     found = pint.diagnose(functional(dahlquist(3.0), T=4.0, N=64, m=8, relaxation="F"), budget=1e-3)
     assert found.slow.cause == "growth" and found.slow.fine_growth > 2
@@ -151,13 +166,14 @@ def test_growing_states():
 
 def test_the_recommendation_takes_fewer_steps():
     """What it promises is what a gradient takes."""
-    new = functional(advection_diffusion(10), N=64, m=[2, 2, 2], levels=4)
+    new = functional(advection_diffusion(10, 7), N=64, m=[2, 2, 2], levels=4)
     control = new.control(u=0.1)
     found = pint.diagnose(new, control)
     chosen = found.recommendation
-    assert chosen.changes and chosen.gain > 1.5
+    # So few steps are made one after the other. Without a tolerance other cycles are better.
+    assert chosen.setup == Setup() and chosen.instead is not None
     counts = []
-    for setup in (found.setup, chosen.setup):
+    for setup in (found.setup, chosen.instead):
         other = setup.functional(new)
         residuals = solved(other, pint.prolong(control, other.controls))
         trial = found.trial(setup)
@@ -167,11 +183,25 @@ def test_the_recommendation_takes_fewer_steps():
         solvers = other.state.solver, other.adjoint.solver
         counts.append(sum(sum(solver.steps_evaluated) for solver in solvers))
         assert trial.steps == pytest.approx(counts[-1], rel=0.1)
-    assert counts[0] / counts[1] == pytest.approx(chosen.gain, rel=0.1)
+    assert counts[0] > 1.5 * counts[1]
+    assert chosen.gain == pytest.approx(counts[0] / (2 * 64), rel=0.1)
+
+
+def test_many_steps_are_shared_by_ranks():
+    new = functional(
+        dahlquist(), "forward-euler", N=512, m=2, accuracy=pint.Accuracy(relative=1e-6)
+    )
+    found = pint.diagnose(new)
+    chosen = found.recommendation
+    assert chosen.changes and chosen.setup.levels > 1 and chosen.gain > 1.1
+    assert chosen.setup.coarsening[0] > 2 and 1 < chosen.ranks <= 256
+    assert f"from about {chosen.ranks} ranks on" in str(found)
 
 
 def test_a_good_set_up_is_kept():
-    new = functional(dahlquist(), N=128, m=8, accuracy=pint.Accuracy(relative=1e-9))
+    new = functional(
+        dahlquist(), "forward-euler", N=512, m=8, accuracy=pint.Accuracy(relative=1e-6)
+    )
     found = pint.diagnose(new)
     best = min(trial.steps for trial in found.trials if trial.steps)
     assert found.recommendation.gain <= found.trials[0].steps / best
@@ -199,7 +229,7 @@ def test_the_functional_stays_as_it_is():
 
 
 def test_its_cost_is_bounded_and_said():
-    new = functional(dahlquist(), N=128, relaxation="FCF")
+    new = functional(dahlquist(), "forward-euler", N=128, relaxation="FCF")
     small, large = (pint.diagnose(new, budget=budget) for budget in (1e-3, 1e9))
     assert len(small.trials) == 1 and small.left_out > 5 and large.left_out == 0
     assert small.cost < 300 and f"{small.cost:.0f} sequential solves" in str(small)
@@ -207,7 +237,9 @@ def test_its_cost_is_bounded_and_said():
 
 
 def test_ranks_to_recommend_for():
-    new = functional(dahlquist(), N=256, m=16, accuracy=pint.Accuracy(relative=1e-6))
+    new = functional(
+        dahlquist(), "forward-euler", N=256, m=16, accuracy=pint.Accuracy(relative=1e-6)
+    )
     alone, many = (pint.diagnose(new, ranks=ranks) for ranks in (1, 64))
     assert alone.recommendation.setup == Setup()
     assert many.recommendation.setup.levels > 1 and many.recommendation.ranks <= 64
@@ -278,7 +310,9 @@ def test_float32():
 
 def test_suggestions_rank_the_time_to_solution():
     """With free messages and equal steps, what takes fewest steps one after the other is best."""
-    new = functional(dahlquist(), N=256, m=16, accuracy=pint.Accuracy(relative=1e-6))
+    new = functional(
+        dahlquist(), "forward-euler", N=256, m=16, accuracy=pint.Accuracy(relative=1e-6)
+    )
     found = pint.diagnose(new)
     step = [CallCost.linear(0.0, 1e-3)]
     costs = Costs(step, step, latency=0.0, reduction_stage=0.0)
@@ -295,3 +329,21 @@ def test_suggestions_rank_the_time_to_solution():
     assert "the diagnosis has measured" in str(suggestion)
     with pytest.raises(ValueError, match="N = 256 steps, not of 128"):
         suggest(costs, 128, 16, diagnosis=found)
+
+
+def test_coarse_levels_on_coarser_meshes():
+    """F-relaxation never corrects what the coarse mesh does not see; FCF does."""
+    heat_equation = Heat(points=15, nu=0.1)
+    data = zero_target(heat_equation)
+    problem = heat_equation.problem(data, coarse_data=partial(zero_target, heat_equation))
+    grid = pint.TimeGrid.uniform(1.0, 64, 4, 2)
+    accuracy = pint.Accuracy(relative=1e-8)
+    new = pint.ReducedFunctional(problem, grid, relaxation="FCF", accuracy=accuracy)
+    control = new.control(u=np.random.default_rng(0).standard_normal((64, 15)))
+    found = pint.diagnose(new, control)
+    by_word = {(one.relaxation, one.equation): one for one in found.factors}
+    assert by_word["F", "state"].value > 0.9 > 0.5 > by_word["FCF", "state"].value
+    assert {one.theory for one in found.factors} == {None}
+    assert found.slow.mismatch > 0
+    for predicted, norms in zip((found.state, found.adjoint), solved(new, control), strict=True):
+        assert abs(predicted.cycles - len(norms)) <= 1

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from diagnosis_cases import dahlquist, functional, heat, oscillator
 
+import pint
+from pint.diagnosis import diagnose
 from pint.equations import March
 from pint.mgrit.cycle import Smoother
 from pint.mgrit.perturbation import Perturbation
+from problems.heat import Heat, zero_target
 
 
 def near(new, equation, depth=0, levels=2):
@@ -83,3 +86,52 @@ def test_growth_over_an_interval():
     one = near(functional(dahlquist(rate), N=N, m=m), "adjoint")
     fine, coarse = (1 - rate / N) ** -m, 1 / (1 - rate * m / N)
     assert one.growth(one.random()) == pytest.approx((fine, coarse, abs(fine - coarse)), rel=1e-9)
+
+
+@pytest.mark.parametrize("relaxation", ["F", "FCF", "FCFCF"])
+@pytest.mark.parametrize("equation", ["state", "adjoint"])
+def test_levels_in_two_spaces(equation, relaxation):
+    problem, N, m = Heat(points=7), 24, 4
+    data = zero_target(problem)
+    grid = pint.TimeGrid.uniform(1.0, N, m, 2)
+    new = pint.ReducedFunctional(
+        problem.problem(data, lambda places: zero_target(problem, places)), grid
+    )
+    one, count, intervals = near(new, equation), relaxation.count("C"), N // m
+    fine, coarse = (
+        np.linalg.inv(mesh.implicit_matrix(dt).toarray())
+        for mesh, dt in ((problem, 1 / N), (problem.coarser, m / N))
+    )
+    down, up = problem.restriction().toarray(), problem.interpolation().toarray()
+    if equation == "adjoint":
+        down, up = up.T, down.T
+    shift, units = np.eye(intervals, k=-1), np.eye(intervals)
+    before = np.kron(shift, np.linalg.matrix_power(fine, m))
+    solved = np.linalg.solve(np.eye(intervals * 3) - np.kron(shift, coarse), np.kron(units, down))
+    expected = np.eye(len(before)) - np.kron(units, up) @ solved @ (np.eye(len(before)) - before)
+    expected = expected @ np.linalg.matrix_power(before, count)
+    error = one.random()
+    after, _ = one.cycled(error, Smoother((count,)))
+    flip = -1 if equation == "adjoint" else 1
+    np.testing.assert_allclose(after[::flip].ravel(), expected @ error[::flip].ravel(), atol=1e-7)
+    by_fine, by_coarse, mismatch = one.growth(error)
+    begins = error[::flip][:-1].reshape(-1, 7)
+    steps = [np.linalg.matrix_power(fine, m), up @ coarse @ down]
+    sizes = [np.linalg.norm(begins @ step.T) for step in (*steps, steps[0] - steps[1])]
+    np.testing.assert_allclose(
+        [by_fine, by_coarse, mismatch], np.array(sizes) / np.linalg.norm(begins), rtol=1e-6
+    )
+
+
+def test_a_diagnosis_of_levels_in_two_spaces():
+    """F-relaxation leaves what the restriction takes to zero."""
+    problem = Heat(points=15)
+    new = pint.ReducedFunctional(
+        problem.problem(zero_target(problem), lambda places: zero_target(problem, places)),
+        pint.TimeGrid.uniform(1.0, 32, 2, 2),
+    )
+    found = {(one.relaxation, one.equation): one for one in diagnose(new, new.control()).factors}
+    for equation in ("state", "adjoint"):
+        assert found["F", equation].value == pytest.approx(1.0, abs=0.02)
+        assert found["FCF", equation].value < 0.3
+        assert found["FCF", equation].theory is None

@@ -189,6 +189,13 @@ def test_check_problem_finds_a_transfer_that_changes_its_argument():
     assert any("left as it is" in str(one) for one in report.failures)
 
 
+@pytest.mark.parametrize("made", [None, pint.Transfer(P, R)])
+def test_check_problem_names_the_method_of_a_wrong_transfer(made):
+    report = check_problem(odd_problem(made), grid_of(12, 2, 2))
+    assert [one.method for one in report.failures] == ["Odd.transfer"]
+    assert all("Odd.transfer fails" in one.note for one in report.not_run)
+
+
 def test_a_transfer_keeps_its_own_matrices():
     mine = R.copy()
     transfer = pint.Transfer(mine, P)

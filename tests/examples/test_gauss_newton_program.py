@@ -1,10 +1,13 @@
 """`ode_control.py --method gauss-newton`: the catalogue, its options, keys and pictures."""
 
 import json
+import os
+import signal
 
 import ode_control
 import pytest
 
+import pint
 from problems.ode_catalogue import CATALOGUE
 
 
@@ -38,6 +41,47 @@ def test_options():
     assert (limited["iterations"], limited["status"]) == (2, "iteration limit")
 
 
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
+    options = "--problem attitude --steps 20 --method gauss-newton"
+    whole = run(options)
+    saved = f"{options} --checkpoint {tmp_path}/run.npz"
+    assert run(f"{saved} --iterations 2")["status"] == "iteration limit"
+    resumed = run(f"{saved} --resume")
+    for name in ("objective", "gradient_norm", "iterations", "control", "kkt", "state_steps"):
+        assert resumed[name] == whole[name]
+
+
+def test_a_signal_saves_the_run(tmp_path, monkeypatch, capsys):
+    options = "--problem attitude --steps 20 --method gauss-newton --progress"
+    whole = run(options)
+    shown = pint.Progress.__call__
+
+    def show(self, iterate, control, state):
+        shown(self, iterate, control, state)
+        if iterate.iteration == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    saved = f"{options} --checkpoint {tmp_path}/run.npz"
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+        patched.setattr(pint.Progress, "__call__", show)
+        run(saved)
+    assert ended.value.code == 130
+    assert pint.Status.INTERRUPTED.value in capsys.readouterr().out
+    assert run(f"{saved} --resume")["objective"] == whole["objective"]
+
+
+def test_a_file_of_another_method_is_refused(tmp_path, capsys):
+    options = f"--problem attitude --steps 20 --checkpoint {tmp_path}/run.npz --iterations 2"
+    run(f"{options} --method sequential")
+    with pytest.raises(SystemExit) as ended:
+        run(f"{options} --method gauss-newton --resume")
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "argument --checkpoint" in error
+    assert "use the same method" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("method", ["gauss-newton", "sequential", "one-shot --cycles adaptive"])
 def test_constraints_free_time_and_data(method, tmp_path):
     files = f"--json {tmp_path}/r.json --plot {tmp_path}/r.png --history {tmp_path}/r.csv"
@@ -60,7 +104,7 @@ def test_constraints_free_time_and_data(method, tmp_path):
     [
         "--hessian exact",
         "--method gauss-newton --optimiser scipy",
-        "--method gauss-newton --checkpoint run.npz",
+        "--method gauss-newton --resume",
         "--method gauss-newton --relative-gradient-tolerance 1e-3",
     ],
 )

@@ -60,14 +60,24 @@ def test_eigenvector_problem_with_petsc_states(optimiser):
         pytest.param("--dimension 2 --points 7 --states petsc", marks=pytest.mark.petsc),
     ],
 )
-def test_coarser_meshes_give_the_same_control(options):
+def test_coarser_meshes_give_the_same_control(options, capsys):
     options = [*options.split(), "--steps", "16", "--target", "manufactured"]
     options += ["--coarsening", "2", "--levels", "3", "--gradient-tolerance", "1e-9"]
     expected = heat_control.main(options)
-    result = heat_control.main([*options, "--method", "mgrit", "--space-coarsening"])
+    always = ["--method", "mgrit", "--space-coarsening", "always"]
+    result = heat_control.main([*options, *always])
+    points = [line for line in capsys.readouterr().out.splitlines() if "points by level" in line]
+    assert len(set(points[0].replace(",", "").split()[3:])) > 1
     assert result["converged_solves"] == result["solves"]
     assert result["objective"] == pytest.approx(expected["objective"], rel=1e-12)
     np.testing.assert_allclose(result["control"], expected["control"], atol=1e-7)
+
+
+def test_meshes_are_halved_where_steps_are_long_enough(capsys):
+    for steps, points in ((16, "15, 7, 3"), (64, "15, 15, 7"), (256, "15, 15, 15")):
+        options = f"--points 15 --steps {steps} --method mgrit --levels 3 --coarsening 2"
+        heat_control.main([*options.split(), "--space-coarsening", "--iterations", "1"])
+        assert f"points by level     {points}" in capsys.readouterr().out
 
 
 @pytest.mark.petsc

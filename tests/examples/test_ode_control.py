@@ -29,6 +29,10 @@ def run(arguments):
     return ode_control.main(arguments.split())
 
 
+PENDULUM = {96: 1.45710411941, 192: 1.45600341823}
+"""By number of steps, by sequential sweeps."""
+
+
 @pytest.mark.parametrize("method", ["sequential", "mgrit", "one-shot"])
 def test_double_integrator(method, capsys):
     summary = run(f"--problem double-integrator --steps 20 --method {method}")
@@ -48,6 +52,20 @@ def test_other_optimisers(optimiser):
     summary = run(f"--set gamma=0.02 --method mgrit --optimiser {optimiser}")
     assert summary["status"] == "converged"
     assert summary["objective"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--steps 96 --cycles 1 --correction full", PENDULUM[96]),
+        ("--steps 96 --coarsening 8 --cycles adaptive --correction 2", PENDULUM[96]),
+        ("--steps 192 --levels 3 --cycles adaptive --correction full", PENDULUM[192]),
+    ],
+)
+def test_pendulum_with_corrected_coarse_steps(options, expected):
+    summary = run(f"--problem pendulum --method one-shot --relaxation F {options}")
+    assert summary["status"] == "converged"
+    assert summary["objective"] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("scheme", ["forward-euler", "backward-euler", "crank-nicolson"])
@@ -115,6 +133,11 @@ BAD_ARGUMENTS = [
     ("--coarse sdirk2", "--coarse"),
     ("--method one-shot --optimiser scipy", "--optimiser"),
     ("--optimiser newton", "--optimiser"),
+    ("--correction all", "--correction"),
+    ("--correction 0 --method mgrit", "--correction"),
+    ("--correction 3 --method mgrit", "--correction: is 'full', or a rank from 1 to 2"),
+    ("--correction full", "--correction"),
+    ("--correction full --method one-shot --levels 1", "--levels"),
     ("--gradient-tolerance -1", "--gradient-tolerance"),
     ("--iterations 1.5", "--iterations"),
     ("--json no/such/folder/out.json", "--json"),

@@ -33,6 +33,7 @@ PAIRS = [
     ("pendulum", "adaptive"),
     ("hats", "mgrit"),
     ("hats", "lagged"),
+    ("corrected", "lagged"),
 ]
 """Each problem with several methods, each method with several problems."""
 
@@ -388,6 +389,11 @@ HEAVIER = linear_quadratic.LinearQuadratic(
 def test_other_problems_and_other_solvers(path, problem, method, message):
     saved(path)
     refused(path, message, problem=problem, method=method)
+
+
+def test_what_lagged_cycles_continue_depends_on_the_correction(path):
+    solve("corrected", "lagged", checkpoint=pint.Checkpoint(path), iterations=2)
+    refused(path, "LaggedCycles, coarse steps corr", problem=pendulum, method=pint.Lagged())
 
 
 def test_one_level_is_another_solver(path):

@@ -219,3 +219,129 @@ def test_mistakes_are_one_line_before_any_work():
         pint.minimize(other, None, pint.AugmentedLagrangian(pint.ReducedSpace(), [wrong]))
     with pytest.raises(ValueError, match="only states and parameters"):
         ode.terminal_constraint(u)
+
+
+def test_units_change_nothing():
+    def run(of_j, of_c):
+        ode, functional = integrator(10, of_j * (u**2 / 2 + sympy.sin(y)))
+        constraints = [
+            ode.terminal_constraint(of_c * (y - 2)),
+            ode.path_constraint(of_c * (u - 2.4)),
+            ode.integral_constraint(y * of_c, 0.9 * of_c, equality=False),
+        ]
+        method = pint.GaussNewton(gradient_tolerance=1e-9 * of_j)
+        options = pint.AugmentedLagrangian(method, constraints, tolerance=1e-5 * of_c)
+        return pint.minimize(functional, None, options)
+
+    of_j, of_c = 1e8, 1e-6
+    scaled, plain = run(of_j, of_c), run(1.0, 1.0)
+    assert scaled.status is plain.status is pint.Status.CONVERGED
+    assert scaled.objective / of_j == pytest.approx(plain.objective, rel=1e-9)
+    assert len(scaled.constrained.outer) == len(plain.constrained.outer)
+    multiplier = scaled.constrained.multipliers[0] * of_c / of_j
+    assert multiplier == pytest.approx(plain.constrained.multipliers[0], rel=1e-6)
+
+
+def test_numbers_of_one_constraint_in_other_units():
+    lists = [[y - 2, 1e6 * (v - 1)], [1e-6 * (y - 2), 1e3 * (v - 1)]]
+    ode = SympyODE([y, v], [u, y], {"u": u}, running_cost=u**2 / 2, initial_state=[0, 0])
+    functional = pint.ReducedFunctional(ode.problem("rk4"), pint.TimeGrid.uniform(1.0, 10))
+    for values in lists:
+        constraint = ode.terminal_constraint(values)
+        options = pint.AugmentedLagrangian(pint.GaussNewton(), constraint, outer_iterations=5)
+        result = pint.minimize(functional, None, options)
+        np.testing.assert_allclose(result.states()[-1], [2.0, 1.0], atol=1e-3)
+
+
+def test_runs_that_find_no_minimum_do_not_show_constraints_to_be_infeasible():
+    ode, functional = integrator()
+    end = ode.terminal_constraint(y - 2)
+    for method, status in (
+        (pint.ReducedSpace(evaluations=5), pint.Status.EVALUATION_LIMIT),
+        (pint.ReducedSpace(iterations=0), pint.Status.ITERATION_LIMIT),
+    ):
+        result = pint.minimize(functional, None, pint.AugmentedLagrangian(method, [end]))
+        assert result.status is status
+
+
+class WrongSlope(pint.TerminalConstraint):
+    def value(self, y, theta):
+        return y - 2
+
+    def vjp(self, y, theta, weight):
+        return -weight, {}
+
+
+def test_a_wrong_slope_is_a_failed_line_search():
+    _, functional = integrator()
+    options = pint.AugmentedLagrangian(METHODS["reduced"], [WrongSlope()])
+    assert pint.minimize(functional, None, options).status is pint.Status.LINE_SEARCH_FAILED
+
+
+class ByHand(pint.IntegralConstraint):
+    def __init__(self, value=None, vjp=None, **options):
+        self.__dict__.update(options)
+        self.results = value, vjp
+
+    def value(self, t, y, u, theta):
+        return y if self.results[0] is None else self.results[0](y)
+
+    def vjp(self, t, y, u, theta, weight):
+        return (weight, {}, {}) if self.results[1] is None else self.results[1](weight)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "error", "words"),
+    [
+        (ByHand(list), ValueError, r"`ByHand\.value` must return an array of shape \(1, 1\)"),
+        (ByHand(lambda y: y + 1j), TypeError, r"`ByHand\.value` must return real numbers"),
+        (ByHand(None, lambda w: (w, {})), TypeError, r"`ByHand\.vjp` must return 3 results"),
+        (ByHand(None, lambda w: (w[:, 0], {}, {})), ValueError, r"`ByHand\.vjp` must return"),
+        (ByHand(None, lambda w: (w, {"w": w}, {})), ValueError, r"for `w`, which is no time-dep"),
+        (ByHand(bound=[1.0, 2.0]), ValueError, r"`ByHand\(bound=\.\.\.\)` must be a finite"),
+        (ByHand(bound=np.nan), ValueError, r"`ByHand\(bound=\.\.\.\)` must be a finite number"),
+        (ByHand(bound=1j), TypeError, r"`ByHand\(bound=\.\.\.\)` must hold real numbers"),
+        (ByHand(quadrature="simpson"), ValueError, r"`ByHand\(quadrature=\.\.\.\)` is"),
+    ],
+)
+def test_mistakes_in_a_constraint_by_hand_name_it(constraint, error, words):
+    _, functional = integrator(4)
+    with pytest.raises(error, match=words):
+        pint.minimize(functional, None, pint.AugmentedLagrangian(METHODS["reduced"], [constraint]))
+
+
+def test_integrals_do_not_show_in_what_gauss_newton_returns():
+    ode, functional = integrator(8)
+    constraint = ode.integral_constraint(y, 1.0)
+    result = pint.minimize(
+        functional, None, pint.AugmentedLagrangian(pint.GaussNewton(), constraint)
+    )
+    assert result.all_at_once.gains.shape == (8, 1, 1)
+    assert result.all_at_once.multipliers.shape == (8, 1)
+    start, states = result.shift(0)
+    method = pint.GaussNewton(start_states=states)
+    again = pint.minimize(functional, start, pint.AugmentedLagrangian(method, constraint))
+    assert again.objective == pytest.approx(result.objective, rel=1e-7)
+    with pytest.raises(ValueError, match=r"start_states=\.\.\.\)` must have the shape"):
+        method = pint.GaussNewton(start_states=states[1:])
+        pint.minimize(functional, start, pint.AugmentedLagrangian(method, constraint))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_constraint_that_is_nan_at_the_start_is_named():
+    ode, functional = integrator(8)
+    root = sympy.sqrt(y - 1)
+    for constraint in (ode.terminal_constraint(root), ode.path_constraint(root)):
+        options = pint.AugmentedLagrangian(METHODS["reduced"], constraint)
+        with pytest.raises(pint.NotFiniteError, match=r"`Sympy\w+\.value` is NaN or infinite"):
+            pint.minimize(functional, None, options)
+
+
+def test_multi_start_takes_what_violates_least():
+    ode, functional = integrator(8, u=(-1, 1))
+    outer = pint.AugmentedLagrangian(
+        METHODS["reduced"], ode.terminal_constraint(y**2 - 4), outer_iterations=2
+    )
+    result = pint.minimize(functional, None, pint.MultiStart(outer, starts=3))
+    violations = [max(one.constrained.violations) for one in result.stages]
+    assert max(result.constrained.violations) == min(violations)

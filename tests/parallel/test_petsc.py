@@ -35,7 +35,9 @@ def petsc_functional(heat, comms, steps, levels, coarsening=3, halved=False, **o
     from problems.heat_petsc import petsc_problem
 
     grid = pint.TimeGrid.uniform(1.0, steps, coarsening, levels, comms[0])
-    problem, mesh = petsc_problem(heat, comms[1], partial(manufactured, heat, 1.0), halved)
+    problem, mesh = petsc_problem(
+        heat, comms[1], partial(manufactured, heat, 1.0), heat.halvings if halved else ()
+    )
     functional = pint.ReducedFunctional(problem, grid, **options)
     functional.mesh = mesh
     return functional

@@ -51,12 +51,61 @@ def test_data_at_points_with_gaps_repeats_and_components():
         ({"values": [[np.nan, np.nan]]}, "no finite number"),
         ({"sigma": 0.0}, "positive"),
         ({"components": [0]}, "name 2 numbers"),
+        ({"values": [[np.inf, 1.0]]}, "infinite"),
     ],
 )
 def test_data_that_do_not_fit(change, message):
     options = {"times": [0.5], "values": [[1.0, 2.0]], "sigma": 1.0, **change}
     with pytest.raises(ValueError, match=message):
         pint.MeasuredData(pint.TimeGrid.uniform(1.0, 4), **options)
+
+
+def test_complex_data_are_refused():
+    with pytest.raises(TypeError, match=r"`MeasuredData\(values=\.\.\.\)` must hold real"):
+        pint.MeasuredData(pint.TimeGrid.uniform(1.0, 4), [0.5], [1j])
+
+
+@pytest.mark.parametrize("steps", [2, 8])
+def test_data_of_another_grid_are_refused(steps):
+    problem = decay()
+    data = pint.MeasuredData(pint.TimeGrid.uniform(1.0, 4), [0.5], [[1.0, 2.0]])
+    problem = pint.Problem(problem.stepper, problem.adjoint, data, problem.controls)
+    functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(1.0, steps))
+    with pytest.raises(ValueError, match="another grid than that of the functional"):
+        functional.value(functional.controls.zeros())
+
+
+def test_components_that_the_state_lacks():
+    problem, grid = decay(), pint.TimeGrid.uniform(1.0, 4)
+    data = pint.MeasuredData(grid, [0.5], [[1.0, 2.0]], components=[0, 2])
+    problem = pint.Problem(problem.stepper, problem.adjoint, data, problem.controls)
+    functional = pint.ReducedFunctional(problem, grid)
+    with pytest.raises(ValueError, match="names number 2 of the state"):
+        functional.value(functional.controls.zeros())
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_standard_errors_and_estimates_in_other_units(unit):
+    def estimated(unit):
+        ode = SympyODE(
+            [y, v], [-unit * k * y, k * unit * y - T / unit * v], parameters={"k": k, "T": T},
+            initial_state=[1, 0],
+        )  # fmt: skip
+        grid, problem = pint.TimeGrid.uniform(2.0, 8), ode.problem()
+        times = grid.t[1:]
+        noise = 0.01 * np.cos(np.arange(16.0).reshape(8, 2))
+        values = np.stack([np.exp(-times), times * np.exp(-times)], axis=1) + noise
+        data = pint.MeasuredData(grid, times, values, 0.01)
+        problem = pint.Problem(problem.stepper, problem.adjoint, data, problem.controls)
+        functional = pint.ReducedFunctional(problem, grid)
+        start = functional.control(k=1.1 / unit, T=0.9 * unit)
+        result = pint.minimize(functional, start, pint.GaussNewton(iterations=30))
+        return result, pint.standard_errors(result)
+
+    (plain, errors), (other, scaled) = estimated(1.0), estimated(unit)
+    assert other.objective == pytest.approx(plain.objective, rel=1e-9)
+    assert scaled["k"] * unit == pytest.approx(errors["k"], rel=1e-5)
+    assert scaled["T"] / unit == pytest.approx(errors["T"], rel=1e-5)
 
 
 @pytest.mark.parametrize("scheme", ["rk4", "crank-nicolson"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, TimeStepper
+from pint.optimise.constrained.calls import value_of, vjp_of
 from pint.optimise.constrained.penalty import Augmented
+from pint.optimise.result import AllAtOnce
 from pint.states import ArraySpace, StateSpace
 from pint.steppers.constraints import IntegralConstraint
 from pint.steppers.runge_kutta import add_fields
@@ -37,12 +40,21 @@ class Layout:
 
     def state(self, extended: np.ndarray) -> np.ndarray:
         """Return the problem's states, a view where possible."""
-        return extended[..., : self.count].reshape(*extended.shape[:-1], *self.shape)
+        return extended[..., : self.count].reshape((*extended.shape[:-1], *self.shape))
 
     def joined(self, y: Any, z: Any) -> np.ndarray:
         """Return extended states."""
         lead = np.shape(y)[: np.ndim(y) - len(self.shape)]
         return np.concatenate([np.reshape(y, (*lead, self.count)), z], axis=-1)
+
+    def without_integrals(self, details: AllAtOnce) -> AllAtOnce:
+        """Return what Gauss-Newton knows of the problem's own states."""
+        gains, n = details.gains, self.count
+        return replace(
+            details,
+            gains=None if gains is None else gains[..., :n],
+            multipliers=details.multipliers[..., :n],
+        )
 
     def inner(self, s: Steps) -> Steps:
         """Return the steps as the problem's stepper knows them."""
@@ -55,7 +67,7 @@ class Layout:
         for one in self.integrals:
             total: Any = 0.0
             for place, weight in NODES[one.quadrature]:
-                value = one.value(t0 + place * dt, between(begin, end, place), u, theta)
+                value = value_of(one, t0 + place * dt, between(begin, end, place), u, theta)
                 total = total + weight * dt[:, None] * value
             columns.append(total)
         rows = np.concatenate(columns, axis=1)
@@ -75,7 +87,8 @@ class Layout:
             part = lam[:, first : first + one.count]
             first += one.count
             for place, weight in NODES[one.quadrature]:
-                of_y, of_u, of_theta = one.vjp(
+                of_y, of_u, of_theta = vjp_of(
+                    one,
                     t0 + place * dt,
                     between(begin, end, place),
                     u,

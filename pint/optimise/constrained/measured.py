@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from pint.comm import reduce
 from pint.equations import State
+from pint.errors import NumericalError
+from pint.optimise.constrained.calls import value_of
 from pint.optimise.constrained.integrals import Layout
 from pint.optimise.constrained.penalty import Augmented, Term
 from pint.reduced_functional import ReducedFunctional
@@ -37,6 +41,19 @@ class Measured:
     distances: tuple[float, ...]
     penalty: float
 
+    def sizes(self, comm: Any) -> list[np.ndarray]:
+        """Return the largest size of each number of each constraint, shapes (k,). Collective.
+
+        Those that are not finite are left out; it is 1 where all are zero.
+        """
+        sizes = []
+        for numbers in self.numbers:
+            rows = np.abs(np.reshape(numbers, (-1, numbers.shape[-1])))
+            finite = np.where(np.isfinite(rows), rows, 0.0).max(axis=0, initial=0.0)
+            largest = np.asarray(reduce(comm, finite, "max"))
+            sizes.append(np.where(largest > 0, largest, 1.0))
+        return sizes
+
 
 def measured(
     functional: ReducedFunctional,
@@ -55,7 +72,7 @@ def measured(
             for term in augmented.path:
                 at = augmented.points(term.constraint, s, begin, end, u)
                 rows = augmented.rows(s)
-                values = term.constraint.value(*at, theta)
+                values = _tried(term, *at, theta)
                 numbers[id(term)][rows] = values
                 total += float(np.reshape(s.dt, -1) @ term.value(values, rows))
     if functional.comm.rank == grid.last_rank:
@@ -63,7 +80,8 @@ def measured(
         if layout is not None:
             y, z = layout.state(y), y[layout.count :]
         for term in augmented.end:
-            numbers[id(term)][...] = term.constraint.value(y, theta)
+            at_end = functional.space.native(partial(_tried, term), (0,))
+            numbers[id(term)][...] = at_end(y, theta)
         for term, part in augmented.parts(z):
             numbers[id(term)][...] = part
         total += sum(
@@ -83,10 +101,26 @@ def measured(
     )
 
 
+def _tried(term: Term, *arguments: Any) -> Any:
+    """Return the numbers of a constraint, NaN where it raises NumericalError."""
+    try:
+        return value_of(term.constraint, *arguments)
+    except NumericalError:
+        return np.nan
+
+
 def _sizes(term: Term, c: np.ndarray) -> tuple[float, float]:
     """Return the violation of a constraint, and its distance, on this rank."""
     if term.constraint.equality:
-        size = float(np.abs(c).max(initial=0.0))
+        size = _largest(np.abs(c))
         return size, size
     slack = np.maximum(c, -term.multipliers / term.penalty)
-    return float(c.max(initial=0.0)), float(np.abs(slack).max(initial=0.0))
+    return _largest(c), _largest(np.abs(slack))
+
+
+def _largest(numbers: np.ndarray) -> float:
+    """Return the largest of some numbers and zero; infinity if one is NaN.
+
+    MPI does not say what the largest of NaN and a number is.
+    """
+    return float(np.nan_to_num(numbers, nan=np.inf, posinf=np.inf).max(initial=0.0))

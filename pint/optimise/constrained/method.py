@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pint.comm import alike
 from pint.controls import Control
 from pint.equations import March, State
-from pint.errors import check_kind, integer, number
+from pint.errors import NotFiniteError, check_choice, check_kind, integer, number, real_array, shown
 from pint.grid import TimeGrid
 from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from pint.optimise.constrained.integrals import (
 )
 from pint.optimise.constrained.measured import Measured, measured
 from pint.optimise.constrained.penalty import Augmented, Term
+from pint.optimise.constrained.probe import Nothing, curvature, solved
 from pint.optimise.ending import remaining
 from pint.optimise.gauss_newton import GaussNewton
 from pint.optimise.method import Callback, Method
@@ -37,18 +39,22 @@ from pint.steppers.constraints import (
     PathConstraint,
     TerminalConstraint,
 )
+from pint.steppers.running_cost import NODES
 
 LESS = 0.25
 """A penalty stays where the violation has become less by this factor."""
 
-GROWTH, LEAST, MOST = 10.0, 1.0, 1e6
-"""Factor of penalties, and the range of the first ones."""
+GROWTH, MOST = 10.0, 1e6
+"""Factor of penalties, and the largest first one that follows from the objective's size."""
 
 STALLED = 6
 """Runs without a tenth less violation after which constraints count as infeasible."""
 
 LOOSE = 4
 """The first run has a gradient tolerance that is larger by 10 to this power."""
+
+ENDS = (Status.STOPPED, Status.TIME_LIMIT, Status.EVALUATION_LIMIT, Status.INTERRUPTED)
+"""How runs end after which there is no other."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +72,8 @@ class AugmentedLagrangian(Method):
     ----------
     method : Method
         `GaussNewton()`, `ReducedSpace()`, `Adaptive()`, ... Its options are those of each run,
-        its `gradient_tolerance` that of the last ones, its `time_limit` for all together.
+        its `gradient_tolerance` that of the last ones, `time_limit` and `evaluations` are for all
+        runs together.
     constraints : sequence of Constraint
         `TerminalConstraint`, `PathConstraint`, `IntegralConstraint`; path and integral ones need
         states that are numpy arrays.
@@ -76,8 +83,9 @@ class AugmentedLagrangian(Method):
     outer_iterations : int
         Largest number of runs.
     penalty : float, optional
-        The first penalty of all constraints; by default twice the size of the first objective
-        over the squared violation, between 1 and 10^6.
+        The first penalty of all constraints; by default ten times the second derivative of the
+        objective in the direction that reduces the violation, over the squared slope of each
+        number of a constraint there: no units matter.
 
     Raises
     ------
@@ -106,12 +114,12 @@ class AugmentedLagrangian(Method):
         if not self.constraints:
             raise ValueError("`AugmentedLagrangian(constraints=...)` needs at least one.")
         for constraint in self.constraints:
-            if not isinstance(constraint, KINDS):
+            if sum(isinstance(constraint, kind) for kind in KINDS) != 1:
                 raise TypeError(
                     "`AugmentedLagrangian(constraints=...)` must consist of TerminalConstraint, "
                     f"PathConstraint or IntegralConstraint, got {type(constraint).__name__}."
                 )
-            integer(type(constraint).__name__, "count", constraint.count, 1)
+            _check_options(constraint)
         number(owner, "tolerance", self.tolerance, positive=True)
         integer(owner, "outer_iterations", self.outer_iterations, 1)
         if self.penalty is not None:
@@ -136,7 +144,8 @@ class AugmentedLagrangian(Method):
             )
         for constraint in self.constraints:
             _check_shape(constraint, problem, grid)
-        self.method.check(_Parts(self.constraints, problem, grid).problem, grid)
+        parts = _Parts(self.constraints, problem, grid)
+        _extended(self.method, parts.layout).check(parts.problem, grid)
 
     def run(
         self,
@@ -189,9 +198,14 @@ class _Outer:
 
     def result(self) -> Result:
         """Run the method until the constraints are met, or cannot be."""
-        options, method, terms = self.options, self.options.method, self.parts.terms
-        control, best, stalled = self.start, math.inf, 0
-        self._set_penalties()
+        options, terms = self.options, self.parts.terms
+        method: Method = _extended(options.method, self.parts.layout)
+        control, best, stalled, solved = self.start, math.inf, 0, False
+        if options.penalty is not None:
+            for term in terms:
+                term.penalty = np.full(term.constraint.count, float(options.penalty))
+        else:
+            self._set_penalties()
         before: Measured | None = None
         loose = LOOSE
         for _ in range(options.outer_iterations):
@@ -206,42 +220,30 @@ class _Outer:
                 found.iterations,
             )  # fmt: skip
             status = found.status
-            if status in (Status.STOPPED, Status.TIME_LIMIT, Status.INTERRUPTED):
+            if status in ENDS:
                 break
             if distance <= options.tolerance and loose == 0:
                 break
-            stalled = 0 if max(now.violations) <= 0.9 * best else stalled + 1
+            if max(now.violations) <= 0.9 * best:
+                stalled, solved = 0, False
+            else:
+                # Runs that have not come near a minimum show nothing about the constraints.
+                moved = status is Status.LINE_SEARCH_FAILED and found.iterations > 0
+                stalled, solved = stalled + 1, solved or moved or status is Status.CONVERGED
             best = min(best, max(now.violations))
             if stalled >= STALLED and best > options.tolerance:
-                status = Status.INFEASIBLE
+                status = Status.INFEASIBLE if solved else status
                 break
             for i, term in enumerate(terms):
                 term.multipliers = slopes[i]
                 large = now.distances[i] > options.tolerance
                 if before is not None and large and now.distances[i] > LESS * before.distances[i]:
-                    term.penalty *= GROWTH
+                    term.penalty = term.penalty * GROWTH
             before, loose = now, 0 if distance <= options.tolerance else max(loose - 1, 0)
             method = remaining(self._warm(method), found)
         else:
             status = Status.OUTER_LIMIT
         return self._evaluated(found, now, slopes, status)
-
-    def _set_penalties(self) -> None:
-        """Set the first penalties, from objective and violation of the start, in place."""
-        options = self.options
-        if options.penalty is not None:
-            for term in self.parts.terms:
-                term.penalty = float(options.penalty)
-            return
-        state = self.augmented.state.new()
-        with np.errstate(all="ignore"):
-            self.augmented.state.solve(state, self.start, March())
-            now = self._measured(state)
-            objective = self.augmented.objective(state).objective - now.penalty
-            for term, size in zip(self.parts.terms, now.violations, strict=True):
-                wanted = 2.0 * abs(objective) / size**2 if size > 0 else 10.0
-                usual = not math.isfinite(wanted) or wanted == 0.0
-                term.penalty = 10.0 if usual else min(max(wanted, LEAST), MOST)
 
     def _run(self, method: Any, control: Control, loose: int) -> Result:
         """Return the result of one run; its rows follow those so far."""
@@ -249,12 +251,14 @@ class _Outer:
         if loose and "gradient_tolerance" in names:
             tolerance = method.gradient_tolerance * 10.0**loose
             method = replace(method, gradient_tolerance=tolerance)
-        last = self.history[-1] if self.history else None
+        last: Iterate | None = None
 
         def record(row: Iterate, at: Control, state: State) -> Any:
+            nonlocal last
+            if row.iteration == 0 and self.history:  # the last row of the run before
+                last = self.history[-1]
+                return None
             if last is not None:
-                if row.iteration == 0:  # the last row of the run before
-                    return None
                 row = replace(
                     row,
                     iteration=last.iteration + row.iteration,
@@ -272,7 +276,47 @@ class _Outer:
             self.history.append(row)
             return None if self.callback is None else self.callback(row, at, state)
 
-        return method.run(self.augmented, control, record, None)
+        try:
+            return method.run(self.augmented, control, record, None)
+        except NotFiniteError as error:
+            raise self._named(error) from None
+
+    def _set_penalties(self) -> None:
+        """Set the first penalties, from objective and constraints at the start, in place."""
+        functional, start = self.functional, self.start
+        problem = replace(functional.problem, objective=Nothing(), regularisers=())
+        alone = _Parts(self.options.constraints, problem, functional.grid)
+        penalties = functional.of(alone.problem)
+        with np.errstate(all="ignore"):
+            state = solved(penalties, start)
+            now = measured(penalties, alone.augmented, alone.layout, alone.terms, state)
+            weights = [size**-2.0 for size in now.sizes(functional.comm)]
+            for term, weight in zip(alone.terms, weights, strict=True):
+                term.penalty = weight
+            change = 20.0 * curvature(functional, penalties, state, start)
+            most = math.inf
+            if change == 0.0:  # as where J is linear, or no constraint is violated
+                value = functional.objective(solved(functional, start)).objective
+                change, most = 2.0 * abs(value), MOST
+        usual = not 0 < change < math.inf
+        for term, weight in zip(self.parts.terms, weights, strict=True):
+            term.penalty = 10.0 * weight if usual else np.minimum(change * weight, most)
+
+    def _named(self, error: NotFiniteError) -> NotFiniteError:
+        """Return an error that names the constraint which is not finite at the start, if one is."""
+        if self.outer:
+            return error
+        with np.errstate(all="ignore"):
+            state = solved(self.functional, self.start)
+            if not math.isfinite(self.functional.objective(state).objective):
+                return error
+            now = self._measured(solved(self.augmented, self.start))
+        wrong = [i for i, size in enumerate(now.violations) if not math.isfinite(size)]
+        if not wrong:
+            return error
+        kind = type(self.parts.terms[wrong[0]].constraint).__name__
+        text = f"`{kind}.value` is NaN or infinite at the first control: begin at another one."
+        return alike(NotFiniteError(text))
 
     def _measured(self, state: State) -> Measured:
         parts = self.parts
@@ -298,13 +342,16 @@ class _Outer:
         details = Constrained(
             multipliers=multipliers,
             violations=now.violations,
-            penalties=tuple(term.penalty for term in terms),
+            penalties=tuple(float(np.max(term.penalty)) for term in terms),
             outer=tuple(self.outer),
         )
-        last = self.history[-1]
+        last, layout, details_of = self.history[-1], self.parts.layout, found.all_at_once
+        if layout is not None and details_of is not None:
+            details_of = layout.without_integrals(details_of)
         return replace(
             found,
             control=control,
+            all_at_once=details_of,
             objective=value.objective,
             cost=value.cost,
             status=status,
@@ -318,9 +365,37 @@ class _Outer:
         )
 
 
+def _extended(method: Method, layout: Layout | None) -> Any:
+    """Return a method whose first states, if they are given, have integrals, too."""
+    if layout is None or not isinstance(method, GaussNewton):
+        return method
+    states = method.start_states
+    if isinstance(states, str) or np.shape(states)[1:] != layout.shape:
+        return method
+    zeros = np.zeros((len(states), layout.size - layout.count))
+    return replace(method, start_states=layout.joined(states, zeros))
+
+
+def _check_options(constraint: Any) -> None:
+    """Raise ValueError or TypeError unless the attributes of a constraint are right."""
+    owner = type(constraint).__name__
+    integer(owner, "count", constraint.count, 1)
+    if isinstance(constraint, PathConstraint):
+        check_choice(owner, "at", constraint.at, ["begin", "end"])
+    elif isinstance(constraint, IntegralConstraint):
+        check_choice(owner, "quadrature", constraint.quadrature, list(NODES))
+        bound = real_array(f"{owner}(bound=...)", constraint.bound)
+        if bound.shape not in ((), (constraint.count,)) or not np.isfinite(bound).all():
+            raise ValueError(
+                f"`{owner}(bound=...)` must be a finite number, or {constraint.count} of them, "
+                f"got {shown(constraint.bound)}."
+            )
+
+
 def _check_shape(constraint: Constraint, problem: Problem, grid: TimeGrid) -> None:
     """Raise ValueError unless a constraint returns as many numbers as it says."""
-    controls = problem.control_space(grid).zeros()
+    space = problem.control_space(grid)
+    controls = space.project(space.zeros())
     y, theta = problem.stepper.initial(controls.shared), controls.shared
     shape: tuple[int, ...]
     expected: tuple[int, ...]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pint.grid import Steps
 from pint.interface import Fields, Objective
+from pint.optimise.constrained.calls import value_of, vjp_of
 from pint.steppers.constraints import Constraint, PathConstraint, TerminalConstraint
 from pint.steppers.runge_kutta import add_fields
 
@@ -25,15 +26,16 @@ class Term:
     Attributes
     ----------
     constraint : Constraint
-    penalty : float
-        ρ.
+    penalty : ndarray of shape (k,)
+        ρ of each number.
+    multipliers : ndarray
     """
 
     may_differ = ("multipliers",)
 
     def __init__(self, constraint: Constraint, steps: int) -> None:
         self.constraint: Any = constraint
-        self.penalty = 1.0
+        self.penalty = np.ones(constraint.count)
         along = isinstance(constraint, PathConstraint)
         self.multipliers = np.zeros((steps, constraint.count) if along else constraint.count)
 
@@ -101,7 +103,7 @@ class Augmented(Objective):
             total = self.objective.step_cost(s, y0, y1, u, theta)
         for term in self.path:
             at = self.points(term.constraint, s, y0, y1, u)
-            values = term.value(term.constraint.value(*at, theta), self.rows(s))
+            values = term.value(value_of(term.constraint, *at, theta), self.rows(s))
             added = np.reshape(s.dt, -1) * values
             total = total + (added if self.batched else added[0])
         return total
@@ -119,9 +121,9 @@ class Augmented(Objective):
         for term in self.path:
             constraint = term.constraint
             at = self.points(constraint, s, y0, y1, u)
-            slope = term.slope(constraint.value(*at, theta), self.rows(s))
+            slope = term.slope(value_of(constraint, *at, theta), self.rows(s))
             weight = np.reshape(s.dt, (-1, 1)) * slope
-            of_y, of_u, of_theta = constraint.vjp(*at, theta, weight)
+            of_y, of_u, of_theta = vjp_of(constraint, *at, theta, weight)
             if not self.batched:
                 of_y = of_y if isinstance(of_y, float) else of_y[0]
                 of_u = {name: block[0] for name, block in of_u.items()}
@@ -138,7 +140,7 @@ class Augmented(Objective):
     def terminal(self, y: Any, theta: Fields, z: Any = None) -> float:
         total = self.objective.terminal(y, theta)
         for term in self.end:
-            total = total + float(term.value(term.constraint.value(y, theta)))
+            total = total + float(term.value(value_of(term.constraint, y, theta)))
         for term, part in self.parts(z):
             total = total + float(term.value(part))
         return total
@@ -147,8 +149,8 @@ class Augmented(Objective):
         dy, of_theta = self.objective.terminal_derivative(y, theta)
         dtheta = dict(of_theta)
         for term in self.end:
-            slope = term.slope(np.asarray(term.constraint.value(y, theta)))
-            of_y, of_theta = term.constraint.vjp(y, theta, slope)
+            slope = term.slope(value_of(term.constraint, y, theta))
+            of_y, of_theta = vjp_of(term.constraint, y, theta, slope)
             dy = dy + of_y
             add_fields(dtheta, of_theta)
         return dy, dtheta

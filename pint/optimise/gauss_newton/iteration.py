@@ -13,6 +13,7 @@ from pint.controls import Control
 from pint.lq import NotPositiveDefiniteError
 from pint.optimise.gauss_newton import barrier
 from pint.optimise.gauss_newton.barrier import Side
+from pint.optimise.gauss_newton.memory import COUNTS, SIZES, Memory
 from pint.optimise.gauss_newton.model import (
     Direction,
     Hessians,
@@ -62,10 +63,11 @@ class Iteration:
         self.kkt = math.inf
         self._optimality: Optimality
         self.filter: Filter
-        self.last: Direction | None = None
+        self.gains: np.ndarray | None = None  # of the last step
         # The largest infeasibility, and the iterations, since the last begin
         self.worst, self.since = 0.0, 0
         self.step, self.rejected, self.evaluations, self.restarts = 1.0, 0, 0, 0
+        self.polished = 0  # iterates whose KKT residual was below the tolerance
 
     # The begin
 
@@ -74,7 +76,7 @@ class Iteration:
         self._go_to(y, Control(self.space, barrier.inside(self.space, control.vector)))
         lam, lin = np.zeros(y.shape), self.lin
         if self._all_finite(lin.A, lin.B, lin.C, lin.cost.y0, lin.cost.y1, lin.cost.u, lin.end):
-            lam = self._first_multipliers()
+            lam = self._matched(self._first_multipliers())
         self.guess = replace(self.guess, lam=lam)
         if self.space.bounded:
             self.unit = self._first_unit()
@@ -94,6 +96,32 @@ class Iteration:
         self.begin(y, control)
         self.restarts += 1
 
+    def memory(self) -> Memory:
+        """Return what the next iterations depend on; later ones do not change it."""
+        guess, pairs = self.guess, list(self.filter.pairs)
+        return Memory(
+            y=guess.y,
+            lam=guess.lam,
+            control=guess.control,
+            sides=guess.sides,
+            typical=self.shooting.typical,
+            gains=self.gains,
+            filter=replace(self.filter, pairs=pairs),
+            numbers={name: getattr(self, name) for name in (*COUNTS, *SIZES)},
+        )
+
+    def recall(self, memory: Memory) -> None:
+        """Go back to what `memory` returned, in place."""
+        y, control = memory.y, memory.control
+        self.shooting.typical, self.gains = memory.typical, memory.gains
+        self.filter = replace(memory.filter, pairs=list(memory.filter.pairs))
+        for name, number in memory.numbers.items():
+            setattr(self, name, number)
+        defects, value = defects_of(self.shooting, y, control), self.shooting.value(y, control)
+        self.guess = Guess(y, control, memory.lam, memory.sides, defects, value)
+        self.lin = linearised(self.shooting, y, control, defects)
+        self._measure()
+
     def _go_to(self, y: np.ndarray, control: Control) -> None:
         """Take states and control as they are, in place."""
         defects = defects_of(self.shooting, y, control)
@@ -112,6 +140,8 @@ class Iteration:
         slopes = np.concatenate([lin.cost.y0, lin.cost.u, np.zeros((s.steps, p))], axis=1)
         for i, part in ((slice(n), lin.A), (slice(n, n + m), lin.B), (slice(n + m, None), lin.C)):
             slopes[:, i] += np.einsum("kij,ki->kj", part, lin.cost.y1)
+        if not self._all_finite(slopes):
+            return np.zeros(self.guess.y.shape)
         second = Hessians(steps, None, slopes, np.eye(n + p), np.zeros(self.space.size))
         nothing, zeros = np.zeros(self.space.size), np.zeros
         defects = zeros((s.steps, n)), zeros(n)
@@ -151,7 +181,7 @@ class Iteration:
         moved = self._searched(found, second)
         if moved is None:
             return False
-        self.guess, self.last = moved, found
+        self.guess, self.gains = moved, found.gains
         self.lin = linearised(self.shooting, moved.y, moved.control, moved.defects)
         self._measure()
         self.worst, self.since = max(self.worst, self.infeasibility), self.since + 1

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control, Smoothness, Tikhonov
-from pint.equations import March
+from pint.equations import March, State
 from pint.errors import check_choice, integer, number, real_array
 from pint.grid import TimeGrid
 from pint.interface import Problem
-from pint.optimise.checkpoint import Checkpoint
+from pint.optimise.checkpoint import Checkpoint, resume
 from pint.optimise.ending import Ending, Limited
 from pint.optimise.gauss_newton.iteration import Iteration
+from pint.optimise.gauss_newton.run import Run
 from pint.optimise.gauss_newton.shooting import Shooting
+from pint.optimise.interruption import interruptible
 from pint.optimise.method import Callback
 from pint.optimise.point import Candidate, Point
 from pint.optimise.recorder import Recorder, is_finite
@@ -70,7 +73,7 @@ class GaussNewton(Limited):
         example ``result.states()`` of another run.
     fallback : bool
         Whether `ReducedSpace` goes on, from the best control with exact states, where there is no
-        further step.
+        further step. Its updates are not saved: a run that is resumed begins with the first.
     time_limit, evaluations
         Limits of wall time and evaluations: see `Limited`.
 
@@ -90,6 +93,8 @@ class GaussNewton(Limited):
     hessian: Literal["exact", "gauss-newton"] = "exact"
     start_states: Any = "constant"
     fallback: bool = True
+
+    takes_checkpoint: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         integer("GaussNewton", "iterations", self.iterations, 0)
@@ -151,46 +156,54 @@ class GaussNewton(Limited):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        start = functional.controls.project(start)
-        return _Run(self, functional, start, callback).result()
+        iteration = Iteration(Shooting(functional), self.hessian == "exact")
+        run = Run(iteration, functional.controls.project(start))
+        with np.errstate(all="ignore"):
+            resumed = resume(run, checkpoint)  # its errors are raised identically on every rank
+            with interruptible(checkpoint is not None) as signalled:
+                return _Loop(self, run, callback, checkpoint, signalled).result(resumed)
 
 
-class _Run:
-    """One run: its iterations, its history, and how it ends. Methods are collective."""
+class _Loop:
+    """The iterations of a run, its rows, and how it ends. Methods are collective."""
 
     def __init__(
         self,
         method: GaussNewton,
-        functional: ReducedFunctional,
-        start: Control,
+        run: Run,
         callback: Callback | None,
+        checkpoint: Checkpoint | None,
+        signalled: Callable[[], bool],
     ) -> None:
-        self.method, self.functional, self.start = method, functional, start
-        self.callback = callback
-        self.shooting = Shooting(functional)
-        self.iteration = Iteration(self.shooting, method.hessian == "exact")
-        self.history: list[Iterate] = []
-        self.recorder = Recorder(functional, callback, self.history)
-        self.ending = Ending(functional, method)
-        self.polished = 0  # iterates whose KKT residual was below the tolerance
-        self.point = Point(functional)
+        self.method, self.run, self.functional = method, run, run.functional
+        self.callback, self.checkpoint, self.signalled = callback, checkpoint, signalled
+        self.iteration, self.shooting = run.iteration, run.iteration.shooting
+        self.history = run.history
+        self.recorder = Recorder(self.functional, callback, self.history)
+        self.ending = Ending(self.functional, method)
+        self.point = Point(self.functional)
         self.point.nears_bounds = True
 
-    def result(self) -> Result:
+    def result(self, resumed: bool) -> Result:
         """Iterate, and return the result."""
         iteration, method = self.iteration, self.method
-        with np.errstate(all="ignore"):
-            iteration.begin(self._first_states(), self.start)
-            status = self._ended()
-            while status is None:
-                if self._advance():
-                    status = self._ended()
-                else:
-                    status = Status.CONVERGED if self.polished else Status.LINE_SEARCH_FAILED
-            result = self._evaluated(status)
-            failed = result.status in (Status.LINE_SEARCH_FAILED, Status.NOT_FINITE)
-            if failed and method.fallback and len(self.history) <= method.iterations:
-                return self._fallen_back(result)
+        if resumed:
+            self._show()
+        else:
+            iteration.begin(self._first_states(), self.run.start)
+            self._record()
+        # A run that has just been resumed is in the file already.
+        status = self._ended(None if resumed else self.checkpoint)
+        while status is None:
+            if self._advance():
+                self._record()
+                status = self._ended(self.checkpoint)
+            else:
+                status = Status.CONVERGED if iteration.polished else Status.LINE_SEARCH_FAILED
+        result = self._evaluated(status)
+        failed = result.status in (Status.LINE_SEARCH_FAILED, Status.NOT_FINITE)
+        if failed and method.fallback and len(self.history) <= method.iterations:
+            return self._fallen_back(result)
         return result
 
     def _first_states(self) -> np.ndarray:
@@ -200,10 +213,10 @@ class _Run:
             rows = np.array(chosen[grid.first : grid.last + 1])
             return rows.reshape(s.steps + 1, s.states)
         if chosen == "rollout":
-            states = self._rollout(self.start)
+            states = self._rollout(self.run.start)
             if states is not None:
                 return states
-        return np.tile(s.initial(self.start), (s.steps + 1, 1))
+        return np.tile(s.initial(self.run.start), (s.steps + 1, 1))
 
     def _rollout(self, control: Control) -> np.ndarray | None:
         """Return the exact states of a control; None if they are not finite."""
@@ -218,11 +231,11 @@ class _Run:
         iteration = self.iteration
         if not iteration.is_lost and iteration.advance():
             return True
-        if self.polished:
+        if iteration.polished:
             return False
         # A trajectory that satisfies the equation is another begin: that of the control if it is
         # worth something, then that of the first one.
-        controls = [self.start]
+        controls = [self.run.start]
         if not iteration.is_lost and not iteration.restarts and iteration.infeasibility > 0:
             controls.insert(0, iteration.guess.control)
         if iteration.restarts >= MOST_RESTARTS:
@@ -239,34 +252,44 @@ class _Run:
                     return True
         return False
 
-    def _ended(self) -> Status | None:
-        """Add a row to the history; return why the run ends there, if it does."""
+    def _ended(self, checkpoint: Checkpoint | None) -> Status | None:
+        """Return why the run ends at the iterate of the last row, if it does; save it before."""
         iteration, method = self.iteration, self.method
-        self._record()
-        reason = self.ending.after_row(iteration.evaluations + 1, self.recorder.asked)
-        if reason is Status.STOPPED:
+        evaluations = iteration.evaluations + 1
+        reason = self.ending.after_row(evaluations, self.recorder.asked, self.signalled)
+        at_limit = self.history[-1].iteration >= method.iterations
+        at_tolerance = iteration.kkt <= method.gradient_tolerance
+        if checkpoint is not None:
+            at_once = reason is not None or at_limit or at_tolerance
+            checkpoint.save_if_due(self.run, at_once=at_once)
+        if reason in (Status.INTERRUPTED, Status.STOPPED):
             return reason
-        if iteration.kkt <= method.gradient_tolerance:
+        if at_tolerance:
             # The states of the control are those that count.
             self.point.solve_exactly(self._control())
             # Unstable equations amplify rounding: their exact gradient may never become smaller.
-            self.polished += 1
+            iteration.polished += 1
             small = self.point.gradient_norm() <= method.gradient_tolerance
-            if small or self.polished > POLISHES:
+            if small or iteration.polished > POLISHES:
                 return Status.CONVERGED
-        at_limit = self.history[-1].iteration >= method.iterations
         return Status.ITERATION_LIMIT if at_limit else reason
 
     def _record(self) -> None:
+        """Add the row of the iterate to the history."""
+        self._show()
+        self.run.note()
         iteration, guess = self.iteration, self.iteration.guess
-        state = self.point.state
+        step = iteration.step if self.history else 1.0
+        self.recorder.add_row(
+            self.point.state, guess.control, guess.value, iteration.kkt, step, iteration.rejected
+        )
+
+    def _show(self) -> None:
+        """Let the point's state have the states of the iterate, in place."""
+        state, guess = self.point.state, self.iteration.guess
         state.points[...] = guess.y.reshape(state.points.shape)
         state.control, state.solution, state.convergence = guess.control, object(), None
         state.tapes, state.epoch = (), self.functional.state.selection.epoch
-        step = iteration.step if self.history else 1.0
-        self.recorder.add_row(
-            state, guess.control, guess.value, iteration.kkt, step, iteration.rejected
-        )
 
     def _control(self) -> Control:
         """Return the control, at its bounds where only rounding keeps it from them."""
@@ -291,7 +314,7 @@ class _Run:
                 norm,
             )
         if status is not Status.CONVERGED:
-            move_to_best(point, Candidate(self.functional), [self.start], objective)
+            move_to_best(point, Candidate(self.functional), [self.run.start], objective)
         minimum = None
         if status is Status.CONVERGED:
             minimum = self.iteration.is_minimum()
@@ -305,11 +328,11 @@ class _Run:
 
     def _details(self, fallback: bool = False, minimum: bool | None = None) -> AllAtOnce:
         iteration = self.iteration
-        last, controls = iteration.last, self.functional.controls
+        gains, controls = iteration.gains, self.functional.controls
         return AllAtOnce(
             kkt=iteration.kkt,
             fallback=fallback,
-            gains=None if last is None else last.gains.copy(),
+            gains=None if gains is None else gains.copy(),
             multipliers=iteration.guess.lam[1:] + iteration.lin.cost.y1,
             active=Control(controls, iteration.active()),
             minimum=minimum,
@@ -322,24 +345,29 @@ class _Run:
             result.iterations,
         )
         method = self.method
+        if self.checkpoint is not None:
+            # A resumed run begins with L-BFGS again.
+            self.checkpoint.save_if_due(self.run, at_once=True)
         rest = ReducedSpace(
             iterations=method.iterations - result.iterations,
             gradient_tolerance=method.gradient_tolerance,
             time_limit=method.time_limit,
         )
-        more = rest.run(self.functional, result.control, self.callback, None)
-        last = self.history[-1]
-        rows = [
-            replace(
-                row, iteration=last.iteration + row.iteration, seconds=last.seconds + row.seconds
-            )
-            for row in more.history[1:]
-        ]
+        callback = self.callback if self.checkpoint is None else self._interrupted_callback
+        more = rest.run(self.functional, result.control, callback, None)
+        status = more.status
+        if status is Status.STOPPED and reduce(self.functional.comm, self.signalled(), "max")[0]:
+            status = Status.INTERRUPTED
         better = more if more.objective <= result.objective else result
         return replace(
             better,
-            status=more.status,
+            status=status,
             iterations=result.iterations + more.iterations,
-            history=(*self.history, *rows),
+            history=(*self.history, *self.recorder.following(more.history[1:])),
             all_at_once=self._details(fallback=True),
         )
+
+    def _interrupted_callback(self, row: Iterate, control: Control, state: State) -> bool:
+        """Do what the callback does, and stop the run after a signal, too."""
+        answer = None if self.callback is None else self.callback(row, control, state)
+        return self.signalled() or (isinstance(answer, (bool, np.bool_)) and bool(answer))

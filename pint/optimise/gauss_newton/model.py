@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from pint.comm import reduce
 from pint.controls import Control, Smoothness
-from pint.lq import LinearQuadratic, SharedParameters, solve
+from pint.lq import LinearQuadratic, NotPositiveDefiniteError, SharedParameters, solve
 from pint.optimise.gauss_newton.shooting import Shooting, Slopes
 
 
@@ -196,6 +197,8 @@ def direction(
         own = np.concatenate([slopes[:, th].sum(axis=0) + lin.cost.theta,
                               steps[:, th, th].sum(axis=0).ravel()])  # fmt: skip
         whole = np.asarray(reduce(shooting.comm, own))
+        if not np.isfinite(whole).all():  # a sum of large numbers
+            raise NotPositiveDefiniteError("the sums over all steps are not finite", None, math.nan)
         T = whole[p:].reshape(p, p) + second.end[n:, n:] + np.diag(shooting.shared(diagonal))
         t = whole[:p] + lin.end_theta + shooting.shared(explicit)
         parameters = SharedParameters(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 MARGIN = 1e-5
 """By which an iterate must be better than those of the filter, relative."""
 
@@ -64,7 +66,8 @@ class Filter:
             return False, False
         rounding = 1e-14 * abs(phi)
         m = slope / self.objective
-        descends = m < 0 and step * (-m) ** 2.3 > theta**1.1
+        # Powers of numpy: those of Python raise an error where they are too large.
+        descends = m < 0 and bool(step * np.power(-m, 2.3) > np.power(theta, 1.1))
         if theta <= self.least and descends:
             return phi_t - phi - rounding <= SUFFICIENT * step * m, True
         better = theta_t <= (1 - MARGIN) * theta or phi_t - rounding <= phi - MARGIN * theta

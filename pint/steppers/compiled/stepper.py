@@ -115,8 +115,9 @@ class CompiledStepper(TimeStepper):
         """Return the times where steps begin, if they matter, and their sizes: one, or all."""
         times = s.t0.reshape(-1) if self.machine.code.timed else NO_NUMBERS
         # Backward Euler needs no t0, but the sizes of all steps where they differ.
-        sizes = np.array([s.size]) if s.size is not None else (s.t1 - s.t0).reshape(-1)
-        return times, sizes
+        if s.size is None:
+            return times, (s.t1 - s.t0).reshape(-1)
+        return times, np.array([s.size]) if type(s.size) is float else s.size.reshape(-1)
 
     def warn(self, s: Any, failed: int, first: int) -> None:
         """Warn of steps whose equation Newton's method did not solve."""
