@@ -294,6 +294,8 @@ RULES = (
          "needs --line-search armijo or none; wolfe finds the first step itself"),
     Rule("momentum optimiser", lambda o: o.optimiser == "sgd" and (o.momentum or 0) >= 1,
          "must be below 1, got {momentum}"),
+    Rule("storage method", lambda o: o.method == "gauss-newton" and o.storage == "C",
+         "C is not for gauss-newton, which keeps the states of all points"),
     # the checkpoint
     Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
          "needs --checkpoint FILE.npz"),

@@ -105,6 +105,7 @@ def test_constraints_free_time_and_data(method, tmp_path):
         "--hessian exact",
         "--method gauss-newton --optimiser scipy",
         "--method gauss-newton --resume",
+        "--method gauss-newton --levels 2 --storage C",
         "--method gauss-newton --relative-gradient-tolerance 1e-3",
     ],
 )

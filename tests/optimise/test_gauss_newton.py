@@ -284,6 +284,10 @@ def test_what_does_not_suit_is_refused():
     check(problem, "takes no regularisers but `Tikhonov` and `Smoothness`")
     check(registry.PROBLEMS["convolution-kernel-5"](), "states of up to 50 numbers")
     check(CATALOGUE["arm"].problem("rk4"), "must have the shape", start_states=np.zeros((3, 4)))
+    grid = pint.TimeGrid.uniform(1.0, 12, 4, 2)
+    functional = pint.ReducedFunctional(CATALOGUE["arm"].problem("rk4"), grid, storage="C")
+    with pytest.raises(ValueError, match="`GaussNewton` keeps the states of all points"):
+        pint.minimize(functional, None, pint.GaussNewton())
     for options in ({"hessian": "newton"}, {"iterations": -1}, {"start_states": "zero"}):
         with pytest.raises(ValueError, match="`GaussNewton"):
             pint.GaussNewton(**options)

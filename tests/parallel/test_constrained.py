@@ -1,5 +1,7 @@
 """Constraints on several ranks: the same numbers as on one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,9 @@ pytest.importorskip("sympy")
 import sympy
 
 import pint
+from pint.comm import split
 from pint.steppers.symbolic import SympyODE
+from problems.heat import Heat, manufactured
 
 y, v, u = sympy.symbols("y v u")
 
@@ -52,3 +56,55 @@ def test_control_rates_by_gauss_newton(world):
     assert many.iterations == 1
     other = objective(pint.SerialComm(), pint.ReducedSpace())
     assert many.objective == pytest.approx(other.objective, rel=1e-12)
+
+
+class Half(pint.PathConstraint):
+    """y <= 1, NaN in the first or in the last half of the time."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def value(self, t, y, u, theta):
+        return np.where((t < 0.5)[:, None] == self.first, np.nan, y[:, :1] - 1.0)
+
+    def vjp(self, t, y, u, theta, weight):
+        return np.concatenate([weight, 0 * weight], axis=1), {}, {}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("first", [True, False])
+def test_nan_on_one_rank_is_told_by_all(world, first):
+    ode = SympyODE([y, v], [v, u], {"u": u}, running_cost=u**2, initial_state=[0, 1])
+    grid = pint.TimeGrid.uniform(1.0, 8, comm=world)
+    functional = pint.ReducedFunctional(ode.problem("midpoint"), grid)
+    options = pint.AugmentedLagrangian(pint.ReducedSpace(), Half(first))
+    with pytest.raises(pint.NotFiniteError, match=r"`Half\.value` is NaN or infinite"):
+        pint.minimize(functional, None, options)
+
+
+class VectorMean(pint.TerminalConstraint):
+    """The mean of a PETSc vector is 0.05: it needs what only a vector has."""
+
+    def value(self, y, theta):
+        return np.array([y.sum() / y.getSize() - 0.05])
+
+    def vjp(self, y, theta, weight):
+        slope = y.duplicate()
+        slope.set(weight[0] / y.getSize())
+        return slope, {}
+
+
+@pytest.mark.petsc
+def test_terminal_constraint_of_petsc_states(world):
+    from problems.heat_petsc import petsc_problem
+
+    heat, comms = Heat("distributed", 5), split(world, world.size)
+    grid = pint.TimeGrid.uniform(1.0, 3, comm=comms[0])
+    problem, _ = petsc_problem(heat, comms[1], partial(manufactured, heat, 1.0))
+    functional = pint.ReducedFunctional(problem, grid)
+    options = pint.AugmentedLagrangian(pint.ReducedSpace(), VectorMean(), tolerance=1e-3)
+    result = pint.minimize(functional, None, options)
+    assert result.status is pint.Status.CONVERGED
+    states = result.states()
+    if states is not None:
+        assert states[-1].mean() == pytest.approx(0.05, abs=1e-3)

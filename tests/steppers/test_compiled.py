@@ -110,6 +110,7 @@ FUNCTIONS = [
     sympy.Integer(1),
     sympy.pi * y / 3 + sympy.E**z + sympy.Rational(1, 3) * u[0],
     sympy.floor(3 * y) * u[0] + sympy.ceiling(z) + sympy.Mod(y, sympy.Rational(1, 3)),
+    2 - u[0] * sympy.frac(3 * y) ** 2,
     (y**2 + 1) ** sympy.Rational(3, 2) + 2 ** u[0] + (y**2 + 1) ** p + y**5 - z**-2 / 100,
     sympy.sqrt(y) * sympy.Max(sympy.sqrt(y), 0) + sympy.tanh(u[1]),
     10**25 * y * sympy.Float("1e-25") + u[0] * sympy.cos(t),

@@ -25,6 +25,7 @@ FUNCTIONS = [
     Piecewise((y**2, (y > Rational(1, 10)) & (k > Rational(1, 2))), (z, True)),
     Piecewise((y, (y > 0) | (k > 2) | (z < 0)), (k * y, sympy.Not(y > z)), (0, True)),
     Piecewise((y, k > 1), (z, True)),
+    Piecewise((y, sympy.ITE(y > 0, z > 0, k > 2)), (k * y, sympy.Xor(y > z, k > 2)), (z, True)),
     Piecewise((k, k > 0), (-k, True)),
     Piecewise((sympy.log(y), y > 0), (y, True)),
     Piecewise((y, sympy.Eq(sympy.floor(y), 0)), (z, True)),

@@ -172,6 +172,10 @@ class _Printer(SciPyPrinter):
     def _print_Or(self, expression: Any) -> str:  # noqa: N802
         return self._in_pairs("numpy.logical_or", expression.args)
 
+    def _print_ITE(self, expression: Any) -> str:  # noqa: N802
+        condition, *values = (self._print(argument) for argument in expression.args)
+        return f"numpy.where({condition}, {', '.join(values)})"
+
     def _print_Abs(self, expression: Any) -> str:  # noqa: N802
         return f"absolute({self._print(expression.args[0])})"
 

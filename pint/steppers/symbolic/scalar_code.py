@@ -181,6 +181,9 @@ class _Printer(PythonCodePrinter):
         value, at_zero = (self._print(argument) for argument in expression.args)
         return f"_heaviside({value}, {at_zero})"
 
+    def _print_frac(self, expression: Any) -> str:
+        return f"(({self._print(expression.args[0])}) % 1.0)"  # sympy forgets the outer brackets
+
     def _print_floor(self, expression: Any) -> str:
         # `math.floor` makes integers, and there is none for NaN.
         return f"numpy.floor({self._print(expression.args[0])})"
