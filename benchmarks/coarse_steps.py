@@ -31,7 +31,7 @@ from problems.ode import PROBLEMS, Tracking
 from problems.ode_catalogue import CATALOGUE
 
 STEPS = (None, "implicit-euler", "sdirk2", "two-solve", "rkc", "substeps:4")
-SECONDS = 10.0
+SECONDS = 60.0
 """Of a minimisation at most."""
 
 

@@ -178,7 +178,9 @@ def short(setup: Any) -> str:
     """Return a set-up in few letters."""
     if setup.levels == 1:
         return "sequential"
-    return f"{','.join(map(str, setup.coarsening))} {','.join(dict.fromkeys(setup.relaxation))}"
+    words = [",".join(map(str, setup.coarsening)), ",".join(dict.fromkeys(setup.relaxation))]
+    words += [setup.coarse] if setup.coarse else []
+    return " ".join([*words, *(["corrected"] if setup.correction else [])])
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:

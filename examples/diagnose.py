@@ -6,6 +6,7 @@ tried, and one of them recommended.
 
     python examples/diagnose.py --problem van-der-pol --steps 512 --coarsening 32
     python examples/diagnose.py --problem oscillator --relaxation F --plot oscillator.png
+    python examples/diagnose.py --problem hiv --coarse implicit-euler
     mpiexec -n 2 python examples/diagnose.py --problem fishing --steps 480 --levels 3
 """
 
@@ -18,7 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from arguments import Parser, check_outputs, cycle_options, integer, number, run
-from ode_control import Setup, functional_of, make_problem, problem_options
+from ode_control import Setup, coarse_options, functional_of, make_problem, problem_options
 
 import pint
 from pint.comm import on_root
@@ -33,6 +34,7 @@ def parser(comm: Any) -> Parser:
     problem_options(new)
     option = new.add_argument_group("cycles").add_argument
     cycle_options(option)
+    coarse_options(option)
     option("--storage", choices=["all", "C"], default="all", help="points whose states are stored")
     option("--tolerance", type=number(), default=1e-10, help="relative residual to reach")
     option("--for-ranks", type=integer(1), metavar="P", help="in time, to recommend for")

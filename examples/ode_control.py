@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -102,17 +103,8 @@ def problem_options(new: Parser) -> None:
     option("--upper", type=real, metavar="b", help="bound of the controls (by problem)")
 
 
-def parser(comm: Any) -> Parser:
-    """Return the parser of all options."""
-    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
-    new.comm = comm
-    problem_options(new)
-    option = solver_options(
-        new,
-        method="sequential",
-        more=["gauss-newton"],
-        note="; gauss-newton takes states and controls as unknowns together",
-    )
+def coarse_options(option: Callable[..., Any]) -> None:
+    """Add, by the function `option`, those of the steps of coarse levels."""
     option(
         "--coarse",
         type=coarse,
@@ -127,6 +119,20 @@ def parser(comm: Any) -> Parser:
         metavar="full|k",
         help="linear correction of coarse steps, full or of rank k, for cycles of Newton's method",
     )
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("ode_control.py", description="Optimal control of an ODE, parallel in time.")
+    new.comm = comm
+    problem_options(new)
+    option = solver_options(
+        new,
+        method="sequential",
+        more=["gauss-newton"],
+        note="; gauss-newton takes states and controls as unknowns together",
+    )
+    coarse_options(option)
     option(
         "--hessian",
         choices=["gauss-newton", "exact"],

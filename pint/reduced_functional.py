@@ -225,6 +225,12 @@ class ReducedFunctional(Uncopied):
         """Return the functional of another problem, with the same options, on the same grid."""
         return ReducedFunctional(problem, self.grid, **self._options)
 
+    @property
+    def correction(self) -> Correction:
+        """The linear correction of coarse steps, as it was asked for."""
+        correction: Correction = self._options["correction"]
+        return correction
+
     def control(self, /, **values: Any) -> Control:
         """Return the control with the given values: see `ControlSpace.control`."""
         return self.controls.control(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,17 +20,20 @@ from pint.diagnosis.factors import (
     two_level_ratios,
     worst,
 )
-from pint.diagnosis.recommend import recommended
+from pint.diagnosis.recommend import is_small, recommended
 from pint.diagnosis.report import Diagnosis
-from pint.diagnosis.setup import Setup
+from pint.diagnosis.setup import Setup, with_coarse_step
 from pint.diagnosis.slow import SlowPart, slow_part
 from pint.diagnosis.theory import eigenvalues, matrices
 from pint.diagnosis.trials import Trial, candidates, tried
 from pint.equations import March
 from pint.errors import NotFiniteError, check_kind, integer, number
-from pint.mgrit import Accuracy
+from pint.mgrit import Accuracy, Corrected, Propagator
 from pint.mgrit.solver import relaxation_counts
 from pint.reduced_functional import ReducedFunctional
+
+COARSE = ("implicit-euler", "sdirk2")
+"""Steps to try on coarse levels."""
 
 BOTH: tuple[Equation, Equation] = ("state", "adjoint")
 
@@ -117,7 +121,7 @@ def diagnose(
             forecast(equations, equation, control, accuracy, cycles) for equation in BOTH
         )
         run.count(equations.functional)
-        trials, left_out = run.trials(equations.functional, ranks or 1)
+        trials, left_out = run.trials(equations.functional, ranks or 1, slow)
     steps = functional.grid.steps
     return Diagnosis(
         run.setup,
@@ -177,10 +181,14 @@ class _Run:
                     f"`{type(own.problem.objective).__name__}` with `pint.verify.check_problem`."
                 )
             )
-        steps = {
+        steps: dict[str, Propagator] = {
             "state": own.state.propagator(self.control),
             "adjoint": own.adjoint.propagator(state),
         }
+        if (rank := own.state.rank) is not None:
+            forward, backward = own.state.solver, own.adjoint.solver
+            steps["state"] = Corrected(steps["state"], forward, rank)
+            steps["adjoint"] = Corrected(steps["adjoint"], backward, rank, linear=True)
         return Equations(own, state, adjoint, steps)
 
     def factors(
@@ -208,33 +216,37 @@ class _Run:
         names = list(getattr(ode, "state_names", ()))
         return tuple(found), slow_part(near, error, slowest, names, dt)
 
-    def trials(self, functional: ReducedFunctional, ranks: int) -> tuple[tuple[Trial, ...], int]:
+    def trials(
+        self, functional: ReducedFunctional, ranks: int, slow: SlowPart
+    ) -> tuple[tuple[Trial, ...], int]:
         """Return the trials, that of the set-up in use first, and how many are left out."""
-        own, steps = self._tried(self.setup, functional, float("inf"))
+        coarse: tuple[str, ...] = ()
+        if slow.cause != "none" and with_coarse_step(self.original.problem, COARSE[0]):
+            coarse = COARSE
+        corrects = slow.cause != "none" and is_small(functional.space)
+        own = self._tried(self.setup, functional, math.inf)
         found, left_out = [own], 0
-        limit = steps if own.steps is None else own.steps
-        for setup in candidates(self.setup, functional.grid.steps, ranks):
+        limit = math.inf if own.steps is None else own.steps
+        for setup in candidates(self.setup, functional.grid.steps, ranks, coarse, corrects):
             if self.spent > self.most:
                 left_out += 1
                 continue
             try:
                 other = self._like(setup)
-            except ValueError:  # it does not fit ``storage="C"``
+            except ValueError:  # it does not fit ``storage="C"``, or the states
                 continue
             # A bit more than the best one so far: fewer steps are not all that counts.
-            trial, _ = self._tried(setup, other, 1.5 * limit)
+            trial = self._tried(setup, other, 1.5 * limit)
             found.append(trial)
             if trial.steps is not None and trial.pays:
                 limit = min(limit, trial.steps)
         return tuple(found), left_out
 
-    def _tried(
-        self, setup: Setup, functional: ReducedFunctional, limit: float
-    ) -> tuple[Trial, float]:
+    def _tried(self, setup: Setup, functional: ReducedFunctional, limit: float) -> Trial:
         control = prolong(self.control, functional.controls)  # it knows its levels
         trial, steps = tried(setup, functional, control, self.accuracy, self.cycles, limit)
         self.spent += steps
-        return trial, steps
+        return trial
 
     def _like(self, setup: Setup) -> ReducedFunctional:
         """Return a functional of the same problem, and of the same examples. Collective."""

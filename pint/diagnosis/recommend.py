@@ -9,14 +9,14 @@ import numpy as np
 from pint.diagnosis.report import Recommendation
 from pint.diagnosis.setup import Setup
 from pint.diagnosis.slow import Cause, SlowPart
-from pint.diagnosis.trials import Trial
-from pint.states import StateSpace
+from pint.diagnosis.trials import Trial, critical_steps
+from pint.states import ArraySpace, StateSpace
 
 CLOSE = 1.1
 """Set-ups whose numbers of steps differ by a smaller factor are about as good."""
 
-SMALL = 20
-"""Numbers of a state up to which a linear correction of coarse steps is cheap."""
+SMALL = 8
+"""Numbers of a state up to which a linear correction of coarse steps is worth a trial."""
 
 
 def recommended(
@@ -42,7 +42,7 @@ def recommended(
     # Of those that are about as good, the one that needs fewest ranks.
     close = [trial for trial in paying if _score(trial, steps, ranks) <= CLOSE * least]
     best = min(close, key=lambda trial: trial.ranks or np.inf, default=None)
-    advice = _advice(slow.cause, space) if best is None or slow.factor > 0.5 else ()
+    advice = _advice(slow.cause, space, trials) if best is None or slow.factor > 0.5 else ()
     if best is None:
         cycles = min(useful, key=lambda trial: trial.steps or np.inf, default=None)
         instead = None if cycles is None else cycles.setup
@@ -52,6 +52,12 @@ def recommended(
         best = own
     gain = _gain(own, best.steps)
     return Recommendation(best.setup, best is not own, gain, best.ranks, None, advice)
+
+
+def is_small(space: StateSpace) -> bool:
+    """Whether a linear correction of coarse steps is worth a trial."""
+    whole = isinstance(space, ArraySpace) and space.comm.size == 1
+    return whole and int(np.prod(space.shape, dtype=int)) <= SMALL
 
 
 def _gain(own: Trial, steps: float | None) -> float | None:
@@ -66,18 +72,18 @@ def _score(trial: Trial, steps: int, ranks: int | None) -> float:
 
 def _critical(trial: Trial, steps: int, ranks: int) -> float:
     """Return the steps that follow each other on one of many ranks, of both solves."""
-    cycles = (trial.state.cycles or 0) + (trial.adjoint.cycles or 0)
-    return cycles * trial.setup.cycle_steps(steps, ranks) + 2 * -(-steps // ranks)
+    return critical_steps(trial.setup, steps, ranks, trial.state, trial.adjoint, trial.transposes)
 
 
-def _advice(cause: Cause, space: StateSpace) -> tuple[str, ...]:
+def _advice(cause: Cause, space: StateSpace, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Return what else helps against a cause."""
-    small = int(np.prod(space.shape, dtype=int)) * space.comm.size <= SMALL
+    tried = any(trial.setup.coarse for trial in trials)
+    small = is_small(space) and not any(trial.setup.correction for trial in trials)
     delta = 'a linear correction of the coarse steps (`correction="full"`)'
-    if cause in ("unstable", "undamped"):
+    if cause in ("unstable", "undamped") and not tried:
         other = 'another coarse step, as `coarse="implicit-euler"` or "sdirk2"'
         return (f"Not tried: {other}{f', or {delta}' if small else ''}",)
-    if cause in ("phase", "growth") and small:
+    if cause != "none" and small:
         return (f"Not tried: {delta}",)
     if cause == "phase":
         return ("Not tried: coarse steps of higher order, or smaller steps on level 0",)

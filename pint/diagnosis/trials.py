@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class Trial:
     ranks : int or None
         About the ranks from which on the two solves take less time than two sequential ones, by
         the steps that follow each other; None if there is no such number.
+    transposes : int
+        Transposes of each step that a state cycle takes for the linear correction, the adjoint
+        once: the numbers of a state, or 0 without. They count as steps.
     """
 
     setup: Setup
@@ -38,6 +41,7 @@ class Trial:
     adjoint: Residuals
     steps: float | None
     ranks: int | None
+    transposes: int = 0
 
     @property
     def cycles(self) -> int | None:
@@ -51,7 +55,8 @@ class Trial:
         return self.cycles is not None and 2 * self.cycles <= max(self.state.most, 2)
 
 
-SEQUENTIAL = Residuals((), 0.0, 0)
+FAR = 1e4
+"""A residual that has grown by so much will not fall in time."""
 
 
 def tried(
@@ -87,22 +92,29 @@ def tried(
         functional.adjoint.solve(adjoint, state, how)
         return adjoint.convergence
 
-    most = functional.grid.steps // functional.grid.coarsening[0]
+    grid, many = functional.grid, 0
+    if setup.correction is not None:
+        many = int(np.prod(functional.space.shape, dtype=int))
+    # Derivatives of all levels in each cycle; those of the adjoint are the same in all cycles.
+    derivatives = many * sum(grid.steps // stride for stride in grid.strides)
+    most = grid.steps // grid.coarsening[0]
     solvers = functional.state.solver, functional.adjoint.solver
-    forward, steps, spent = _solved(solve_state, solvers[0], accuracy, cycles, most, limit)
+    options = accuracy, cycles, most
+    forward, steps, spent = _solved(solve_state, solvers[0], *options, limit, each=derivatives)
     total = spent
     backward = Residuals((), 0.0, most)
     if forward.cycles is not None and steps <= limit:
         if not forward.met:
             functional.state.solve(state, control, March())
-            total += functional.grid.steps
+            total += grid.steps
+        once = many * grid.steps
         backward, more, spent = _solved(
-            solve_adjoint, solvers[1], accuracy, cycles, most, limit - steps
+            solve_adjoint, solvers[1], *options, limit - steps, once=once
         )
         steps, total = steps + more, total + spent
     whole = forward.cycles is not None and bool(backward.norms) and backward.cycles is not None
-    ranks = _fewest(setup, functional.grid.steps, forward, backward) if whole else None
-    return Trial(setup, forward, backward, steps if whole else None, ranks), total
+    ranks = _fewest(setup, grid.steps, forward, backward, many) if whole else None
+    return Trial(setup, forward, backward, steps if whole else None, ranks, many), total
 
 
 def _solved(
@@ -112,19 +124,27 @@ def _solved(
     cycles: int,
     most: int,
     limit: float,
+    each: float = 0.0,
+    once: float = 0.0,
 ) -> tuple[Residuals, float, float]:
-    """Return the residuals of a solve, the steps to its tolerance, and those it has taken."""
+    """Return the residuals of a solve, the steps to its tolerance, and those it has taken.
+
+    `each` are to be added for each cycle, `once` for the solve.
+    """
     one = Accuracy(1, accuracy.absolute, accuracy.relative)
     norms: list[float] = []
     before, counts = _count(solver), []
     for number in range(min(cycles, most + 10)):
         found = solve(Cycles(one, relaxed=number > 0, truncated=True))
         norms += found.residuals
-        counts.append(_count(solver) - before)
+        counts.append(_count(solver) - before + once + each * (number + 1))
         history = Residuals(tuple(norms), found.bound, most)
         if found.converged or not np.isfinite(norms[-1]):
             break
-        if number > 1 and (history.cycles is None or _steps(history, counts) > limit):
+        if number > 1 and history.cycles is not None and _steps(history, counts) > limit:
+            break
+        # Where steps are nonlinear residuals may grow a bit before they fall.
+        if (number > 4 and history.cycles is None) or norms[-1] > FAR * norms[0]:
             break
     return history, _steps(history, counts), float(counts[-1])
 
@@ -142,23 +162,45 @@ def _count(solver: MGRIT) -> float:
     return float(reduce(solver.comm, sum(solver.steps_evaluated))[0])
 
 
-def _fewest(setup: Setup, steps: int, state: Residuals, adjoint: Residuals) -> int | None:
-    cycles = (state.cycles or 0) + (adjoint.cycles or 0)
+def critical_steps(
+    setup: Setup, steps: int, ranks: int, state: Residuals, adjoint: Residuals, transposes: int
+) -> int:
+    """Return the steps of both solves that follow each other on one of many ranks, about."""
+    forward, backward = state.cycles or 0, adjoint.cycles or 0
+    own = -(-steps // ranks)  # also of the F-relaxation after the last cycles
+    cycles = (forward + backward) * setup.cycle_steps(steps, ranks)
+    return cycles + 2 * own + transposes * own * (forward + 1)
+
+
+def _fewest(
+    setup: Setup, steps: int, state: Residuals, adjoint: Residuals, transposes: int
+) -> int | None:
     ranks = 1
     while ranks <= 2 * max(state.most, 1):
-        # The F-relaxation after the last cycle of both
-        if cycles * setup.cycle_steps(steps, ranks) + 2 * -(-steps // ranks) < 2 * steps:
+        if critical_steps(setup, steps, ranks, state, adjoint, transposes) < 2 * steps:
             return ranks
         ranks *= 2
     return None
 
 
-def candidates(own: Setup, steps: int, ranks: int) -> Iterator[Setup]:
-    """Yield other set-ups to try: relaxation, fewer levels, other factors."""
+def candidates(
+    own: Setup, steps: int, ranks: int, coarse: Sequence[str] = (), corrects: bool = False
+) -> Iterator[Setup]:
+    """Yield other set-ups to try: relaxation, `coarse` steps, other factors, fewer levels.
+
+    With `corrects` also the full linear correction of coarse steps.
+    """
     relaxations = ("F", "FCF", "FCFCF")
     found = {own}
     inner = max(own.levels - 1, 1)
-    proposals = [Setup(own.coarsening, (word,) * inner) for word in relaxations]
+    proposals = [replace(own, relaxation=(word,) * inner) for word in relaxations]
+    if corrects:
+        alone = replace(proposals[0], correction="full")
+        proposals += [alone, *(replace(alone, coarse=name) for name in coarse)]
+        proposals += [Setup((m,), ("F",), correction="full") for m in (8, 16, 32)]
+    for name in coarse:
+        proposals += [replace(one, coarse=name) for one in (own, *proposals[:2])]
+        proposals += [Setup((8,), (word,), name) for word in relaxations[:2]]
     # Factors in the middle first: they set a low limit for all that follows.
     proposals += [Setup((m,), (word,)) for m in (8, 16, 4, 32, 2) for word in ("F", "FCF")]
     proposals += [Setup(factors, ("FCF", "FCF")) for factors in ((8, 4), (4, 4), (16, 4), (2, 2))]

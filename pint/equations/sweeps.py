@@ -10,7 +10,7 @@ import numpy as np
 
 from pint.controls import Control
 from pint.equations.calls import Calls
-from pint.equations.results import as_rows, at_rows
+from pint.equations.results import Views, as_rows, at_rows
 from pint.equations.trajectory import State, Tape, TapeMemory
 from pint.grid import LevelLayout
 from pint.mgrit import Propagator
@@ -284,15 +284,18 @@ def write_jacobians(
     out: np.ndarray,
     kept: Any = None,
     guess: Block | None = None,
+    into: Sequence[Views] = (),
 ) -> None:
     """Write dPhi/dy of independent steps, shape (B, n, n), by n calls of `vjp`, in place.
 
-    The other arguments are those of `Calls.vjp`.
+    With `into`, one for each number of a state, the derivatives of the i-th number with respect to
+    the control are added to its i-th item. The other arguments are those of `Calls.vjp`.
     """
     lam, row = calls.space.allocate(len(y)), calls.space.allocate(len(y))
     unit = lam.reshape(len(y), -1)
     for i in range(out.shape[1]):
         unit[:, i] = 1.0
-        calls.vjp(level, starts, u, theta, y, lam, row, kept, guess)
+        views = into[i] if into else None
+        calls.vjp(level, starts, u, theta, y, lam, row, kept, guess, views)
         out[:, i] = row.reshape(len(y), -1)
         unit[:, i] = 0.0

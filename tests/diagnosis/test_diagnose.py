@@ -150,13 +150,65 @@ def test_an_unstable_coarse_step():
 def test_coarse_steps_that_overflow():
     definition = PROBLEMS["van-der-pol"]()
     grid = pint.TimeGrid.uniform(definition.T, 64, 4, 3)
-    found = pint.diagnose(pint.ReducedFunctional(definition.problem(), grid, relaxation="F"))
+    found = pint.diagnose(
+        pint.ReducedFunctional(definition.problem(), grid, relaxation="F"), budget=60
+    )
     by_level = {(one.level, one.relaxation, one.equation): one.value for one in found.factors}
     assert by_level[1, "F", "state"] == np.inf and by_level[0, "FCF", "state"] < 1
     assert found.slow.level == 1 and found.slow.cause == "unstable"
     assert found.state.cycles is None and found.trials[0].steps is None
     assert found.recommendation.changes and "nan" not in str(found)
     assert "does not converge" in str(found) and "implicit-euler" in str(found)
+
+
+def test_coarse_steps_and_corrections_are_tried():
+    """An explicit step that is unstable on level 1, and what the set-ups without that do."""
+    definition = PROBLEMS["van-der-pol"]()
+    grid = pint.TimeGrid.uniform(definition.T, 128, 16, 2)
+    new = pint.ReducedFunctional(definition.problem(), grid, relaxation="FCF")
+    control = new.control(u=0.1)
+    found = pint.diagnose(new, control, tolerance=1e-8)
+    assert found.trials[0].steps is None
+    by_setup = {trial.setup: trial for trial in found.trials}
+    for setup in (
+        Setup((8,), ("F",), coarse="sdirk2"),
+        Setup((16,), ("F",), coarse="sdirk2", correction="full"),
+    ):
+        other = setup.functional(new)
+        state = other.state.new()
+        other.state.solve(
+            state, pint.prolong(control, other.controls), Cycles(pint.Accuracy(40, relative=1e-8))
+        )
+        assert by_setup[setup].state.cycles == pytest.approx(
+            len(state.convergence.residuals), abs=1 + 0.3 * len(state.convergence.residuals)
+        )
+    assert "coarse=sdirk2" in str(found) and "correction=full" in str(found)
+
+
+def test_corrected_coarse_steps():
+    """Newton's method for the C-points: to first order there is no error after a cycle."""
+    accuracy = pint.Accuracy(relative=1e-10)
+    options = {"T": 20.0, "N": 128, "m": 8, "correction": "full", "accuracy": accuracy}
+    new = functional(oscillator(), "implicit-midpoint", relaxation="F", **options)
+    control = new.control(u=0.1)
+    found = pint.diagnose(new, control, budget=1e-3)
+    assert found.setup == Setup((8,), ("F",), correction="full")
+    assert max(one.value for one in found.factors) < 1e-5
+    assert [found.state.cycles, found.adjoint.cycles] == [
+        len(norms) for norms in solved(new, control)
+    ]
+    # A cycle takes two transposes of each step besides its own steps.
+    plain = functional(
+        oscillator(), "implicit-midpoint", relaxation="F", **{**options, "correction": None}
+    )
+    cycles = found.trials[0].state.cycles
+    assert found.trials[0].steps > 2 * 128 * (cycles + 1)
+    assert pint.diagnose(plain, control, budget=1e-3).state.cycles > cycles
+
+
+def test_set_ups_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"`Setup\(coarse='sdirk2'\)` is for steps of"):
+        Setup((4,), ("F",), coarse="sdirk2").functional(network()[0])
 
 
 def test_growing_states():
@@ -212,7 +264,7 @@ def test_a_good_set_up_is_kept():
 def test_hopeless_cycles_are_advised_against():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pint.diagnose(advection())
+        found = pint.diagnose(advection(), budget=60)
     assert found.recommendation.setup == Setup() and found.recommendation.changes
     assert "sequential" in str(found)
     assert max(one.value for one in found.factors) > 1

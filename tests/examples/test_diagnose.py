@@ -20,6 +20,14 @@ def test_numbers_report_and_files(capsys, tmp_path):
     assert drawn.stat().st_size > 5000
 
 
+def test_steps_of_coarse_levels(capsys):
+    options = "--coarse sdirk2 --correction full"
+    found = diagnose.main(f"--problem van-der-pol {options} --budget 1e-3".split())
+    assert found["setup"]["correction"] == "full"
+    assert found["slow"]["cause"] == "none" and found["factors"][0]["ratios"][0] < 1e-3
+    assert "correction=full" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

@@ -57,13 +57,16 @@ def test_other_optimisers(optimiser):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--steps 96 --cycles 1 --correction full", PENDULUM[96]),
-        ("--steps 96 --coarsening 8 --cycles adaptive --correction 2", PENDULUM[96]),
-        ("--steps 192 --levels 3 --cycles adaptive --correction full", PENDULUM[192]),
+        ("--steps 96 --cycles 1 --relaxation FCF --correction full", PENDULUM[96]),
+        ("--steps 96 --coarsening 8 --cycles adaptive --relaxation F --correction 2", PENDULUM[96]),
+        (
+            "--steps 192 --levels 3 --cycles adaptive --relaxation F --correction full",
+            PENDULUM[192],
+        ),
     ],
 )
 def test_pendulum_with_corrected_coarse_steps(options, expected):
-    summary = run(f"--problem pendulum --method one-shot --relaxation F {options}")
+    summary = run(f"--problem pendulum --method one-shot {options}")
     assert summary["status"] == "converged"
     assert summary["objective"] == pytest.approx(expected, rel=1e-9)
 

@@ -6,6 +6,7 @@ import sympy
 
 import pint
 from pint.optimise.constrained.method import _Parts
+from pint.optimise.gauss_newton.shooting import Shooting
 from pint.steppers.symbolic import SympyODE
 
 METHODS = {
@@ -345,3 +346,45 @@ def test_multi_start_takes_what_violates_least():
     result = pint.minimize(functional, None, pint.MultiStart(outer, starts=3))
     violations = [max(one.constrained.violations) for one in result.stages]
     assert max(result.constrained.violations) == min(violations)
+
+
+@pytest.mark.parametrize("integral", [False, True])
+def test_second_derivatives_are_differences_of_the_first(integral):
+    t = sympy.Symbol("t")
+    ode = SympyODE(
+        [y, v], [v, u - sympy.sin(y)], {"u": u}, running_cost=y**2 * v + u**2,
+        initial_state=[1, 1], time=t,
+    )  # fmt: skip
+    constraints = [
+        ode.terminal_constraint([y * v - 1, v**2]),
+        ode.path_constraint([y * u**2 - t - 3, v + sympy.exp(y)], at="begin"),
+        ode.path_constraint([y**3 - 0.1], equality=True),
+    ]
+    if integral:
+        constraints.append(ode.integral_constraint([u * y, v**2], [0.1, 2.0]))
+    grid = pint.TimeGrid(np.array([0.0, 0.3, 0.5, 1.0]))
+    parts = _Parts(constraints, ode.problem("rk4"), grid)
+    for number, term in enumerate(parts.terms):
+        term.penalty = term.penalty * (2.0 + number)
+        term.multipliers += 0.3
+    functional = pint.ReducedFunctional(parts.problem, grid)
+    assert parts.problem.objective.has_hessian
+    shooting, control = Shooting(functional), functional.control(u=0.7)
+    states = functional.gather_states(functional._solved(control)[0])
+    shooting.set_typical(states, control, np.zeros((3, states.shape[1])))
+    exact = [shooting.cost_hessian(states, control), shooting.terminal_hessian(states, control)]
+    shooting._has_hessian = False
+    other = [shooting.cost_hessian(states, control), shooting.terminal_hessian(states, control)]
+    for one, two in zip(exact, other, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-7 * np.abs(two).max())
+
+
+def test_gauss_newton_takes_few_iterations():
+    x, w = sympy.symbols("x w")
+    ode = SympyODE([x, w], [w, u], {"u": u}, running_cost=u**2 / 2, initial_state=[0, 1])
+    functional = pint.ReducedFunctional(ode.problem("midpoint"), pint.TimeGrid.uniform(1.0, 60))
+    constraints = [ode.terminal_constraint([x, w + 1]), ode.path_constraint(x - 1 / 9)]
+    options = pint.AugmentedLagrangian(pint.GaussNewton(fallback=False), constraints)
+    result = pint.minimize(functional, None, options)
+    assert result.status is pint.Status.CONVERGED
+    assert result.iterations <= 40

@@ -9,7 +9,7 @@ import pint
 
 
 def functional_of(coarse, levels, comm=None):
-    grid = pint.TimeGrid.uniform(2.0, 53, [3, 2][: levels - 1], levels, comm)
+    grid = pint.TimeGrid.uniform(2.0, 32, [3, 2][: levels - 1], levels, comm)
     return pint.ReducedFunctional(forced_problem("rk4", coarse=coarse), grid)
 
 
@@ -30,7 +30,7 @@ def test_numbers(world, coarse):
 @pytest.mark.parametrize("method", [pint.Adaptive, pint.Lagged])
 def test_updates(world, method):
     found, expected = (
-        pint.minimize(functional_of("sdirk2", 2, comm), None, method(iterations=3))
+        pint.minimize(functional_of("sdirk2", 2, comm), None, method(iterations=2))
         for comm in (world, None)
     )
     assert found.objective == pytest.approx(expected.objective, rel=1e-9)

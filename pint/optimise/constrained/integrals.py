@@ -210,6 +210,32 @@ class ExtendedObjective(Objective):
         result[layout.count :] = np.concatenate([term.slope(c) for term, c in parts])
         return result, dtheta
 
+    @property
+    def has_hessian(self) -> bool:
+        return self.augmented.has_hessian
+
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        layout = self.layout
+        found = self.augmented.step_cost_hessian(s, layout.state(y0), layout.state(y1), u, theta)
+        n, more = layout.count, layout.size - layout.count
+        places = np.r_[:n, n + more : 2 * n + more, 2 * (n + more) : found.shape[1] + 2 * more]
+        size = found.shape[1] + 2 * more
+        result = np.zeros((len(found), size, size))
+        result[:, places[:, None], places] = found
+        return result
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        layout = self.layout
+        found = self.augmented.terminal_hessian(layout.state(y), theta)
+        n, more = layout.count, layout.size - layout.count
+        places = np.r_[:n, n + more : len(found) + more]
+        result = np.zeros((len(found) + more, len(found) + more))
+        result[places[:, None], places] = found
+        curved = [term.curvature(c) for term, c in self.augmented.parts(y[layout.count :])]
+        integrals = range(n, n + more)
+        result[integrals, integrals] = np.concatenate(curved)
+        return result
+
     def _extended(self, of_y: Any, like: np.ndarray) -> np.ndarray:
         """Return derivatives with respect to extended states."""
         result = np.zeros(like.shape)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import alike
-from pint.controls import Control
+from pint.controls import Control, SharedControl
 from pint.equations import March, State
 from pint.errors import NotFiniteError, check_choice, check_kind, integer, number, real_array, shown
 from pint.grid import TimeGrid
@@ -163,7 +163,8 @@ class _Parts:
     def __init__(self, constraints: Sequence[Constraint], problem: Problem, grid: TimeGrid) -> None:
         self.terms = [Term(one, grid.local_steps) for one in constraints]
         batched, integrals = problem.stepper.batched, []
-        self.augmented = Augmented(problem.objective, self.terms, batched, grid.first)
+        shared = any(isinstance(one, SharedControl) for one in problem.controls.values())
+        self.augmented = Augmented(problem.objective, self.terms, batched, grid.first, shared)
         self.layout: Layout | None = None
         self.problem = replace(problem, objective=self.augmented)
         integrals = [one for one in constraints if isinstance(one, IntegralConstraint)]

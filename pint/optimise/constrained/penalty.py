@@ -10,6 +10,7 @@ import numpy as np
 from pint.grid import Steps
 from pint.interface import Fields, Objective
 from pint.optimise.constrained.calls import value_of, vjp_of
+from pint.optimise.constrained.curvature import along_path, at_end
 from pint.steppers.constraints import Constraint, PathConstraint, TerminalConstraint
 from pint.steppers.runge_kutta import add_fields
 
@@ -52,6 +53,11 @@ class Term:
         slope = self.multipliers[rows] + self.penalty * c
         return slope if self.constraint.equality else np.maximum(slope, 0.0)
 
+    def curvature(self, c: np.ndarray, rows: Any = ...) -> np.ndarray:
+        """Return the second derivative for c; that of the active side where it jumps."""
+        active = 1.0 if self.constraint.equality else self.slope(c, rows) > 0
+        return self.penalty * active
+
 
 class Augmented(Objective):
     """An objective with the terms of constraints; integrals are given as numbers z.
@@ -65,14 +71,17 @@ class Augmented(Objective):
         Whether steps are batches.
     first : int
         The first step of this rank.
+    shared : bool
+        Whether there are shared fields.
     """
 
     may_differ = ("first",)
 
     def __init__(
-        self, objective: Objective, terms: Sequence[Term], batched: bool, first: int
+        self, objective: Objective, terms: Sequence[Term], batched: bool, first: int, shared: bool
     ) -> None:
         self.objective, self.batched, self.first = objective, batched, first
+        self.shared = shared
         kinds = (PathConstraint, TerminalConstraint)
         self.path = [term for term in terms if isinstance(term.constraint, PathConstraint)]
         self.end = [term for term in terms if isinstance(term.constraint, TerminalConstraint)]
@@ -81,6 +90,11 @@ class Augmented(Objective):
     @property
     def has_step_cost(self) -> bool:
         return self.objective.has_step_cost or bool(self.path)
+
+    @property
+    def has_hessian(self) -> bool:
+        # The derivatives of path constraints to shared fields are sums over steps.
+        return self.objective.has_hessian and not (self.path and self.shared) and self.batched
 
     # Along the path
 
@@ -135,6 +149,17 @@ class Augmented(Objective):
             add_fields(dtheta, of_theta)
         return dy0, dy1, du, dtheta
 
+    def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
+        total = self.objective.step_cost_hessian(s, y0, y1, u, theta)
+        n = int(np.prod(np.shape(y0)[1:], dtype=int))
+        for term in self.path:
+            at = self.points(term.constraint, s, y0, y1, u)
+            found = np.reshape(s.dt, (-1, 1, 1)) * along_path(term, self.rows(s), *at, theta)
+            first = 0 if term.constraint.at == "begin" else n
+            places = np.r_[first : first + n, 2 * n : total.shape[1]]
+            total[:, places[:, None], places] += found
+        return total
+
     # At the end
 
     def terminal(self, y: Any, theta: Fields, z: Any = None) -> float:
@@ -154,6 +179,12 @@ class Augmented(Objective):
             dy = dy + of_y
             add_fields(dtheta, of_theta)
         return dy, dtheta
+
+    def terminal_hessian(self, y: Any, theta: Fields) -> Any:
+        total = self.objective.terminal_hessian(y, theta)
+        for term in self.end:
+            total = total + at_end(term, value_of(term.constraint, y, theta), y, theta)
+        return total
 
     def parts(self, z: Any) -> list[tuple[Term, np.ndarray]]:
         """Return the terms of integral constraints with their numbers."""

@@ -16,6 +16,7 @@ from pint.comm import reduce
 from pint.controls import Control, Smoothness, Tikhonov
 from pint.equations import Value
 from pint.equations.results import add, at_rows, rows_after
+from pint.equations.sweeps import write_jacobians
 from pint.reduced_functional import ReducedFunctional
 
 SMALL, LARGE = 1e-4, 0.25
@@ -133,13 +134,15 @@ class Shooting:
 
     def jacobians(self, y: np.ndarray, control: Control) -> tuple[np.ndarray, np.ndarray]:
         """Return Phi_y and Phi_u of all steps, shapes (N, n, n) and (N, n, m): n calls of `vjp`."""
-        n = self.states
-        of_y, of_u = np.empty((self.steps, n, n)), np.empty((self.steps, n, self.inputs))
-        seed = np.zeros((self.steps, n))
-        for i in range(n):
-            seed[:, i] = 1.0
-            of_y[:, i], of_u[:, i], _ = self.transposed(y, control, seed)
-            seed[:, i] = 0.0
+        n, into = self.states, [self.space.zeros() for _ in range(self.states)]
+        of_y = np.empty((self.steps, n, n))
+        for rows, starts, u in self._pieces(control):
+            places, at = [at_rows(one, rows) for one in into], self._block(y[rows])
+            write_jacobians(self.calls, 0, starts, u, control.shared, at, of_y[rows], into=places)
+        self.functional.adjoint.solver.levels[0].steps_evaluated += n * self.steps
+        of_u = np.empty((self.steps, n, self.inputs))
+        for i, one in enumerate(into):
+            of_u[:, i] = self.matrix(one.vector)
         return of_y, of_u
 
     def transposed(
