@@ -111,8 +111,8 @@ class ControlledErrors(Strategy):
     """Chooses the number of cycles from the estimated errors of objective and gradient.
 
     - Objectives are corrected by the adjoint (`StateEquation.correction`). A candidate is solved
-      until its error cannot change the outcome of the Armijo test any more, or is at most
-      ``ETA_OBJECTIVE eta |(g, c_t - c)|``.
+      until neither its error nor the correction can change the outcome of the Armijo test any
+      more, or its error is at most ``ETA_OBJECTIVE eta min(|(g, c_t - c)|, 2 |J_t - J|)``.
     - A gradient is solved until its error is at most ``eta |g|``, g on the variables that the
       bounds leave free, in equal shares by the adjoint (extrapolated from the gradients after two
       cycles) and by the state (its residual, times the ratio of the changes of gradient and

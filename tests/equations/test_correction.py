@@ -148,6 +148,24 @@ def test_a_lagged_start_from_another_state_leaves_that_one_as_it_is():
     np.testing.assert_array_equal(again.points, trial.points)
 
 
+def test_what_a_correction_costs():
+    """Two transposes of each step for each state cycle; none for the adjoint of a lagged solve."""
+    grid = pint.TimeGrid.uniform(4.0, 48, 4, 2)
+    problem = ODES["van-der-pol"]().problem()
+    made = {}
+    for correction in (None, "full"):
+        rf = pint.ReducedFunctional(problem, grid, relaxation="F", correction=correction)
+        state, adjoint, control = rf.state.new(), rf.adjoint.new(), rf.controls.zeros()
+        solvers, counts = (rf.state.solver, rf.adjoint.solver), []
+        for how in (Cycles(pint.Accuracy(1)), Lagged(1), Lagged(1)):
+            before = [solver.steps_evaluated[0] for solver in solvers]
+            rf.state.solve(state, control, how)
+            rf.adjoint.solve(adjoint, state, how)
+            counts.append([s.steps_evaluated[0] - b for s, b in zip(solvers, before, strict=True)])
+        made[correction] = np.array(counts)
+    np.testing.assert_array_equal(made["full"] - made[None], [[96, 96], [96, 0], [96, 0]])
+
+
 @pytest.mark.skipif(not COMPILED, reason="needs numba")
 @pytest.mark.parametrize("correction", ["full", 1])
 @pytest.mark.parametrize("levels", [2, 3])
