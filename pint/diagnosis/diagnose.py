@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,7 @@ def diagnose(
     control: Control | None = None,
     *,
     tolerance: float | None = None,
-    relaxations: Sequence[str] = ("F", "FCF"),
+    relaxations: str | Sequence[str] = ("F", "FCF"),
     cycles: int = 12,
     ranks: int | None = None,
     budget: float = 1000.0,
@@ -52,7 +52,7 @@ def diagnose(
 
     The state equation is linearised at the exact state of `control`. On each level, errors of the
     C-points that begin random go through two-level cycles, whose largest factor is that of
-    `Factor.value`; where steps are linear and all alike, their eigenvalues predict it [1]_ [2]_.
+    `Factor.value`; where steps are linear and all alike, their eigenvalues predict it [1]_.
     Then the residuals of a solve from the functional's first guess are predicted, and state and
     adjoint are solved with the set-up in use and with others: more or less relaxation, fewer
     levels, other coarsening factors. Collective; all ranks get the same.
@@ -66,7 +66,7 @@ def diagnose(
     tolerance : float, optional
         Relative residual norm that counts as converged; by default that of the functional's
         accuracy, or 1e-10 without one.
-    relaxations : sequence of str
+    relaxations : str or sequence of str
         Whose two-level factors are measured, besides the relaxation in use.
     cycles : int
         Most cycles of a measurement; what is slower is extrapolated.
@@ -92,15 +92,14 @@ def diagnose(
     References
     ----------
     .. [1] Dobrev et al., SIAM J. Sci. Comput. 39 (2017), S501, doi:10.1137/16M1074096.
-    .. [2] Southworth, SIAM J. Matrix Anal. Appl. 40 (2019), 564, doi:10.1137/18M1226208.
     """
     check_kind("diagnose", "functional", functional, ReducedFunctional, "a ReducedFunctional")
     with agreeing(functional.comm, "diagnose", functional.space.comm) as arguments:
         cycles = integer("diagnose", "cycles", cycles, 3)
-        budget = number("diagnose", "budget", budget, positive=True)
+        if budget != math.inf:
+            budget = number("diagnose", "budget", budget, positive=True)
         ranks = None if ranks is None else integer("diagnose", "ranks", ranks, 1)
-        for word in relaxations:
-            relaxation_counts(word, 2)
+        words = _words(relaxations)
         if functional.grid.levels == 1:
             raise ValueError(
                 "`diagnose(functional=...)` has a grid of one level, on which sequential steps "
@@ -109,14 +108,14 @@ def diagnose(
             )
         accuracy = _accuracy(functional, tolerance)
         arguments.same = {"cycles": cycles, "budget": budget, "ranks": ranks}
-        arguments.same |= {"relaxations": tuple(relaxations), "tolerance": accuracy.relative}
+        arguments.same |= {"relaxations": words, "tolerance": accuracy.relative}
     if control is None:
         control = functional.controls.project(functional.controls.zeros())
     run = _Run(functional, control, accuracy, cycles, budget)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # steps that fail in a trial are what it is for
         equations = run.equations()
-        factors, slow = run.factors(equations, tuple(relaxations))
+        factors, slow = run.factors(equations, words)
         state, adjoint = (
             forecast(equations, equation, control, accuracy, cycles) for equation in BOTH
         )
@@ -267,6 +266,18 @@ def _accuracy(functional: ReducedFunctional, tolerance: float | None) -> Accurac
     accuracy = Accuracy(functional.accuracy.cycles, relative=tolerance)
     accuracy.require_reachable("diagnose(tolerance=...)", functional.space.precision)
     return accuracy
+
+
+def _words(relaxations: Any) -> tuple[str, ...]:
+    """Return words of relaxations, or raise an error."""
+    several = isinstance(relaxations, Iterable) and not isinstance(relaxations, str)
+    words = tuple(relaxations) if several else (relaxations,)
+    for word in words:
+        try:
+            relaxation_counts((word,), 2)
+        except ValueError as error:
+            raise ValueError(f"`diagnose(relaxations=...)`: {error}") from None
+    return words
 
 
 def _with_theory(factor: Factor, equations: Equations, steps: Any, cycles: int) -> Factor:

@@ -125,7 +125,7 @@ class Safeguard:
             point.functional.solves.warn(
                 "MGRIT does not converge for the first control: the first updates are computed by "
                 "sequential steps. Fewer levels, a smaller coarsening factor or more relaxation "
-                "may help."
+                "may help; `pint.diagnose(functional, control)` measures which."
             )
 
     def trial(

@@ -316,12 +316,20 @@ def test_states_that_overflow_are_an_error():
         ({"cycles": 2}, r"`diagnose\(cycles=...\)`"),
         ({"budget": -1}, r"`diagnose\(budget=...\)`"),
         ({"ranks": 0}, r"`diagnose\(ranks=...\)`"),
-        ({"relaxations": ["CF"]}, "`relaxation`"),
+        ({"relaxations": ["CF"]}, r"`diagnose\(relaxations=...\)`.*got 'CF'"),
+        ({"relaxations": None}, r"`diagnose\(relaxations=...\)`.*got None"),
     ],
 )
 def test_wrong_arguments(options, error):
     with pytest.raises(ValueError, match=error):
         pint.diagnose(functional(heat(), N=32), **options)
+
+
+@pytest.mark.parametrize(("N", "m"), [(2, 2), (4, 4), (5, 4), (7, 3)])
+def test_few_steps(N, m):
+    found = pint.diagnose(functional(oscillator(), N=N, m=m), budget=np.inf, relaxations="F")
+    assert found.trials[0].steps is not None and "nan" not in repr(found)
+    assert found.recommendation.setup == Setup()
 
 
 def test_what_is_no_functional():
