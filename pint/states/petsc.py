@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from petsc4py import PETSc
 
-from pint.comm import private
+from pint.comm import private, reduce
 from pint.states.space import StateSpace
 from pint.states.transfer import Transfer
 
@@ -138,13 +138,19 @@ class PetscSpace(StateSpace):
         if not isinstance(matrix, PETSc.Mat) or not isinstance(target, PetscSpace):
             return super().products(matrix, target, name)
         local = tuple(size[0] for size in matrix.getSizes())
-        if local != (*target.shape, *self.shape):
-            hint = ""
-            if local == (*self.shape, *target.shape):
-                hint = ": are `restrict` and `prolong` exchanged?"
+        # Sizes that do not fit may do so on one of the ranks.
+        wrong, other = reduce(
+            self.comm,
+            [local != (*target.shape, *self.shape), local != (*self.shape, *target.shape)],
+            "max",
+        )
+        if wrong:
+            hint = "" if other else ": are `restrict` and `prolong` exchanged?"
+            rows, columns = (space._template.getSize() for space in (target, self))
+            found = matrix.getSize()
             raise ValueError(
-                f"{name} must be a matrix of {target.shape[0]} rows and {self.shape[0]} columns "
-                f"on this rank, got {local[0]} and {local[1]}{hint}"
+                f"{name} must be a matrix of {rows} rows and {columns} columns, divided among the "
+                f"ranks as the vectors are, got {found[0]} and {found[1]}{hint}"
             )
 
         def product(source: PetscSpace, goal: PetscSpace, multiply: Any) -> Any:
