@@ -185,9 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = options_of(__doc__, arguments, repeats=3)
     cases = [(name, PROBLEMS[name].steps) for name in PROBLEMS]
     sizes = (256,) if options.quick else (4096, 65536)
+    large = LARGE[:1] if options.quick else LARGE
     if options.quick:
-        cases = cases[:2]
-    cases += [(name, steps) for steps in sizes for name in LARGE]
+        cases = cases[:1]
+    cases += [(name, steps) for steps in sizes for name in large]
     others = {"lbfgs": lbfgs, "adaptive": adaptive}
     if installed("casadi"):
         others["ipopt"] = interior_point
@@ -213,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         print_table("On two ranks: no MPI", [{"method": NOT_INSTALLED}])
         return rows
     more: list[Row] = []
-    for name in LARGE:
+    for name in large:
         for steps in sizes:
             program = (__file__, "--rank-program", name, str(steps))
             one, two = (on_ranks(command, ranks, *program) for ranks in (1, 2))

@@ -39,7 +39,10 @@ def test_bryson_denham_by_lbfgs():
 
 @pytest.mark.parametrize(("d", "scheme"), [(1.0, "rk4"), (7.0, "crank-nicolson")])
 def test_time_optimal(d, scheme):
-    for method in (pint.GaussNewton(), pint.ReducedSpace(iterations=1000)):
+    methods = [pint.ReducedSpace(iterations=1000)]
+    if scheme == "rk4":
+        methods.append(pint.GaussNewton())
+    for method in methods:
         found = solved(TimeOptimal(d=d), method, 40, scheme)
         assert found.status is pint.Status.CONVERGED
         assert found.control["T"][0] == pytest.approx(2 * d**0.5, abs=1e-7)
