@@ -147,8 +147,17 @@ def mpi_command() -> tuple[str, str] | None:
 def on_ranks(command: tuple[str, str], ranks: int, *program: str, threads: int = 1) -> Any:
     """Run a Python program on some ranks; return the JSON of the last line that it prints."""
     mpiexec, python = command
+    # A process that has used MPI by itself has variables of its own rank, which confuse mpiexec.
+    own = (
+        "PMIX_",
+        "OMPI_COMM_",
+        "OMPI_MCA_ess",
+        "OMPI_MCA_orte_",
+        "OMPI_MCA_pmix",
+        "OMPI_UNIVERSE",
+    )
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith(own)},
         **{variable: str(threads) for variable in THREADS},
         "PYTHONPATH": str(ROOT),
         # More ranks than cores, and as root, which Open MPI refuses unless told.
