@@ -264,7 +264,8 @@ class Objective(ABC):
     @property
     def has_hessian(self) -> bool:
         """Whether the class defines `step_cost_hessian` and `terminal_hessian`."""
-        return overrides(self, Objective, "step_cost_hessian")
+        names = ("step_cost_hessian", "terminal_hessian")
+        return all(overrides(self, Objective, name) for name in names)
 
     def step_cost_hessian(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
         """Return the second derivatives of l of each step of a batch, shape (B, k, k).

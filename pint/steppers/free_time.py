@@ -46,7 +46,8 @@ class FinalTime(SharedControl):
 def free_final_time(problem: Problem, final_time: FinalTime, name: str = "T") -> Problem:
     """Return a problem whose steps and costs have times ``T t``, T being a further shared field.
 
-    Its grid runs from 0 to 1. Step costs are those of steps that are T times as long. The
+    Its grid runs from 0 to 1. Step costs are those of steps that are T times as long; regularisers
+    and integral constraints by hand remain integrals over the time of the grid. The
     derivative with respect to T is that of the user's step along its times: by a complex step,
     exact to rounding, where the step accepts complex times; else by central differences, with
     relative errors of about 1e-9. Add T to the terminal cost with `pint.SumOfCosts`, or let

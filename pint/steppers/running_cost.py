@@ -39,7 +39,8 @@ class Lagrangian(ABC):
     @property
     def has_hessian(self) -> bool:
         """Whether the class defines `hessian` and `terminal_hessian`."""
-        return overrides(self, Lagrangian, "hessian")
+        names = ("hessian", "terminal_hessian")
+        return all(overrides(self, Lagrangian, name) for name in names)
 
     def hessian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         """Return the second derivatives of L, shape (B, k, k); optional.

@@ -9,6 +9,8 @@ from modules import gradients, made
 
 import pint
 
+pytestmark = pytest.mark.layout
+
 
 @pytest.mark.parametrize(("kind", "dtype"), [("attention", "float64"), ("gated", "float32")])
 @pytest.mark.parametrize("levels", [1, 2])

@@ -78,3 +78,28 @@ def test_those_of_gauss_newton_with_and_without():
     np.testing.assert_allclose(
         exact[0][:, theta, theta].sum(axis=0), other[0][:, theta, theta].sum(axis=0), atol=1e-9
     )
+
+
+def test_half_of_them_is_left_to_differences():
+    class Half(pint.Objective):
+        def step_cost(self, s, y0, y1, u, theta):
+            return np.reshape(s.dt, -1) * (u["u"] ** 4).sum(axis=1)
+
+        def step_cost_derivative(self, s, y0, y1, u, theta):
+            return 0.0, 0.0, {"u": 4 * np.reshape(s.dt, (-1, 1)) * u["u"] ** 3}, {}
+
+        def terminal(self, y, theta):
+            return float(((y - 2.0) ** 2).sum())
+
+        def terminal_derivative(self, y, theta):
+            return 2.0 * (y - 2.0), {}
+
+        def step_cost_hessian(self, s, y0, y1, u, theta):
+            raise AssertionError("without `terminal_hessian` it does not count")
+
+    ode = SympyODE([y], [u], {"u": u}, initial_state=[0])
+    made = ode.problem("rk4")
+    whole = pint.Problem(made.stepper, made.adjoint, Half(), made.controls)
+    functional = pint.ReducedFunctional(whole, pint.TimeGrid.uniform(1.0, 8))
+    found = pint.minimize(functional, functional.control(u=0.5), pint.GaussNewton())
+    assert found.status is pint.Status.CONVERGED
