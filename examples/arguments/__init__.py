@@ -1,6 +1,17 @@
 """What the example programs share: argument types, options and their rules, errors in one line."""
 
-from arguments.files import check_checkpoint, check_outputs, make_checkpoint
+from arguments.files import (
+    Code,
+    Folder,
+    Input,
+    ModulesOutput,
+    Output,
+    Picture,
+    WeightsInput,
+    WeightsOutput,
+    data_set,
+    description_of,
+)
 from arguments.groups import (
     checkpoint_options,
     cycle_options,
@@ -32,6 +43,7 @@ from arguments.rules import check_rules, fill_defaults, is_installed, is_whole
 from arguments.running import INTERRUPTED, run
 from arguments.solving import (
     limits_of,
+    make_checkpoint,
     make_functional,
     make_grid,
     make_method,
@@ -41,16 +53,24 @@ from arguments.solving import (
 
 __all__ = [
     "INTERRUPTED",
+    "Code",
+    "Folder",
+    "Input",
+    "ModulesOutput",
+    "Output",
     "Parser",
+    "Picture",
+    "WeightsInput",
+    "WeightsOutput",
     "assignment",
-    "check_checkpoint",
-    "check_outputs",
     "check_rules",
     "checkpoint_options",
     "coarse",
     "correction",
     "cycle_options",
     "cycles",
+    "data_set",
+    "description_of",
     "fill_defaults",
     "integer",
     "integers",

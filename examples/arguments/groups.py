@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from arguments.files import CheckpointOutput, Output, Picture
 from arguments.parser import Parser, cycles, integer, integers, number, words
 from arguments.running import INTERRUPTED
 
@@ -68,7 +69,7 @@ def limit_options(option: Callable[..., Any]) -> None:
 def checkpoint_options(parser: Parser) -> None:
     """Add the options of the checkpoint, which `check_checkpoint` and `make_checkpoint` read."""
     option = parser.add_argument_group("checkpoint").add_argument
-    option("--checkpoint", metavar="FILE.npz",
+    option("--checkpoint", type=CheckpointOutput, metavar="FILE.npz",
            help="where the run is saved, also at SIGTERM and SIGINT, which then end it after the "
            f"current update, exit code {INTERRUPTED}")  # fmt: skip
     option("--checkpoint-interval", type=number(), default=60.0, metavar="S",
@@ -79,7 +80,9 @@ def checkpoint_options(parser: Parser) -> None:
 def output_options(parser: Parser, plot: str) -> None:
     """Add the options of the output; `plot` says what the picture shows."""
     option = parser.add_argument_group("output").add_argument
-    option("--plot", metavar="FILE.png", help=plot)
-    option("--json", metavar="FILE.json", help="the numbers of the result")
-    option("--history", metavar="FILE.csv", help="one row an iterate, written at the end")
+    option("--plot", type=Picture, metavar="FILE.png", help=plot)
+    option("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
+    option(
+        "--history", type=Output, metavar="FILE.csv", help="one row an iterate, written at the end"
+    )
     option("--progress", action="store_true", help="a bar, or lines in a log file")

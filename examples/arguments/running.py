@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 import pint
+from arguments.files import check_checkpoint, check_files
 from arguments.parser import Parser
 from arguments.rules import check_rules
-from pint.comm import agreeing, all_arrive, ending_all_ranks, is_alike, private
+from pint.comm import agreeing, all_arrive, ending_all_ranks, is_alike, on_root, private
 
 INTERRUPTED = 130
 """Exit code of a run that a signal ended after it was saved; what a shell has for Ctrl-C."""
@@ -64,6 +65,8 @@ def run(
             with agreeing(private(comm, "comm"), command.prog) as ranks:
                 ranks.same = vars(options)
                 check_rules(options, comm.size)
+            on_root(comm, lambda: check_files(options))
+            on_root(comm, lambda: check_checkpoint(options))
             setup = set_up(options, comm)
         except (ValueError, MemoryError) as error:
             if not (is_alike(error) or all_arrive(comm)):

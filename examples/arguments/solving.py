@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pint
-from arguments.files import make_checkpoint
+
+
+def make_checkpoint(options: argparse.Namespace) -> pint.Checkpoint | None:
+    """Return the checkpoint of the options, if they have one."""
+    if options.checkpoint is None:
+        return None
+    return pint.Checkpoint(options.checkpoint, options.checkpoint_interval, options.resume)
 
 
 def most_cycles(options: argparse.Namespace) -> int:
