@@ -31,6 +31,7 @@ from arguments import (
     minimise,
     optimiser_options,
     output_options,
+    print_prediction,
     print_result,
     run,
     solver_options,
@@ -165,6 +166,8 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             levels = functional.calls.steppers
             print(f"points by level     {', '.join(str(one.heat.points) for one in levels)}")
         print_result(result)
+        if setup.world.size == 1:
+            print_prediction(options, result)
         if options.json:
             text = json.dumps(summary, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))

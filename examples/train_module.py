@@ -37,7 +37,13 @@ from arguments import (
 from train_resnet import make_functional, print_summary, training_method
 from training_data import data_options, load_data
 from training_history import Progress
-from training_options import OPTIMISERS, batch_options, optimiser_options, output_options
+from training_options import (
+    DEFAULT_METHOD,
+    OPTIMISERS,
+    batch_options,
+    optimiser_options,
+    output_options,
+)
 
 import pint
 from pint.comm import on_root
@@ -62,7 +68,7 @@ def parser(comm: Any) -> Parser:
     option("--final-time", type=number(positive=True), default=2.0, metavar="T", help="N dt")
     option("--precision", choices=["float32", "float64"], default="float32", help="of states")
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
-    option = solver_options(new, method="sequential")
+    option = solver_options(new, method=None, note=DEFAULT_METHOD)
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
     option("--tolerance", type=number(), metavar="R", help="residual that ends a solve")
     option("--initial-guess", choices=["zero", "constant", "nested"], default="nested",

@@ -29,6 +29,7 @@ from arguments import (
     make_method,
     most_cycles,
     print_peak_memory,
+    print_prediction,
     print_unconverged,
     run,
     word_of,
@@ -209,7 +210,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "validation_accuracy": validation_accuracy,
         "iterations": result.iterations,
         "status": word_of(result.status),
-        "seconds": result.history[-1].seconds,
+        "seconds": result.seconds,
         "peak_memory": list(result.peak_memory),
         "solves": result.solves,
         "converged_solves": result.converged_solves,
@@ -257,21 +258,27 @@ def training_method(options: argparse.Namespace) -> Any:
 
 def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:
     """Print what was reached, all of it evaluated with exact states and adjoints."""
-    seconds, grid = result.history[-1].seconds, setup.functional.grid
-    updates = result.iterations / seconds if seconds > 0 else math.nan
+    grid = setup.functional.grid
+    own = result.seconds - sum(stage.seconds for stage in result.stages)
+    updates = result.iterations / own if own > 0 else math.nan
     how = options.method
     if options.optimiser != "lbfgs":
         how = f"{options.optimiser}, {how}"
     shared = f" x {options.data_ranks} for the examples" if options.data_ranks > 1 else ""
     print(f"{how}: {grid.steps} layers on {grid.comm.size} rank(s){shared}, {grid.levels} level(s)")
+    for stage in result.stages:
+        depth = f"{stage.functional.grid.steps} layers"
+        print(f"{depth:20s}{stage.iterations} updates in {stage.seconds:.2f} s")
     ended = options.optimiser != "lbfgs" and result.status is pint.Status.ITERATION_LIMIT
     print(f"{'status':20s}{'All epochs are done.' if ended else result.message}")
     print(f"{'objective':20s}{result.objective:.10g} (state solved exactly)")
     print(f"{'loss':20s}{result.cost:.10g}")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
-    print(f"{'updates':20s}{result.iterations} in {seconds:.2f} s ({updates:.1f} a second)")
+    print(f"{'updates':20s}{result.iterations} in {own:.2f} s ({updates:.1f} a second)")
     print_unconverged(result)
     print_peak_memory(result)
+    if setup.comm.size == 1 and not options.quiet:
+        print_prediction(options, result)
 
 
 def draw_picture(

@@ -29,6 +29,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
         **dict.fromkeys(GAMMAS, 1e-4),
     },
 }
+DEFAULT_METHOD = (
+    "; by default sequential on one rank in time without options of cycles, else one-shot"
+)
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "lbfgs": {},
     "sgd": {"batch": None, "epochs": 10, "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9},
@@ -42,7 +45,7 @@ def parser(comm: Any) -> Parser:
     new = Parser("train_resnet.py", description="Train a residual network layer-parallel.")
     new.comm = comm
     network_options(new.add_argument_group("network and data").add_argument)
-    option = solver_options(new, method="one-shot")
+    option = solver_options(new, method=None, note=DEFAULT_METHOD)
     new.set_defaults(relaxation=None)  # see `complete`
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
     option("--tolerance", type=number(), metavar="R",

@@ -177,6 +177,7 @@ class Recorder:
             peak_memory=peak_memory_of_ranks(functional.comm, functional.space.comm),
             solves=solves,
             converged_solves=converged,
+            seconds=time.perf_counter() - self._started + self._offset.get("seconds", 0.0),
             functional=functional,
             cause=cause,
         )

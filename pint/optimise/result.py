@@ -183,6 +183,9 @@ class Result:
         MGRIT solves of the run that were to meet a tolerance, and those that have met it: if they
         are fewer, the iterates were computed with other states and adjoints than their own. Both
         are zero on one level, and for methods of a few cycles without a tolerance.
+    seconds : float
+        Wall time of the run: what came before the first row and after the last one, the coarse
+        grids of `Nested`, and, of a resumed run, earlier processes up to their last rows included.
     functional : ReducedFunctional
         What was minimised.
     stages : tuple of Result
@@ -207,6 +210,7 @@ class Result:
     peak_memory: tuple[int, ...]
     solves: int
     converged_solves: int
+    seconds: float
     functional: ReducedFunctional = field(repr=False)
     stages: tuple[Result, ...] = ()
     all_at_once: AllAtOnce | None = None
