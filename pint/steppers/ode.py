@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pint.interface import Fields
-from pint.states import space_like
+from pint.states import StateSpace, space_like
 
 
 class ODE(ABC):
@@ -24,6 +24,11 @@ class ODE(ABC):
     """
 
     initial_state: Any
+
+    @property
+    def space(self) -> StateSpace:
+        """The space of the states; by default arrays of shape and precision of `initial_state`."""
+        return space_like(self)
 
     @abstractmethod
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
