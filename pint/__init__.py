@@ -87,7 +87,7 @@ else:
         "of its own for pint-control, or `pip uninstall pint` and reinstall pint-control."
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Silent unless the application sets up logging: without a handler Python prints warnings.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
