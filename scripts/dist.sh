@@ -14,7 +14,7 @@ new_venv() {
     "$python" -m venv "$1" 2>/dev/null || "$python" -m virtualenv --quiet "$1"
 }
 
-rm -rf dist build
+rm -rf dist
 new_venv "$folder/build"
 "$folder/build/bin/python" $PIP build twine
 "$folder/build/bin/python" -m build --outdir dist . >"$folder/log" 2>&1 || { cat "$folder/log" >&2; exit 1; }
