@@ -280,9 +280,6 @@ RULES = (
          "{optimiser} is for reduced-space methods; one-shot has an optimiser of its own, lbfgs"),
     Rule("optimiser method", lambda o: o.method == "gauss-newton" and o.optimiser in OF_PACKAGES,
          "{optimiser} is for reduced-space methods, not for gauss-newton"),
-    Rule("relative_gradient_tolerance method",
-         lambda o: o.method == "gauss-newton" and o.relative_gradient_tolerance,
-         "is not for gauss-newton; use --gradient-tolerance"),
     Rule("hessian method", lambda o: o.method != "gauss-newton" and o.hessian in OF_NEWTON,
          "needs --method gauss-newton"),
     Rule("optimiser", lambda o: o.optimiser == "tao" and not is_installed("petsc4py"),
@@ -414,7 +411,6 @@ def make_functional(
 def make_method(options: argparse.Namespace, **settings: Any) -> Any:
     """Return the method that the options name, with its settings."""
     if options.method == "gauss-newton":
-        del settings["relative_gradient_tolerance"]
         return pint.GaussNewton(hessian=options.hessian or "exact", **settings)
     if options.method != "one-shot":
         return pint.ReducedSpace(**settings)
