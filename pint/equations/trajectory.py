@@ -241,7 +241,7 @@ class State:
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
         self.control = self.convergence = self.tau = self.delta = self.solution = None
-        self.tapes, self.correction = (), 0.0
+        self.tapes, self.correction, self.guessed = (), 0.0, False
 
 
 @dataclass
