@@ -2,6 +2,7 @@
 
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.controls.lifted import Lifted
 from pint.controls.projection import (
     clipped_gradient,
     free_part,
@@ -16,6 +17,7 @@ __all__ = [
     "Control",
     "ControlField",
     "ControlSpace",
+    "Lifted",
     "Regulariser",
     "SharedControl",
     "Smoothness",
