@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
-from pint.controls import Control, ControlSpace, Lifted
+from pint.controls import Control, ControlSpace, Lifted, on_host
 from pint.equations.calls import Calls
 from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
@@ -179,8 +179,7 @@ class AdjointEquation(Uncopied):
             if grid.comm.rank == grid.first_step_rank:
                 theta, views = state.solved_fields.shared, at_rows(derivative, ...)
                 self.calls.initial_vjp(theta, adjoint.points[0], views)
-            if isinstance(derivative, Lifted):
-                derivative = derivative.collected()
+            derivative = on_host(derivative)
             with self.solver.phases("communication"):
                 self.controls.sum_parts(derivative)
             return derivative
