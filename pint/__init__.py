@@ -31,6 +31,7 @@ from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
     AugmentedLagrangian,
+    BiasControl,
     Checkpoint,
     External,
     GaussNewton,
@@ -50,6 +51,7 @@ from pint.optimise import (
     identity,
     lbfgs,
     minimize,
+    schedules,
     sgd,
     standard_errors,
     starting_at,
@@ -88,7 +90,7 @@ else:
         "of its own for pint-control, or `pip uninstall pint` and reinstall pint-control."
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> _Any:
@@ -112,6 +114,7 @@ __all__ = [
     "Adjoint",
     "ArraySpace",
     "AugmentedLagrangian",
+    "BiasControl",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -173,6 +176,7 @@ __all__ = [
     "minimize",
     "model",
     "prolong",
+    "schedules",
     "sgd",
     "split",
     "standard_errors",

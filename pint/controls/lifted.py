@@ -51,3 +51,8 @@ class Lifted:
         for name, values in (*self.time.items(), *self.shared.items()):
             control[name][...] = self.space.as_array(values)
         return control
+
+
+def on_host(fields: Control | Lifted) -> Control:
+    """Return a control of arrays of numpy, the same object where it is one."""
+    return fields.collected() if isinstance(fields, Lifted) else fields

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
-from pint.controls import Control, ControlSpace, Lifted
+from pint.controls import Control, ControlSpace, Lifted, on_host
 from pint.equations.calls import Calls
 from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
@@ -87,8 +87,17 @@ class AdjointEquation(Uncopied):
             return AdjointState(self.solver.allocate(), self)
         return AdjointState(self.calls.space.allocate(1), self)
 
-    def solve(self, adjoint: AdjointState, state: State, how: How) -> None:
-        """Solve at a solved state, in place, from the trajectory's current points. Collective."""
+    def solve(
+        self,
+        adjoint: AdjointState,
+        state: State,
+        how: How,
+        linearisation: Linearisation | None = None,
+    ) -> None:
+        """Solve at a solved state, in place, from the trajectory's current points. Collective.
+
+        Another linear functional of the states may be given in place of the cost's derivative.
+        """
         with ending_all_ranks(self.ranks_to_end):
             self._require_own(adjoint, state)
             self.state.selection.apply()
@@ -103,7 +112,8 @@ class AdjointEquation(Uncopied):
                 self._add_sums(adjoint, -1.0)
             if not relaxed:  # otherwise the cost is linearised at this state already
                 with solver.phases("gradient"):
-                    adjoint.linearisation = self.cost.linearise(state, adjoint.linearisation)
+                    old = adjoint.linearisation
+                    adjoint.linearisation = linearisation or self.cost.linearise(state, old)
             lin = adjoint.linearisation
             assert lin is not None
             # Steps made one by one may leave the derivative to batches: see `_prefers_batches`.
@@ -169,8 +179,7 @@ class AdjointEquation(Uncopied):
             if grid.comm.rank == grid.first_step_rank:
                 theta, views = state.solved_fields.shared, at_rows(derivative, ...)
                 self.calls.initial_vjp(theta, adjoint.points[0], views)
-            if isinstance(derivative, Lifted):
-                derivative = derivative.collected()
+            derivative = on_host(derivative)
             with self.solver.phases("communication"):
                 self.controls.sum_parts(derivative)
             return derivative

@@ -158,12 +158,12 @@ class Cost:
             add(at_rows(new.explicit, here), du, dtheta, objective, scale)
         # The last point of a rank is the first of the next one, which owns its adjoint; only the
         # last rank has no next rank.
-        new.terminal += self._shift_right(sources)
+        new.terminal += self.shift_right(sources)
         if sums is not sources:
             sums[:-1] += sources[:-1]
         new.sources, new.sums = sources, sums
 
-    def _shift_right(self, sources: Block) -> Block:
+    def shift_right(self, sources: Block) -> Block:
         """Hand the source at this rank's last point to the next rank, whose part begins there.
 
         Returns it.

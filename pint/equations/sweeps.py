@@ -48,6 +48,8 @@ class Sweep(Propagator):
     ends_only : bool
         If steps are made one by one, the last pass stores only the last result of an interval.
         The others stay in the cache: no F-point is needed once the derivative has been formed.
+    forward : bool
+        Whether steps are numbered forward in time at a state, too, for the tangent equation.
 
     Attributes
     ----------
@@ -69,9 +71,10 @@ class Sweep(Propagator):
         explicit: Control | Lifted | None = None,
         spacing: int = 1,
         ends_only: bool = False,
+        forward: bool = False,
     ) -> None:
         self.calls, self.control, self.u, self.theta = calls, control, u, control.shared
-        self.reverse = at is not None
+        self.reverse = at is not None and not forward
         self.layouts: tuple[LevelLayout, ...] = calls.grid.layouts(self.reverse)
         self.memories, self.at, self.explicit, self.spacing = memories, at, explicit, spacing
         self.ends_only = ends_only

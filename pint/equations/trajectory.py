@@ -78,7 +78,14 @@ class TapeMemory:
         # All trajectories share one memory, because it may be the largest of a run. `current` says
         # whose it is: there is nothing to copy or to clear when another one takes over.
         self.current = None if self.block is None else Tape(self)
+        if self.holds_objects:
+            self.block[...] = None
         return self.current
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether entries are objects: None where a step has kept nothing."""
+        return self.block is not None and self.block.dtype == object
 
 
 def fits(steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> bool:
@@ -132,10 +139,12 @@ class Tape:
         if not self.valid:
             return None
         fits = self.missing.step == apart and (self.missing.start - rows[0]) % apart >= length
+        fits = fits or self.memory.holds_objects
         return self.place(slice(rows[0], rows[-1] + 1)) if fits or not self.missing else None
 
     def _misses(self, rows: range) -> bool:
-        if not self.missing or not rows:
+        # Objects say by themselves where they are missing.
+        if not self.missing or not rows or self.memory.holds_objects:
             return False
         # Of rows in the rhythm of the C-points all are missing, or none.
         if rows.step % self.missing.step == 0:
@@ -255,7 +264,7 @@ class State:
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
         self.control = self.given = self.convergence = self.tau = self.delta = self.solution = None
-        self.tapes, self.correction = (), 0.0
+        self.tapes, self.correction, self.guessed = (), 0.0, False
 
 
 @dataclass

@@ -268,7 +268,7 @@ def _check_products(hessian: InverseHessian) -> None:
     """Raise ValueError unless the inner products are those of the pairs. Collective."""
     if not hessian.pairs:
         return
-    found, s_squared = hessian.measured(hessian.pairs[0][0].space.counted_weights)
+    found, s_squared = hessian.measured()
     norms = np.sqrt([s_squared, found[1].diagonal()])
     wrong = ~(abs(hessian.products - found) <= 1e-8 * norms[:, :, None] * norms[1])
     if wrong.any():

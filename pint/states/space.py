@@ -11,6 +11,7 @@ import numpy as np
 
 from pint.comm import SerialComm, private
 from pint.errors import lengths, number, real_array, shown
+from pint.states.metric import Metric, metric_of
 
 Block = Any
 """Many states in one array, the time point as the first axis."""
@@ -140,7 +141,8 @@ def one_by_one(values: Any, backward: bool = False) -> Any:
 class ArraySpace(StateSpace):
     """States that are numpy arrays of one shape.
 
-    The norm is ``weight * sqrt(sum(y**2))``, the sum over all of `comm`.
+    The norm is ``weight * sqrt(sum(y**2))``, the sum over all of `comm`, or
+    ``weight * sqrt(y^T M y)``.
 
     Parameters
     ----------
@@ -155,13 +157,17 @@ class ArraySpace(StateSpace):
         The ranks in space that a state is distributed over; by default each rank has all of it.
     axis : int
         The axis that is distributed; a rank's part of it may be empty.
+    metric : sparse matrix or ndarray, optional
+        M, symmetric positive definite, such as the mass matrix of finite elements; it acts on the
+        numbers of a state. Diagonal, of this rank's part, if states are distributed.
 
     Raises
     ------
     TypeError
         If `dtype` is another one.
     ValueError
-        If `shape` has a dimension below 1, or `weight` is not positive and finite.
+        If `shape` has a dimension below 1, `weight` is not positive and finite, or `metric` does
+        not fit or is not symmetric positive definite.
     """
 
     def __init__(
@@ -171,6 +177,7 @@ class ArraySpace(StateSpace):
         weight: float = 1.0,
         comm: Any = None,
         axis: int = 0,
+        metric: Any = None,
     ) -> None:
         self.comm = private(comm, "ArraySpace(comm=...)")
         self.shape = lengths("ArraySpace(shape=...)", shape, 0 if self.comm.size > 1 else 1)
@@ -187,6 +194,10 @@ class ArraySpace(StateSpace):
         )
         self.weight: float = number("ArraySpace", "weight", weight, positive=True)
         self.dtype: np.dtype[Any] = _checked_dtype(dtype)
+        self.metric: Metric | None = None
+        if metric is not None:
+            size = int(np.prod(self.shape, dtype=int))
+            self.metric = metric_of("ArraySpace(metric=...)", metric, size, self.comm)
 
     @property
     def precision(self) -> float:
@@ -199,6 +210,9 @@ class ArraySpace(StateSpace):
         return np.zeros((count, *self.shape), dtype=self.dtype)
 
     def squared_norm(self, block: np.ndarray) -> float:
+        if self.metric is not None:
+            rows = block.reshape(len(block), self.metric.size)
+            return self.weight**2 * self.metric.squared_norm(rows)
         flat = block.reshape(-1)
         return self.weight**2 * float(np.vdot(flat, flat).real)
 
