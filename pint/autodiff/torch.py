@@ -247,7 +247,9 @@ def as_tensor(array: Any, dtype: Any) -> Any:
     Tensors stay where they are, and their own unless the type is one of PyTorch.
     """
     if isinstance(array, torch.Tensor):
-        array = array.detach()
+        # Not `detach`: a graph that begins at a row of a block must not take writes to other rows
+        # for changes of its own state.
+        array = array.data
         return array.to(dtype) if isinstance(dtype, torch.dtype) else array
     if isinstance(dtype, torch.dtype):
         return torch.as_tensor(array, dtype=dtype)
@@ -260,6 +262,11 @@ def as_tensor(array: Any, dtype: Any) -> Any:
 
 def _leaves(part: Any) -> list[Any]:
     return list(part.values()) if isinstance(part, dict) else [part]
+
+
+def returned(tensor: Any, like: Any) -> Any:
+    """Return a tensor as a method returns it: as an array if it was given arrays such as `like`."""
+    return as_numpy(tensor) if isinstance(like, np.ndarray) else tensor.detach()
 
 
 def as_numpy(tensor: Any) -> np.ndarray:
