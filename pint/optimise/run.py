@@ -155,7 +155,8 @@ class Run(Resumable):
         _check_products(self.hessian)
         self.history = history
         for name, block in self._c_points().items():
-            block[...] = own_rows(functional, arrays[name], len(block))
+            rows = own_rows(functional, arrays[name], len(block))
+            block[...] = functional.space.lift(rows)
         # With their C-points in place, the trajectories count as solved before.
         (point.state.control,) = scattered(space, "control", arrays, 1)
         functional.state.solve(point.state, point.state.control, Relax())

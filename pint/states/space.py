@@ -30,12 +30,16 @@ class StateSpace(ABC):
         The axis of a state that is distributed.
     batches : bool
         Whether a block of many states can be handed to a batched stepper.
+    on_host : bool
+        Whether the user's methods are given times and controls as arrays of numpy, as they are;
+        otherwise what `lift` makes of them.
     """
 
     shape: tuple[int, ...]
     comm: Any = SerialComm()
     axis: int = 0
     batches: bool = True
+    on_host: bool = True
 
     @abstractmethod
     def allocate(self, count: int) -> Block:
@@ -71,9 +75,25 @@ class StateSpace(ABC):
         """Return the states of a block one by one, which share its memory; more than once."""
         return [block[row] for row in reversed(range(len(block)))] if backward else block
 
+    @property
+    def chunk_bytes(self) -> int | None:
+        """States of so many bytes are advanced together; None stands for a core's cache."""
+        return None
+
     def as_array(self, block: Block) -> np.ndarray:
         """Return a block as an array of numpy, for files and reports."""
         return np.asarray(block)
+
+    def lift(self, values: np.ndarray, sums: bool = False) -> Any:
+        """Return an array of numpy as one of the kind that blocks are; not always a copy.
+
+        With `sums` it is one that derivatives are added to, of a type that is wide enough.
+        """
+        return values
+
+    def messenger(self, comm: Any) -> Any:
+        """Return what sends and receives blocks as `comm` sends and receives arrays of numpy."""
+        return comm
 
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         """Return a user's method as a function of states as blocks hold them.
@@ -105,12 +125,15 @@ class StateSpace(ABC):
         )
 
 
-def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
-    """Return an array as one of batches of one row, a view; `backward` from the last row on.
+def one_by_one(values: Any, backward: bool = False) -> Any:
+    """Return the rows of an array as batches of one row, views; `backward` from the last row on.
 
     Taking the rows of a reversed view is twice as fast as reversing an array by its indices. The
     rows themselves are ordinary arrays.
     """
+    if not isinstance(values, np.ndarray):  # other arrays may know no negative strides
+        rows = range(len(values))
+        return [values[row : row + 1] for row in (reversed(rows) if backward else rows)]
     ordered = values[::-1] if backward else values
     return ordered.reshape(len(values), 1, *values.shape[1:])
 
