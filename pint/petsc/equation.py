@@ -16,7 +16,8 @@ class Equation(ABC):
     """``M y' = f(t, y, u, theta) + B u``, for `ImplicitStep` and `ExplicitStep`.
 
     Vectors that methods receive are valid during the call. Every rank in space calls each method
-    at the same time.
+    at the same time. A method may raise `NumericalError` on any rank, after its collective calls:
+    the step then counts as NaN on all of them.
 
     Attributes
     ----------
@@ -51,8 +52,7 @@ class Equation(ABC):
     def jacobian(self, t: float, y: Any, u: Fields, theta: Fields, matrix: Any) -> None:
         """Write f_y to `matrix`, which `matrix()` has made.
 
-        Entries that are not set keep their values. Steps assemble the matrix afterwards: a method
-        that raises NumericalError on one rank alone then ends the step on all of them.
+        Entries that are not set keep their values. Steps assemble the matrix afterwards.
         """
 
     def matrix(self) -> Any:

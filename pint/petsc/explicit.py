@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from petsc4py import PETSc
 
-from pint.errors import check_choice, check_kind
+from pint.errors import NumericalError, check_choice, check_kind
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.petsc.equation import Equation
@@ -85,6 +85,8 @@ class ExplicitStep(TimeStepper):
             terms.f(s.t0 + c * s.dt, state, u, theta, slope)
             self._divide(slope)
         self.space.free_garbage(terms.residuals - before)
+        if failure := terms.take_failure():
+            raise NumericalError(failure)
 
     def _combine(
         self, s: Steps, c: float, weights: Any, y: Any, u: Fields, theta: Fields, out: Any

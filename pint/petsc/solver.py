@@ -167,6 +167,12 @@ class Solver:
         if self.snes is not None:
             self._reach = self.matrix.norm(PETSc.NormType.INFINITY)
 
+    def _reset(self) -> None:
+        """Have the factors made anew: packages cannot go on from those of a singular matrix."""
+        self._serves = False
+        self.ksp.getPC().reset()
+        self.ksp.setOperators(self.matrix)
+
     def forget(self) -> None:
         """Let Newton's method begin with new factors, so that a step depends on nothing before."""
         self._serves = False
@@ -195,6 +201,7 @@ class Solver:
             self._raise(error)
         reason = self.ksp.getConvergedReason()
         if reason < 0:
+            self._reset()
             name = _name(PETSc.KSP.ConvergedReason, reason)
             raise NumericalError(
                 f"the linear solver stopped with KSP's reason {name} for step size "
@@ -236,17 +243,19 @@ class Solver:
         self._scale = right.norm()
         if not np.isfinite(self._scale):
             z.set(np.nan)
+            if failure := self.terms.take_failure():
+                raise NumericalError(failure)
             return
         reason = self._newton(z, target)
         if reason < 0:
-            self._serves = False
+            self._reset()
             y.copy(z)
             reason = self._newton(z, target)
         self._equation = ()
         if reason < 0:
-            self._serves = False
-            why = self.terms.failure or f"reason {_name(PETSc.SNES.ConvergedReason, reason)}"
-            self.terms.failure = ""
+            self._reset()
+            reason_name = _name(PETSc.SNES.ConvergedReason, reason)
+            why = self.terms.take_failure() or f"reason {reason_name}"
             raise NumericalError(
                 f"Newton's method of the step at t = {t:.6g} with h = {self.h:.3g} failed, "
                 f"{why}. Use more steps, fewer levels or a smaller coarsening factor, or options "
@@ -279,7 +288,8 @@ class Solver:
         t, _, _, u, theta = self._equation
         try:
             self.linearise(t, z, u, theta)
-        except NumericalError:  # an exception would leave SNES in mid-call
+        except NumericalError as error:  # an exception would leave SNES in mid-call
+            self.terms.failure = str(error)
             self.matrix.zeroEntries()
 
     def _test(self, number: int, size: float, correction: float, residual: float) -> int:

@@ -27,6 +27,8 @@ class Terms:
     Attributes
     ----------
     space : PetscSpace
+    vector : PETSc.Vec
+        Like the states, for intermediate results of a call.
     slope : PETSc.Mat
         f_y, as the last call of `jacobian` has left it.
     mass : PETSc.Mat, PETSc.Vec or None
@@ -114,6 +116,11 @@ class Terms:
             ) from error
         return mass
 
+    def take_failure(self) -> str:
+        """Return what the last method of the user's that failed has said, once."""
+        text, self.failure = self.failure, ""
+        return text
+
     # Products
 
     def add_mass(self, y: PETSc.Vec, out: PETSc.Vec, work: PETSc.Vec) -> None:
@@ -184,7 +191,9 @@ class Terms:
             self.failure, failed = f"`{self._name}.jacobian` raised {error}", 1.0
         self.slope.assemble()
         if reduce(self.space.comm, failed, "max")[0]:
-            raise NumericalError(self.failure or f"`{self._name}.jacobian` failed on another rank.")
+            raise NumericalError(
+                self.take_failure() or f"`{self._name}.jacobian` failed on another rank."
+            )
         return self.slope
 
     def add_vjp(
