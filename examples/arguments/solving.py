@@ -40,7 +40,6 @@ def make_functional(
 def make_method(options: argparse.Namespace, **settings: Any) -> Any:
     """Return the method that the options name, with its settings."""
     if options.method == "gauss-newton":
-        del settings["relative_gradient_tolerance"]
         return pint.GaussNewton(hessian=options.hessian or "exact", **settings)
     if options.method != "one-shot":
         return pint.ReducedSpace(**settings)

@@ -151,10 +151,11 @@ class Recorder:
         status: Status,
         iterations: int,
         cause: str = "",
+        note: str = "",
     ) -> Result:
         """Return the result with exact values of a control.
 
-        `cause` says why the run met NaN or infinity.
+        `cause` says why the run failed, `note` what else it has to say.
 
         Raises
         ------
@@ -180,6 +181,7 @@ class Recorder:
             seconds=time.perf_counter() - self._started + self._offset.get("seconds", 0.0),
             functional=functional,
             cause=cause,
+            note=note,
         )
 
 
