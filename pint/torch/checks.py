@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pint.torch.layers import Part
+from pint.torch.parts import Part
 
 TYPES = (torch.float64, torch.float32)
 

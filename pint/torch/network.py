@@ -14,7 +14,8 @@ from pint.errors import check_choice, check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.interface import Examples, Problem
 from pint.torch.checks import check_modules, checked_data, maps
-from pint.torch.layers import Data, Layers, LayersAdjoint, Loss, Part
+from pint.torch.layers import Layers, LayersAdjoint, Loss
+from pint.torch.parts import Data, Part
 
 
 class Network(Problem):
@@ -245,7 +246,9 @@ def network(
     examples = None
     if batch_size is not None:
         examples = _Selected(data, *tensors, size)
-    stepper = Layers(parts["block"], parts["opening"], data, shape, dtype, form == "rate", together)
+    stepper = Layers(
+        [parts["block"]], [layers], parts["opening"], data, shape, dtype, form == "rate", together
+    )
     controls: dict[str, Any] = {
         parts["block"].field(name): TimeControl(tuple(one.shape) or (1,), metric="euclidean")
         for name, one in parts["block"].weights.items()

@@ -1,0 +1,110 @@
+"""Modules whose weights are fields of a control, and the examples that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from pint.autodiff.torch import as_numpy, as_tensor
+from pint.interface import Fields
+
+
+class Data:
+    """The inputs and labels of the examples that are selected; those beyond `count` are filled.
+
+    Attributes
+    ----------
+    inputs, labels : Tensor
+    sequence : Tensor or None
+        What each step is given besides, shape (layers, examples, ...).
+    count : int
+    """
+
+    def __init__(self, inputs: Any, labels: Any, sequence: Any) -> None:
+        self.inputs, self.labels, self.sequence = inputs, labels, sequence
+        self.count = len(inputs)
+
+
+class Part:
+    """A module whose weights are fields of the control, by names that begin with its own.
+
+    Parameters
+    ----------
+    name : str
+        'block', 'opening' or 'head'.
+    module : torch.nn.Module or None
+        None stands for the identity.
+    """
+
+    def __init__(self, name: str, module: Any) -> None:
+        self.name, self.module = name, module
+        self.weights: dict[str, Any] = {} if module is None else dict(module.named_parameters())
+        self._places = [] if module is None else _places(module, self.weights)
+
+    def field(self, weight: str) -> str:
+        """Return the name of the field of a weight."""
+        return f"{self.name}.{weight}"
+
+    def tensors(self, fields: Fields, dtype: Any, rows: slice | None = None) -> dict[str, Any]:
+        """Return the tensors of fields, or of some rows of them, by the names of the weights."""
+        found = {}
+        for name, like in self.weights.items():
+            one = fields[self.field(name)]
+            one = as_tensor(one if rows is None else one[rows], dtype)
+            # A field has an axis at least.
+            found[name] = one.view(like.shape) if rows is None else one.view(-1, *like.shape)
+        return found
+
+    def weights_of(self, fields: Fields, layer: Any = ...) -> dict[str, Any]:
+        """Return weights as a state_dict has them, of one layer or of a module at an end."""
+        return {
+            name: torch.tensor(fields[self.field(name)][layer], dtype=like.dtype).reshape(
+                like.shape
+            )
+            for name, like in self.weights.items()
+        }
+
+    def fields(self, slopes: Mapping[str, Any], like: Fields) -> dict[str, Any]:
+        """Return derivatives to weights by the names of their fields; None is zero."""
+        found = {}
+        for name, slope in slopes.items():
+            shape = like[self.field(name)].shape
+            array = np.zeros(shape) if slope is None else as_numpy(slope).reshape(shape)
+            found[self.field(name)] = array
+        return found
+
+    def hold(self, weights: Iterable[Any]) -> None:
+        """Give the module other weights, in the order of its own, until `release`, in place."""
+        # As `torch.func.functional_call` does, without looking for the places in each call, which
+        # would take as long as a small layer.
+        for places, one in zip(self._places, weights, strict=True):
+            for parameters, key in places:
+                parameters[key] = one
+
+    def release(self) -> None:
+        """Give the module its own weights again, in place."""
+        self.hold(self.weights.values())
+
+    def __call__(self, weights: Mapping[str, Any], *inputs: Any) -> Any:
+        """Return what the module makes of inputs with other weights."""
+        if self.module is None:
+            return inputs[0]
+        try:
+            self.hold([weights[name] for name in self.weights])
+            return self.module(*inputs)
+        finally:
+            self.release()
+
+
+def _places(module: Any, weights: Mapping[str, Any]) -> list[list[tuple[dict[str, Any], str]]]:
+    """Return where a module and its parts hold each of its weights."""
+    names = {id(one): name for name, one in weights.items()}
+    places: dict[str, list[tuple[dict[str, Any], str]]] = {name: [] for name in weights}
+    for part in module.modules():
+        for key, one in part._parameters.items():
+            if one is not None:
+                places[names[id(one)]].append((part._parameters, key))
+    return list(places.values())
