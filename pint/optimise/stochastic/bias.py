@@ -380,12 +380,12 @@ class Controlled(Gradients):
         logger.info("update %d: gradient error %.3g; sequential steps", update, relative)
         # Otherwise cycles are sound, and sequential steps are cheaper at this accuracy.
         if not (now.contraction <= UNSOUND and relative <= UNSOUND):
+            enough = f", and {now.most} would not do" if now.most > now.cycles else ""
             point.functional.solves.warn(
                 f"at update {update} the gradient by {_cycles(now.cycles)} is "
-                f"{_off(relative)}, and {now.most} would not do: updates are made by "
-                "sequential steps. Fewer levels, a smaller coarsening factor, more relaxation "
-                "or another coarse step may help; `pint.diagnose(functional, control)` measures "
-                "which."
+                f"{_off(relative)}{enough}: updates are made by sequential steps. Fewer levels, a "
+                "smaller coarsening factor, more relaxation or another coarse step may help; "
+                "`pint.diagnose(functional, control)` measures which."
             )
         now.rest = REST * self.options.every
         now.sequential, now.cycles, now.due = True, max(now.most, now.cycles), update + now.rest
