@@ -45,7 +45,7 @@ REST = 4
 after each trial that fails."""
 
 UNSOUND = 0.5
-"""A cycle that leaves more of the error, or a larger relative error, is warned of."""
+"""Where a cycle leaves more of the error, or it is more of the gradient, a warning follows."""
 
 LARGE = 0.05
 """Residual of the states, relative to them, from which on a fixed number of cycles is doubtful."""
