@@ -15,7 +15,7 @@ from pint.interface import Examples
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate
 from pint.optimise.resumable import MOST_ROWS, Compared, Layout, Resumable, largest, length_of
-from pint.optimise.stochastic.bias import Gradients, solve_cycles
+from pint.optimise.stochastic.gradients import Gradients, solve_cycles
 from pint.optimise.stochastic.rules import Moments, Rule
 from pint.optimise.whole_arrays import field_shapes, gathered, scattered
 from pint.reduced_functional import ReducedFunctional
