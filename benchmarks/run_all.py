@@ -38,6 +38,7 @@ CASES = (
     "storage",
     "threads_and_data_parallelism",
     "mini_batches",
+    "bias_control",
     "quasi_newton",
     "compiled_steps",
     "compiled_optimisation",

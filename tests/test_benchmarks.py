@@ -191,6 +191,15 @@ def test_mini_batches(load, tmp_path, capsys):
     assert errors[1, "nested"] < 0.5 * errors[1, "last batch"]
 
 
+def test_bias_control(load, tmp_path, capsys):
+    rows = load("bias_control").main(["--quick", "--output", str(tmp_path)])
+    assert "estimate / error" in capsys.readouterr().out
+    steps = {row["solved by"]: float(row["steps"]) for row in rows}
+    assert steps["sequential steps"] < steps["adaptive"] < 1 == steps["2 cycles"]
+    objectives = {row["solved by"]: float(row["objective"]) for row in rows}
+    assert objectives["adaptive"] == pytest.approx(objectives["sequential steps"], rel=0.01)
+
+
 def test_runner(load, capfd, tmp_path):
     runner = load("run_all")
     assert runner.main(["--quick", "--output", str(tmp_path), "decay_against_pymgrit"]) == 0
