@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pint.torch.parts import Part
+from pint.torch.parts import ENDS, Part
 
 TYPES = (torch.float64, torch.float32)
 
@@ -30,8 +30,9 @@ def checked_data(
             f"shape {tuple(labels.shape)}."
         )
     weights = [one for part in parts.values() for one in part.weights.values()]
-    if not parts["block"].weights:
-        raise ValueError("`network(block=...)` has no parameters to train.")
+    for name, part in parts.items():
+        if name not in ENDS and not part.weights:
+            raise ValueError(f"`network({name}=...)` has no parameters to train.")
     dtypes = {one.dtype for one in weights}
     if len(dtypes) > 1 or not dtypes <= set(TYPES):
         found = ", ".join(sorted(map(str, dtypes)))
@@ -89,17 +90,9 @@ def check_modules(
                 f"{_shown(state)}."
             )
         given = (state,) if sequence is None else (state, sequence[0, :few])
-        result = _tried(parts["block"], *given)
-        if not isinstance(result, torch.Tensor) or result.shape != state.shape:
-            raise ValueError(
-                f"`network(block=...)` must return the shape of its states, {tuple(state.shape)} "
-                f"for {few} examples, got {_shown(result)}."
-            )
-        if result.dtype != state.dtype or state.dtype not in TYPES:
-            raise TypeError(
-                f"`network(block=...)` must return the type of its states, {state.dtype}, got "
-                f"{result.dtype}."
-            )
+        for name, part in parts.items():
+            if name not in ENDS:
+                _check_layer(name, state, _tried(part, *given))
         outputs = _tried(parts["head"], state)
         value = loss(outputs, labels[:few])
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
@@ -108,6 +101,20 @@ def check_modules(
             )
     dtype = np.float64 if state.dtype == torch.float64 else np.float32
     return (size, *state.shape[1:]), dtype
+
+
+def _check_layer(name: str, state: Any, result: Any) -> None:
+    """Raise an error unless a layer returns a state."""
+    if not isinstance(result, torch.Tensor) or result.shape != state.shape:
+        raise ValueError(
+            f"`network({name}=...)` must return the shape of its states, {tuple(state.shape)} "
+            f"for {len(state)} examples, got {_shown(result)}."
+        )
+    if result.dtype != state.dtype or state.dtype not in TYPES:
+        raise TypeError(
+            f"`network({name}=...)` must return the type of its states, {state.dtype}, got "
+            f"{result.dtype}."
+        )
 
 
 def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int, ...]) -> bool:
@@ -134,14 +141,18 @@ def _tried(part: Part, *given: Any) -> Any:
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
     buffers = {name: one.clone() for name, one in part.module.named_buffers()}
-    first, second = (part(weights, *(one.clone() for one in before)) for _ in range(2))
-    own = [one.clone() for one in before]
-    part(weights, *own)
+    with torch.random.fork_rng(devices=[]):
+        first, second = (_drawn(part, weights, before) for _ in range(2))
+        own = [one.clone() for one in before]
+        state = torch.get_rng_state()
+        part(weights, *own)
+        part.is_random = not torch.equal(torch.get_rng_state(), state)
     owner = f"`network({part.name}=...)`"
     if not all(torch.equal(a, b) for a, b in zip(own, before, strict=True)):
         raise ValueError(f"{owner} must not change its input in place.")
     for name, one in part.module.named_buffers():
         if not torch.equal(one, buffers[name]):
+            one.copy_(buffers[name])
             raise ValueError(
                 f"{owner} changes its buffer `{name}` when it is called, as batch normalisation "
                 "does in training: layers are computed several times in an update; freeze it by "
@@ -149,10 +160,15 @@ def _tried(part: Part, *given: Any) -> Any:
             )
     if isinstance(first, torch.Tensor) and not torch.equal(first, second):
         raise ValueError(
-            f"{owner} is random, as dropout is in training: states and adjoints need the same "
-            "layers in each cycle; switch it off by `module.eval()`."
+            f"{owner} returns something else when it is called again: states and adjoints need "
+            "the same layers in each cycle; take random numbers from PyTorch's generator."
         )
     return first
+
+
+def _drawn(part: Part, weights: Mapping[str, Any], inputs: list[Any]) -> Any:
+    torch.manual_seed(0)
+    return part(weights, *(one.clone() for one in inputs))
 
 
 def _tensor(value: Any) -> Any:

@@ -56,7 +56,7 @@ class Layers(TimeStepper):
         together: bool,
     ) -> None:
         self.blocks, self.opening, self.data, self.rate = list(blocks), opening, data, rate
-        self.ends, self.dtype = np.cumsum(counts), np.dtype(dtype)
+        self.begins, self.dtype = np.cumsum([0, *counts[:-1]]), np.dtype(dtype)
         self._space = ArraySpace(shape, self.dtype)
         self.together = together and self._space.state_bytes <= SMALL
 
@@ -69,15 +69,15 @@ class Layers(TimeStepper):
         index = np.reshape(s.index, -1)
         size = s.size
         sizes = np.reshape(s.t1 - s.t0, -1) if size is None else np.full(len(index), size)
-        stops = np.searchsorted(index, self.ends).tolist()
+        starts = np.searchsorted(index, self.begins).tolist()
         spans = []
-        for part, start, stop in zip(self.blocks, [0, *stops], stops, strict=False):
+        for part, start, stop in zip(self.blocks, starts, [*starts[1:], len(index)], strict=True):
             if start < stop:
                 here = slice(start, stop)
                 weights = part.tensors(u, self.dtype, here)
                 own = None if slopes is None else part.tensors(slopes, self.dtype, here)
                 spans.append(Span(part, start, stop, weights, own))
-        return Rows(spans, index, sizes, self.data.sequence, self.rate)
+        return Rows(spans, index, sizes, self.data.sequence, self.rate, self.data.draw)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         out = np.empty(y.shape, self.dtype)
@@ -112,7 +112,7 @@ class Layers(TimeStepper):
     def initial(self, theta: Fields) -> Any:
         with torch.no_grad():
             weights = self.opening.tensors(theta, self.dtype)
-            return as_numpy(self.opening(weights, self.data.inputs))
+            return as_numpy(self.opening.drawn(weights, self.data.inputs, self.data.draw))
 
 
 class LayersAdjoint(Adjoint):
@@ -196,7 +196,7 @@ class LayersAdjoint(Adjoint):
         for one in weights.values():
             one.requires_grad_()
         with torch.enable_grad():
-            result = opening(weights, layers.data.inputs)
+            result = opening.drawn(weights, layers.data.inputs, layers.data.draw)
         found = torch.autograd.grad(
             result, list(weights.values()), as_tensor(lam0, dtype), allow_unused=True
         )
@@ -230,7 +230,8 @@ class Loss(Objective):
 
     def _value(self, y: Any, weights: Mapping[str, Any]) -> Any:
         count = self.data.count
-        return self.loss(self.head(weights, y[:count]), self.data.labels[:count])
+        outputs = self.head.drawn(weights, y[:count], self.data.draw)
+        return self.loss(outputs, self.data.labels[:count])
 
     def terminal(self, y: Any, theta: Fields) -> float:
         with torch.no_grad():
