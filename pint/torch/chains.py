@@ -222,9 +222,9 @@ class Rows:
         if part.is_random:
             seed(self.draw, self.index[row])
         if self.sequence is None:
-            change = part.module(y)
+            change = part.called(y)
         else:
-            change = part.module(y, self.sequence[self.index[row]])
+            change = part.called(y, self.sequence[self.index[row]])
         return torch.add(y, change, alpha=self.sizes[row]) if self.rate else change
 
     @contextmanager
@@ -267,7 +267,9 @@ class Rows:
                 yield found
 
     def _mapped(self, span: Span, rows: range, states: Any) -> Any:
-        sizes = torch.tensor([self.sizes[row] for row in rows], dtype=states.dtype)
+        sizes = torch.tensor(
+            [self.sizes[row] for row in rows], dtype=states.dtype, device=states.device
+        )
         given = None
         if self.sequence is not None:
             given = self.sequence[[self.index[row] for row in rows]]

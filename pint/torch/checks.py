@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from pint.torch.parts import ENDS, Part
+from pint.torch.parts import ENDS, Part, head_type, own_random_numbers
 
 TYPES = (torch.float64, torch.float32)
 
 
 def checked_data(
-    parts: Mapping[str, Part], inputs: Any, labels: Any, sequence: Any, layers: int
+    parts: Mapping[str, Part],
+    inputs: Any,
+    labels: Any,
+    sequence: Any,
+    layers: int,
+    moved: bool = False,
 ) -> tuple[Any, Any, Any]:
-    """Return inputs, labels and sequence (layers first) as tensors, or raise an error."""
+    """Return inputs, labels and sequence (layers first) as tensors, or raise an error.
+
+    `moved` says that all of them are going to be moved to one device.
+    """
     inputs, labels = _tensor(inputs), _tensor(labels)
     if inputs.ndim < 2 or len(inputs) == 0:
         raise ValueError(
@@ -41,11 +49,12 @@ def checked_data(
             "`module.double()` converts them."
         )
     (dtype,) = dtypes
-    devices = {one.device.type for one in weights}
-    if devices != {"cpu"}:
+    devices = {str(one.device) for one in weights}
+    if devices != {"cpu"} and not moved:
         raise ValueError(
-            f"`network`: parameters must be on the CPU, got {', '.join(sorted(devices))}: "
-            "`module.cpu()` moves them."
+            f"`network`: parameters are on {', '.join(sorted(devices))}, states on the CPU: "
+            f"`network(device={max(devices)!r})` takes states there, `module.cpu()` parameters "
+            "here."
         )
     for name, one in (("inputs", inputs), ("sequence", sequence)):
         kind = None if one is None else _tensor(one).dtype
@@ -77,7 +86,10 @@ def checked_data(
 
 
 def check_modules(
-    parts: Mapping[str, Part], loss: Any, tensors: tuple[Any, Any, Any], size: int
+    parts: Mapping[str, Part],
+    loss: Any,
+    tensors: tuple[Any, Any, Any],
+    size: int,
 ) -> tuple[tuple[int, ...], Any]:
     """Return shape and type of a state, or raise an error; a few examples are tried."""
     inputs, labels, sequence = tensors
@@ -93,14 +105,13 @@ def check_modules(
         for name, part in parts.items():
             if name not in ENDS:
                 _check_layer(name, state, _tried(part, *given))
-        outputs = _tried(parts["head"], state)
+        outputs = _tried(parts["head"], state.to(head_type(state.dtype)))
         value = loss(outputs, labels[:few])
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ValueError(
                 f"`network(loss=...)` must return one number, a mean, got {_shown(value)}."
             )
-    dtype = np.float64 if state.dtype == torch.float64 else np.float32
-    return (size, *state.shape[1:]), dtype
+    return (size, *state.shape[1:]), state.dtype
 
 
 def _check_layer(name: str, state: Any, result: Any) -> None:
@@ -110,7 +121,7 @@ def _check_layer(name: str, state: Any, result: Any) -> None:
             f"`network({name}=...)` must return the shape of its states, {tuple(state.shape)} "
             f"for {len(state)} examples, got {_shown(result)}."
         )
-    if result.dtype != state.dtype or state.dtype not in TYPES:
+    if result.dtype != state.dtype:
         raise TypeError(
             f"`network({name}=...)` must return the type of its states, {state.dtype}, got "
             f"{result.dtype}."
@@ -121,7 +132,7 @@ def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int
     """Return whether `torch.func.vmap` makes one efficient call of the block's layers."""
     few = min(size, 2)
     like = next(iter(block.weights.values()))
-    states = torch.zeros((2, few, *shape[1:]), dtype=like.dtype)
+    states = torch.zeros((2, few, *shape[1:]), dtype=like.dtype, device=like.device)
     weights = {name: torch.stack([one.detach()] * 2) for name, one in block.weights.items()}
     given = () if tensors[2] is None else (torch.stack([tensors[2][0, :few]] * 2),)
     with torch.no_grad(), warnings.catch_warnings():
@@ -136,21 +147,21 @@ def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int
 
 def _tried(part: Part, *given: Any) -> Any:
     """Return what a module makes of a few examples; it must not change anything."""
-    if part.module is None:
+    if part.called is None:
         return given[0]
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
-    buffers = {name: one.clone() for name, one in part.module.named_buffers()}
-    with torch.random.fork_rng(devices=[]):
+    buffers = {name: one.clone() for name, one in part.called.named_buffers()}
+    with own_random_numbers(True):
         first, second = (_drawn(part, weights, before) for _ in range(2))
         own = [one.clone() for one in before]
-        state = torch.get_rng_state()
+        state = _generators(own)
         part(weights, *own)
-        part.is_random = not torch.equal(torch.get_rng_state(), state)
+        part.is_random = not torch.equal(_generators(own), state)
     owner = f"`network({part.name}=...)`"
     if not all(torch.equal(a, b) for a, b in zip(own, before, strict=True)):
         raise ValueError(f"{owner} must not change its input in place.")
-    for name, one in part.module.named_buffers():
+    for name, one in part.called.named_buffers():
         if not torch.equal(one, buffers[name]):
             one.copy_(buffers[name])
             raise ValueError(
@@ -164,6 +175,12 @@ def _tried(part: Part, *given: Any) -> Any:
             "the same layers in each cycle; take random numbers from PyTorch's generator."
         )
     return first
+
+
+def _generators(inputs: list[Any]) -> Any:
+    """Return the state of PyTorch's random numbers where modules take them."""
+    here = inputs[0]
+    return torch.cuda.get_rng_state(here.device) if here.is_cuda else torch.get_rng_state()
 
 
 def _drawn(part: Part, weights: Mapping[str, Any], inputs: list[Any]) -> Any:
