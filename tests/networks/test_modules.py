@@ -191,6 +191,8 @@ class Wrong(nn.Module):
             "type": lambda: found.float(),
             "random": lambda: found + float(np.random.default_rng().standard_normal()),
             "buffer": lambda: self.normed(found),
+            "graph": lambda: found.detach(),
+            "raises": lambda: found @ found,
         }
         return kinds.get(self.mistake, lambda: found)()
 
@@ -203,6 +205,8 @@ class Wrong(nn.Module):
         ("type", "must return the type of its states"),
         ("random", "returns something else when it is called again"),
         ("buffer", "changes its buffer `normed.running_mean`"),
+        ("graph", "cannot be differentiated"),
+        ("raises", "raises RuntimeError for arguments of the shapes"),
     ],
 )
 def test_wrong_modules_are_one_line(mistake, message):
@@ -226,6 +230,10 @@ def test_wrong_arguments_are_one_line():
     check("must have 6 rows", labels=torch.zeros(5, dtype=int))
     check("an axis of examples", inputs=torch.zeros(6, dtype=float))
     check("has no parameters", block=nn.Tanh())
+    check("`a.weight` is frozen", block=Two().double().requires_grad_(False))
+    check("`weight` has no shape yet", block=nn.LazyLinear(8))
+    check("contains NaN or infinity", inputs=torch.full((6, 8), torch.nan, dtype=float))
+    check("is on meta, the parameters are on cpu", inputs=torch.zeros(6, 8, device="meta").double())
     check("must be a `torch.nn.Module`", block=torch.tanh)
     check("must be a `torch.nn.Module`", block=[(torch.tanh, 4)])
     check("pairs of one and its number", block=[block, block])
