@@ -33,6 +33,7 @@ CASES = (
     "diagnosis",
     "space_coarsening",
     "coarse_steps",
+    "sparse_theta",
     "delta_correction",
     "storage",
     "threads_and_data_parallelism",

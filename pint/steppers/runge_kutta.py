@@ -13,7 +13,7 @@ from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.states import StateSpace
 from pint.steppers.coarsening import CoarseStep, coarse_step
-from pint.steppers.ode import ODE
+from pint.steppers.ode import ODE, check_without_mass
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class RungeKutta(TimeStepper):
     TypeError
         If `ode` is not an ODE.
     ValueError
-        If the tableau or the coarse step is unknown.
+        If the tableau or the coarse step is unknown, or the ODE has a mass matrix.
     """
 
     batched = True
@@ -109,6 +109,7 @@ class RungeKutta(TimeStepper):
     ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`RungeKutta(ode=...)` must be an ODE, got {type(ode).__name__}.")
+        check_without_mass("`RungeKutta(ode=...)`", ode)
         if isinstance(tableau, Tableau):
             self.tableau = tableau
         elif isinstance(tableau, str) and tableau in TABLEAUX:
