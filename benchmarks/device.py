@@ -21,7 +21,7 @@ These are approximate: `lagged error` and `2 cycles error` are the relative erro
 where the weights have changed by 1 % since the solves before. Seconds, medians; the device has
 finished its work. Without a GPU, or with ``--device cpu``, all of it runs on the CPU.
 
-A second table has the relative error of the sequential gradient by type of the states, N = 64.
+A second table has the relative error of a gradient on two levels by type of the states, N = 64.
 """
 
 from __future__ import annotations
@@ -281,12 +281,12 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     sizes = [(n, b) for b in options.examples for n in options.layers]
     if options.quick:
-        sizes = [(16, 8), (64, 8)]
+        sizes = [(8, 4), (16, 4)]
         options.no_compile = True
     rows = [compared(*size, options) for size in sizes]
     title = f"Loss and gradient, seconds, {options.dtype}, on {described(options.device)}"
     print_table(title, rows)
-    print_table("Error of the gradient by type of the states", by_type(options.device, 16))
+    print_table("Error of the gradient by type of the states", by_type(options.device, sizes[0][1]))
     save("device", rows, options.output)
     fewest = sizes[0][1]
     names = [name for name in rows[0] if name not in ("N", "B") and "error" not in name]
