@@ -34,11 +34,31 @@ class _Refusing(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+class _OnOneDevice(TorchFunctionMode):
+    """No operation has tensors of two devices, but for copies and indices."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        flat, _ = torch.utils._pytree.tree_flatten((args, kwargs))
+        tensors = [one for one in flat if isinstance(one, torch.Tensor) and one.ndim]
+        devices = {one.device.type for one in tensors}
+        if len(devices) > 1 and function not in BETWEEN_DEVICES:
+            raise RuntimeError(f"{function} has tensors of the devices {devices}")
+        return function(*args, **(kwargs or {}))
+
+
+BETWEEN_DEVICES = {
+    torch.Tensor.copy_,
+    torch.Tensor.__getitem__,
+    torch.Tensor.__setitem__,
+    torch._has_compatible_shallow_copy_type,  # asked for by `Module.to`
+}
+
+
 @contextmanager
 def without_numbers():
     """Let tensors of the device 'meta', which have no numbers, have norms and values of 1.
 
-    PyTorch refuses there what it refuses on any device: a tensor of another one, and numpy.
+    Like tensors of a GPU they do not meet those of the CPU, and have no way to numpy.
     """
     space, one = TorchSpace, lambda *blocks: 1.0
     with (
@@ -47,6 +67,7 @@ def without_numbers():
         mock.patch.object(space, "as_array", lambda self, block: np.ones(tuple(block.shape))),
         mock.patch.object(torch.Tensor, "__float__", one),
         mock.patch.object(torch, "equal", lambda a, b: True),
+        _OnOneDevice(),
     ):
         yield
 

@@ -119,6 +119,17 @@ def test_mistakes_are_one_line():
     check("must be a device that this PyTorch", Two().double(), device="nowhere")
     check("must be one of float64, float32, bfloat16", Two().double(), dtype="int8")
     check("return the type of its states", Wide().double(), dtype="float32")
+    check("uses tensors of another type", Constant().double(), dtype="float32")
+
+
+class Constant(nn.Linear):
+    """It makes a matrix of its own, of float64."""
+
+    def __init__(self):
+        super().__init__(8, 8)
+
+    def forward(self, y):
+        return super().forward(y) @ torch.eye(8, dtype=torch.float64)
 
 
 class Wide(nn.Module):

@@ -14,6 +14,7 @@ from strict_space import predators
 from tensor_space import Catch, Predators, PredatorsAdjoint, on_a_device, tensor_predators
 
 import pint
+from pint.states.torch import explained
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
@@ -111,6 +112,16 @@ def in_place(new, y):
         ),
         (lambda new, y: new.to("meta"), ValueError, "tensors on cpu, got one on meta"),
         (lambda new, y: new[..., :1], ValueError, "must return an array of shape"),
+        (
+            lambda new, y: new + torch.ones(2, device="meta"),
+            ValueError,
+            "`WrongStep.step` uses tensors of another device than its states, which are on cpu",
+        ),
+        (
+            lambda new, y: new @ torch.eye(2),
+            TypeError,
+            "`WrongStep.step` uses tensors of another type than its states",
+        ),
     ],
 )
 def test_wrong_steps_are_one_line(change, kind, message):
@@ -121,6 +132,19 @@ def test_wrong_steps_are_one_line(change, kind, message):
     with pytest.raises(kind, match=message) as error:
         rf.value(rf.control(theta=0.5))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Expected all tensors to be on the same device, but found cuda:0 and cpu!", ValueError),
+        ("found at least two devices, cuda:0 and cpu!", ValueError),
+        ("mat1 and mat2 must have the same dtype, but got Float and BFloat16", TypeError),
+        ("CUDA error: device-side assert triggered", type(None)),
+    ],
+)
+def test_what_pytorch_says_of_tensors_that_do_not_fit(text, kind):
+    assert type(explained(RuntimeError(text), "`step`", torch.zeros(2))) is kind
 
 
 def test_steps_with_parameters_of_their_own_build_no_graph():
