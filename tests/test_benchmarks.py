@@ -61,6 +61,15 @@ def test_network_gradient_notices_a_wrong_gradient(load):
         module.check(results)
 
 
+def test_device(rows_of):
+    """Gradients by PyTorch and by sequential steps agree, or the benchmark fails."""
+    pytest.importorskip("torch")
+    rows = rows_of("device", "--device", "cpu", "--repeats", "1")
+    assert [(row["N"], row["B"]) for row in rows] == [(8, 4), (16, 4)]
+    # Two V-cycles are more exact than one lagged update.
+    assert all(row["2 cycles error"] < 0.1 * row["lagged error"] < 0.01 for row in rows)
+
+
 def test_convolution_step(rows_of):
     """Framework, and PyTorch where it is installed, agree, or the benchmark fails."""
     rows = rows_of("convolution_step")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pint.states.torch import explained
 from pint.torch.parts import ENDS, Part, head_type, own_random_numbers
 
 TYPES = (torch.float64, torch.float32)
@@ -168,6 +169,14 @@ def _tried(part: Part, *given: Any) -> Any:
     """Return what a module makes of a few examples; it must not change anything."""
     if part.called is None:
         return given[0]
+    try:
+        return _compared(part, *given)
+    except RuntimeError as error:
+        place = next((one for one in given if one.is_floating_point()), given[0])
+        raise explained(error, f"`network({part.name}=...)`", place) or error from None
+
+
+def _compared(part: Part, *given: Any) -> Any:
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
     buffers = {name: one.clone() for name, one in part.called.named_buffers()}
