@@ -105,7 +105,8 @@ def test_another_coarse_step(method):
 def test_files_that_are_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     summary = run(
-        "--problem vector-lqr --steps 16 --iterations 3 --json out.json --npz out.npz --plot out.png"
+        "--problem vector-lqr --steps 16 --iterations 3 --json out.json --npz out.npz "
+        "--plot out.png"
     )
     assert summary["status"] == "iteration limit"
     written = json.loads(Path("out.json").read_text())
