@@ -63,6 +63,7 @@ from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
+    DIRK,
     ODE,
     SDIRK,
     FinalTime,
@@ -71,6 +72,7 @@ from pint.steppers import (
     PathConstraint,
     RungeKutta,
     RunningCost,
+    SplitODE,
     SumOfCosts,
     TerminalConstraint,
     Theta,
@@ -106,6 +108,7 @@ def __getattr__(name: str) -> _Any:
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
+    "DIRK",
     "MGRIT",
     "ODE",
     "SDIRK",
@@ -150,6 +153,7 @@ __all__ = [
     "SerialComm",
     "SharedControl",
     "Smoothness",
+    "SplitODE",
     "StateSpace",
     "Status",
     "Steps",

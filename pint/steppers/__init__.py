@@ -4,6 +4,7 @@
 """
 
 from pint.steppers import coarse
+from pint.steppers.additive import DIRK, DIRKAdjoint, SplitODE
 from pint.steppers.chebyshev import RKC, RKCAdjoint
 from pint.steppers.coarsening import CoarseStep
 from pint.steppers.constraints import (
@@ -23,12 +24,14 @@ from pint.steppers.substeps import Substeps, SubstepsAdjoint
 from pint.steppers.theta import Theta, ThetaAdjoint
 
 __all__ = [
+    "DIRK",
     "ODE",
     "RKC",
     "SCHEMES",
     "SDIRK",
     "CoarseStep",
     "Constraint",
+    "DIRKAdjoint",
     "FinalTime",
     "IntegralConstraint",
     "Lagrangian",
@@ -39,6 +42,7 @@ __all__ = [
     "RungeKuttaAdjoint",
     "RunningCost",
     "SDIRKAdjoint",
+    "SplitODE",
     "Substeps",
     "SubstepsAdjoint",
     "SumOfCosts",
