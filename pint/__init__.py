@@ -78,6 +78,7 @@ from pint.steppers import (
     Theta,
     coarse,
     free_final_time,
+    hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
 
@@ -174,6 +175,7 @@ __all__ = [
     "diagnose",
     "fixed_step",
     "free_final_time",
+    "hat_functions",
     "history_arrays",
     "identity",
     "lbfgs",

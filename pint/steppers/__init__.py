@@ -14,6 +14,7 @@ from pint.steppers.constraints import (
     TerminalConstraint,
 )
 from pint.steppers.free_time import FinalTime, free_final_time
+from pint.steppers.hat_functions import hat_functions
 from pint.steppers.measured_data import MeasuredData, SumOfCosts
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
@@ -52,5 +53,6 @@ __all__ = [
     "ThetaAdjoint",
     "coarse",
     "free_final_time",
+    "hat_functions",
     "scheme",
 ]
