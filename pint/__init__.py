@@ -63,6 +63,7 @@ from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
+    DIRK,
     ODE,
     SDIRK,
     FinalTime,
@@ -71,11 +72,13 @@ from pint.steppers import (
     PathConstraint,
     RungeKutta,
     RunningCost,
+    SplitODE,
     SumOfCosts,
     TerminalConstraint,
     Theta,
     coarse,
     free_final_time,
+    hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
 
@@ -106,6 +109,7 @@ def __getattr__(name: str) -> _Any:
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
+    "DIRK",
     "MGRIT",
     "ODE",
     "SDIRK",
@@ -150,6 +154,7 @@ __all__ = [
     "SerialComm",
     "SharedControl",
     "Smoothness",
+    "SplitODE",
     "StateSpace",
     "Status",
     "Steps",
@@ -170,6 +175,7 @@ __all__ = [
     "diagnose",
     "fixed_step",
     "free_final_time",
+    "hat_functions",
     "history_arrays",
     "identity",
     "lbfgs",
