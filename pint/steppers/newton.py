@@ -114,9 +114,11 @@ class Newton:
             blocks = {name: values[at] for name, values in u.items()}
             slope = h[at] * self.ode.f(t[at], z[at], blocks, theta)
             product = self.mass.times(z[at])
-            residual = product - base[at] - slope
-            size = _sizes(residual)
-            scale = _sizes(base[at]) + _sizes(slope) + _sizes(product) + reach
+            residual = product - base[at]
+            residual -= slope
+            size, scale = _sizes(residual), _sizes(base[at])
+            for part in (_sizes(slope), _sizes(product), reach):
+                scale += part
             # By component: what is small beside others may be large for a small one.
             worst = (size / (scale + TINY)).max(axis=1)
             # Where f is infinite, so is the scale, to which no residual is large.

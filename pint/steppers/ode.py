@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pint.interface import Fields
-from pint.states import space_like
+from pint.states import StateSpace, space_like
 
 
 class ODE(ABC):
@@ -33,6 +33,11 @@ class ODE(ABC):
     bands: tuple[int, int] | None = None
     sparsity: Any = None
     mass_matrix: Any = None
+
+    @property
+    def space(self) -> StateSpace:
+        """The space of the states; by default arrays of shape and precision of `initial_state`."""
+        return space_like(self)
 
     @abstractmethod
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -57,13 +58,15 @@ class Pattern(Layout):
 
     def __init__(self, rows: np.ndarray, columns: np.ndarray, mass: Mass) -> None:
         self.rows, self.columns, self._length = rows, columns, mass.length
-        self._mass = mass.entries
-        below = np.concatenate([rows - columns, self._mass.row - self._mass.col])
+        entries = mass.entries
+        below = np.concatenate([rows - columns, entries.row - entries.col])
         self._lower, self._upper = int(max(below.max(), 1)), int(max(-below.min(), 1))
         self._is_banded = self._lower + self._upper <= WIDEST
         self._diagonals = [int(place) for place in np.unique(below + self._upper)]
-        if not self._is_banded:
-            self._find_columns()
+        if self._is_banded:
+            self._of_mass = _bands_of(mass, self._lower, self._upper)
+        else:
+            self._find_columns(entries)
 
     @property
     def says(self) -> tuple[tuple[int, ...], str]:
@@ -72,17 +75,17 @@ class Pattern(Layout):
     def values(self, data: np.ndarray) -> np.ndarray:
         return data
 
-    def _find_columns(self) -> None:
+    def _find_columns(self, mass: Any) -> None:
         """Find the places of the entries of both matrices, column by column."""
-        rows = np.concatenate([self.rows, self._mass.row])
-        columns = np.concatenate([self.columns, self._mass.col]).astype(np.int64)
+        rows = np.concatenate([self.rows, mass.row])
+        columns = np.concatenate([self.columns, mass.col]).astype(np.int64)
         places, inverse = np.unique(columns * self._length + rows, return_inverse=True)
         counts = np.bincount(places // self._length, minlength=self._length)
         self._indices = (places % self._length).astype(np.int32)
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         self._of_jacobian = inverse[: len(self.rows)]
         self._of_mass = np.zeros((1, len(places)))
-        self._of_mass[0, inverse[len(self.rows) :]] = self._mass.data
+        self._of_mass[0, inverse[len(self.rows) :]] = mass.data
 
     def system(self, data: np.ndarray, h: np.ndarray) -> System:
         shifted = h * data
@@ -90,11 +93,18 @@ class Pattern(Layout):
             entries = np.repeat(self._of_mass, len(data), axis=0).astype(shifted.dtype)
             entries[:, self._of_jacobian] -= shifted
             return SparseSystem(entries, self._indices, self._starts)
-        upper, mass = self._upper, self._mass
-        bands = np.zeros((self._lower + upper + 1, len(data), self._length), shifted.dtype)
-        bands[upper + mass.row - mass.col, :, mass.col] = mass.data[:, None]
-        bands[upper + self.rows - self.columns, :, self.columns] -= shifted.T
-        return BandedSystem(bands, self._lower, upper, self._diagonals)
+        bands = np.zeros((len(self._of_mass), len(data), self._length), shifted.dtype)
+        bands[self._upper + self.rows - self.columns, :, self.columns] = -shifted.T
+        bands += self._of_mass
+        return BandedSystem(bands, self._lower, self._upper, self._diagonals)
+
+
+def _bands_of(mass: Mass, lower: int, upper: int) -> np.ndarray:
+    """Return the diagonals of M, shape (lower + upper + 1, 1, d)."""
+    entries = mass.entries
+    bands = np.zeros((lower + upper + 1, 1, mass.length))
+    bands[upper + entries.row - entries.col, 0, entries.col] = entries.data
+    return bands
 
 
 class Bands(Layout):
@@ -114,8 +124,7 @@ class Bands(Layout):
         self._lower, self._upper = max(lower, below.max(), 1), max(upper, -below.min(), 1)
         own = range(self._upper - upper, self._upper + lower + 1)
         self._diagonals = sorted({*own, *map(int, below + self._upper)})
-        self._mass = np.zeros((self._lower + self._upper + 1, 1, length))
-        self._mass[self._upper + below, 0, entries.col] = entries.data
+        self._mass = _bands_of(mass, self._lower, self._upper)
         place, self.columns = np.indices(self.says[0])
         self.rows = self.columns + place - upper
         self._inside = (self.rows >= 0) & (self.rows < length)
