@@ -5,13 +5,14 @@ updates by L-BFGS:
 
 - `sequential`: reduced space on a grid of one level, one rank;
 - `1 rank`, `2 ranks`: one lagged cycle a solve, two levels, F-relaxation, coarsening factor 32;
-- `PyTorch`: the value and `backward` of the module that `Network.module` returns, without an update.
+- `PyTorch`: value and `backward` of the module that `Network.module` returns, without an update.
 
     python benchmarks/run_all.py module_update [--quick]
 
 The time of an update is the median over interleaved runs. `steps` are those of state and adjoint
 on the critical path of an update: the steps of level 0 of one rank, and all of level 1, which
-passes from rank to rank. With small states many layers are computed in one call (`torch.func.vmap`).
+passes from rank to rank. Many layers of small states are computed in one call
+(`torch.func.vmap`).
 Target: an update on two ranks at least 1.4 times as fast as a sequential one at N = 1024.
 
 Needs an environment with MPI: this Python's, or ``.venv-petsc`` (``make environment``).

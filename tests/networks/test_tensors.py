@@ -90,9 +90,7 @@ def test_storage_of_c_points():
     with on_a_device():
         derivative = rf.derivative(control)
     for name, reference in expected.items():
-        np.testing.assert_allclose(
-            derivative[name].reshape(reference.shape), reference, atol=1e-12
-        )
+        np.testing.assert_allclose(derivative[name].reshape(reference.shape), reference, atol=1e-12)
 
 
 def test_modules_stay_as_they_are():
