@@ -144,6 +144,7 @@ class SemiDiscrete(ODE):
             stiffness = stiffness + of.matrix(self._test, along)
         self._linear, self._linear_transposed = stiffness, stiffness.T.tocsr()
         self.mass_matrix, self.sparsity = of.matrix(self._test, of.values), of.pattern
+        self.state_metric = of.mass
         self._load = (self._test.T @ scipy.sparse.diags(of.weights)).tocsr()
         self._entries = (-_in_pattern(of, stiffness))[None]
         if self.reaction is not None:

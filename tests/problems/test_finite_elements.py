@@ -257,3 +257,12 @@ def test_all_problems_have_data_of_their_own():
     for kind in PROBLEMS.values():
         functional = pint.ReducedFunctional(kind(cells=4).problem(), pint.TimeGrid.uniform(1.0, 4))
         assert 0 < functional.value(functional.control()) < 10
+
+
+def test_norms_of_states_are_those_of_functions():
+    """The norm of ``x (1 - x)`` does not depend on the mesh, nor do those of residuals."""
+    for nodes in ((0.0, 0.2, 0.5, 1.0), tuple(np.linspace(0, 1, 40))):
+        problem = Burgers(degree=2, nodes=nodes).problem()
+        x = problem.stepper.ode.elements.points[0]
+        squared = problem.space.squared_norm((x * (1 - x))[None])
+        assert squared == pytest.approx(1 / 30, rel=1e-12)
