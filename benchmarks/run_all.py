@@ -35,6 +35,7 @@ CASES = (
     "space_coarsening",
     "coarse_steps",
     "sparse_theta",
+    "finite_elements",
     "delta_correction",
     "storage",
     "threads_and_data_parallelism",

@@ -49,6 +49,14 @@ def test_network_gradient(rows_of):
     assert all(row["pint/loop"] > 0 for row in rows)
 
 
+def test_finite_elements(load, tmp_path, capsys):
+    pytest.importorskip("skfem")
+    rows = load("finite_elements").main(["--quick", "--output", str(tmp_path)])
+    assert "slope of control" in capsys.readouterr().out
+    assert max(row["mass"] for row in rows if row["table"] == "graded") <= 20
+    assert abs(rows[-1]["slope of control"] - 2) <= 0.1
+
+
 def test_network_gradient_notices_a_wrong_gradient(load):
     module = load("network_gradient")
     case = module.make_case(20, 4)
