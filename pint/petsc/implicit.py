@@ -272,6 +272,8 @@ class ImplicitStep(TimeStepper):
     def _solver(self, h: float) -> Solver:
         """Return the solver of a step size; differences in the last digits are rounding."""
         key, solvers = f"{h:.12e}", self._solvers
+        if key in solvers and solvers[key].failed:
+            solvers.pop(key).destroy()
         if key in solvers:
             solvers.move_to_end(key)
             return solvers[key]
