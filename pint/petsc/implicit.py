@@ -188,7 +188,7 @@ class ImplicitStep(TimeStepper):
         return self._transfers[level - 1] if level <= len(self._transfers) else None
 
     def initial(self, theta: Fields) -> Any:
-        return self.equation.initial(theta)
+        return self._terms.initial(theta)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         self._solve_stages(s, y, u, theta)

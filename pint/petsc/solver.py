@@ -120,6 +120,7 @@ class Solver:
         self._equation: tuple[Any, ...] = ()
         if terms.linear:
             self._complete(terms.slope)
+            self.matrix.setOption(PETSc.Mat.Option.SYMMETRIC, terms.symmetric)
 
     @staticmethod
     def is_iterative(terms: Terms, settings: Settings) -> bool:
@@ -197,7 +198,9 @@ class Solver:
             rtol, atol, divtol, most = self._tolerances
             self.ksp.setTolerances(rtol, atol, divtol, most)
         self.counts.transposed += 1
-        self._call(self.ksp.solveTranspose, right, result)
+        # Transposed solves of PETSc's own LU are slower.
+        solve = self.ksp.solve if self.terms.symmetric else self.ksp.solveTranspose
+        self._call(solve, right, result)
 
     def _call(self, solve: Any, right: PETSc.Vec, result: PETSc.Vec) -> None:
         try:
