@@ -1,6 +1,7 @@
 # make train   train the example network; needs Python >= 3.10 with pip, nothing else
 # make test    every check of the project; installs MPI and PETSc itself
 # make bench   the benchmarks, against numpy, PyTorch and PyMGRIT; installs all of them (5 GB)
+# make dist    the wheel and the source archive, tested in an environment of their own
 # make clean   remove the environments and all that was built
 
 # A Python to build .venv with, where the first one found is not the right one.
@@ -22,7 +23,7 @@ export PYTHON MPI_TIMEOUT TORCH
 PYTEST = -m pytest -n auto --dist worksteal
 SETUP = bash scripts/environment.sh
 .NOTPARALLEL:
-.PHONY: train test environment lint test-serial test-mpi test-numpy docs bench clean
+.PHONY: train test environment lint test-serial test-mpi test-numpy docs bench dist clean
 
 train: .venv/train.stamp
 	@mkdir -p results
@@ -71,6 +72,11 @@ test-numpy: .venv/test.stamp
 docs: .venv/test.stamp
 	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+# What reads files of the checkout, as the pages of the documentation, is not among these tests.
+DIST_TESTS = $(filter-out tests/test_docs.py tests/examples/%,$(NUMPY_TESTS))
+dist:
+	bash scripts/dist.sh $(DIST_TESTS)
+
 # Without MPI and PETSc two of the tables say so.
 bench: .venv-bench/bench.stamp
 	-@$(MAKE) --no-print-directory .venv-petsc/test.stamp
@@ -81,6 +87,6 @@ bench: .venv-bench/bench.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-petsc .venv-bench results build docs/_build *.egg-info
+	rm -rf .venv .venv-petsc .venv-bench results build dist docs/_build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find pint problems examples benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -24,8 +24,6 @@ import numpy as np
 from arguments import (
     Parser,
     assignment,
-    check_checkpoint,
-    check_outputs,
     checkpoint_options,
     integer,
     make_functional,
@@ -40,7 +38,7 @@ from arguments import (
 )
 
 import pint
-from pint.comm import on_root, split
+from pint.comm import split
 from pint.report.files import write_atomically
 from problems.heat import Heat, manufactured, zero_target
 
@@ -118,8 +116,6 @@ def check_space_coarsening(options: argparse.Namespace, heat: Heat) -> None:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
-    on_root(comm, lambda: check_checkpoint(options))
     heat, final_time = make_heat(options)
     if options.space_coarsening:
         check_space_coarsening(options, heat)

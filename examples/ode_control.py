@@ -32,8 +32,6 @@ import numpy as np
 from arguments import (
     Parser,
     assignment,
-    check_checkpoint,
-    check_outputs,
     checkpoint_options,
     coarse,
     correction,
@@ -51,7 +49,6 @@ from arguments import (
 )
 
 import pint
-from pint.comm import on_root
 from pint.report.files import write_atomically
 from problems.ode import PROBLEMS, ODEProblem
 from problems.ode_catalogue import CATALOGUE, CatalogueProblem
@@ -191,8 +188,6 @@ def stepped(options: argparse.Namespace, definition: Definition) -> pint.Problem
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
-    on_root(comm, lambda: check_checkpoint(options))
     definition = make_problem(options)
     constraints = _constraints(definition)
     if constraints and options.checkpoint:

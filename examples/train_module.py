@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 from arguments import (
+    Code,
+    ModulesOutput,
+    Output,
     Parser,
-    check_outputs,
     fill_defaults,
     integer,
     is_installed,
@@ -53,7 +55,7 @@ def parser(comm: Any) -> Parser:
     new.comm = comm
     option = new.add_argument_group("network and data").add_argument
     data_options(option)
-    option("--module", default="attention", metavar="NAME|FILE.py:NAME",
+    option("--module", type=module_name, default="attention", metavar="NAME|FILE.py:NAME",
            help=f"{', '.join(BUILT_IN)}, or a maker of opening, block and head")  # fmt: skip
     option("--layers", type=integer(1), default=16, metavar="N", help="of the block")
     option("--width", type=integer(1), default=16, metavar="C", help="features of a state")
@@ -67,8 +69,8 @@ def parser(comm: Any) -> Parser:
            help="of the very first solve")  # fmt: skip
     optimiser_options(_some(new.add_argument_group("optimisation").add_argument))
     batch_options(new.add_argument_group("mini-batches (sgd, adam)").add_argument)
-    output_options(new.add_argument_group("output").add_argument)
-    new.add_argument("--json", metavar="FILE.json", help="the numbers of the result")
+    output_options(new.add_argument_group("output").add_argument, ModulesOutput)
+    new.add_argument("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
     new.set_defaults(optimiser="adam", data="digits", data_ranks=1)
     return new
 
@@ -81,6 +83,11 @@ def _some(option: Callable[..., Any]) -> Callable[..., Any]:
             option(name, **settings)
 
     return add
+
+
+def module_name(text: str) -> str:
+    """Argument type: the name of a network, or ``FILE.py:NAME``."""
+    return text if text in BUILT_IN else Code(text)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,6 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     fill_defaults(options, options.optimiser, OPTIMISERS)
     if options.line_search is None:
         options.line_search = "wolfe" if options.step is None else "armijo"
-    on_root(comm, lambda: check_outputs(options, "save", "history", "plot", "json"))
     data = on_root(comm, lambda: load_data(options, flat=False))
     torch.set_num_threads(1)
     dtype = getattr(torch, options.precision)

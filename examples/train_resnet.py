@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from arguments import (
-    check_checkpoint,
     limits_of,
     make_checkpoint,
     make_grid,
@@ -37,7 +36,7 @@ from arguments import (
 from saved_network import describe
 from training_data import load_data
 from training_history import Progress, load_history
-from training_options import GAMMAS, check_files, complete, parser
+from training_options import GAMMAS, complete, parser
 
 import pint
 from pint.comm import on_root, reduce
@@ -90,8 +89,6 @@ class Setup:
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
     complete(options)
-    on_root(comm, lambda: check_files(options))
-    on_root(comm, lambda: check_checkpoint(options))
     rows = on_root(comm, lambda: load_history(options))
     flat = options.network == "dense"
     data = on_root(comm, lambda: load_data(options, flat, options.normalise))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
 from arguments import (
+    Output,
     Parser,
-    check_outputs,
+    Picture,
+    WeightsInput,
+    WeightsOutput,
     checkpoint_options,
     fill_defaults,
     integer,
@@ -17,7 +19,6 @@ from arguments import (
     number,
     solver_options,
 )
-from saved_network import description_of
 from training_data import data_options
 
 GAMMAS = ("gamma_tikhonov", "gamma_opening", "gamma_classification", "gamma_smooth")
@@ -79,7 +80,9 @@ def network_options(option: Callable[..., Any]) -> None:
     option("--opening", choices=["trained", "pad", "replicate"],
            help="how x becomes y_0: trained or pad (dense), replicate or trained (convolutional); "
            "by default the first")  # fmt: skip
-    option("--initial-control", metavar="FILE.npz", help="start from saved weights")
+    option(
+        "--initial-control", type=WeightsInput, metavar="FILE.npz", help="start from saved weights"
+    )
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
 
 
@@ -115,12 +118,12 @@ def batch_options(option: Callable[..., Any]) -> None:
     option("--momentum", type=number(), help="of sgd, below 1 (0.9)")
 
 
-def output_options(option: Callable[..., Any]) -> None:
+def output_options(option: Callable[..., Any], weights: Any = WeightsOutput) -> None:
     """Add the options of the output, by the function `option`."""
-    option("--save", metavar="FILE.npz",
+    option("--save", type=weights, metavar="FILE.npz",
            help="trained weights; what they belong to is written to FILE.json")  # fmt: skip
-    option("--history", metavar="FILE.csv", help="one row an iteration")
-    option("--plot", metavar="FILE.png",
+    option("--history", type=Output, metavar="FILE.csv", help="one row an iteration")
+    option("--plot", type=Picture, metavar="FILE.png",
            help="convergence, and plane (two features) or confusion matrix")  # fmt: skip
     option("--quiet", action="store_true", help="print the summary only")
 
@@ -139,21 +142,3 @@ def complete(options: argparse.Namespace) -> None:
         options.cycles = 1
     if options.relaxation is None:
         options.relaxation = ["F"] if lagged and options.cycles == 1 else ["FCF"]
-
-
-def check_files(options: argparse.Namespace) -> None:
-    """Raise ValueError if a result could not be written later, or over another one."""
-    check_outputs(options, "save", "history", "plot")
-    paths = [path for path in (options.save, options.history, options.plot) if path is not None]
-    if options.save is not None:
-        try:
-            description = str(description_of(options.save))
-        except ValueError as error:
-            raise ValueError(f"argument --save: {error}") from None
-        check_outputs(argparse.Namespace(save=description, plot=None), "save")
-        paths.append(description)
-    if len(set(map(os.path.realpath, paths))) < len(paths):
-        raise ValueError(
-            "argument --save: two of the files to be written are the same; what is saved is "
-            "described in a file with .json in the place of .npz"
-        )

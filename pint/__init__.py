@@ -2,6 +2,7 @@
 
 import logging as _logging
 from importlib import metadata as _metadata
+from typing import Any as _Any
 
 from pint import model, verify
 from pint.comm import SerialComm, split, world
@@ -30,6 +31,7 @@ from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
     AugmentedLagrangian,
+    BiasControl,
     Checkpoint,
     External,
     GaussNewton,
@@ -49,6 +51,7 @@ from pint.optimise import (
     identity,
     lbfgs,
     minimize,
+    schedules,
     sgd,
     standard_errors,
     starting_at,
@@ -87,7 +90,17 @@ else:
         "of its own for pint-control, or `pip uninstall pint` and reinstall pint-control."
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+
+def __getattr__(name: str) -> _Any:
+    # Only who asks for it imports PyTorch.
+    if name == "TorchSpace":
+        from pint.states.torch import TorchSpace
+
+        return TorchSpace
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 # Silent unless the application sets up logging: without a handler Python prints warnings.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
@@ -101,6 +114,7 @@ __all__ = [
     "Adjoint",
     "ArraySpace",
     "AugmentedLagrangian",
+    "BiasControl",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -162,6 +176,7 @@ __all__ = [
     "minimize",
     "model",
     "prolong",
+    "schedules",
     "sgd",
     "split",
     "standard_errors",

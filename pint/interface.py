@@ -17,6 +17,7 @@ from pint.errors import check_methods, integer, overrides
 from pint.grid import Runs, Steps, TimeGrid
 from pint.states import StateSpace, Transfer, space_like
 from pint.states.slopes import central_slope, complex_slope, is_analytic
+from pint.tangent import Tangent
 
 Fields = Mapping[str, Any]
 """Control values, or derivatives with respect to them, by field name."""
@@ -39,6 +40,9 @@ class TimeStepper(ABC):
         y_0, where it does not depend on theta.
     kept_shape : tuple of int or None
         Shape of the array that one step can keep for its transposes in ``s.kept``.
+    host_times : bool
+        Whether indices and times of steps are arrays of numpy where states are tensors, too: for
+        steps that pass their sizes on as plain numbers.
     kept_type : type
         Of the array's entries: float, or object, for example for graphs of automatic
         differentiation, whose own memory is not limited by ``kept_bytes``.
@@ -48,6 +52,7 @@ class TimeStepper(ABC):
     in_place: bool = False
     uses_guess: bool = False
     initial_state: Any
+    host_times: bool = False
     kept_shape: tuple[int, ...] | None = None
     kept_type: type = float
 
@@ -119,6 +124,13 @@ class TimeStepper(ABC):
         get there. Its steps are given the control of level 0 all the same.
         """
         return self
+
+    def tangent(self) -> Tangent | None:
+        """Return the derivatives of the steps along directions, for a `Problem` without one.
+
+        By default None: they are then taken numerically.
+        """
+        return None
 
     def transfer(self, level: int) -> Transfer | None:
         """Return how states go from ``level - 1`` to `level`, and corrections back.
@@ -443,6 +455,11 @@ class Problem:
     comm : communicator, optional
         The ranks among which the examples are divided, so that each of them contributes a part of
         the derivative: see `ControlSpace`.
+    tangent : Tangent, optional
+        By default that of the stepper, ``stepper.tangent()``. Where there is none, steps are
+        differentiated numerically in the first of these ways that is possible: by a complex step,
+        exact to rounding; for states of up to 16 numbers by transposing `Adjoint.vjp`, exact too,
+        with differences for shared fields; by central differences, with errors of about 1e-9.
 
     Notes
     -----
@@ -467,6 +484,7 @@ class Problem:
     regularisers: Sequence[Regulariser] = ()
     examples: Examples | None = None
     comm: Any = None
+    tangent: Tangent | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stepper, TimeGrid):
@@ -483,6 +501,10 @@ class Problem:
                     f"`Problem({name}=...)` must be a {kind.__name__}, "
                     f"got {type(getattr(self, name)).__name__}."
                 )
+        if not isinstance(self.tangent, (Tangent, NoneType)):
+            raise TypeError(
+                f"`Problem(tangent=...)` must be a Tangent, got {type(self.tangent).__name__}."
+            )
         pairs = {name: f"{name}_derivative" for name in ("step_cost", "terminal", "outer")}
         check_methods(self.objective, Objective, pairs, ["step_cost", "terminal"])
         object.__setattr__(self, "controls", _frozen(self.controls))
@@ -519,7 +541,8 @@ class Problem:
     def __reduce__(self) -> tuple[Any, ...]:
         # The mapping of the fields is a read-only view, which can be neither copied nor pickled.
         parts = (self.stepper, self.adjoint, self.objective)
-        return Problem, (*parts, dict(self.controls), self.regularisers, self.examples, self.comm)
+        rest = (self.regularisers, self.examples, self.comm, self.tangent)
+        return Problem, (*parts, dict(self.controls), *rest)
 
     @property
     def space(self) -> StateSpace:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,8 @@ from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
 from pint.equations.results import checked_control, checked_number, require_same_shared
+from pint.equations.tangent import SecondOrder
+from pint.equations.tangent.products import Kind
 from pint.errors import (
     ConvergenceWarning,
     NotFiniteError,
@@ -164,7 +168,8 @@ class ReducedFunctional(Uncopied):
             self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
-                self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+                zeros = self.calls.given(self.controls.zeros())
+                self.calls.initial(zeros.shared, self.space.allocate(1)[0])
             ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
             down = self.calls.transfers
@@ -272,6 +277,70 @@ class ReducedFunctional(Uncopied):
         value, derivative = self._differentiated(control)
         return value.objective, self.controls.riesz(derivative)
 
+    def tangent(self, control: Control, direction: Control) -> DirectionalDerivative:
+        """Return the derivatives of the states and of J along a direction of the control.
+
+        One state solve and one of the tangent equation, forward in time. It raises what `value`
+        raises, and ValueError with ``storage="C"``.
+        """
+        self._require_direction("tangent", direction)
+        second = self.second_order
+        state, _ = self._solved(control)
+        tangent = second.tangent.new()
+        second.tangent.solve(tangent, state, direction, Cycles(self.accuracy))
+        return DirectionalDerivative(second.slope(tangent), tangent.points, self)
+
+    def hessian_product(self, control: Control, direction: Control, kind: Kind = "full") -> Control:
+        """Return the product of the Hessian with a direction, in the control's metric.
+
+        It is the control h with ``inner(h, v)`` the second derivative of J along `direction` and v.
+        It takes a solve of the state, one of the tangent equation, and two of the adjoint.
+
+        Parameters
+        ----------
+        control, direction : Control
+        kind : 'full' or 'gauss-newton'
+            With or without the second derivatives of the steps. These are exact where
+            `Tangent.second_vjp` is defined, as for steps by automatic differentiation, else
+            central differences of `Adjoint.vjp`; likewise those of the cost by
+            `Objective.step_cost_hessian` and `terminal_hessian`.
+
+        Raises
+        ------
+        NotFiniteError, ConvergenceError, TypeError, ValueError
+            As `derivative`; ValueError with ``storage="C"``.
+        """
+        check_choice("hessian_product", "kind", kind, ["full", "gauss-newton"])
+        self._require_direction("hessian_product", direction)
+        self.require_differentiable()
+        second, how = self.second_order, Cycles(self.accuracy)
+        state, value = self._solved(control)
+        adjoint = self.adjoint.new()
+        self.adjoint.solve(adjoint, state, how)
+        dual = second.product(state, adjoint, direction, kind, how)
+        self._raise(self.cause_of(value, dual))
+        return self.controls.riesz(dual)
+
+    def _require_direction(self, method: str, direction: Control) -> None:
+        """Raise an error, alike on all ranks, unless second derivatives can be had. Collective."""
+        with agreeing(self.comm, f"ReducedFunctional.{method}", self.space.comm) as ranks:
+            self.controls.require_fitting(direction)
+            self.controls.require_agreement(ranks, direction, "direction")
+            if self.state.intervals is not None:
+                raise ValueError(
+                    f"`ReducedFunctional.{method}` needs the states of all points: leave "
+                    '`ReducedFunctional(storage="C")` out.'
+                )
+
+    @cached_property
+    def second_order(self) -> SecondOrder:
+        """Tangents and Hessian products at trajectories that the caller holds."""
+        names = ("relaxation", "c_weight", "cycle", "chunk_bytes")
+        options = {name: self._options[name] for name in names}
+        transfers = self.calls.transfers
+        solver = MGRIT(self.grid, self.space, phases=self.phases, transfers=transfers, **options)
+        return SecondOrder(self.adjoint, solver, self._options["guess"])
+
     def _solved(self, control: Control) -> tuple[State, Value]:
         with agreeing(self.comm, "ReducedFunctional.value", self.space.comm) as ranks:
             self.controls.require_fitting(control)
@@ -343,7 +412,11 @@ class ReducedFunctional(Uncopied):
 
         The other ranks get None.
         """
-        own = self.space.as_array(self.states(state)[0 if self.comm.rank == 0 else 1 :])
+        return self.gather_points(self.states(state))
+
+    def gather_points(self, points: Block) -> np.ndarray | None:
+        """Return a trajectory at all points, shape (N + 1, ...), on the first rank; else None."""
+        own = self.space.as_array(points[0 if self.comm.rank == 0 else 1 :])
         whole = own if self.space.comm.rank == 0 else None
         if own.ndim > 1:
             whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
@@ -452,6 +525,29 @@ class ReducedFunctional(Uncopied):
         """Raise NotFiniteError if there is a cause; it is the same on all ranks."""
         if cause:
             raise alike(NotFiniteError(cause))
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionalDerivative:
+    """How the objective and the states change along a direction of the control.
+
+    Attributes
+    ----------
+    slope : float
+        The derivative of the objective.
+    points : Block
+        Those of the states, laid out as the states of `ReducedFunctional.states`: this rank's
+        points, row 0 the point before them.
+    functional : ReducedFunctional
+    """
+
+    slope: float
+    points: Block
+    functional: ReducedFunctional = field(repr=False)
+
+    def states(self) -> np.ndarray | None:
+        """Return those of all N + 1 points on the first rank, None on the others. Collective."""
+        return self.functional.gather_points(self.points)
 
 
 def _check_kinds(problem: Any, grid: Any) -> None:

@@ -107,7 +107,7 @@ def with_coarse_step(problem: Problem, name: str) -> Problem | None:
     stepper = copy.copy(stepper)
     stepper.coarse = coarse_step("`Setup(coarse=...)`", name)
     adjoint: Any = kind
-    return replace(problem, stepper=stepper, adjoint=adjoint(stepper))
+    return replace(problem, stepper=stepper, adjoint=adjoint(stepper), tangent=None)
 
 
 def _short(values: tuple[object, ...]) -> str:

@@ -41,7 +41,7 @@ def starting_at(problem: Problem, state: Any) -> Problem:
     stepper, adjoint = copy.copy(problem.stepper), copy.copy(problem.adjoint)
     stepper.initial = _Given(state)  # type: ignore[method-assign]
     adjoint.initial_vjp = _no_derivative  # type: ignore[method-assign]
-    return replace(problem, stepper=stepper, adjoint=adjoint)
+    return replace(problem, stepper=stepper, adjoint=adjoint, tangent=None)
 
 
 class _Given:

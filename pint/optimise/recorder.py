@@ -151,10 +151,11 @@ class Recorder:
         status: Status,
         iterations: int,
         cause: str = "",
+        note: str = "",
     ) -> Result:
         """Return the result with exact values of a control.
 
-        `cause` says why the run met NaN or infinity.
+        `cause` says why the run failed, `note` what else it has to say.
 
         Raises
         ------
@@ -179,6 +180,7 @@ class Recorder:
             converged_solves=converged,
             functional=functional,
             cause=cause,
+            note=note,
         )
 
 

@@ -41,6 +41,9 @@ class Status(Enum):
         "penalty; relax them, or try another start."
     )
     OUTER_LIMIT = "Limit of outer iterations reached; increase `outer_iterations` to continue."
+    EARLY_STOPPED = (
+        "The validation has not improved for `patience` epochs: the result is the best control."
+    )
     INTERRUPTED = "A signal ended the run: resume it from its checkpoint."
 
 
@@ -193,7 +196,9 @@ class Result:
         What `AugmentedLagrangian` knows besides; None for other methods.
     cause : str
         With NOT_FINITE why: the NumericalError that a method of the problem has raised, or where
-        the first NaN or infinity is. Empty otherwise.
+        the first NaN or infinity is; with DIVERGING of `Stochastic` by how much. Empty otherwise.
+    note : str
+        What `Stochastic` has found of its cycles, if they were too few; empty otherwise.
     """
 
     control: Control
@@ -212,11 +217,13 @@ class Result:
     all_at_once: AllAtOnce | None = None
     constrained: Constrained | None = None
     cause: str = ""
+    note: str = ""
 
     @property
     def message(self) -> str:
         """How the run ended, what to do, and what is known to be wrong. Not collective."""
         text = f"{self.status.value} Cause: {self.cause}" if self.cause else self.status.value
+        text = f"{text} {self.note}" if self.note else text
         missed = self.solves - self.converged_solves
         if not missed:
             return text
