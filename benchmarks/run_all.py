@@ -29,6 +29,8 @@ CASES = (
     "decay_against_pymgrit",
     "van_der_pol_in_parallel",
     "petsc_heat",
+    "petsc_step",
+    "implicit_solves",
     "chunk_size",
     "lagged_cycles",
     "diagnosis",
