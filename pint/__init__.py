@@ -36,6 +36,7 @@ from pint.optimise import (
     Lagged,
     MultiStart,
     Nested,
+    NewtonCG,
     OneShot,
     Progress,
     ReducedSpace,
@@ -75,6 +76,7 @@ from pint.steppers import (
     free_final_time,
 )
 from pint.steppers.compiled import CompiledODE
+from pint.tangent import Tangent
 
 try:
     _metadata.distribution("pint")
@@ -119,6 +121,7 @@ __all__ = [
     "MeasuredData",
     "MultiStart",
     "Nested",
+    "NewtonCG",
     "NotFiniteError",
     "NumericalError",
     "Objective",
@@ -141,6 +144,7 @@ __all__ = [
     "Steps",
     "Stochastic",
     "SumOfCosts",
+    "Tangent",
     "TerminalConstraint",
     "Theta",
     "Tikhonov",
