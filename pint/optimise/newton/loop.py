@@ -239,7 +239,7 @@ class Loop:
         return self.functional.controls.riesz(dual)
 
     def _preconditioner(self) -> InverseHessian:
-        """Return L-BFGS of the pairs, on a multiple of the identity that fits the other directions."""
+        """Return L-BFGS of the pairs, on a multiple of the identity for other directions."""
         if not self.pairs or not self.method.pairs:
             return self.inverse.cleared()
         if not self.scaling:
