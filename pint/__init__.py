@@ -38,6 +38,7 @@ from pint.optimise import (
     Lagged,
     MultiStart,
     Nested,
+    NewtonCG,
     OneShot,
     Progress,
     ReducedSpace,
@@ -81,6 +82,7 @@ from pint.steppers import (
     hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
+from pint.tangent import Tangent
 
 try:
     _metadata.distribution("pint")
@@ -137,6 +139,7 @@ __all__ = [
     "MeasuredData",
     "MultiStart",
     "Nested",
+    "NewtonCG",
     "NotFiniteError",
     "NumericalError",
     "Objective",
@@ -160,6 +163,7 @@ __all__ = [
     "Steps",
     "Stochastic",
     "SumOfCosts",
+    "Tangent",
     "TerminalConstraint",
     "Theta",
     "Tikhonov",

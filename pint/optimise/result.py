@@ -90,6 +90,9 @@ class Iterate:
         Wall time since the start.
     violations : tuple of float
         The largest violation of each constraint, of `AugmentedLagrangian`; no column otherwise.
+    sweeps : dict of str to float
+        Solves of the state, the adjoint and the tangent equation so far, of `NewtonCG`; those on
+        coarser time grids count by their part of the steps. No columns otherwise.
     """
 
     iteration: int
@@ -113,6 +116,7 @@ class Iterate:
     phases: dict[str, float]
     seconds: float
     violations: tuple[float, ...] = ()
+    sweeps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
