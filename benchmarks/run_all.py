@@ -21,6 +21,7 @@ from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, installed, mpi_comm
 
 CASES = (
     "network_gradient",
+    "module_gradient",
     "convolution_step",
     "one_shot_on_two_ranks",
     "heat_against_pymgrit",
@@ -32,6 +33,7 @@ CASES = (
     "diagnosis",
     "space_coarsening",
     "coarse_steps",
+    "sparse_theta",
     "delta_correction",
     "storage",
     "threads_and_data_parallelism",

@@ -105,6 +105,16 @@ def test_van_der_pol_in_parallel(rows_of):
     assert len({row["method"] for row in rows}) == 5
 
 
+def test_sparse_theta(load):
+    """All kinds of Jacobians give the same gradient, or the benchmark fails."""
+    module = load("sparse_theta")
+    module.STEPS = 8
+    rows = module.compared(points=7, levels=2, repeats=1)
+    assert [row["Jacobian"] for row in rows] == [
+        "products", "dense", "banded", "sparse", "bands alone",
+    ]  # fmt: skip
+
+
 def test_delta_correction(rows_of):
     rows = {(row["N"], row["correction"]): row for row in rows_of("delta_correction")}
     for steps, plain, full in ((64, 9, 4), (256, 4, 2)):

@@ -76,6 +76,11 @@ def test_fast_step():
     assert f"```text\n{text}```" in page
 
 
+def test_heat_rod():
+    problem = load(DOCS / "examples" / "heat_rod.py").problem(points=12)
+    pint.verify.check_problem(problem, pint.TimeGrid.uniform(0.1, 4, 2, 2)).require()
+
+
 def test_linear_quadratic():
     page = (DOCS / "lq.md").read_text(encoding="utf-8")
     text, _ = printed(load, DOCS / "examples" / "lq.py")

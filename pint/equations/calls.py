@@ -149,7 +149,7 @@ class Calls:
 
     def _timed(self, level: int, starts: range, dimensions: int) -> Steps:
         """Return some steps of a level as one batch, with times as methods are given them."""
-        if self.space.on_host or not self.batched:
+        if self.space.on_host or not self.batched or self.steppers[level].host_times:
             return self.grid.batch(level, starts, dimensions)
         if (level, starts) not in self._lifted:  # the same steps are made again and again
             s, lift = self.grid.batch(level, starts, dimensions), self.space.lift

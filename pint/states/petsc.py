@@ -1,4 +1,4 @@
-"""States that are PETSc vectors; the only module that imports petsc4py.
+"""States that are PETSc vectors.
 
 The sweeps work on blocks of numpy rows; the user's methods see PETSc vectors that are lent the
 rows for the time of a call, without a copy.
@@ -127,9 +127,7 @@ class PetscSpace(StateSpace):
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         def lending(*arguments: Any, out: Any = None) -> Any:
             # Before the call: the method may raise, and not on all ranks.
-            self._calls += 1
-            if self._calls >= self._most:
-                self._collect()
+            self.free_garbage(1)
             given, places = list(arguments), list(states)
             guess = getattr(given[0], "guess", None)
             extra = [row for row in (guess, out) if row is not None]
@@ -179,6 +177,19 @@ class PetscSpace(StateSpace):
             product(self, target, matrix.mult),
             product(target, self, matrix.multTranspose),
         )
+
+    def vector(self) -> PETSc.Vec:
+        """Return a new vector with the layout of the states; the caller destroys it. Collective."""
+        return self._template.duplicate()
+
+    def free_garbage(self, calls: int) -> None:
+        """Count calls of a user's methods; free what they have dropped once it may be much.
+
+        Methods that are called within those of a stepper are not counted otherwise. Collective.
+        """
+        self._calls += calls
+        if self._calls >= self._most:
+            self._collect()
 
     def _collect(self) -> None:
         """Free what Python has dropped on all ranks of a state. Collective."""

@@ -167,16 +167,15 @@ class Returned:
 
     def __init__(self, space: TorchSpace, method: str, kind: str) -> None:
         self.space, self.method, self.kind = space, method, kind
-        # The parts that are states; others are costs, or derivatives by field name.
-        self.states = {"vjp": (0,), "step_cost_derivative": (0, 1), "terminal_derivative": (0,)}
 
     def __call__(self, result: Any) -> Any:
         space = self.space
         if self.kind == "initial" and not isinstance(result, torch.Tensor):
             return space.lift(result)  # a constant, given as a list or an array
         if isinstance(result, (tuple, list)):
-            own = self.states.get(self.kind, ())
-            return tuple(self._part(one, place in own) for place, one in enumerate(result))
+            # Derivatives of costs, and those with respect to controls, may be of a wider type.
+            lead = self.kind == "vjp"
+            return tuple(self._part(one, lead and not place) for place, one in enumerate(result))
         if self.kind == "step_cost" and isinstance(result, torch.Tensor):
             result = result.to(space.sums_dtype)
         return self._part(result, self.kind in ("step", "initial"))

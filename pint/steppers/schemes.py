@@ -10,7 +10,7 @@ from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
 from pint.steppers.sdirk import SDIRK, SDIRKAdjoint
 from pint.steppers.theta import Theta, ThetaAdjoint
 
-_EXPLICIT = {"forward-euler": "euler", "rk2": "rk2", "rk4": "rk4"}
+EXPLICIT = {"forward-euler": "euler", "rk2": "rk2", "rk4": "rk4"}
 _IMPLICIT = {
     "implicit-euler": "implicit-euler",
     "backward-euler": "implicit-euler",
@@ -19,7 +19,7 @@ _IMPLICIT = {
     "crank-nicolson": "crank-nicolson",
 }
 
-SCHEMES = (*_EXPLICIT, *_IMPLICIT, "sdirk2")
+SCHEMES = (*EXPLICIT, *_IMPLICIT, "sdirk2")
 """All names that `scheme` knows."""
 
 
@@ -46,8 +46,8 @@ def scheme(
     if not isinstance(name, Tableau):
         check_choice("scheme", "name", name, SCHEMES)
     other = coarse_step("`scheme(coarse=...)`", coarse)
-    if isinstance(name, Tableau) or name in _EXPLICIT:
-        tableau = name if isinstance(name, Tableau) else _EXPLICIT[name]
+    if isinstance(name, Tableau) or name in EXPLICIT:
+        tableau = name if isinstance(name, Tableau) else EXPLICIT[name]
         explicit = RungeKutta(ode, tableau, coarse=other)
         return explicit, RungeKuttaAdjoint(explicit)
     if name == "sdirk2":

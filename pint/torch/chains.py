@@ -211,9 +211,9 @@ class Rows:
             one.requires_grad_()
         part.hold(weights)
         if self.sequence is None:
-            change = part.module(y)
+            change = part.called(y)
         else:
-            change = part.module(y, self.sequence[self.index[row]])
+            change = part.called(y, self.sequence[self.index[row]])
         return torch.add(y, change, alpha=self.sizes[row]) if self.rate else change
 
     def __enter__(self) -> None:
@@ -252,7 +252,9 @@ class Rows:
                 yield found
 
     def _mapped(self, span: Span, rows: range, states: Any) -> Any:
-        sizes = torch.tensor([self.sizes[row] for row in rows], dtype=states.dtype)
+        sizes = torch.tensor(
+            [self.sizes[row] for row in rows], dtype=states.dtype, device=states.device
+        )
         given = None
         if self.sequence is not None:
             given = self.sequence[[self.index[row] for row in rows]]

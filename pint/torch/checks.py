@@ -9,15 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from pint.torch.parts import Part
+from pint.torch.parts import Part, head_type
 
 TYPES = (torch.float64, torch.float32)
 
 
 def checked_data(
-    parts: Mapping[str, Part], inputs: Any, labels: Any, sequence: Any, layers: int
+    parts: Mapping[str, Part],
+    inputs: Any,
+    labels: Any,
+    sequence: Any,
+    layers: int,
+    moved: bool = False,
 ) -> tuple[Any, Any, Any]:
-    """Return inputs, labels and sequence (layers first) as tensors, or raise an error."""
+    """Return inputs, labels and sequence (layers first) as tensors, or raise an error.
+
+    `moved` says that all of them are going to be moved to one device.
+    """
     inputs, labels = _tensor(inputs), _tensor(labels)
     if inputs.ndim < 2 or len(inputs) == 0:
         raise ValueError(
@@ -40,11 +48,12 @@ def checked_data(
             "`module.double()` converts them."
         )
     (dtype,) = dtypes
-    devices = {one.device.type for one in weights}
-    if devices != {"cpu"}:
+    devices = {str(one.device) for one in weights}
+    if devices != {"cpu"} and not moved:
         raise ValueError(
-            f"`network`: parameters must be on the CPU, got {', '.join(sorted(devices))}: "
-            "`module.cpu()` moves them."
+            f"`network`: parameters are on {', '.join(sorted(devices))}, states on the CPU: "
+            f"`network(device={max(devices)!r})` takes states there, `module.cpu()` parameters "
+            "here."
         )
     for name, one in (("inputs", inputs), ("sequence", sequence)):
         kind = None if one is None else _tensor(one).dtype
@@ -76,7 +85,10 @@ def checked_data(
 
 
 def check_modules(
-    parts: Mapping[str, Part], loss: Any, tensors: tuple[Any, Any, Any], size: int
+    parts: Mapping[str, Part],
+    loss: Any,
+    tensors: tuple[Any, Any, Any],
+    size: int,
 ) -> tuple[tuple[int, ...], Any]:
     """Return shape and type of a state, or raise an error; a few examples are tried."""
     inputs, labels, sequence = tensors
@@ -95,26 +107,25 @@ def check_modules(
                 f"`network(block=...)` must return the shape of its states, {tuple(state.shape)} "
                 f"for {few} examples, got {_shown(result)}."
             )
-        if result.dtype != state.dtype or state.dtype not in TYPES:
+        if result.dtype != state.dtype:
             raise TypeError(
                 f"`network(block=...)` must return the type of its states, {state.dtype}, got "
                 f"{result.dtype}."
             )
-        outputs = _tried(parts["head"], state)
+        outputs = _tried(parts["head"], state.to(head_type(state.dtype)))
         value = loss(outputs, labels[:few])
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ValueError(
                 f"`network(loss=...)` must return one number, a mean, got {_shown(value)}."
             )
-    dtype = np.float64 if state.dtype == torch.float64 else np.float32
-    return (size, *state.shape[1:]), dtype
+    return (size, *state.shape[1:]), state.dtype
 
 
 def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int, ...]) -> bool:
     """Return whether `torch.func.vmap` makes one efficient call of the block's layers."""
     few = min(size, 2)
     like = next(iter(block.weights.values()))
-    states = torch.zeros((2, few, *shape[1:]), dtype=like.dtype)
+    states = torch.zeros((2, few, *shape[1:]), dtype=like.dtype, device=like.device)
     weights = {name: torch.stack([one.detach()] * 2) for name, one in block.weights.items()}
     given = () if tensors[2] is None else (torch.stack([tensors[2][0, :few]] * 2),)
     with torch.no_grad(), warnings.catch_warnings():
@@ -129,18 +140,18 @@ def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int
 
 def _tried(part: Part, *given: Any) -> Any:
     """Return what a module makes of a few examples; it must not change anything."""
-    if part.module is None:
+    if part.called is None:
         return given[0]
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
-    buffers = {name: one.clone() for name, one in part.module.named_buffers()}
+    buffers = {name: one.clone() for name, one in part.called.named_buffers()}
     first, second = (part(weights, *(one.clone() for one in before)) for _ in range(2))
     own = [one.clone() for one in before]
     part(weights, *own)
     owner = f"`network({part.name}=...)`"
     if not all(torch.equal(a, b) for a, b in zip(own, before, strict=True)):
         raise ValueError(f"{owner} must not change its input in place.")
-    for name, one in part.module.named_buffers():
+    for name, one in part.called.named_buffers():
         if not torch.equal(one, buffers[name]):
             raise ValueError(
                 f"{owner} changes its buffer `{name}` when it is called, as batch normalisation "

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pint.autodiff.torch import as_numpy, as_tensor
+from pint.autodiff.torch import as_numpy, as_tensor, returned
 from pint.grid import Runs, Steps
 from pint.interface import Adjoint, Fields, Objective, TimeStepper
-from pint.states import ArraySpace, StateSpace
+from pint.states import StateSpace
 from pint.torch.chains import Rows, Span
 from pint.torch.parts import Data, Part
 
@@ -31,16 +31,18 @@ class Layers(TimeStepper):
         How many layers each of them has.
     opening : Part
     data : Data
-    shape : tuple of int
-        Of a state: the examples, and their features.
     dtype : dtype
+        Of numpy for states that are arrays, of PyTorch for tensors.
     rate : bool
         Whether the block is the rate of change.
     together : bool
         Whether several layers can be one call, by `torch.func.vmap`.
+    space : StateSpace
+        Of the examples and their features.
     """
 
     batched = True
+    host_times = True
     kept_shape = ()
     kept_type = object
 
@@ -50,15 +52,16 @@ class Layers(TimeStepper):
         counts: Sequence[int],
         opening: Part,
         data: Data,
-        shape: tuple[int, ...],
         dtype: Any,
         rate: bool,
         together: bool,
+        space: StateSpace,
     ) -> None:
         self.blocks, self.opening, self.data, self.rate = list(blocks), opening, data, rate
-        self.ends, self.dtype = np.cumsum(counts), np.dtype(dtype)
-        self._space = ArraySpace(shape, self.dtype)
-        self.together = together and self._space.state_bytes <= SMALL
+        self.ends, self.dtype, self._space = np.cumsum(counts), dtype, space
+        # On a device a launch takes longer than the arithmetic of one layer.
+        small = space.state_bytes <= SMALL or next(iter(blocks[0].weights.values())).is_cuda
+        self.together = together and small
 
     @property
     def space(self) -> StateSpace:
@@ -80,7 +83,7 @@ class Layers(TimeStepper):
         return Rows(spans, index, sizes, self.data.sequence, self.rate)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
-        out = np.empty(y.shape, self.dtype)
+        out = _empty_like(y)
         self._forward(s, (len(y), 1, 1), y, u, out, None)
         return out
 
@@ -112,7 +115,8 @@ class Layers(TimeStepper):
     def initial(self, theta: Fields) -> Any:
         with torch.no_grad():
             weights = self.opening.tensors(theta, self.dtype)
-            return as_numpy(self.opening(weights, self.data.inputs))
+            found = self.opening(weights, self.data.inputs)
+            return as_numpy(found) if self._space.on_host else found
 
 
 class LayersAdjoint(Adjoint):
@@ -124,14 +128,14 @@ class LayersAdjoint(Adjoint):
     def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[Any, Fields, Fields]:
-        slopes = {name: np.zeros(block.shape) for name, block in u.items()}
+        slopes = {name: _zeros(block, None) for name, block in u.items()}
         return self._step(s, y, u, lam, slopes), slopes, {}
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
         return self._step(s, y, u, lam, None)
 
     def _step(self, s: Steps, y: Any, u: Fields, lam: Any, slopes: Fields | None) -> Any:
-        out = np.empty(y.shape, self.layers.dtype)
+        out = _empty_like(y)
         self._backward(s, (len(y), 1, 1), y, u, lam, out, None, slopes)
         return out
 
@@ -168,7 +172,7 @@ class LayersAdjoint(Adjoint):
             None
             if slopes is None
             else {
-                name: one if one.dtype == layers.dtype else np.zeros(one.shape, layers.dtype)
+                name: one if one.dtype == layers.dtype else _zeros(one, layers.dtype)
                 for name, one in slopes.items()
             }
         )
@@ -203,6 +207,17 @@ class LayersAdjoint(Adjoint):
         return opening.fields(dict(zip(weights, found, strict=True)), theta)
 
 
+def _empty_like(y: Any) -> Any:
+    return np.empty(y.shape, y.dtype) if isinstance(y, np.ndarray) else torch.empty_like(y)
+
+
+def _zeros(like: Any, dtype: Any) -> Any:
+    """Return zeros of a shape, of float64 arrays or the tensors' own type by default."""
+    if isinstance(like, np.ndarray):
+        return np.zeros(like.shape, dtype)
+    return torch.zeros_like(like, dtype=dtype)
+
+
 def _side_by_side(runs: tuple[int, int, int]) -> list[range]:
     """Return the rows of the first step of all runs, of the second, and so on."""
     count, length, apart = runs
@@ -226,7 +241,7 @@ class Loss(Objective):
     """
 
     def __init__(self, head: Part, loss: Any, data: Data, dtype: Any) -> None:
-        self.head, self.loss, self.data, self.dtype = head, loss, data, np.dtype(dtype)
+        self.head, self.loss, self.data, self.dtype = head, loss, data, dtype
 
     def _value(self, y: Any, weights: Mapping[str, Any]) -> Any:
         count = self.data.count
@@ -245,4 +260,4 @@ class Loss(Objective):
         with torch.enable_grad():
             value = self._value(state, weights)
         dy, *slopes = torch.autograd.grad(value, inputs, allow_unused=True)
-        return as_numpy(dy), self.head.fields(dict(zip(weights, slopes, strict=True)), theta)
+        return returned(dy, y), self.head.fields(dict(zip(weights, slopes, strict=True)), theta)

@@ -13,9 +13,11 @@ from pint.controls import Control, ControlSpace, Regulariser, SharedControl, Tim
 from pint.errors import check_choice, check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.interface import Examples, Problem
+from pint.states import ArraySpace, StateSpace
+from pint.states.torch import TorchSpace
 from pint.torch.checks import check_modules, checked_data, maps
 from pint.torch.layers import Layers, LayersAdjoint, Loss
-from pint.torch.parts import Data, Part
+from pint.torch.parts import Data, Part, head_type, move
 
 
 class Network(Problem):
@@ -181,6 +183,9 @@ def network(
     sequence: Any = None,
     batch_size: int | None = None,
     regularisers: Sequence[Regulariser] = (),
+    device: Any = None,
+    dtype: Any = None,
+    accumulate: Any = "float64",
 ) -> Network:
     r"""Return the problem of training a deep network, layer-parallel.
 
@@ -216,6 +221,10 @@ def network(
     batch_size : int, optional
         For mini-batches with `pint.Stochastic`; by default all examples together.
     regularisers : sequence of Regulariser
+    device, dtype, accumulate : optional
+        Of `pint.TorchSpace`: with either of the first two, states are tensors there, and of this
+        type, by default those of the parameters. Copies of the modules and of the examples are
+        moved there. Head and loss of half-precision states are computed in float32.
 
     Raises
     ------
@@ -236,18 +245,37 @@ def network(
         name: Part(name, one)
         for name, one in (("block", block), ("opening", opening), ("head", head))
     }
-    tensors = checked_data(parts, inputs, labels, sequence, layers)
+    moved = device is not None or dtype is not None
+    tensors = checked_data(parts, inputs, labels, sequence, layers, moved)
+    if moved:
+        like = next(iter(parts["block"].weights.values()))
+        place = TorchSpace(1, device or like.device, dtype or like.dtype, 1.0, accumulate)
+        tensors = move(parts, tensors, place)
     size = len(tensors[0])
     if batch_size is not None:
         size = min(integer("network", "batch_size", batch_size, 1), size)
-    shape, dtype = check_modules(parts, loss, tensors, size)
+    shape, found = check_modules(parts, loss, tensors, size)
+    space: StateSpace
+    if moved:
+        space = TorchSpace(shape, place.torch_device, found, 1.0, place.sums_dtype)
+        types = {"block": found, "head": head_type(found)}
+    else:
+        space = ArraySpace(shape, str(found).removeprefix("torch."))
+        types = dict.fromkeys(("block", "head"), space.dtype)
     together = maps(parts["block"], tensors, size, shape)
     data = Data(tensors[0][:size], tensors[1][:size], tensors[2])
     examples = None
     if batch_size is not None:
         examples = _Selected(data, *tensors, size)
     stepper = Layers(
-        [parts["block"]], [layers], parts["opening"], data, shape, dtype, form == "rate", together
+        [parts["block"]],
+        [layers],
+        parts["opening"],
+        data,
+        types["block"],
+        form == "rate",
+        together,
+        space,
     )
     controls: dict[str, Any] = {
         parts["block"].field(name): TimeControl(tuple(one.shape) or (1,), metric="euclidean")
@@ -256,7 +284,7 @@ def network(
     for name in ("opening", "head"):
         for weight, one in parts[name].weights.items():
             controls[parts[name].field(weight)] = SharedControl(tuple(one.shape) or (1,))
-    objective = Loss(parts["head"], loss, data, dtype)
+    objective = Loss(parts["head"], loss, data, types["head"])
     made = Network(stepper, LayersAdjoint(stepper), objective, controls, regularisers, examples)
     for name, value in (
         ("layers", layers), ("final_time", final_time), ("parts", parts), ("rate", stepper.rate),

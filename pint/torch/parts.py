@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from pint.autodiff.torch import as_numpy, as_tensor
+from pint.autodiff.torch import as_tensor, returned
 from pint.interface import Fields
+from pint.states.torch import TorchSpace
 
 
 class Data:
@@ -37,10 +38,26 @@ class Part:
         'block', 'opening' or 'head'.
     module : torch.nn.Module or None
         None stands for the identity.
+
+    Attributes
+    ----------
+    called : torch.nn.Module or None
+        What is called: the module, or after `move` a copy of it.
+    weights : dict of str to Parameter
+        Its own parameters.
     """
 
     def __init__(self, name: str, module: Any) -> None:
         self.name, self.module = name, module
+        self._call(module)
+
+    def move(self, device: Any, dtype: Any) -> None:
+        """Call a copy of the module there, and of this type, from now on, in place."""
+        if self.module is not None:
+            self._call(copy.deepcopy(self.module).to(device, dtype))
+
+    def _call(self, module: Any) -> None:
+        self.called = module
         self.weights: dict[str, Any] = {} if module is None else dict(module.named_parameters())
         self._places = [] if module is None else _places(module, self.weights)
 
@@ -60,20 +77,22 @@ class Part:
 
     def weights_of(self, fields: Fields, layer: Any = ...) -> dict[str, Any]:
         """Return weights as a state_dict has them, of one layer or of a module at an end."""
+        own = {} if self.module is None else self.module.named_parameters()
         return {
             name: torch.tensor(fields[self.field(name)][layer], dtype=like.dtype).reshape(
                 like.shape
             )
-            for name, like in self.weights.items()
+            for name, like in dict(own).items()
         }
 
     def fields(self, slopes: Mapping[str, Any], like: Fields) -> dict[str, Any]:
         """Return derivatives to weights by the names of their fields; None is zero."""
         found = {}
         for name, slope in slopes.items():
-            shape = like[self.field(name)].shape
-            array = np.zeros(shape) if slope is None else as_numpy(slope).reshape(shape)
-            found[self.field(name)] = array
+            block = like[self.field(name)]
+            if slope is None:
+                slope = torch.zeros(block.shape, device=self.weights[name].device)
+            found[self.field(name)] = returned(slope.reshape(block.shape), block)
         return found
 
     def hold(self, weights: Iterable[Any]) -> None:
@@ -90,13 +109,34 @@ class Part:
 
     def __call__(self, weights: Mapping[str, Any], *inputs: Any) -> Any:
         """Return what the module makes of inputs with other weights."""
-        if self.module is None:
+        if self.called is None:
             return inputs[0]
         try:
             self.hold([weights[name] for name in self.weights])
-            return self.module(*inputs)
+            return self.called(*inputs)
         finally:
             self.release()
+
+
+def head_type(dtype: Any) -> Any:
+    """Return the type of numbers of head and loss for states of a type: of half ones, float32."""
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+def move(
+    parts: Mapping[str, Part], tensors: tuple[Any, Any, Any], place: TorchSpace
+) -> tuple[Any, Any, Any]:
+    """Let parts call copies on the device of a space, in place; return their data there."""
+    device, dtype = place.torch_device, place.torch_dtype
+    wide = head_type(dtype)
+    for name, part in parts.items():
+        part.move(device, wide if name == "head" else dtype)
+
+    def moved(one: Any, kind: Any) -> Any:
+        return one if one is None else one.to(device, kind if one.is_floating_point() else None)
+
+    inputs, labels, sequence = tensors
+    return moved(inputs, dtype), moved(labels, wide), moved(sequence, dtype)
 
 
 def _places(module: Any, weights: Mapping[str, Any]) -> list[list[tuple[dict[str, Any], str]]]:

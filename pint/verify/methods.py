@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pint.interface import Adjoint, Problem, TimeStepper
 from pint.states import StateSpace
 from pint.steppers import (
@@ -21,6 +19,7 @@ from pint.steppers import (
     Theta,
     ThetaAdjoint,
 )
+from pint.steppers.systems import Systems
 from pint.verify.arguments import Arguments
 
 _OF_ODE = (
@@ -81,11 +80,8 @@ class Jacobian(Method):
 
     def __call__(self, arguments: Arguments, **options: Any) -> dict[str, Any]:
         t, y, u, theta, lam = (arguments[name] for name in self.takes)
-        matrix = np.asarray(self.owner.jacobian(t, y, u, theta))
-        shape = (*y.shape, y.shape[-1])
-        if matrix.shape != shape:
-            raise ValueError(f"must return an array of shape {shape}, got {matrix.shape}")
-        return {"y": np.einsum("bij,bi->bj", matrix, lam)}
+        systems = Systems(self.owner, y.shape[-1])
+        return {"y": systems.transposed_products(self.owner.jacobian(t, y, u, theta), lam)}
 
 
 Pairs = list[tuple[Method, list[Method]]]
@@ -111,7 +107,7 @@ def inner_methods(problem: Problem) -> Pairs:
     arguments = ("t", "y", "u", "theta")
     if ode is not problem.stepper:
         transposes = [Method(ode, "f_vjp", (*arguments, "lam"), ("y", "u", "theta"))]
-        if type(ode).jacobian is not ODE.jacobian:
+        if type(ode).jacobian is not ODE.jacobian or ode.bands is not None:
             transposes.append(Jacobian(ode, "jacobian", (*arguments, "lam"), ("y",)))
         pairs.append((Method(ode, "f", arguments, ("y",), "lam"), transposes))
     if cost is not problem.objective and problem.stepper.batched:

@@ -70,7 +70,10 @@ KINDS = {
 
 
 def made(kind, dtype=torch.float64, examples=12, layers=16, **options):
-    """Return a network with a linear opening and head, and its data."""
+    """Return a network with a linear opening and head, and its data.
+
+    `dtype` is that of modules and data; the option `states` is the network's dtype.
+    """
     torch.manual_seed(1)
     torch.set_num_threads(1)
     shape = (examples, 5, 6) if kind == "attention" else (examples, 6)
@@ -78,6 +81,8 @@ def made(kind, dtype=torch.float64, examples=12, layers=16, **options):
     head = nn.Linear(8, 3)
     if kind == "attention":
         head = nn.Sequential(nn.Flatten(), nn.Linear(40, 3))
+    if "states" in options:
+        options["dtype"] = options.pop("states")
     if kind == "gated":
         data["sequence"] = torch.randn(examples, layers, 3, dtype=dtype)
     form = "step" if kind == "leapfrog" else "rate"

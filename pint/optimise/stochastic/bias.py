@@ -27,21 +27,25 @@ SLOW, SLOWER = 0.2, 1.5
 """An estimate is compared anew where a cycle leaves more of the residual than the first, and so
 many times more than at the last comparison."""
 
-GROWN = 3.0
-"""Residuals that are so many times that of the last estimate ask for another one."""
+EXPECTED, CHANGED = 0.7, 1.2
+"""An estimate follows at once where an error is expected above this part of the tolerance, and so
+many times the last one."""
+
+GROWN = 10.0
+"""So it does where residuals have grown to so many times those of the last estimate."""
 
 LOWER = 0.5
 """One cycle less is tried where its error is expected to be below this part of the tolerance."""
 
-LEAST_CYCLES = 2
-"""Cycles that are tried before sequential steps, whatever they cost."""
+MEMORY = 0.7
+"""What an update leaves of the mean square of the norms of gradients."""
 
 REST = 4
 """Sequential updates before cycles are tried again, in times of `BiasControl.every`; twice as many
 after each trial that fails."""
 
 UNSOUND = 0.5
-"""A cycle that leaves more of the error, or a larger relative error, is warned of."""
+"""Where a cycle leaves more of the error, or it is more of the gradient, a warning follows."""
 
 LARGE = 0.05
 """Residual of the states, relative to them, from which on a fixed number of cycles is doubtful."""
@@ -59,11 +63,12 @@ class BiasControl:
     factor is the ratio of the true error, by sequential steps on the batch, to that change: it is
     measured with the first estimate, where the number of cycles has changed, where cycles have
     become slower, where an estimate is above the tolerance, and with every tenth estimate.
-    Residuals, which cost nothing, are looked at in every update: where they have grown to three
-    times, an estimate follows at once. An update whose gradient is found to be wrong is made from
-    the one by sequential steps.
+    Residuals, which cost nothing, are looked at in every update: where they have grown so much
+    since the last estimate that the error may be too large, another one follows at once. An update
+    whose gradient is found to be wrong is made from that by sequential steps.
 
-    - An error above ``tolerance |g|`` raises the number of cycles to what should suffice.
+    - An error above ``tolerance |g|``, where |g| is at least the root mean square of the norms of
+      the last three gradients or so, raises the number of cycles to what should suffice.
     - Where that is more than `most_cycles`, the updates turn to sequential steps, which a warning
       says if cycles do not converge. From time to time cycles are tried again.
     - Where one cycle less is expected to suffice, it is tried.
@@ -74,12 +79,14 @@ class BiasControl:
     Parameters
     ----------
     tolerance : float
-        Largest error of a batch's gradient, relative to the norm of this gradient; dimensionless.
+        Largest error of a batch's gradient, relative to its norm; dimensionless.
     every : int
-        Updates from one estimate to the next.
+        Updates from one estimate to the next, at most: the first ones follow each other after 1, 1,
+        2, 4, ... updates.
     most_cycles : int, optional
         By default the cycles that cost no more than sequential steps, counted as steps one after
-        the other on the ranks in time; at least two.
+        the other on the ranks in time; at least one. On one rank they always cost more: there one
+        cycle is followed by sequential steps.
 
     Raises
     ------
@@ -227,8 +234,14 @@ class Evolving:
         What one more cycle left of the error.
     slow : float
         What it left of the residuals; both at the last comparison.
-    reference : float
-        Residual of the states at the last estimate, for one example.
+    error : float
+        The last estimate.
+    residuals : (float, float)
+        Of states and adjoints at the last estimate.
+    size : float
+        What it was compared with.
+    mean_square : float
+        Of the norms of the gradients so far, older ones counting less.
     worst : float
         The largest relative error found above the tolerance, of the gradient by `worst_cycles`
         cycles at update `worst_update`.
@@ -243,7 +256,10 @@ class Evolving:
     factor: float = 1.0
     contraction: float = 1.0
     slow: float = 0.0
-    reference: float = 0.0
+    error: float = 0.0
+    residuals: tuple[float, float] = (0.0, 0.0)
+    size: float = 0.0
+    mean_square: float = 0.0
     worst: float = 0.0
     worst_cycles: int = 0
     worst_update: int = 0
@@ -257,28 +273,54 @@ class Controlled(Gradients):
         self.now = Evolving(most=control.most_cycles or 0)
 
     def solve(self, point: Point, control: Control, update: int, examples: int) -> None:
-        now = self.now
-        if now.sequential:
+        if self.now.sequential:
             self._solve_exactly(point, control, update)
-            return
+        else:
+            self._solve_cycles(point, control, update, examples)
+        norm = point.gradient_norm()
+        if math.isfinite(norm):  # of the gradient that the update is made from
+            self.now.mean_square = self._mean_square(norm)
+
+    def _solve_cycles(self, point: Point, control: Control, update: int, examples: int) -> None:
+        """Solve by the present number of cycles, and estimate the error where it is due."""
+        now = self.now
         self.used = now.cycles
         solve_cycles(point, control, now.cycles)
         state, adjoint = point.state.convergence, point.adjoint.convergence
         if state is None or adjoint is None or not state.residuals:  # one level
             point.note_exactness()
             return
-        residual = state.residual / math.sqrt(examples)
-        doubtful = not residual <= GROWN * now.reference
-        doubtful |= not math.isfinite(point.value.objective + adjoint.residual)
+        # Those of states and adjoints of a mean over b examples, as for one example
+        root = math.sqrt(examples)
+        residuals = state.residual / root, adjoint.residual * root
+        size = self._size(point.gradient_norm())
+        doubtful = self._is_doubtful(residuals, size) or not math.isfinite(point.value.objective)
         if doubtful or update >= now.due:
-            now.reference = residual
-            self._estimate(point, control, update)
+            now.residuals = residuals
+            self._estimate(point, control, update, size)
         else:
             point.objective_error = point.gradient_error = math.nan
 
-    def _estimate(self, point: Point, control: Control, update: int) -> None:
+    def _mean_square(self, norm: float) -> float:
+        before = self.now.mean_square
+        return MEMORY * before + (1 - MEMORY) * norm**2 if before > 0 else norm**2
+
+    def _size(self, norm: float) -> float:
+        """Return what errors are compared with: a norm, or that of the gradients before."""
+        return max(norm, math.sqrt(self._mean_square(norm)))
+
+    def _is_doubtful(self, residuals: tuple[float, float], size: float) -> bool:
+        """Whether residuals let expect too large an error of a gradient of some size."""
+        now, growth = self.now, 0.0
+        for residual, before in zip(residuals, now.residuals, strict=True):
+            growth = max(growth, residual / before if before > 0 else math.inf * residual)
+        few = now.error * growth <= EXPECTED * self.options.tolerance * size
+        alike = now.error * growth * now.size <= CHANGED * now.error * size
+        return not (growth <= GROWN and (few or alike))
+
+    def _estimate(self, point: Point, control: Control, update: int, size: float) -> None:
         """Estimate the error of the gradient; replace the gradient if it is too large."""
-        now, solved, size = self.now, _Solved.of(point), point.gradient_norm()
+        now, solved = self.now, _Solved.of(point)
         self._one_more(point, control)
         better, space = point.gradient, control.space
         change = space.norm(better - solved.gradient)
@@ -298,7 +340,8 @@ class Controlled(Gradients):
             if not math.isfinite(point.value.objective + point.gradient_norm()):
                 self.used = 0
                 return  # it is the control, not the cycles
-        now.due = update + self.options.every
+        now.due = update + min(self.options.every, max(update, 1))
+        now.error, now.size = error, size
         if error <= allowed:
             solved.put_back(point)
             point.objective_error, point.gradient_error = math.nan, error
@@ -338,8 +381,8 @@ class Controlled(Gradients):
         # Otherwise cycles are sound, and sequential steps are cheaper at this accuracy.
         if not (now.contraction <= UNSOUND and relative <= UNSOUND):
             point.functional.solves.warn(
-                f"at update {update} the gradient by {_cycles(now.cycles)} is off by "
-                f"{relative:.0%} of its norm, and {now.most} would not do: updates are made by "
+                f"at update {update} the gradient by {_cycles(now.cycles)} is "
+                f"{_off(relative)}, and {now.most} would not do: updates are made by "
                 "sequential steps. Fewer levels, a smaller coarsening factor, more relaxation "
                 "or another coarse step may help; `pint.diagnose(functional, control)` measures "
                 "which."
@@ -359,11 +402,11 @@ class Controlled(Gradients):
             solve_cycles(point, control, now.cycles)
             tried = point.gradient
         solve_cycles(point, control, 0)
-        self.used = 0
+        size, self.used = self._size(point.gradient_norm()), 0
         if tried is None:
             return
         error = control.space.norm(tried - point.gradient)
-        if error <= LOWER * self.options.tolerance * point.gradient_norm():
+        if error <= LOWER * self.options.tolerance * size:
             now.sequential = False
             self._set(now.cycles, update)
         else:
@@ -375,7 +418,8 @@ class Controlled(Gradients):
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         for each in fields(Evolving):
-            setattr(self.now, each.name, values[each.name])
+            value = values[each.name]
+            setattr(self.now, each.name, tuple(value) if isinstance(value, list) else value)
 
     @property
     def note(self) -> str:
@@ -384,15 +428,18 @@ class Controlled(Gradients):
             return ""
         ended = "sequential steps" if now.sequential else _cycles(now.cycles)
         return (
-            f"At update {now.worst_update} the gradient by {_cycles(now.worst_cycles)} was off by "
-            f"{now.worst:.0%} of its norm, more than the tolerance of "
-            f"{self.options.tolerance:.0%}; the update was made by sequential steps, and the last "
-            f"one by {ended}."
+            f"At update {now.worst_update} the gradient by {_cycles(now.worst_cycles)} was "
+            f"{_off(now.worst)}, more than the tolerance of {self.options.tolerance:.2g}; the "
+            f"update was made by sequential steps, and the last one by {ended}."
         )
 
 
 def _cycles(count: int) -> str:
     return f"{count} cycle{'s' if count > 1 else ''}"
+
+
+def _off(relative: float) -> str:
+    return f"off by {relative:.2g} of its norm" if math.isfinite(relative) else "not finite"
 
 
 def _ratio(after: Convergence, before: Convergence) -> float:
@@ -409,7 +456,7 @@ def _affordable(functional: ReducedFunctional, steps: int) -> int:
     coarsest = functional.state.solver.levels[-1].layout.steps
     one_by_one = coarsest * (1 - 1 / grid.comm.size)
     cost = reduce(functional.comm, float(steps), "max")[0] + one_by_one
-    return max(LEAST_CYCLES, int(grid.steps / cost))
+    return max(1, int(grid.steps / cost))
 
 
 def _norm_of_states(point: Point) -> float:

@@ -217,6 +217,8 @@ class Run(Resumable):
         saved, space = numbers["numbers"], self.functional.controls
         if saved["updates"] != len(history):
             raise ValueError(f"`updates` is {saved['updates']} after {len(history)} rows")
+        if saved["best_updates"] > saved["updates"]:
+            raise ValueError(f"`best_updates` is {saved['best_updates']} after fewer updates")
         epochs = len(history) // self.order.updates
         if len(arrays["validation"]) not in (0, epochs):
             raise ValueError(f"`validation` has {len(arrays['validation'])} epochs, not {epochs}")
