@@ -1,6 +1,7 @@
 """Sphinx configuration; the build needs no network."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 
@@ -39,11 +40,17 @@ autodoc_mock_imports = [
 ]
 
 # Programs of the gallery run at each build; those of packages that are not there are left out.
-_NEEDS = {"jax": "jax", "own_layer": "torch", "finite_elements": "skfem", "vtk": "meshio"}
+_NEEDS = {
+    "jax": "jax",
+    "own_layer": "torch",
+    "3_machine_learning": "torch",
+    "finite_elements": "skfem",
+    "vtk": "meshio",
+}
 _MISSING = [name for name, package in _NEEDS.items() if not importlib.util.find_spec(package)]
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples/gallery",
-    "gallery_dirs": "gallery",
+    "examples_dirs": ["../examples/tutorials", "../examples/gallery"],
+    "gallery_dirs": ["tutorials", "gallery"],
     "filename_pattern": r"plot_",
     "ignore_pattern": "|".join(rf"plot_{name}\.py" for name in _MISSING) or r"\.nothing$",
     "abort_on_example_error": True,
@@ -54,3 +61,4 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
 }
 suppress_warnings = ["config.cache"]
+logging.getLogger("pint").setLevel(logging.WARNING)

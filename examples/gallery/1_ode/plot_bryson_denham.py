@@ -20,7 +20,9 @@ grid = pint.TimeGrid.uniform(1.0, 60)
 functional = pint.ReducedFunctional(ode.problem("midpoint"), grid)
 method = pint.AugmentedLagrangian(pint.GaussNewton(), constraints)
 result = pint.minimize(functional, None, method)
-print(f"J = {result.objective:.5f}, exactly 4; largest violation {max(result.constrained.violations):.0e}")
+print(
+    f"J = {result.objective:.5f}, exactly 4; largest violation {max(result.constrained.violations):.0e}"
+)
 
 figure, axes = plt.subplots(2, figsize=(6, 5), sharex=True, layout="constrained")
 axes[0].plot(grid.t, result.states()[:, 0])

@@ -21,7 +21,10 @@ figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for steps in (256, 2048):
     best = [pint.model.suggest(costs, steps=steps, ranks=P, most_levels=3).best for P in ranks]
     gains = [one.gain for one in best]
-    print(f"{steps} layers: " + ", ".join(f"{g:.1f} on {P}" for g, P in zip(gains, ranks, strict=True)))
+    print(
+        f"{steps} layers: "
+        + ", ".join(f"{g:.1f} on {P}" for g, P in zip(gains, ranks, strict=True))
+    )
     axes.loglog(ranks, gains, "o-", label=f"{steps} layers")
 axes.set(xlabel="ranks", ylabel="times faster than sequential")
 axes.legend()

@@ -17,7 +17,11 @@ from pint.torch import network
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.norm, self.a, self.b = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.norm, self.a, self.b = (
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+        )
 
     def forward(self, y):
         return self.b(torch.tanh(self.a(self.norm(y))))
