@@ -49,6 +49,14 @@ def test_network_gradient(rows_of):
     assert all(row["pint/loop"] > 0 for row in rows)
 
 
+def test_finite_elements(load, tmp_path, capsys):
+    pytest.importorskip("skfem")
+    rows = load("finite_elements").main(["--quick", "--output", str(tmp_path)])
+    assert "slope of control" in capsys.readouterr().out
+    assert max(row["mass"] for row in rows if row["table"] == "graded") <= 20
+    assert abs(rows[-1]["slope of control"] - 2) <= 0.1
+
+
 def test_network_gradient_notices_a_wrong_gradient(load):
     module = load("network_gradient")
     case = module.make_case(20, 4)
@@ -116,9 +124,7 @@ def test_van_der_pol_in_parallel(rows_of):
 
 def test_sparse_theta(load):
     """All kinds of Jacobians give the same gradient, or the benchmark fails."""
-    module = load("sparse_theta")
-    module.STEPS = 8
-    rows = module.compared(points=7, levels=2, repeats=1)
+    rows = load("sparse_theta").compared(points=15, levels=1, repeats=1)
     assert [row["Jacobian"] for row in rows] == [
         "products", "dense", "banded", "sparse", "bands alone",
     ]  # fmt: skip
@@ -198,6 +204,15 @@ def test_mini_batches(load, tmp_path, capsys):
     for start in ("coarse", "nested", "last batch", "own last state"):
         assert errors[2, start] < 0.5 * errors[1, start]
     assert errors[1, "nested"] < 0.5 * errors[1, "last batch"]
+
+
+def test_bias_control(load, tmp_path, capsys):
+    rows = load("bias_control").main(["--quick", "--output", str(tmp_path)])
+    assert "estimate / error" in capsys.readouterr().out
+    steps = {row["solved by"]: float(row["steps"]) for row in rows}
+    assert steps["sequential steps"] < steps["adaptive"] < 1 == steps["2 cycles"]
+    objectives = {row["solved by"]: float(row["objective"]) for row in rows}
+    assert objectives["adaptive"] == pytest.approx(objectives["sequential steps"], rel=0.01)
 
 
 def test_runner(load, capfd, tmp_path):
