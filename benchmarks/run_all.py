@@ -34,6 +34,7 @@ CASES = (
     "space_coarsening",
     "coarse_steps",
     "sparse_theta",
+    "advection",
     "delta_correction",
     "storage",
     "threads_and_data_parallelism",
