@@ -32,6 +32,7 @@ from arguments import (
     minimise,
     optimiser_options,
     output_options,
+    print_prediction,
     print_result,
     run,
     solver_options,
@@ -174,9 +175,14 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             f"{grid.comm.size} x {space.comm.size} ranks (time x space), {grid.levels} level(s)"
         )
         if options.space_coarsening:
-            levels = functional.calls.steppers
-            print(f"points by level     {', '.join(str(one.heat.points) for one in levels)}")
+            points = [
+                one.heat.points if setup.mesh is None else one.equation.template.getSizes()[0]
+                for one in functional.calls.steppers
+            ]
+            print(f"points by level     {', '.join(map(str, points))}")
         print_result(result)
+        if setup.world.size == 1:
+            print_prediction(options, result)
         if options.json:
             text = json.dumps({**summary, "states": states.tolist()}, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))

@@ -41,6 +41,7 @@ from arguments import (
     minimise,
     optimiser_options,
     output_options,
+    print_prediction,
     print_result,
     real,
     run,
@@ -248,6 +249,8 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             f"{grid.levels} level(s)"
         )
         print_result(result)
+        if comm.size == 1:
+            print_prediction(options, result)
         for name, one in (errors or {}).items():
             print(f"{name:20s}{fields[name][0]:.6g} +- {one[0]:.2g}")
         if options.json:

@@ -39,6 +39,7 @@ from pint.optimise import (
     Lagged,
     MultiStart,
     Nested,
+    NewtonCG,
     OneShot,
     Progress,
     ReducedSpace,
@@ -82,6 +83,7 @@ from pint.steppers import (
     hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
+from pint.tangent import Tangent
 
 try:
     _metadata.distribution("pint")
@@ -138,6 +140,7 @@ __all__ = [
     "MeasuredData",
     "MultiStart",
     "Nested",
+    "NewtonCG",
     "NotFiniteError",
     "NumericalError",
     "Objective",
@@ -161,6 +164,7 @@ __all__ = [
     "Steps",
     "Stochastic",
     "SumOfCosts",
+    "Tangent",
     "TerminalConstraint",
     "Theta",
     "Tikhonov",

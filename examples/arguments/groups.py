@@ -20,7 +20,7 @@ def cycle_options(option: Callable[..., Any]) -> None:
 
 
 def solver_options(
-    parser: Parser, method: str, more: Sequence[str] = (), note: str = ""
+    parser: Parser, method: str | None, more: Sequence[str] = (), note: str = ""
 ) -> Callable[..., Any]:
     """Add the options of the time-parallel solver; returns the function that adds more to them.
 

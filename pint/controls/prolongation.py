@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +68,16 @@ def prolong(
         _check_fields(control.space, space, others)
         _check_times(control.space.grid, space.grid)
         ranks.same = {"interpolate": interpolate, "in_space": list(others)}
+    return space.project(carried(control, space, interpolate, others))
+
+
+def carried(
+    control: Control,
+    space: ControlSpace,
+    interpolate: Literal["constant", "linear"] = "constant",
+    others: Mapping[str, Any] = MappingProxyType({}),
+) -> Control:
+    """Do what `prolong` does without a look at the bounds, as for directions. Collective."""
     old, new = control.space.grid, space.grid
     weights = _means(old, new) if interpolate == "constant" else _interpolation(old, new)
     values = {}
@@ -79,7 +90,7 @@ def prolong(
             moved = _moved(blocks if in_time else blocks[None], others[name], shape, name)
             blocks = moved if in_time else moved[0]
         values[name] = blocks
-    return space.project(space.control(**values))
+    return space.control(**values)
 
 
 def prolong_states(

@@ -90,6 +90,9 @@ class Iterate:
         Wall time since the start.
     violations : tuple of float
         The largest violation of each constraint, of `AugmentedLagrangian`; no column otherwise.
+    sweeps : dict of str to float
+        Solves of the state, the adjoint and the tangent equation so far, of `NewtonCG`; those on
+        coarser time grids count by their part of the steps. No columns otherwise.
     """
 
     iteration: int
@@ -113,6 +116,7 @@ class Iterate:
     phases: dict[str, float]
     seconds: float
     violations: tuple[float, ...] = ()
+    sweeps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +196,9 @@ class Result:
         MGRIT solves of the run that were to meet a tolerance, and those that have met it: if they
         are fewer, the iterates were computed with other states and adjoints than their own. Both
         are zero on one level, and for methods of a few cycles without a tolerance.
+    seconds : float
+        Wall time of the run: what came before the first row and after the last one, the coarse
+        grids of `Nested`, and, of a resumed run, earlier processes up to their last rows included.
     functional : ReducedFunctional
         What was minimised.
     stages : tuple of Result
@@ -218,6 +225,7 @@ class Result:
     peak_memory: tuple[int, ...]
     solves: int
     converged_solves: int
+    seconds: float
     functional: ReducedFunctional = field(repr=False)
     stages: tuple[Result, ...] = ()
     all_at_once: AllAtOnce | None = None

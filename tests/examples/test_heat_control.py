@@ -65,9 +65,9 @@ def test_eigenvector_problem_with_petsc_states(optimiser):
 )
 def test_coarser_meshes_give_the_same_control(options, capsys):
     options = [*options.split(), "--steps", "16", "--target", "manufactured"]
-    options += ["--coarsening", "2", "--levels", "3", "--gradient-tolerance", "1e-9"]
+    options += ["--gradient-tolerance", "1e-9"]
     expected = heat_control.main(options)
-    always = ["--method", "mgrit", "--space-coarsening", "always"]
+    always = "--method mgrit --coarsening 2 --levels 3 --space-coarsening always".split()
     result = heat_control.main([*options, *always])
     points = [line for line in capsys.readouterr().out.splitlines() if "points by level" in line]
     assert len(set(points[0].replace(",", "").split()[3:])) > 1
