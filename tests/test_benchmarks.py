@@ -50,6 +50,14 @@ def test_network_gradient(rows_of):
     assert all(row["pint/loop"] > 0 for row in rows)
 
 
+def test_finite_elements(load, tmp_path, capsys):
+    pytest.importorskip("skfem")
+    rows = load("finite_elements").main(["--quick", "--output", str(tmp_path)])
+    assert "slope of control" in capsys.readouterr().out
+    assert max(row["mass"] for row in rows if row["table"] == "graded") <= 20
+    assert abs(rows[-1]["slope of control"] - 2) <= 0.1
+
+
 def test_network_gradient_notices_a_wrong_gradient(load):
     module = load("network_gradient")
     case = module.make_case(20, 4)
@@ -60,6 +68,15 @@ def test_network_gradient_notices_a_wrong_gradient(load):
     results["loop"][1]["weight"][1, 2, 3] += 1e-6
     with pytest.raises(AssertionError, match="gradient of loop, weight"):
         module.check(results)
+
+
+def test_device(rows_of):
+    """Gradients by PyTorch and by sequential steps agree, or the benchmark fails."""
+    pytest.importorskip("torch")
+    rows = rows_of("device", "--device", "cpu", "--repeats", "1")
+    assert [(row["N"], row["B"]) for row in rows] == [(8, 4), (16, 4)]
+    # Two V-cycles are more exact than one lagged update.
+    assert all(row["2 cycles error"] < 0.1 * row["lagged error"] < 0.01 for row in rows)
 
 
 def test_convolution_step(rows_of):
@@ -108,9 +125,7 @@ def test_van_der_pol_in_parallel(rows_of):
 
 def test_sparse_theta(load):
     """All kinds of Jacobians give the same gradient, or the benchmark fails."""
-    module = load("sparse_theta")
-    module.STEPS = 8
-    rows = module.compared(points=7, levels=2, repeats=1)
+    rows = load("sparse_theta").compared(points=15, levels=1, repeats=1)
     assert [row["Jacobian"] for row in rows] == [
         "products", "dense", "banded", "sparse", "bands alone",
     ]  # fmt: skip
@@ -218,6 +233,15 @@ def test_mini_batches(load, tmp_path, capsys):
     for start in ("coarse", "nested", "last batch", "own last state"):
         assert errors[2, start] < 0.5 * errors[1, start]
     assert errors[1, "nested"] < 0.5 * errors[1, "last batch"]
+
+
+def test_bias_control(load, tmp_path, capsys):
+    rows = load("bias_control").main(["--quick", "--output", str(tmp_path)])
+    assert "estimate / error" in capsys.readouterr().out
+    steps = {row["solved by"]: float(row["steps"]) for row in rows}
+    assert steps["sequential steps"] < steps["adaptive"] < 1 == steps["2 cycles"]
+    objectives = {row["solved by"]: float(row["objective"]) for row in rows}
+    assert objectives["adaptive"] == pytest.approx(objectives["sequential steps"], rel=0.01)
 
 
 def test_runner(load, capfd, tmp_path):

@@ -59,6 +59,15 @@ def prolong(
         _check_fields(control.space, space)
         _check_times(control.space.grid, space.grid)
         ranks.same = {"interpolate": interpolate}
+    return space.project(carried(control, space, interpolate))
+
+
+def carried(
+    control: Control,
+    space: ControlSpace,
+    interpolate: Literal["constant", "linear"] = "constant",
+) -> Control:
+    """Do what `prolong` does without a look at the bounds, as for directions. Collective."""
     old, new = control.space.grid, space.grid
     weights = _means(old, new) if interpolate == "constant" else _interpolation(old, new)
     values = {}
@@ -67,7 +76,7 @@ def prolong(
             rows: Any = weights @ blocks.reshape(old.steps, -1)
             blocks = rows.reshape(new.steps, *blocks.shape[1:])
         values[name] = blocks
-    return space.project(space.control(**values))
+    return space.control(**values)
 
 
 def _check_times(old: TimeGrid, new: TimeGrid) -> None:

@@ -144,6 +144,7 @@ class SemiDiscrete(ODE):
             stiffness = stiffness + of.matrix(self._test, along)
         self._linear, self._linear_transposed = stiffness, stiffness.T.tocsr()
         self.mass_matrix, self.sparsity = of.matrix(self._test, of.values), of.pattern
+        self.state_metric = of.mass
         self._load = (self._test.T @ scipy.sparse.diags(of.weights)).tocsr()
         self._entries = (-_in_pattern(of, stiffness))[None]
         if self.reaction is not None:
@@ -186,16 +187,16 @@ class SemiDiscrete(ODE):
             tested = _each(self._tested, lam)
             of_y, of_gradient = self.reaction.derivatives(*self._at_points(y))
             for transposed, slope in zip(self._transposed, (of_y, *of_gradient), strict=False):
-                dy -= _each(transposed, slope * tested)
+                dy = dy - _each(transposed, slope * tested)
         return dy, {"u": _each(self._control_transposed, lam)}, {}
 
     def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         if self.reaction is None:
             return self._entries
         of_y, of_gradient = self.reaction.derivatives(*self._at_points(y))
-        entries = np.tile(self._entries, (len(y), 1))
+        entries = self._entries
         for assembly, slope in zip(self._assembly, (of_y, *of_gradient), strict=False):
-            entries -= _each(assembly, slope)
+            entries = entries - _each(assembly, slope)
         return entries
 
     def _at_points(self, y: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
