@@ -105,7 +105,7 @@ class Setup:
         """Return training and validation accuracy in per cent. Collective."""
         import torch
 
-        module, found = self.network.module(control), []
+        module, found = self.network.module(control).eval(), []
         with torch.no_grad():
             for part in ("", "_test"):
                 classes = module(self.tensors[f"x{part}"]).argmax(dim=1).numpy()
