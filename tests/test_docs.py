@@ -151,13 +151,18 @@ def test_readme_names_the_folders():
         assert f"| `{folder}/` |" in text
 
 
-NEED_PETSC = ("pint.states.petsc", "problems.heat_petsc")
+NEED_PETSC = (
+    "pint.petsc",
+    "pint.states.petsc",
+    "problems.allen_cahn_petsc",
+    "problems.heat_petsc",
+)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.petsc] * (name in NEED_PETSC))
+        pytest.param(name, marks=[pytest.mark.petsc] * name.startswith(NEED_PETSC))
         for name in ("pint", *MODULES)
     ],
 )

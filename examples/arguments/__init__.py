@@ -6,6 +6,7 @@ from arguments.files import (
     Input,
     ModulesOutput,
     Output,
+    OutputFolder,
     Picture,
     WeightsInput,
     WeightsOutput,
@@ -32,6 +33,7 @@ from arguments.parser import (
     real,
     words,
 )
+from arguments.prediction import print_prediction
 from arguments.results import (
     print_peak_memory,
     print_result,
@@ -58,6 +60,7 @@ __all__ = [
     "Input",
     "ModulesOutput",
     "Output",
+    "OutputFolder",
     "Parser",
     "Picture",
     "WeightsInput",
@@ -88,6 +91,7 @@ __all__ = [
     "optimiser_options",
     "output_options",
     "print_peak_memory",
+    "print_prediction",
     "print_result",
     "print_unconverged",
     "real",

@@ -30,6 +30,14 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, formatter_class=HelpFormatter, **options)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the options; in their ``given`` the names of those that were given."""
+        options = super().parse_args(args, namespace)
+        nothing = argparse.Namespace(**dict.fromkeys(vars(options)))
+        given = vars(super().parse_args(args, nothing))
+        options.given = frozenset(name for name, value in given.items() if value is not None)
+        return options
+
     def error(self, message: str) -> NoReturn:
         text = f"{self.prog}: error: {' '.join(message.split())}"
         if self.comm.rank == 0:

@@ -2,9 +2,51 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import pint
+from arguments.rules import STOCHASTIC
+
+FAILURES = (
+    pint.Status.LINE_SEARCH_FAILED,
+    pint.Status.DIVERGING,
+    pint.Status.NOT_FINITE,
+    pint.Status.INFEASIBLE,
+)
+"""Statuses that end a program with exit code 1, after it has written its files."""
+
+
+def failure_of(options: argparse.Namespace, numbers: dict[str, Any]) -> str | None:
+    """Return what went wrong and which options may help, None if the run has not failed."""
+    status = next((one for one in FAILURES if word_of(one) == numbers.get("status")), None)
+    if status is None:
+        return None
+    if status is pint.Status.INFEASIBLE:
+        return status.value
+    what = {
+        pint.Status.LINE_SEARCH_FAILED: "no step along the search direction decreases J",
+        pint.Status.DIVERGING: "objective and gradient grow from update to update",
+        pint.Status.NOT_FINITE: "objective or gradient became NaN or infinite",
+    }[status]
+    return f"{what} (gradient norm {numbers['gradient_norm']:.3g}): {_advice(options, status)}"
+
+
+def _advice(options: argparse.Namespace, status: pint.Status) -> str:
+    """Return the options that may help."""
+    if options.optimiser in STOCHASTIC:
+        return f"take a smaller --learning-rate than {options.learning_rate:g}"
+    search = getattr(options, "line_search", "wolfe")
+    if search == "none" and status is not pint.Status.LINE_SEARCH_FAILED:
+        return "take --line-search wolfe or armijo, or a smaller --step"
+    if options.method in ("mgrit", "one-shot"):
+        return "take more --cycles, a smaller --coarsening, or --method sequential"
+    if status is pint.Status.LINE_SEARCH_FAILED:
+        return (
+            "where it is as small as rounding allows, take a larger --gradient-tolerance than "
+            f"{options.gradient_tolerance:g}"
+        )
+    return "try another start, a shorter time, or smaller steps"
 
 
 def word_of(status: pint.Status) -> str:
@@ -23,7 +65,7 @@ def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:
         "control": control,
         "state_steps": last.state_steps,
         "adjoint_steps": last.adjoint_steps,
-        "seconds": last.seconds,
+        "seconds": result.seconds,
         "peak_memory": list(result.peak_memory),
         "solves": result.solves,
         "converged_solves": result.converged_solves,
@@ -38,7 +80,7 @@ def print_result(result: pint.Result) -> None:
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
     if result.constrained is not None:
         print(f"{'violation':20s}{max(result.constrained.violations):.3e}")
-    print(f"{'updates':20s}{result.iterations} in {last.seconds:.2f} s")
+    print(f"{'updates':20s}{result.iterations} in {result.seconds:.2f} s")
     print(f"{'steps evaluated':20s}{last.state_steps} state, {last.adjoint_steps} adjoint")
     print_unconverged(result)
     print_peak_memory(result)

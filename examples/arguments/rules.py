@@ -40,9 +40,55 @@ class Rule:
     message: str
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """Options that have a meaning together with others only; then they may not be given.
+
+    Attributes
+    ----------
+    options : str
+        Those that may be without a meaning.
+    others : str
+        The options that `has_one` asks for. Programs that lack one of them skip the row.
+    has_one : callable
+        Condition on all options.
+    needed : str
+        What it needs; may contain options in braces.
+    """
+
+    options: str
+    others: str
+    has_one: Callable[[Any], bool]
+    needed: str
+
+
+OF_CYCLES = "coarsening relaxation cycles lagged cycle tolerance initial_guess unconverged"
+NEEDS_CYCLES = "needs cycles: --method mgrit or one-shot, not {method}"
+DEFAULT_OPENINGS = {"dense": "trained", "convolutional": "replicate"}
+OF_DESCENT = (
+    "iterations gradient_tolerance relative_gradient_tolerance hessian memory step line_search"
+)
 OF_PACKAGES = ("scipy", "tao")
 STOCHASTIC = ("sgd", "adam")
 OF_NEWTON = ("gauss-newton", "exact")
+
+MEANINGS = (
+    Meaning("levels", "method", lambda o: has_cycles(o) or o.levels == 1, NEEDS_CYCLES),
+    Meaning(OF_CYCLES, "method", lambda o: has_cycles(o), NEEDS_CYCLES),
+    Meaning(OF_CYCLES, "method levels", lambda o: o.levels > 1, "needs --levels 2 or more"),
+    Meaning(OF_DESCENT, "optimiser epochs", lambda o: o.optimiser == "lbfgs",
+            "has no meaning for {optimiser}, whose updates are --epochs and --learning-rate"),
+    Meaning("memory", "hessian line_search", lambda o: o.hessian == "lbfgs",
+            "needs --hessian lbfgs, not {hessian}"),
+    Meaning("checkpoint_interval", "checkpoint", lambda o: o.checkpoint is not None,
+            "needs --checkpoint FILE.npz"),
+    Meaning("gamma_opening", "opening network",
+            lambda o: (o.opening or DEFAULT_OPENINGS[o.network]) == "trained",
+            "needs --opening trained: there are no other weights of an opening"),
+    Meaning("seed", "part data", lambda o: not is_whole(o),
+            "has no meaning for a file that is classified as a whole"),
+)  # fmt: skip
+"""The first option that was given without a meaning is reported, before `RULES`."""
 
 RULES = (
     # the method
@@ -74,9 +120,10 @@ RULES = (
          "needs --method gauss-newton"),
     Rule("optimiser", lambda o: o.optimiser == "tao" and not is_installed("petsc4py"),
          "tao needs petsc4py (see the installation of PETSc)"),
-    Rule("optimiser method cycles",
-         lambda o: o.optimiser in STOCHASTIC and (o.method == "mgrit" or o.cycles == "adaptive"),
-         "{optimiser} takes --method sequential, or one-shot with a number of --cycles"),
+    Rule("optimiser method", lambda o: o.optimiser in STOCHASTIC and o.method == "mgrit",
+         "{optimiser} takes --method sequential or one-shot"),
+    Rule("schedule decay", lambda o: o.schedule not in (None, "constant") and o.decay,
+         "takes the place of --decay"),
     Rule("step line_search", lambda o: o.step is not None and o.line_search == "wolfe",
          "needs --line-search armijo or none; wolfe finds the first step itself"),
     Rule("momentum optimiser", lambda o: o.optimiser == "sgd" and (o.momentum or 0) >= 1,
@@ -88,8 +135,6 @@ RULES = (
          "needs --checkpoint FILE.npz"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
-    Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in STOCHASTIC,
-         "needs --optimiser lbfgs"),
     Rule("checkpoint start_layers", lambda o: o.checkpoint and o.start_layers,
          "is for one depth, without --start-layers"),
     # the ranks
@@ -121,14 +166,37 @@ RULES = (
 """What no program accepts; the first rule that is broken is reported."""
 
 
+def has_cycles(options: argparse.Namespace) -> bool:
+    """Whether states and adjoints are solved by cycles."""
+    return options.method in ("mgrit", "one-shot")
+
+
+def choose_method(options: argparse.Namespace, ranks: int) -> None:
+    """Set the method that was not given, in place, and note in ``chosen`` that it was not.
+
+    One rank in time steps sequentially, unless options of cycles were given.
+    """
+    options.chosen = "method" not in options.given
+    if options.method is None:
+        alone = ranks // getattr(options, "data_ranks", 1) < 2
+        asked = bool(options.given.intersection(["levels", *OF_CYCLES.split()]))
+        options.method = "one-shot" if asked or not alone else "sequential"
+
+
 def is_whole(options: argparse.Namespace) -> bool:
     """Whether all examples of a file are classified."""
     return options.part is None and Path(options.data).suffix.lower() in (".npz", ".csv")
 
 
 def check_rules(options: argparse.Namespace, ranks: int) -> None:
-    """Raise ValueError if options break one of the `RULES`."""
+    """Raise ValueError if an option has no meaning, or options break one of the `RULES`."""
     known = argparse.Namespace(**vars(options), ranks=ranks)
+    for row in MEANINGS:
+        if all(name in known for name in row.others.split()) and not row.has_one(known):
+            for name in row.options.split():
+                if name in options.given:
+                    message = row.needed.format_map(vars(known))
+                    raise ValueError(f"argument --{name.replace('_', '-')}: {message}")
     for rule in RULES:
         names = rule.options.split()
         if all(name in known for name in names) and rule.refused(known):

@@ -14,7 +14,8 @@ import numpy as np
 import pint
 from arguments.files import check_checkpoint, check_files
 from arguments.parser import Parser
-from arguments.rules import check_rules
+from arguments.results import failure_of
+from arguments.rules import check_rules, choose_method
 from pint.comm import agreeing, all_arrive, ending_all_ranks, is_alike, on_root, private
 
 INTERRUPTED = 130
@@ -49,9 +50,9 @@ def run(
 
     Options that break a rule, and a ValueError of `set_up`, are wrong arguments: one line, exit
     code 2; a MemoryError there is laid to the options `sizes`. A checkpoint that `work` cannot
-    begin with is a wrong argument, too. A numerical failure of `work`, or a file that cannot be
-    written, is one line, exit code 1. A run that a signal interrupted ends with its files and its
-    summary, exit code 130.
+    begin with is a wrong argument, too. A numerical failure of `work`, a status of the result that
+    is one, or a file that cannot be written, is one line, exit code 1. A run that a signal
+    interrupted ends with its files and its summary, exit code 130.
     """
     try:
         comm = pint.world()
@@ -64,6 +65,8 @@ def run(
         try:
             with agreeing(private(comm, "comm"), command.prog) as ranks:
                 ranks.same = vars(options)
+                if "method" in options:
+                    choose_method(options, comm.size)
                 check_rules(options, comm.size)
             on_root(comm, lambda: check_files(options))
             on_root(comm, lambda: check_checkpoint(options))
@@ -96,8 +99,10 @@ def run(
                 raise SystemExit(1) from None
     if wrong is not None:
         command.error(wrong)
-    if failure is None and numbers.get("status") != "interrupted":
-        return numbers
+    if failure is None:
+        failure = failure_of(options, numbers)
+        if failure is None and numbers.get("status") != "interrupted":
+            return numbers
     if failure is not None and comm.rank == 0:
         print(f"{command.prog}: {failure}", file=sys.stderr, flush=True)
     comm.Barrier()
