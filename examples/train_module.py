@@ -53,6 +53,8 @@ from pint.report.files import write_atomically
 from problems.data import Dataset
 
 BUILT_IN = ("attention", "convolutional", "dense")
+ADAM = {**OPTIMISERS["adam"], "epochs": 14, "learning_rate": 0.005}
+"""Defaults of Adam, which also follows a cosine unless `--schedule` or `--decay` is given."""
 MEANINGLESS = ("--data-ranks", "--metric", "--gamma")
 """Options of `train_resnet.py` that a network of modules does not have."""
 
@@ -115,7 +117,7 @@ class Setup:
         """Return training and validation accuracy in per cent. Collective."""
         import torch
 
-        module, found = self.network.module(control), []
+        module, found = self.network.module(control).eval(), []
         with torch.no_grad():
             for part in ("", "_test"):
                 classes = module(self.tensors[f"x{part}"]).argmax(dim=1).numpy()
@@ -132,9 +134,9 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
 
     from pint.torch import network
 
-    if options.optimiser != "lbfgs" and options.epochs is None:
-        options.epochs = 12
-    fill_defaults(options, options.optimiser, OPTIMISERS)
+    if options.optimiser == "adam" and options.schedule is None and options.decay is None:
+        options.schedule = "cosine"
+    fill_defaults(options, options.optimiser, {**OPTIMISERS, "adam": ADAM})
     if options.line_search is None:
         options.line_search = "wolfe" if options.step is None else "armijo"
     rows = on_root(comm, lambda: load_history(options))
