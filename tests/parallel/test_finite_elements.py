@@ -6,7 +6,8 @@ import pytest
 pytest.importorskip("skfem")
 
 import pint
-from problems.finite_elements import Burgers, HeatBoundary
+from pint.comm import split
+from problems.finite_elements import AllenCahn, Burgers, HeatBoundary
 
 pytestmark = pytest.mark.layout
 
@@ -24,3 +25,32 @@ def evaluated(of, comm=None):
 def test_gradients_on_ranks_in_time(world, of):
     for ours, expected in zip(evaluated(of, world), evaluated(of), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.petsc
+@pytest.mark.space
+@pytest.mark.parametrize(
+    ("of", "scheme"),
+    [
+        (Burgers(cells=4, degree=2), "crank-nicolson"),
+        (AllenCahn(cells=2, dim=2), "implicit-euler"),
+        (HeatBoundary(cells=1), "sdirk2"),
+    ],
+    ids=["burgers", "allen-cahn", "heat"],
+)
+def test_petsc_states_have_the_numbers_of_numpy_states(world, of, scheme):
+    from problems.finite_elements.on_petsc import petsc_problem
+
+    data = of.manufactured().data
+    for space_ranks in {1, 2, world.size}:
+        if world.size % space_ranks:
+            continue
+        in_time, in_space = split(world, space_ranks)
+        problems = (petsc_problem(of, in_space, data, scheme), of.problem(data, scheme))
+        results = []
+        for problem, comm in zip(problems, (in_time, None), strict=True):
+            functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(0.5, 4, comm=comm))
+            value, gradient = functional.value_and_gradient(functional.control(u=0.1))
+            results.append((value, functional.controls.norm(gradient), gradient.gather()["u"]))
+        for ours, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
