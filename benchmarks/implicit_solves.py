@@ -130,9 +130,11 @@ def with_arrays(points: int, guess: bool) -> pint.Problem:
     return pint.Problem(step, adjoint, Cost(points), fields)
 
 
-def optimise(problem: pint.Problem, method: str, updates: int, kept: bool = True) -> float:
+def optimise(
+    problem: pint.Problem, method: str, updates: int, steps: int, kept: bool = True
+) -> float:
     """Run some updates; return the objective."""
-    grid = pint.TimeGrid.uniform(1.0, 128, coarsening=4, levels=2)
+    grid = pint.TimeGrid.uniform(1.0, steps, coarsening=4, levels=2)
     options: dict[str, Any] = {} if kept else {"kept_bytes": 0}
     if method == "one-shot":
         how: Any = pint.OneShot(2, iterations=updates)
@@ -143,12 +145,12 @@ def optimise(problem: pint.Problem, method: str, updates: int, kept: bool = True
     return float(pint.minimize(functional, method=how).objective)
 
 
-def count_petsc(method: str, updates: int, points: int) -> None:
+def count_petsc(method: str, updates: int, steps: int, points: int) -> None:
     """Print the counts of both steps with PETSc, as JSON."""
     found = {}
     for name, reuse in (("PETSc", 0.0), ("PETSc, reuse", 0.1)):
         problem = with_petsc(points, reuse)
-        objective = optimise(problem, method, updates)
+        objective = optimise(problem, method, updates, steps)
         counts = problem.stepper.counts
         solves = counts.solves + counts.transposed
         found[name] = (objective, solves, counts.transposed, counts.set_ups)
@@ -162,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         count_petsc(arguments[1], *map(int, arguments[2:]))
         return []
     options = options_of(__doc__, arguments, repeats=1)
-    updates, points = (1, 15) if options.quick else (4, 31)
+    updates, steps, points = (1, 16, 7) if options.quick else (4, 128, 31)
     command, rows = mpi_command(), []
     for method in ("MGRIT to 1e-12", "one-shot"):
         found = {}
@@ -170,11 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             ("numpy, neither", False, False), ("numpy, kept", False, True), ("numpy", True, True)
         ):  # fmt: skip
             problem = with_arrays(points, guess)
-            objective = optimise(problem, method, updates, kept)
+            objective = optimise(problem, method, updates, steps, kept)
             solves = problem.stepper.ode._solves
             found[name] = (objective, solves, "", solves)
         if command is not None:
-            program = (__file__, "--petsc", method, str(updates), str(points))
+            program = (__file__, "--petsc", method, *map(str, (updates, steps, points)))
             found |= on_ranks(command, 1, *program)
         most, expected = found["numpy, neither"][1], found["numpy"][0]
         for name, (objective, solves, transposed, set_ups) in found.items():
@@ -184,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
                 "method": method, "steps": name, "linear solves": solves,
                 "of neither": solves / most, "transposed": transposed, "set up": set_ups,
             })  # fmt: skip
-    print_table(f"Burgers, {points} points, 128 steps, {updates} updates (counts)", rows)
+    print_table(f"Burgers, {points} points, {steps} steps, {updates} updates (counts)", rows)
     save("implicit_solves", rows, options.output)
     plot_bars(
         options.output / "implicit_solves.png",

@@ -37,6 +37,7 @@ CASES = (
     "space_coarsening",
     "coarse_steps",
     "sparse_theta",
+    "advection",
     "finite_elements",
     "delta_correction",
     "storage",

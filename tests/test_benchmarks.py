@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -144,6 +145,34 @@ def test_delta_correction(rows_of):
 def test_on_ranks(name, rows_of):
     """Every layout gives the same gradient, or the benchmark fails."""
     assert len(rows_of(name, "--repeats", "1")) >= 2
+
+
+def test_implicit_solves(rows_of, load, monkeypatch):
+    """What is kept and guessed saves solves, and all steps reach one objective."""
+    monkeypatch.setattr(load("implicit_solves"), "mpi_command", lambda: None)
+    rows = rows_of("implicit_solves")
+    assert [row["method"] for row in rows] == ["MGRIT to 1e-12"] * 3 + ["one-shot"] * 3
+    for neither, kept, guessed in (rows[:3], rows[3:]):
+        assert guessed["linear solves"] < kept["linear solves"] < neither["linear solves"]
+
+
+@pytest.mark.petsc
+def test_implicit_solves_with_petsc(load, capsys):
+    load("implicit_solves").main(["--petsc", "one-shot", "1", "16", "7"])
+    each, reused = json.loads(capsys.readouterr().out).values()
+    assert each[0] == pytest.approx(reused[0], rel=1e-10)
+    assert each[1] <= reused[1] and each[2] == reused[2] and each[3] > reused[3]
+
+
+@pytest.mark.petsc
+def test_petsc_step(load, capsys):
+    """Its two parts, which it runs as programs of their own."""
+    module = load("petsc_step")
+    module.main(["--cost", "6", "3"])
+    module.main(["--memory", "petsc", "20", "50"])
+    seconds, sizes = map(json.loads, capsys.readouterr().out.splitlines())
+    assert set(seconds) == {"solve", "transposed solve", "step", "transpose"}
+    assert sizes["after"] < 1.02 * sizes["before"]
 
 
 @pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])

@@ -129,6 +129,8 @@ class TorchSpace(StateSpace):
         if isinstance(values, torch.Tensor):
             return values.to(self.torch_device, dtype)
         array = np.asarray(values)
+        if array.dtype.kind == "c":  # PyTorch would drop the imaginary parts
+            raise TypeError("tensors of a `TorchSpace` are real, got complex numbers.")
         # Tensors know no read-only memory, and no negative strides.
         if not array.flags.writeable or any(stride < 0 for stride in array.strides):
             array = array.copy()
