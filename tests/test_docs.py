@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from training_history import HISTORY_COLUMNS
 
@@ -79,6 +80,24 @@ def test_fast_step():
 def test_heat_rod():
     problem = load(DOCS / "examples" / "heat_rod.py").problem(points=12)
     pint.verify.check_problem(problem, pint.TimeGrid.uniform(0.1, 4, 2, 2)).require()
+
+
+def test_reaction_and_diffusion():
+    pytest.importorskip("skfem")
+    page = (DOCS / "finite_elements.md").read_text(encoding="utf-8")
+    text, _ = printed(load, DOCS / "examples" / "reaction_diffusion.py")
+    assert f"```text\n{text}```" in page
+
+
+@pytest.mark.petsc
+def test_heat_with_matrices_of_dolfinx():
+    """The optimum is constant in space: that of ``y' = u``, by normal equations."""
+    pytest.importorskip("dolfinx")
+    result = load(DOCS / "examples" / "heat_dolfinx.py").minimised(cells=4, steps=16)
+    integral = np.tril(np.ones((16, 16))) / 16
+    control = np.linalg.solve(integral.T @ integral + 1e-3 * np.eye(16), integral.sum(axis=0))
+    squares = ((integral @ control - 1) ** 2).sum() + 1e-3 * (control**2).sum()
+    assert result.objective == pytest.approx(0.5 / 16 * squares, rel=1e-8)
 
 
 def test_linear_quadratic():
@@ -155,6 +174,7 @@ NEED_PETSC = (
     "pint.petsc",
     "pint.states.petsc",
     "problems.allen_cahn_petsc",
+    "problems.finite_elements.on_petsc",
     "problems.heat_petsc",
 )
 
@@ -169,6 +189,8 @@ NEED_PETSC = (
 def test_docstrings(name):
     if name in ("pint.steppers.compiled.numba_adaptor", "pint.lq.kernels"):
         pytest.importorskip("numba")
+    if name.startswith("problems.finite_elements"):
+        pytest.importorskip("skfem")
     for library in ("torch", "jax"):
         needs = library == "torch" and name == "problems.modules"
         if needs or name.endswith(f".{library}") or name.startswith(f"pint.{library}"):
