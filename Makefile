@@ -1,6 +1,7 @@
-# make train   train the example network; needs Python >= 3.10 with pip, nothing else
+# make train   train a network sequentially and layer-parallel; needs Python >= 3.10 with pip only
 # make test    every check of the project; installs MPI and PETSc itself
 # make bench   the benchmarks, against numpy, PyTorch and PyMGRIT; installs all of them (5 GB)
+# make dist    the wheel and the source archive, tested in an environment of their own
 # make clean   remove the environments and all that was built
 
 # A Python to build .venv with, where the first one found is not the right one.
@@ -8,7 +9,8 @@ PYTHON ?=
 BENCH_OPTIONS ?=
 # PyPI: with its CUDA libraries, 3 GB to load; no: without PyTorch
 TORCH ?= PyPI
-TRAIN_OPTIONS ?= --method one-shot --history results/history.csv --plot results/peaks.png
+# Of examples/train_resnet.py, which is then run in place of the comparison
+TRAIN_OPTIONS ?=
 RANKS ?= 2 3 4 5
 # Seconds after which a parallel run counts as hanging.
 MPI_TIMEOUT ?= 600
@@ -22,11 +24,17 @@ export PYTHON MPI_TIMEOUT TORCH
 PYTEST = -m pytest -n auto --dist worksteal
 SETUP = bash scripts/environment.sh
 .NOTPARALLEL:
-.PHONY: train test environment lint test-serial test-mpi test-numpy docs bench clean
+.PHONY: train test environment lint test-serial test-mpi test-numpy docs bench dist clean
 
+ifeq ($(strip $(TRAIN_OPTIONS)),)
+train: .venv/train.stamp .venv-mpi/train.stamp
+	@mkdir -p results
+	@$(SETUP) train
+else
 train: .venv/train.stamp
 	@mkdir -p results
 	.venv/bin/python examples/train_resnet.py $(TRAIN_OPTIONS)
+endif
 
 test: environment lint test-serial test-mpi test-numpy docs
 
@@ -38,6 +46,10 @@ environment: .venv/test.stamp .venv-petsc/test.stamp .venv/frameworks.stamp
 
 .venv/train.stamp: pyproject.toml
 	$(SETUP) plain examples,data
+	@touch $@
+
+.venv-mpi/train.stamp: .venv/train.stamp
+	@$(SETUP) mpi
 	@touch $@
 
 .venv/test.stamp: pyproject.toml
@@ -71,6 +83,11 @@ test-numpy: .venv/test.stamp
 docs: .venv/test.stamp
 	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+# What reads files of the checkout, as the pages of the documentation, is not among these tests.
+DIST_TESTS = $(filter-out tests/test_docs.py tests/examples/%,$(NUMPY_TESTS))
+dist:
+	bash scripts/dist.sh $(DIST_TESTS)
+
 # Without MPI and PETSc two of the tables say so.
 bench: .venv-bench/bench.stamp
 	-@$(MAKE) --no-print-directory .venv-petsc/test.stamp
@@ -81,6 +98,6 @@ bench: .venv-bench/bench.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-petsc .venv-bench results build docs/_build *.egg-info
+	rm -rf .venv .venv-mpi .venv-petsc .venv-bench results build dist docs/_build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find pint problems examples benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

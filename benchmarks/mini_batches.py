@@ -25,7 +25,7 @@ from measuring import Row, options_of, print_table, save, timings
 
 import pint
 from pint.equations import Cycles, March
-from pint.optimise.stochastic import Moments
+from pint.optimise.stochastic.rules import Moments
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation
 
@@ -83,7 +83,7 @@ def train(layers: int, levels: int, start: str, cycles: int, epochs: int) -> Row
             gradient = trajectories.gradient(control, how)
             exact = marched.gradient(control, March())
             errors.append(space.norm(gradient - exact) / space.norm(exact))
-            direction, moments = rule.direction(gradient, moments)
+            direction, moments = rule.direction(control, gradient, moments)
             control = control - RATE * direction
     method = pint.Stochastic(rule, epochs=0, learning_rate=RATE)
     result = pint.minimize(functional, control, method)

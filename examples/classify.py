@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from arguments import Parser, check_outputs, integer, is_whole, run
+from arguments import Output, Parser, WeightsInput, integer, is_whole, run
 from saved_network import SavedNetwork, load
 from training_data import data_options, load_data
 
@@ -34,15 +34,21 @@ def parser(comm: Any) -> Parser:
     """Return the parser of all options."""
     new = Parser("classify.py", description="Classify data with a network that has been trained.")
     new.comm = comm
-    new.add_argument("weights", metavar="FILE.npz", help="of train_resnet.py --save")
+    new.add_argument(
+        "weights", type=WeightsInput, metavar="FILE.npz", help="of train_resnet.py --save"
+    )
     option = new.add_argument_group("data").add_argument
     data_options(option)
     option("--seed", type=integer(0), default=0, help="of generated data, and of the split")
     option("--part", choices=["test", "training", "all"],
            help="what to classify (files: all, as they are; else: test)")  # fmt: skip
     option = new.add_argument_group("output").add_argument
-    option("--output", metavar="FILE.csv", help="class of each example: found and, if known, given")
-    new.set_defaults(plot=None)
+    option(
+        "--output",
+        type=Output,
+        metavar="FILE.csv",
+        help="class of each example: found and, if known, given",
+    )
     return new
 
 
@@ -58,7 +64,6 @@ class Setup:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Read network and data; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "output"))
     try:
         saved = on_root(comm, lambda: load(options.weights))
     except ValueError as error:

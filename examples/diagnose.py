@@ -18,11 +18,10 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from arguments import Parser, check_outputs, cycle_options, integer, number, run
+from arguments import Output, Parser, Picture, cycle_options, integer, number, run
 from ode_control import Setup, coarse_options, functional_of, make_problem, problem_options
 
 import pint
-from pint.comm import on_root
 from pint.diagnosis import picture
 from pint.report.files import write_atomically
 
@@ -40,8 +39,10 @@ def parser(comm: Any) -> Parser:
     option("--for-ranks", type=integer(1), metavar="P", help="in time, to recommend for")
     option("--budget", type=number(), default=1000.0, help="steps to spend, in sequential solves")
     option = new.add_argument_group("output").add_argument
-    option("--plot", metavar="FILE.png", help="factors, residuals, and what was tried")
-    option("--json", metavar="FILE.json", help="all numbers")
+    option(
+        "--plot", type=Picture, metavar="FILE.png", help="factors, residuals, and what was tried"
+    )
+    option("--json", type=Output, metavar="FILE.json", help="all numbers")
     # What `make_grid` and `make_functional` ask for besides
     new.set_defaults(method="mgrit", cycles=None, unconverged="ignore")
     return new
@@ -49,7 +50,6 @@ def parser(comm: Any) -> Parser:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and control; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "json"))
     if not 0 < options.tolerance < 1:
         raise ValueError(f"argument --tolerance: must be between 0 and 1, got {options.tolerance}")
     if options.budget == 0:

@@ -32,8 +32,6 @@ import numpy as np
 from arguments import (
     Parser,
     assignment,
-    check_checkpoint,
-    check_outputs,
     checkpoint_options,
     coarse,
     correction,
@@ -43,6 +41,7 @@ from arguments import (
     minimise,
     optimiser_options,
     output_options,
+    print_prediction,
     print_result,
     real,
     run,
@@ -51,7 +50,6 @@ from arguments import (
 )
 
 import pint
-from pint.comm import on_root
 from pint.report.files import write_atomically
 from problems.ode import PROBLEMS, ODEProblem
 from problems.ode_catalogue import CATALOGUE, CatalogueProblem
@@ -191,8 +189,6 @@ def stepped(options: argparse.Namespace, definition: Definition) -> pint.Problem
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "json", "history"))
-    on_root(comm, lambda: check_checkpoint(options))
     definition = make_problem(options)
     constraints = _constraints(definition)
     if constraints and options.checkpoint:
@@ -253,15 +249,19 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             f"{grid.levels} level(s)"
         )
         print_result(result)
+        if comm.size == 1:
+            print_prediction(options, result)
         for name, one in (errors or {}).items():
             print(f"{name:20s}{fields[name][0]:.6g} +- {one[0]:.2g}")
         if options.json:
-            text = json.dumps(summary, indent=1) + "\n"
+            text = json.dumps({**summary, "states": states.tolist()}, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
             draw(options, setup.definition, grid.t, states, fields)
+    if options.npz:
+        result.write_npz(options.npz)
     return summary
 
 

@@ -39,10 +39,9 @@ from functools import partial
 from typing import Any
 
 import one_shot_estimates
-from arguments import Parser, check_outputs, cycle_options, integer, make_grid, run, word_of
+from arguments import Output, Parser, Picture, cycle_options, integer, make_grid, run, word_of
 
 import pint
-from pint.comm import on_root
 from pint.controls import projected_gradient
 from pint.equations import March
 from pint.report.files import write_atomically
@@ -202,14 +201,13 @@ def parser(comm: Any) -> Parser:
            help="compare results and error estimates with exact numbers, too")  # fmt: skip
     cycle_options(new.add_argument_group("time-parallel solver").add_argument)
     option = new.add_argument_group("output").add_argument
-    option("--plot", metavar="FILE.png", help="accuracy against cycles")
-    option("--csv", metavar="FILE.csv", help="the table")
+    option("--plot", type=Picture, metavar="FILE.png", help="accuracy against cycles")
+    option("--csv", type=Output, metavar="FILE.csv", help="the table")
     return new
 
 
 def set_up(options: argparse.Namespace, comm: Any) -> dict[str, Posed]:
     """Pose the problems; ValueError names the option that does not fit."""
-    on_root(comm, lambda: check_outputs(options, "plot", "csv"))
     posed = {}
     for name in options.problems:
         case = KNOWN[name]

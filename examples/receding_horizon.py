@@ -15,11 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from arguments import Parser, check_outputs, integer, is_installed, real, run
+from arguments import Parser, Picture, integer, is_installed, real, run
 
 import pint
 import pint.equations
-from pint.comm import on_root
 from pint.report.files import write_atomically
 from problems.ode_catalogue import CATALOGUE
 
@@ -41,7 +40,7 @@ def parser(comm: Any) -> Parser:
     option("--apply", type=integer(1), default=4, help="steps between two optimisations")
     option("--motor", type=real, default=0.9, help="part of the force that the motor gives")
     option("--wind", type=real, default=0.3, help="force of the wind, N")
-    option("--plot", metavar="FILE.png", help="angle and force against time")
+    option("--plot", type=Picture, metavar="FILE.png", help="angle and force against time")
     return new
 
 
@@ -164,7 +163,6 @@ def draw(path: str, states: np.ndarray, forces: np.ndarray) -> None:
 
 def set_up(options: Any, comm: Any) -> pint.Result:
     """Solve the first problem. Collective."""
-    on_root(comm, lambda: check_outputs(options, "plot"))
     return first_solution(comm)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arguments import description_of
 
 import pint
 from pint.controls.saved import check_fields
@@ -50,19 +50,6 @@ class SavedNetwork:
     def classify(self, x: np.ndarray) -> np.ndarray:
         """Return the class of each normalised example, integers of shape (B,)."""
         return classify(self.network, self.weights, x)
-
-
-def description_of(path: str) -> Path:
-    """Return the path of the description that belongs to a file of weights.
-
-    Raises
-    ------
-    ValueError
-        If the file is not called ``.npz``.
-    """
-    if Path(path).suffix != ".npz":
-        raise ValueError(f"{path!r} must end in .npz, for .json is put in its place")
-    return Path(path).with_suffix(".json")
 
 
 def describe(path: str, network: Network, grid: pint.TimeGrid, data: Dataset) -> None:

@@ -21,11 +21,15 @@ from typing import Any
 
 import numpy as np
 from arguments import (
+    Code,
+    ModulesOutput,
+    Output,
     Parser,
-    check_outputs,
+    checkpoint_options,
     fill_defaults,
     integer,
     is_installed,
+    make_checkpoint,
     make_grid,
     number,
     run,
@@ -34,8 +38,14 @@ from arguments import (
 )
 from train_resnet import make_functional, print_summary, training_method
 from training_data import data_options, load_data
-from training_history import Progress
-from training_options import OPTIMISERS, batch_options, optimiser_options, output_options
+from training_history import Progress, load_history
+from training_options import (
+    DEFAULT_METHOD,
+    OPTIMISERS,
+    batch_options,
+    optimiser_options,
+    output_options,
+)
 
 import pint
 from pint.comm import on_root
@@ -53,22 +63,23 @@ def parser(comm: Any) -> Parser:
     new.comm = comm
     option = new.add_argument_group("network and data").add_argument
     data_options(option)
-    option("--module", default="attention", metavar="NAME|FILE.py:NAME",
+    option("--module", type=module_name, default="attention", metavar="NAME|FILE.py:NAME",
            help=f"{', '.join(BUILT_IN)}, or a maker of opening, block and head")  # fmt: skip
     option("--layers", type=integer(1), default=16, metavar="N", help="of the block")
     option("--width", type=integer(1), default=16, metavar="C", help="features of a state")
     option("--final-time", type=number(positive=True), default=2.0, metavar="T", help="N dt")
     option("--precision", choices=["float32", "float64"], default="float32", help="of states")
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
-    option = solver_options(new, method="sequential")
+    option = solver_options(new, method=None, note=DEFAULT_METHOD)
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
     option("--tolerance", type=number(), metavar="R", help="residual that ends a solve")
     option("--initial-guess", choices=["zero", "constant", "nested"], default="nested",
            help="of the very first solve")  # fmt: skip
     optimiser_options(_some(new.add_argument_group("optimisation").add_argument))
     batch_options(new.add_argument_group("mini-batches (sgd, adam)").add_argument)
-    output_options(new.add_argument_group("output").add_argument)
-    new.add_argument("--json", metavar="FILE.json", help="the numbers of the result")
+    checkpoint_options(new)
+    output_options(new.add_argument_group("output").add_argument, ModulesOutput)
+    new.add_argument("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
     new.set_defaults(optimiser="adam", data="digits", data_ranks=1)
     return new
 
@@ -83,6 +94,11 @@ def _some(option: Callable[..., Any]) -> Callable[..., Any]:
     return add
 
 
+def module_name(text: str) -> str:
+    """Argument type: the name of a network, or ``FILE.py:NAME``."""
+    return text if text in BUILT_IN else Code(text)
+
+
 @dataclass(frozen=True)
 class Setup:
     """Everything that is made of the options before the training starts."""
@@ -93,6 +109,7 @@ class Setup:
     functional: pint.ReducedFunctional
     control: pint.Control
     tensors: dict[str, Any]
+    rows: list[dict[str, Any]]
 
     def accuracies(self, control: pint.Control, state: Any) -> tuple[float, float]:
         """Return training and validation accuracy in per cent. Collective."""
@@ -120,7 +137,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     fill_defaults(options, options.optimiser, OPTIMISERS)
     if options.line_search is None:
         options.line_search = "wolfe" if options.step is None else "armijo"
-    on_root(comm, lambda: check_outputs(options, "save", "history", "plot", "json"))
+    rows = on_root(comm, lambda: load_history(options))
     data = on_root(comm, lambda: load_data(options, flat=False))
     torch.set_num_threads(1)
     dtype = getattr(torch, options.precision)
@@ -150,7 +167,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         solves.tolerance = 1e-6  # rounding keeps residuals above less
     functional = make_functional(solves, made, grid)
     control = made.start(functional.controls, options.seed)
-    return Setup(comm, data, made, functional, control, tensors)
+    return Setup(comm, data, made, functional, control, tensors, rows)
 
 
 def _made(options: argparse.Namespace, data: Dataset) -> Any:
@@ -198,9 +215,14 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     import torch
 
     every = -(-setup.functional.problem.examples.count // options.batch) if options.batch else 1
-    progress = Progress(options, setup.comm, setup.accuracies, every)
-    method = training_method(options)
-    result = pint.minimize(setup.functional, setup.control, method, callback=progress)
+    # A row must be in its file before the checkpoint that has it: a killed run leaves no gap.
+    interval = 1.0 if options.checkpoint is None else 0.0
+    progress = Progress(options, setup.comm, setup.accuracies, every, setup.rows, interval)
+    method, checkpoint = training_method(options, setup.accuracies), make_checkpoint(options)
+    result = pint.minimize(
+        setup.functional, setup.control, method, callback=progress, checkpoint=checkpoint
+    )
+    progress.keep(len(result.history) - 1)
     progress.write_history()
     train_accuracy, validation_accuracy = setup.accuracies(result.control, None)
     weights = setup.network.state_dicts(result.control)

@@ -18,18 +18,20 @@ others divide the layers.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from arguments import (
-    check_checkpoint,
     limits_of,
     make_checkpoint,
     make_grid,
     make_method,
     most_cycles,
     print_peak_memory,
+    print_prediction,
     print_unconverged,
     run,
     word_of,
@@ -37,7 +39,7 @@ from arguments import (
 from saved_network import describe
 from training_data import load_data
 from training_history import Progress, load_history
-from training_options import GAMMAS, check_files, complete, parser
+from training_options import GAMMAS, complete, parser
 
 import pint
 from pint.comm import on_root, reduce
@@ -90,8 +92,6 @@ class Setup:
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make problem and first control; ValueError names the option that does not fit."""
     complete(options)
-    on_root(comm, lambda: check_files(options))
-    on_root(comm, lambda: check_checkpoint(options))
     rows = on_root(comm, lambda: load_history(options))
     flat = options.network == "dense"
     data = on_root(comm, lambda: load_data(options, flat, options.normalise))
@@ -191,7 +191,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     interval = 1.0 if options.checkpoint is None else 0.0
     every = setup.updates_of_an_epoch
     progress = Progress(options, setup.comm, setup.accuracies, every, setup.rows, interval)
-    method, checkpoint = training_method(options), make_checkpoint(options)
+    method, checkpoint = training_method(options, setup.accuracies), make_checkpoint(options)
     if setup.shallower:
         method = pint.Nested(setup.shallower, method)
     result = pint.minimize(
@@ -201,7 +201,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         result.control.save(options.save)
         if setup.comm.rank == 0:
             describe(options.save, setup.network, setup.functional.grid, setup.data)
-    progress.keep(result.iterations)
+    progress.keep(len(result.history) - 1)
     progress.write_history()
     train_accuracy, validation_accuracy = setup.accuracies(result.control, result.state)
     summary = {
@@ -212,7 +212,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "validation_accuracy": validation_accuracy,
         "iterations": result.iterations,
         "status": word_of(result.status),
-        "seconds": result.history[-1].seconds,
+        "seconds": result.seconds,
         "peak_memory": list(result.peak_memory),
         "solves": result.solves,
         "converged_solves": result.converged_solves,
@@ -228,16 +228,28 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     return summary
 
 
-def training_method(options: argparse.Namespace) -> Any:
-    """Return the method of optimisation that the options name."""
+def training_method(options: argparse.Namespace, accuracies: Callable[..., Any]) -> Any:
+    """Return the method of optimisation that the options name.
+
+    `accuracies` of a control and a state are those of training and validation, in per cent.
+    """
     if options.optimiser != "lbfgs":
+        decay, validation = options.weight_decay, None
+        if options.patience is not None:
+            validation = functools.partial(validation_error, accuracies)
         return pint.Stochastic(
-            pint.sgd(options.momentum) if options.optimiser == "sgd" else pint.adam(),
-            cycles=options.cycles or 1,
+            pint.sgd(options.momentum, decay)
+            if options.optimiser == "sgd"
+            else pint.adam(weight_decay=decay),
+            cycles=options.cycles or "adaptive",
             epochs=options.epochs,
             learning_rate=options.learning_rate,
             decay=options.decay,
+            schedule=schedule_of(options),
+            clip=options.clip,
             seed=options.seed,
+            validation=validation,
+            patience=options.patience,
             **limits_of(options),
         )
     hessians = {
@@ -258,23 +270,47 @@ def training_method(options: argparse.Namespace) -> Any:
     )
 
 
+def validation_error(accuracies: Callable[..., Any], control: pint.Control) -> float:
+    """Return the percentage of validation examples in a wrong class. Collective."""
+    return 100.0 - float(accuracies(control, None)[1])
+
+
+def schedule_of(options: argparse.Namespace) -> Any:
+    """Return the schedule of the learning rate, None for a constant one."""
+    epochs, schedules = options.epochs, pint.schedules
+    if options.schedule == "step":
+        return schedules.step(math.ceil(epochs / 3))
+    if options.schedule == "cosine":
+        return schedules.cosine(epochs)
+    if options.schedule == "warm-up":
+        first = math.ceil(epochs / 10)
+        return schedules.warm_up(first, schedules.cosine(max(1, epochs - first)))
+    return None
+
+
 def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:
     """Print what was reached, all of it evaluated with exact states and adjoints."""
-    seconds, grid = result.history[-1].seconds, setup.functional.grid
-    updates = result.iterations / seconds if seconds > 0 else math.nan
+    grid = setup.functional.grid
+    own = result.seconds - sum(stage.seconds for stage in result.stages)
+    updates = result.iterations / own if own > 0 else math.nan
     how = options.method
     if options.optimiser != "lbfgs":
         how = f"{options.optimiser}, {how}"
     shared = f" x {options.data_ranks} for the examples" if options.data_ranks > 1 else ""
     print(f"{how}: {grid.steps} layers on {grid.comm.size} rank(s){shared}, {grid.levels} level(s)")
+    for stage in result.stages:
+        depth = f"{stage.functional.grid.steps} layers"
+        print(f"{depth:20s}{stage.iterations} updates in {stage.seconds:.2f} s")
     ended = options.optimiser != "lbfgs" and result.status is pint.Status.ITERATION_LIMIT
     print(f"{'status':20s}{'All epochs are done.' if ended else result.message}")
     print(f"{'objective':20s}{result.objective:.10g} (state solved exactly)")
     print(f"{'loss':20s}{result.cost:.10g}")
     print(f"{'gradient norm':20s}{result.gradient_norm:.3e}")
-    print(f"{'updates':20s}{result.iterations} in {seconds:.2f} s ({updates:.1f} a second)")
+    print(f"{'updates':20s}{result.iterations} in {own:.2f} s ({updates:.1f} a second)")
     print_unconverged(result)
     print_peak_memory(result)
+    if setup.comm.size == 1 and not options.quiet:
+        print_prediction(options, result)
 
 
 def draw_picture(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from arguments import integer
+from arguments import Folder, data_set, integer
 
 from problems import data
 
@@ -22,9 +22,9 @@ OPTIONS = {
 def data_options(option: Callable[..., Any]) -> None:
     """Add the options that `load_data` reads, by the function `option`."""
     names = ", ".join(data.NAMES)
-    option("--data", default="peaks", metavar="NAME|FILE",
+    option("--data", type=data_set, default="peaks", metavar="NAME|FILE",
            help=f"{names}, or FILE.npz, FILE.csv of examples and labels")  # fmt: skip
-    option("--data-folder", metavar="DIR",
+    option("--data-folder", type=Folder, metavar="DIR",
            help=f"where the files of {', '.join(data.FOLDERS)} are")  # fmt: skip
     option("--label", metavar="COLUMN", help="of a CSV file that holds the labels (the last)")
     option("--examples", type=integer(1), metavar="B",

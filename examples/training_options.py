@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
 from arguments import (
+    Output,
     Parser,
-    check_outputs,
+    Picture,
+    WeightsInput,
+    WeightsOutput,
     checkpoint_options,
     fill_defaults,
     integer,
@@ -17,7 +19,6 @@ from arguments import (
     number,
     solver_options,
 )
-from saved_network import description_of
 from training_data import data_options
 
 GAMMAS = ("gamma_tikhonov", "gamma_opening", "gamma_classification", "gamma_smooth")
@@ -28,10 +29,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
         **dict.fromkeys(GAMMAS, 1e-4),
     },
 }
+DEFAULT_METHOD = (
+    "; by default sequential on one rank in time without options of cycles, else one-shot"
+)
+BATCHES: dict[str, Any] = {
+    **{"batch": None, "epochs": 10, "decay": 0.0, "schedule": "constant"},
+    **{"weight_decay": 0.0, "clip": None, "patience": None},
+}
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "lbfgs": {},
-    "sgd": {"batch": None, "epochs": 10, "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9},
-    "adam": {"batch": None, "epochs": 10, "learning_rate": 0.01, "decay": 0.0},
+    "sgd": {**BATCHES, "learning_rate": 0.1, "momentum": 0.9},
+    "adam": {**BATCHES, "learning_rate": 0.01},
 }
 """Defaults; an option that is here for others only has no meaning for a network or optimiser."""
 
@@ -41,7 +49,7 @@ def parser(comm: Any) -> Parser:
     new = Parser("train_resnet.py", description="Train a residual network layer-parallel.")
     new.comm = comm
     network_options(new.add_argument_group("network and data").add_argument)
-    option = solver_options(new, method="one-shot")
+    option = solver_options(new, method=None, note=DEFAULT_METHOD)
     new.set_defaults(relaxation=None)  # see `complete`
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
     option("--tolerance", type=number(), metavar="R",
@@ -79,14 +87,16 @@ def network_options(option: Callable[..., Any]) -> None:
     option("--opening", choices=["trained", "pad", "replicate"],
            help="how x becomes y_0: trained or pad (dense), replicate or trained (convolutional); "
            "by default the first")  # fmt: skip
-    option("--initial-control", metavar="FILE.npz", help="start from saved weights")
+    option(
+        "--initial-control", type=WeightsInput, metavar="FILE.npz", help="start from saved weights"
+    )
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
 
 
 def optimiser_options(option: Callable[..., Any]) -> None:
     """Add the options of objective and optimiser, by the function `option`."""
     option("--optimiser", choices=["lbfgs", "sgd", "adam"], default="lbfgs",
-           help="quasi-Newton on all examples; stochastic on batches (--cycles 1)")  # fmt: skip
+           help="quasi-Newton on all examples; stochastic on batches")  # fmt: skip
     option("--data-ranks", type=integer(1), default=1, metavar="R",
            help="ranks that divide the examples; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), help="control updates (200; convolutional: 100)")
@@ -113,14 +123,23 @@ def batch_options(option: Callable[..., Any]) -> None:
     option("--learning-rate", type=number(positive=True), metavar="R", help="sgd: 0.1, adam: 0.01")
     option("--decay", type=number(), help="rate of epoch e: R / (1 + decay e) (0)")
     option("--momentum", type=number(), help="of sgd, below 1 (0.9)")
+    option("--schedule", choices=["constant", "step", "cosine", "warm-up"],
+           help="of the learning rate: times 0.1 after each third of the epochs, a cosine to "
+           "zero, or a tenth of the epochs to warm up before it")  # fmt: skip
+    option("--weight-decay", type=number(), metavar="W",
+           help="adam: decoupled, as in AdamW; sgd: added to the gradient (0)")  # fmt: skip
+    option("--clip", type=number(positive=True), metavar="C", help="largest norm of a gradient")
+    option("--patience", type=integer(1), metavar="E",
+           help="end after so many epochs without a better validation accuracy, with the best "
+           "weights")  # fmt: skip
 
 
-def output_options(option: Callable[..., Any]) -> None:
+def output_options(option: Callable[..., Any], weights: Any = WeightsOutput) -> None:
     """Add the options of the output, by the function `option`."""
-    option("--save", metavar="FILE.npz",
+    option("--save", type=weights, metavar="FILE.npz",
            help="trained weights; what they belong to is written to FILE.json")  # fmt: skip
-    option("--history", metavar="FILE.csv", help="one row an iteration")
-    option("--plot", metavar="FILE.png",
+    option("--history", type=Output, metavar="FILE.csv", help="one row an iteration")
+    option("--plot", type=Picture, metavar="FILE.png",
            help="convergence, and plane (two features) or confusion matrix")  # fmt: skip
     option("--quiet", action="store_true", help="print the summary only")
 
@@ -139,21 +158,3 @@ def complete(options: argparse.Namespace) -> None:
         options.cycles = 1
     if options.relaxation is None:
         options.relaxation = ["F"] if lagged and options.cycles == 1 else ["FCF"]
-
-
-def check_files(options: argparse.Namespace) -> None:
-    """Raise ValueError if a result could not be written later, or over another one."""
-    check_outputs(options, "save", "history", "plot")
-    paths = [path for path in (options.save, options.history, options.plot) if path is not None]
-    if options.save is not None:
-        try:
-            description = str(description_of(options.save))
-        except ValueError as error:
-            raise ValueError(f"argument --save: {error}") from None
-        check_outputs(argparse.Namespace(save=description, plot=None), "save")
-        paths.append(description)
-    if len(set(map(os.path.realpath, paths))) < len(paths):
-        raise ValueError(
-            "argument --save: two of the files to be written are the same; what is saved is "
-            "described in a file with .json in the place of .npz"
-        )

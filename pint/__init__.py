@@ -2,6 +2,7 @@
 
 import logging as _logging
 from importlib import metadata as _metadata
+from typing import Any as _Any
 
 from pint import model, verify
 from pint.comm import SerialComm, split, world
@@ -14,6 +15,7 @@ from pint.controls import (
     Tikhonov,
     TimeControl,
     prolong,
+    prolong_states,
 )
 from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
@@ -30,6 +32,7 @@ from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
     AugmentedLagrangian,
+    BiasControl,
     Checkpoint,
     External,
     GaussNewton,
@@ -50,6 +53,7 @@ from pint.optimise import (
     identity,
     lbfgs,
     minimize,
+    schedules,
     sgd,
     standard_errors,
     starting_at,
@@ -61,6 +65,7 @@ from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
+    DIRK,
     ODE,
     SDIRK,
     FinalTime,
@@ -69,11 +74,13 @@ from pint.steppers import (
     PathConstraint,
     RungeKutta,
     RunningCost,
+    SplitODE,
     SumOfCosts,
     TerminalConstraint,
     Theta,
     coarse,
     free_final_time,
+    hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
 from pint.tangent import Tangent
@@ -89,12 +96,23 @@ else:
         "of its own for pint-control, or `pip uninstall pint` and reinstall pint-control."
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+
+def __getattr__(name: str) -> _Any:
+    # Only who asks for it imports PyTorch.
+    if name == "TorchSpace":
+        from pint.states.torch import TorchSpace
+
+        return TorchSpace
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 # Silent unless the application sets up logging: without a handler Python prints warnings.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
+    "DIRK",
     "MGRIT",
     "ODE",
     "SDIRK",
@@ -103,6 +121,7 @@ __all__ = [
     "Adjoint",
     "ArraySpace",
     "AugmentedLagrangian",
+    "BiasControl",
     "Checkpoint",
     "CheckpointError",
     "CompiledODE",
@@ -139,6 +158,7 @@ __all__ = [
     "SerialComm",
     "SharedControl",
     "Smoothness",
+    "SplitODE",
     "StateSpace",
     "Status",
     "Steps",
@@ -160,12 +180,15 @@ __all__ = [
     "diagnose",
     "fixed_step",
     "free_final_time",
+    "hat_functions",
     "history_arrays",
     "identity",
     "lbfgs",
     "minimize",
     "model",
     "prolong",
+    "prolong_states",
+    "schedules",
     "sgd",
     "split",
     "standard_errors",

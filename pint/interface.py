@@ -40,6 +40,9 @@ class TimeStepper(ABC):
         y_0, where it does not depend on theta.
     kept_shape : tuple of int or None
         Shape of the array that one step can keep for its transposes in ``s.kept``.
+    host_times : bool
+        Whether indices and times of steps are arrays of numpy where states are tensors, too: for
+        steps that pass their sizes on as plain numbers.
     kept_type : type
         Of the array's entries: float, or object, for example for graphs of automatic
         differentiation, whose own memory is not limited by ``kept_bytes``.
@@ -49,6 +52,7 @@ class TimeStepper(ABC):
     in_place: bool = False
     uses_guess: bool = False
     initial_state: Any
+    host_times: bool = False
     kept_shape: tuple[int, ...] | None = None
     kept_type: type = float
 

@@ -168,7 +168,8 @@ class ReducedFunctional(Uncopied):
             self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
             # Every rank checks the initial state, so that a wrong one is an error on all of them.
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
-                self.calls.initial(self.controls.zeros().shared, self.space.allocate(1)[0])
+                zeros = self.calls.given(self.controls.zeros())
+                self.calls.initial(zeros.shared, self.space.allocate(1)[0])
             ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
             down = self.calls.transfers

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from pint.states import ArraySpace, StateSpace
+
 Function = Callable[..., Any]
 
 
 class Framework(ABC):
-    """A library. Functions take and return its arrays; methods take and return numpy's.
+    """A library. Functions take and return its arrays; methods take and return those of states.
+
+    States are arrays of numpy, unless `space` returns another one than `ArraySpace`.
 
     Attributes
     ----------
@@ -20,6 +24,22 @@ class Framework(ABC):
     """
 
     name: str
+
+    def space(self, like: np.ndarray) -> StateSpace:
+        """Return the space of states like an array: arrays, unless the framework keeps its own."""
+        return ArraySpace(np.shape(like), like.dtype)
+
+    def given(self, values: np.ndarray) -> Any:
+        """Return a field of a control as methods are given it."""
+        return values
+
+    def for_costs(self, y: Any) -> Any:
+        """Return the type of numbers that costs of states are computed in."""
+        return y.dtype
+
+    def zeros_like(self, values: Any) -> Any:
+        """Return zeros, an array like the states that methods are given."""
+        return np.zeros(values.shape)
 
     @abstractmethod
     def over_batches(self, function: Function, axes: Sequence[int | None]) -> Function:
@@ -30,8 +50,8 @@ class Framework(ABC):
         """
 
     @abstractmethod
-    def value(self, function: Function, arguments: Sequence[Any], dtype: Any) -> np.ndarray:
-        """Return the function of arguments that are arrays or mappings of arrays of numpy."""
+    def value(self, function: Function, arguments: Sequence[Any], dtype: Any) -> Any:
+        """Return the function of arguments that are arrays or mappings of arrays."""
 
     @abstractmethod
     def vjp(
@@ -39,7 +59,7 @@ class Framework(ABC):
         function: Function,
         arguments: Sequence[Any],
         places: Sequence[int],
-        weight: np.ndarray,
+        weight: Any,
         dtype: Any,
     ) -> list[Any]:
         """Return the derivatives of ``<weight, function>`` to the arguments at some places."""
@@ -62,7 +82,7 @@ class Framework(ABC):
         """
 
 
-def checked(result: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
+def checked(result: Any, shape: tuple[int, ...], what: str) -> Any:
     """Return a result of the right shape, or raise ValueError."""
     if result.shape != shape:
         raise ValueError(f"`{what}` must return an array of shape {shape}, got {result.shape}.")

@@ -13,7 +13,7 @@ from pint.controls import ControlField, Regulariser
 from pint.errors import check_choice
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
-from pint.states import ArraySpace, StateSpace
+from pint.states import StateSpace
 from pint.steppers.ode import ODE
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
@@ -24,6 +24,9 @@ class Initial:
 
     def __init__(self, framework: Framework, given: Any) -> None:
         self.framework, self.function = framework, given if callable(given) else None
+        if hasattr(given, "detach"):  # a tensor, which may lie on a device
+            given = given.detach().cpu()
+            given = given if given.dtype.itemsize == 4 else given.double()
         self.state = None if callable(given) else np.asarray(given)
         if self.state is not None and self.state.dtype != np.float32:
             self.state = self.state.astype(float)
@@ -61,6 +64,10 @@ class DifferentiatedODE(ODE):
         self._batches = batches
         if initial.state is not None:
             self.initial_state = initial.state
+
+    @property
+    def space(self) -> StateSpace:
+        return self.framework.space(self.initial_state)
 
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         found = self.framework.value(self._batch, (t, y, u, theta), y.dtype)
@@ -116,7 +123,7 @@ class DifferentiatedStepper(TimeStepper):
     ) -> None:
         self.framework, self._initial = framework, initial
         self._batch = step if batches else framework.over_batches(step, (0, 0, 0, 0, None))
-        self._batches, self._space = batches, ArraySpace(np.shape(like), like.dtype)
+        self._batches, self._space = batches, framework.space(like)
 
     @property
     def space(self) -> StateSpace:
@@ -124,7 +131,7 @@ class DifferentiatedStepper(TimeStepper):
 
     def arguments(self, s: Steps, y: Any, u: Fields, theta: Fields) -> tuple[Any, ...]:
         """Return the arguments of the function for a batch."""
-        times = (np.asarray(s.t0), np.asarray(s.t1))
+        times = (s.t0, s.t1)
         if not self._batches:
             times = (times[0].reshape(-1), times[1].reshape(-1))
         return (*times, y, u, theta)
@@ -138,7 +145,7 @@ class DifferentiatedStepper(TimeStepper):
     ) -> Any:
         """Return the derivative of a step along changes of state and controls."""
         arguments = self.arguments(s, y, u, theta)
-        still = (np.zeros_like(arguments[0]), np.zeros_like(arguments[1]))
+        still = (0.0 * arguments[0], 0.0 * arguments[1])
         directions = (*still, dy, du, dtheta)
         return self.framework.jvp(self._batch, arguments, directions, y.dtype)
 
@@ -191,18 +198,19 @@ class DifferentiatedCost(Lagrangian):
 
     def value(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         if self._batch is None:
-            return np.zeros(len(y))
-        found = self.framework.value(self._batch, (t, y, u, theta), y.dtype)
-        return checked(found, (len(y),), "running_cost").astype(float, copy=False)
+            return self.framework.zeros_like(t)
+        dtype = self.framework.for_costs(y)
+        found = self.framework.value(self._batch, (t, y, u, theta), dtype)
+        found = checked(found, (len(y),), "running_cost")
+        return found.astype(float, copy=False) if isinstance(found, np.ndarray) else found
 
     def gradient(
         self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, weight: np.ndarray
     ) -> tuple[np.ndarray, Fields, Fields]:
         if self._batch is None:
-            return np.zeros(y.shape), {}, {}
-        dy, du, dtheta = self.framework.vjp(
-            self._batch, (t, y, u, theta), (1, 2, 3), weight, y.dtype
-        )
+            return self.framework.zeros_like(y), {}, {}
+        dtype = self.framework.for_costs(y)
+        dy, du, dtheta = self.framework.vjp(self._batch, (t, y, u, theta), (1, 2, 3), weight, dtype)
         return dy, du, dtheta
 
     @property
@@ -238,14 +246,14 @@ class DifferentiatedCost(Lagrangian):
     def terminal(self, y: Any, theta: Fields) -> float:
         if self._terminal is None:
             return 0.0
-        found = self.framework.value(self._terminal, (y, theta), y.dtype)
+        found = self.framework.value(self._terminal, (y, theta), self.framework.for_costs(y))
         return float(checked(found, (), "terminal_cost"))
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
         if self._terminal is None:
             return 0.0, {}
-        one = np.ones((), y.dtype)
-        dy, dtheta = self.framework.vjp(self._terminal, (y, theta), (0, 1), one, y.dtype)
+        dtype = self.framework.for_costs(y)
+        dy, dtheta = self.framework.vjp(self._terminal, (y, theta), (0, 1), 1.0, dtype)
         return dy, dtheta
 
 
@@ -283,16 +291,17 @@ def problem_of(
     )
     stepper: TimeStepper
     adjoint: Adjoint
+    shared = {
+        n: framework.given(np.zeros(f.shape)) for n, f in controls.items() if f.kind == SHARED
+    }
     if rate is not None:
         ode = DifferentiatedODE(framework, rate, initial, batches)
         if initial.state is None:
             # Its shape, not its values, at zero.
-            shared = {n: np.zeros(f.shape) for n, f in controls.items() if f.kind == SHARED}
-            ode.initial_state = np.zeros_like(initial.value(shared))
+            ode.initial_state = np.zeros(initial.value(shared).shape)
         stepper, adjoint = named_scheme(ode, scheme)
     else:
         assert step is not None
-        shared = {n: np.zeros(f.shape) for n, f in controls.items() if f.kind == SHARED}
         stepper = stepper_of(framework, step, initial, batches, initial.value(shared))
         adjoint = adjoint_of(stepper)
     return Problem(stepper, adjoint, cost, controls, regularisers)

@@ -14,32 +14,69 @@ from pint.autodiff.functions import (
     problem_of,
 )
 from pint.controls import ControlField, Regulariser
+from pint.errors import check_choice
 from pint.interface import Problem
+from pint.states import StateSpace
+from pint.steppers.schemes import EXPLICIT
 
 try:
     import torch
 except ImportError as error:
     raise ImportError("`pint.autodiff.torch` needs PyTorch: pip install torch.") from error
 
+from pint.states.torch import TorchSpace
+
 
 class Torch(Framework):
-    """PyTorch on the CPU; arrays of numpy are shared with tensors, not copied."""
+    """PyTorch; on the CPU arrays of numpy are shared with tensors, not copied.
+
+    Parameters
+    ----------
+    own : TorchSpace, optional
+        States are tensors on its device, and of its type, whatever their shape; by default they
+        are arrays of numpy.
+    """
 
     name = "torch"
+
+    def __init__(self, own: TorchSpace | None = None) -> None:
+        self.own = own
+
+    def space(self, like: Any) -> StateSpace:
+        own = self.own
+        if own is None:
+            return super().space(like)
+        return TorchSpace(like.shape, own.torch_device, own.torch_dtype, 1.0, own.sums_dtype)
+
+    def given(self, values: np.ndarray) -> Any:
+        return values if self.own is None else self.own.lift(values)
+
+    def for_costs(self, y: Any) -> Any:
+        # Numbers of half the width are too few digits for an objective.
+        half = self.own is not None and self.own.torch_dtype.itemsize < 4
+        return self.own.sums_dtype if self.own is not None and half else y.dtype
+
+    def zeros_like(self, values: Any) -> Any:
+        return super().zeros_like(values) if self.own is None else torch.zeros_like(values)
+
+    def _returned(self, tensor: Any) -> Any:
+        """Return a tensor as methods return it."""
+        return as_numpy(tensor) if self.own is None else tensor.detach()
 
     def over_batches(self, function: Function, axes: Sequence[int | None]) -> Function:
         return torch.func.vmap(function, in_dims=tuple(axes))
 
-    def value(self, function: Function, arguments: Sequence[Any], dtype: Any) -> np.ndarray:
+    def value(self, function: Function, arguments: Sequence[Any], dtype: Any) -> Any:
         with torch.no_grad():
-            return as_numpy(_called(function, [tensors_of(one, dtype) for one in arguments]))
+            found = _called(function, [tensors_of(one, dtype) for one in arguments])
+            return self._returned(found)
 
     def vjp(
         self,
         function: Function,
         arguments: Sequence[Any],
         places: Sequence[int],
-        weight: np.ndarray,
+        weight: Any,
         dtype: Any,
     ) -> list[Any]:
         tensors = [tensors_of(one, dtype) for one in arguments]
@@ -52,10 +89,10 @@ class Torch(Framework):
         if not result.requires_grad:
             found: Any = [None] * len(flat)
         else:
-            cotangent = as_tensor(np.broadcast_to(weight, result.shape), dtype)
+            cotangent = as_tensor(weight, dtype).to(result.device).expand(result.shape)
             found = torch.autograd.grad(result, flat, cotangent, allow_unused=True)
         filled = [
-            np.zeros(one.shape) if slope is None else as_numpy(slope)
+            self.zeros_like(one) if slope is None else self._returned(slope)
             for one, slope in zip(flat, found, strict=True)
         ]
         parts, rest = [], iter(filled)
@@ -67,11 +104,11 @@ class Torch(Framework):
 
     def jvp(
         self, function: Function, arguments: Sequence[Any], directions: Sequence[Any], dtype: Any
-    ) -> np.ndarray:
+    ) -> Any:
         at = tuple(tensors_of(one, dtype) for one in arguments)
         along = tuple(tensors_of(one, dtype) for one in directions)
         _, slope = torch.func.jvp(function, at, along)
-        return as_numpy(slope)
+        return self._returned(slope)
 
     def jacobian(self, function: Function, place: int, axes: Sequence[int | None]) -> Function:
         return torch.func.vmap(torch.func.jacrev(function, place), in_dims=tuple(axes))
@@ -108,6 +145,9 @@ def problem(
     quadrature: Literal["left", "right", "midpoint", "trapezoid"] = "trapezoid",
     regularisers: Sequence[Regulariser] = (),
     batches: bool = False,
+    device: Any = None,
+    dtype: Any = None,
+    accumulate: Any = "float64",
 ) -> Problem:
     r"""Return the problem of functions of tensors; nothing is differentiated by hand.
 
@@ -133,6 +173,11 @@ def problem(
         Whether `rate`, `step` and `running_cost` take batches: states of shape (B, \*shape),
         times of shape (B,), for `step` (B, 1, ..., 1). Otherwise they are functions of one
         state, which `torch.func.vmap` makes functions of batches.
+    device, dtype, accumulate : optional
+        Of `pint.TorchSpace`: with either of the first two, states are tensors there, and of this
+        type, by default that of `initial_state`; costs of half-precision states are computed in
+        the type `accumulate`. Without them states are arrays of numpy on the CPU, which costs no
+        copies. For explicit schemes and steps alone.
 
     Raises
     ------
@@ -155,8 +200,14 @@ def problem(
     >>> print(result.status.name)
     CONVERGED
     """
+    own = None
+    if device is not None or dtype is not None:
+        check_choice("pint.autodiff.torch.problem", "scheme", scheme, list(EXPLICIT))
+        single = getattr(initial_state, "dtype", None) in (np.float32, torch.float32)
+        dtype = dtype or ("float32" if single else "float64")
+        own = TorchSpace(1, device or "cpu", dtype, 1.0, accumulate)
     return problem_of(
-        Torch(), rate, step, initial_state, controls, running_cost, terminal_cost, scheme,
+        Torch(own), rate, step, initial_state, controls, running_cost, terminal_cost, scheme,
         quadrature, regularisers, batches, DifferentiatedStepper, DifferentiatedAdjoint,
     )  # fmt: skip
 
@@ -191,7 +242,17 @@ def tensors_of(value: Any, dtype: Any) -> Any:
 
 
 def as_tensor(array: Any, dtype: Any) -> Any:
-    """Return an array as a tensor of a type of numpy, in the same memory where possible."""
+    """Return an array as a tensor of a type of numpy, in the same memory where possible.
+
+    Tensors stay where they are, and their own unless the type is one of PyTorch.
+    """
+    if isinstance(array, torch.Tensor):
+        # Not `detach`: a graph that begins at a row of a block must not take writes to other rows
+        # for changes of its own state.
+        array = array.data
+        return array.to(dtype) if isinstance(dtype, torch.dtype) else array
+    if isinstance(dtype, torch.dtype):
+        return torch.as_tensor(array, dtype=dtype)
     array = np.asarray(array, dtype=dtype)
     # Tensors know no read-only memory, and no negative strides.
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
@@ -201,6 +262,11 @@ def as_tensor(array: Any, dtype: Any) -> Any:
 
 def _leaves(part: Any) -> list[Any]:
     return list(part.values()) if isinstance(part, dict) else [part]
+
+
+def returned(tensor: Any, like: Any) -> Any:
+    """Return a tensor as a method returns it: as an array if it was given arrays such as `like`."""
+    return as_numpy(tensor) if isinstance(like, np.ndarray) else tensor.detach()
 
 
 def as_numpy(tensor: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from pint.comm.chunks import broadcast, gather_rows, gather_rows_on_root
 from pint.comm.communicators import (
     Reductions,
     SerialComm,
+    mpi_version,
     on_root,
     private,
     reduce,
@@ -28,6 +29,7 @@ __all__ = [
     "gather_rows_on_root",
     "is_alike",
     "leaves",
+    "mpi_version",
     "on_root",
     "private",
     "reduce",

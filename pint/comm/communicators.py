@@ -74,6 +74,19 @@ def world() -> Any:
     return MPI.COMM_WORLD
 
 
+def mpi_version() -> str:
+    """Return the name and version of the MPI library in use, and the number of its ranks.
+
+    Initialises MPI, as `world` does; says why where there is none. Not collective.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return f"none ({error})"
+    name, version = MPI.get_vendor()
+    return f"{name} {'.'.join(map(str, version))}, ranks: {MPI.COMM_WORLD.size}"
+
+
 class _Attribute:
     """What is cached on a communicator: our duplicate of it, and how it was split.
 

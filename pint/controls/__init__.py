@@ -2,13 +2,14 @@
 
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl
+from pint.controls.lifted import Lifted, on_host
 from pint.controls.projection import (
     clipped_gradient,
     free_part,
     held_by_bounds,
     projected_gradient,
 )
-from pint.controls.prolongation import prolong
+from pint.controls.prolongation import prolong, prolong_states
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
 from pint.controls.space import ControlSpace
 
@@ -16,6 +17,7 @@ __all__ = [
     "Control",
     "ControlField",
     "ControlSpace",
+    "Lifted",
     "Regulariser",
     "SharedControl",
     "Smoothness",
@@ -24,6 +26,8 @@ __all__ = [
     "clipped_gradient",
     "free_part",
     "held_by_bounds",
+    "on_host",
     "projected_gradient",
     "prolong",
+    "prolong_states",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, agreeing, on_root, private, reduce
+from pint.comm import SerialComm, agreeing, broadcast, on_root, private, reduce
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl, check_field_name
 from pint.controls.halo import neighbour_halo
@@ -45,6 +45,8 @@ class ControlSpace:
         The `pint.controls.mesh.ControlMesh` of each field on a coarser time mesh.
     neighbours : pint.controls.halo.Halo
         The exchange of the blocks beside this rank's own.
+    matrices : dict
+        The `pint.states.metric.Metric` of each field whose metric is a matrix and not diagonal.
     weights, counted_weights : ndarray, shape (size,)
         The metric's diagonal; 0 for numbers that another rank adds, so that sums over the local
         numbers, with these weights, add up to inner products.
@@ -121,6 +123,11 @@ class ControlSpace:
             for name, field in fields.items()
             if field.distributed
         }
+        self.matrices = {
+            name: field.matrix
+            for name, field in fields.items()
+            if field.matrix is not None and not field.matrix.is_diagonal
+        }
         self.weights = self._metric_weights()
         self.counted_weights = np.zeros(self.size)
         for counted in self._counted:
@@ -133,7 +140,7 @@ class ControlSpace:
                 grid,
                 field.every,
                 field.interpolate,
-                field.weight * (grid.dt if field.metric == "time" else np.ones(grid.local_steps)),
+                grid.dt if field.metric == "time" else np.ones(grid.local_steps),
             )
             for name, field in self.time_fields.items()
             if field.every > 1
@@ -177,7 +184,7 @@ class ControlSpace:
         vector = np.ones(self.size)
         for name, field in self.fields.items():
             where, shape = self.places[name]
-            vector[where] = field.weight
+            vector[where].reshape(shape)[...] = field.block_weights
             if isinstance(field, TimeControl) and field.metric == "time":
                 dt = self.grid.dt.reshape((-1,) + (1,) * len(field.shape))
                 vector[where].reshape(shape)[...] *= dt
@@ -360,13 +367,47 @@ class ControlSpace:
         For controls on a coarser time mesh, for all v on that mesh. Collective.
         """
         gradient = Control(self, self._own(derivative).vector / self.weights)
+        for name, matrix in self.matrices.items():
+            self._replace(gradient, name, matrix.diagonal, matrix.solve)
+            self._make_alike(gradient[name], self.fields[name])
         for name, mesh in self.meshes.items():
-            gradient[name][...] = mesh.riesz(derivative[name])
+            gradient[name][...] = mesh.project(gradient[name])
         return gradient
 
     def dual(self, control: Control) -> Control:
-        """Return the derivative that `control` represents: the inverse of `riesz`."""
-        return Control(self, self._own(control).vector * self.weights)
+        """Return the derivative that `control` represents: the inverse of `riesz`.
+
+        Collective where a metric is a PETSc matrix.
+        """
+        return Control(self, self.weighted(self._own(control).vector))
+
+    def weighted(self, vector: np.ndarray, counted: bool = False) -> np.ndarray:
+        """Return the matrix of the metric times a vector.
+
+        With `counted` it is 0 where another rank adds, as `counted_weights` are. Collective where
+        a metric is a PETSc matrix.
+        """
+        weights = self.counted_weights if counted else self.weights
+        result = Control(self, vector * weights)
+        for name, matrix in self.matrices.items():
+            self._replace(result, name, 1 / matrix.diagonal, matrix.apply)
+        return result.vector
+
+    def _replace(self, control: Control, name: str, factor: Any, action: Any) -> None:
+        """Replace the blocks of a field by ``action(factor * block)``, in place."""
+        blocks = control[name]
+        rows = blocks.reshape(len(blocks) if name in self.time_fields else 1, len(factor))
+        blocks[...] = action(rows * factor).reshape(blocks.shape)
+
+    def _make_alike(self, values: np.ndarray, field: ControlField) -> None:
+        """Give all ranks that hold the same numbers those of one of them, in place. Collective.
+
+        The factors of a matrix are not solved with to the last bit alike on every rank.
+        """
+        if isinstance(field, SharedControl):
+            values[...] = broadcast(self.comm, values)
+        if not field.distributed:
+            values[...] = broadcast(self.space_comm, values)
 
     def _own(self, control: Control) -> Control:
         """Return a control, or raise an error if it is none, or not of a space like this."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
-from pint.controls import Control, ControlSpace
+from pint.controls import Control, ControlSpace, Lifted, on_host
 from pint.equations.calls import Calls
 from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
@@ -101,7 +101,7 @@ class AdjointEquation(Uncopied):
         with ending_all_ranks(self.ranks_to_end):
             self._require_own(adjoint, state)
             self.state.selection.apply()
-            control, solver, known = state.solved_control, self.solver, adjoint.is_known
+            control, solver, known = state.solved_fields, self.solver, adjoint.is_known
             check_how(how, self.calls.grid.levels, known)
             relaxed = isinstance(how, Cycles) and how.relaxed
             if relaxed:
@@ -144,7 +144,7 @@ class AdjointEquation(Uncopied):
             gathered = engine.derivative is not None
             adjoint.derivative = engine.derivative
             if not gathered:
-                adjoint.derivative = Control(self.controls, lin.explicit.vector.copy())
+                adjoint.derivative = lin.explicit.copy()
             rows = range(self.calls.grid.local_steps)
             adjoint.missing = engine.missing if gathered else rows
             adjoint.state, adjoint.solution = state, state.solution
@@ -154,8 +154,7 @@ class AdjointEquation(Uncopied):
         """Return the transposed steps at a solved state, without sources. Collective."""
         with ending_all_ranks(self.ranks_to_end):
             self.state.selection.apply()
-            control = state.solved_control
-            u = self.controls.restrict(control, reverse=True)
+            control, u = state.solved_fields, self._blocks(state)
             if self.intervals is None:
                 return Sweep(self.calls, control, u, at=state)
             sweep = Sweep(self.calls, control, u, at=state, spacing=self.intervals.factor)
@@ -174,12 +173,13 @@ class AdjointEquation(Uncopied):
                 self._finish(adjoint, state)
             assert adjoint.derivative is not None
             # A copy: summed over ranks in place, it could not be asked for twice.
-            derivative = Control(self.controls, adjoint.derivative.vector.copy())
+            derivative = adjoint.derivative.copy()
             grid = self.calls.grid
             # One rank adds the part of y_0(theta), because the sum over the ranks follows.
             if grid.comm.rank == grid.first_step_rank:
-                theta, views = state.solved_control.shared, at_rows(derivative, ...)
+                theta, views = state.solved_fields.shared, at_rows(derivative, ...)
                 self.calls.initial_vjp(theta, adjoint.points[0], views)
+            derivative = on_host(derivative)
             with self.solver.phases("communication"):
                 self.controls.sum_parts(derivative)
             return derivative
@@ -196,15 +196,20 @@ class AdjointEquation(Uncopied):
         if lin is not None and lin.sums is not None:
             self.solver.add_sums(self.tau_of(adjoint), lin.sums, sign)
 
+    def _blocks(self, state: State) -> list[Any]:
+        """Return the blocks of each level's steps backward in time. Collective."""
+        levels = self.controls.restrict(state.solved_control, reverse=True)
+        return self.calls.blocks(state.solved_fields, levels)
+
     def _engine(
         self,
-        control: Control,
+        control: Control | Lifted,
         state: State,
         lin: Linearisation,
         gathers: bool,
         lagged: bool = False,
     ) -> Sweep | AdjointIntervals:
-        u = self.controls.restrict(control, reverse=True)
+        u = self._blocks(state)
         explicit = lin.explicit if gathers else None
         if self.intervals is None:
             # Lagged solves begin with the C-points. Where N is not divisible, the C-points of the
@@ -257,7 +262,7 @@ class AdjointEquation(Uncopied):
 
     def _finish(self, adjoint: AdjointState, state: State) -> None:
         """Add what the steps from the missing rows contribute to the derivative, in place."""
-        control, derivative = state.solved_control, adjoint.derivative
+        control, derivative = state.solved_fields, adjoint.derivative
         assert derivative is not None and adjoint.linearisation is not None
         if self.intervals is not None:
             engine = self._engine(control, state, adjoint.linearisation, gathers=True)
@@ -328,14 +333,17 @@ def require_initial_vjp(calls: Calls, controls: ControlSpace) -> None:
     before, after = space.allocate(2)
     at = controls.project(controls.control(**dict.fromkeys(controls.shared_fields, 0.5)))
     with np.errstate(all="ignore"):
-        before[...] = calls.initial(at.shared, before)
-        known = space.native(adjoint.initial_vjp, (1,))(at.shared, before)
-        add_fields(controls.zeros().shared, known, KINDS[1], adjoint)  # as far as there are any
+        start = calls.given(at).shared
+        before[...] = calls.initial(start, before)
+        known = space.native(adjoint.initial_vjp, (1,))(start, before)
+        add_fields(
+            calls.given(controls.zeros(), True).shared, known, KINDS[1], adjoint
+        )  # as far as there are any
         for name in controls.shared_fields.keys() - set(known):
             moved = at.copy()
             moved[name][...] += 0.25
             moved = controls.project(moved)
-            after[...] = calls.initial(moved.shared, after)
+            after[...] = calls.initial(calls.given(moved).shared, after)
             old, new = space.as_array(before), space.as_array(after)
             moves = not np.array_equal(old, new, equal_nan=True)
             if reduce(space.comm, moves, "max")[0]:

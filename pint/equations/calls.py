@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control
+from pint.controls import Control, Lifted
 from pint.equations.results import (
     KINDS,
     Methods,
@@ -124,6 +124,7 @@ class Calls:
         self._watches = watches(problem)
         self._advances = [overrides(one, TimeStepper, "advance") for one in self.steppers]
         self._advances_back = [overrides(one, Adjoint, "advance") for one in self.adjoints]
+        self._lifted: dict[tuple[int, range], Steps] = {}
         # Plain arrays of this type need no closer look.
         self._usual = getattr(self.space.allocate(1), "dtype", None)
 
@@ -131,6 +132,30 @@ class Calls:
     def _two(self) -> Block:
         """Two states that hold results in turn, where only the last result is stored."""
         return self.space.allocate(2)
+
+    # What methods are given where states are no arrays of numpy
+
+    def given(self, control: Control, sums: bool = False) -> Control | Lifted:
+        """Return a control as methods are given it, or with `sums` as places for a derivative."""
+        return control if self.space.on_host else Lifted.of(control, self.space, sums)
+
+    def blocks(self, given: Control | Lifted, levels: list[Any]) -> list[Any]:
+        """Return the blocks of each level's steps, from `ControlSpace.restrict`, likewise."""
+        if self.space.on_host:
+            return levels
+        lift = self.space.lift
+        rest = [{name: lift(values) for name, values in u.items()} for u in levels[1:]]
+        return [given.time, *rest]
+
+    def _timed(self, level: int, starts: range, dimensions: int) -> Steps:
+        """Return some steps of a level as one batch, with times as methods are given them."""
+        if self.space.on_host or not self.batched or self.steppers[level].host_times:
+            return self.grid.batch(level, starts, dimensions)
+        if (level, starts) not in self._lifted:  # the same steps are made again and again
+            s, lift = self.grid.batch(level, starts, dimensions), self.space.lift
+            times = (s.index, lift(s.t0), lift(s.t1), level, None, None, lift(s.dt))
+            self._lifted[level, starts] = _steps_of(times)
+        return self._lifted[level, starts]
 
     @property
     def own_step(self) -> bool:
@@ -579,7 +604,7 @@ class Calls:
         return _NOTHING
 
     def visit(
-        self, rows: range, control: Control, chunk: int
+        self, rows: range, control: Control | Lifted, chunk: int
     ) -> Iterator[tuple[Any, Any, Steps, dict[str, Any]]]:
         """Yield the steps of level 0 that begin at `rows`, `chunk` at a time if batched.
 
@@ -603,7 +628,7 @@ class Calls:
     # Arguments
 
     def _batch(self, level: int, starts: range, kept: Any, guess: Any) -> Steps:
-        s = self.grid.batch(level, starts, len(self.spaces[level].shape))
+        s = self._timed(level, starts, len(self.spaces[level].shape))
         return s if kept is None and guess is None else _steps_of((*s[:4], kept, guess, s.size))
 
     def _each(
@@ -624,19 +649,25 @@ class Calls:
         self, level: int, starts: range, kept: Iterator[Any], guesses: Iterator[Any]
     ) -> Iterator[Steps]:
         dimensions = len(self.spaces[level].shape)
-        s = self.grid.batch(level, starts, dimensions if self.batched else 0)
+        s = self._timed(level, starts, dimensions if self.batched else 0)
         # A step that is not batched gets Python's numbers, which are faster than those of numpy.
-        some: Any = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
+        some: Any
         if self.batched:
             some = (s.index[:, None], s.t0[:, None], s.t1[:, None])
-        size = s.size
+        else:
+            some = (s.index.tolist(), s.t0.tolist(), s.t1.tolist())
+        size, sizes = s.size, None
         if size is not None and self.batched:
-            size = np.full((1,) * (1 + dimensions), size)
-            size.flags.writeable = False
+            if isinstance(size, float):
+                size = np.full((1,) * (1 + dimensions), size)
+                size.flags.writeable = False
+            else:
+                sizes = size[:, None]
         # islice first: a longer iterator would lose the item that zip looks ahead at.
         count = len(starts)
         more = (
-            repeat(level, count), islice(kept, count), islice(guesses, count), repeat(size, count)
+            repeat(level, count), islice(kept, count), islice(guesses, count),
+            repeat(size, count) if sizes is None else sizes,
         )  # fmt: skip
         return map(_steps_of, zip(*some, *more, strict=True))
 

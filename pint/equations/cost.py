@@ -49,7 +49,7 @@ class Cost:
 
     def visit(self, state: State) -> Iterator[tuple[Any, Block, Block, Steps, Fields]]:
         """Yield this rank's steps, some at a time: rows, states before and after, steps, u."""
-        control, points = state.solved_control, state.points
+        control, points = state.solved_fields, state.points
         if self.intervals is not None:
             yield from self.intervals.visit(control, points)
             return
@@ -75,7 +75,7 @@ class Cost:
 
     def _agreed(self, state: State, terms: Sequence[float]) -> list[float]:
         """Return ``sum_n l_n + psi`` and some terms, the same on all ranks. Collective."""
-        calls, theta, local = self.calls, state.solved_control.shared, 0.0
+        calls, theta, local = self.calls, state.solved_fields.shared, 0.0
         if calls.problem.objective.has_step_cost:
             for _, y0, y1, s, u in self.visit(state):
                 local += calls.step_cost(s, y0, y1, u, theta)
@@ -111,8 +111,8 @@ class Cost:
     def linearise(self, state: State, old: Linearisation | None = None) -> Linearisation:
         """Return the derivative of the cost at a state, in the blocks of an old one. Collective."""
         calls, objective = self.calls, self.calls.problem.objective
-        theta = state.solved_control.shared
-        explicit, terminal = self.controls.zeros(), calls.space.allocate(1)
+        theta = state.solved_fields.shared
+        explicit, terminal = calls.given(self.controls.zeros(), True), calls.space.allocate(1)
         new = Linearisation(explicit, terminal)
         # The chain rule needs the value itself only if the outer function is not the identity.
         if objective.has_outer:
@@ -128,7 +128,7 @@ class Cost:
 
     def _add_step_costs(self, new: Linearisation, state: State, old: Linearisation | None) -> None:
         """Add what the step costs contribute, in place. Collective."""
-        calls, theta, scale = self.calls, state.solved_control.shared, new.scale
+        calls, theta, scale = self.calls, state.solved_fields.shared, new.scale
         objective = calls.problem.objective
         space, count = calls.space, len(state.points)
         # Sources are as large as a trajectory: solves use the same blocks again.
@@ -169,7 +169,7 @@ class Cost:
         Returns it.
         """
         grid, space = self.calls.grid, self.calls.space
-        layout, comm = grid.layouts()[0], grid.comm
+        layout, comm = grid.layouts()[0], space.messenger(grid.comm)
         last = space.allocate(1)
         last[...] = sources[-1:]
         if not layout.active:

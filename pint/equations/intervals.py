@@ -12,7 +12,7 @@ from weakref import proxy
 
 import numpy as np
 
-from pint.controls import Control
+from pint.controls import Control, Lifted
 from pint.equations.calls import Calls
 from pint.equations.results import as_rows, at_rows
 from pint.equations.sweeps import Sweep
@@ -65,6 +65,8 @@ class Intervals:
         keeps = fits(steps, shape, kept_bytes, calls.space.comm)
         kind = calls.problem.stepper.kept_type
         self._kept: Any = np.empty((steps, *(shape or ())), kind) if keeps else None
+        if self._kept is not None and kind is float:
+            self._kept = calls.space.lift(self._kept)
 
     def chunks(self, intervals: range, most: int = 0) -> Iterator[range]:
         """Split consecutive intervals into chunks of `most`, by default of `size`."""
@@ -87,12 +89,12 @@ class Intervals:
         first = self.own.start
         return slice(intervals.start - first, intervals.stop - first)
 
-    def blocks(self, control: Control, intervals: range, offset: int) -> Fields:
+    def blocks(self, control: Control | Lifted, intervals: range, offset: int) -> Fields:
         """Return the control blocks of the steps `offset` points after intervals begin."""
         return at_rows(control, as_rows(self.rows(intervals, offset)))[0]
 
     def path(
-        self, control: Control, intervals: range, points: Block, keep: bool = False
+        self, control: Control | Lifted, intervals: range, points: Block, keep: bool = False
     ) -> list[Block]:
         """Return the states of a chunk: m + 1 blocks, one for each point of an interval.
 
@@ -104,7 +106,12 @@ class Intervals:
         return self.path_between(control, intervals, points[places], ends, keep)
 
     def path_between(
-        self, control: Control, intervals: range, begins: Block, ends: Block, keep: bool = False
+        self,
+        control: Control | Lifted,
+        intervals: range,
+        begins: Block,
+        ends: Block,
+        keep: bool = False,
     ) -> list[Block]:
         """Return the states of a chunk, as `path` does, from those at the ends of its intervals."""
         count, blocks = len(intervals), [begins]
@@ -120,7 +127,12 @@ class Intervals:
         return blocks
 
     def jacobians(
-        self, control: Control, intervals: range, path: list[Block], out: np.ndarray, keep: bool
+        self,
+        control: Control | Lifted,
+        intervals: range,
+        path: list[Block],
+        out: np.ndarray,
+        keep: bool,
     ) -> None:
         """Write the derivatives of the intervals of a chunk, shape (B, n, n), in place.
 
@@ -149,7 +161,7 @@ class Intervals:
 
     def step(
         self,
-        control: Control,
+        control: Control | Lifted,
         intervals: range,
         offset: int,
         y: Block,
@@ -167,7 +179,7 @@ class Intervals:
         return self._kept[offset * count : (offset + 1) * count]
 
     def visit(
-        self, control: Control, points: Block
+        self, control: Control | Lifted, points: Block
     ) -> Iterator[tuple[Any, Any, Any, Steps, dict[str, Any]]]:
         """Yield all steps of level 0, some at a time: rows, states before and after, steps, u.
 
@@ -180,7 +192,7 @@ class Intervals:
                 for here, place, s, u in self.calls.visit(rows, control, len(rows)):
                     yield here, path[offset][place], path[offset + 1][place], s, u
 
-    def expand(self, control: Control, points: Block) -> Block:
+    def expand(self, control: Control | Lifted, points: Block) -> Block:
         """Return a trajectory of all points, row 0 included."""
         m = self.factor
         whole = self.calls.space.allocate(len(self.own) * m + 1)
@@ -305,7 +317,7 @@ class AdjointIntervals(Propagator):
         self._made = 0
 
     @property
-    def derivative(self) -> Control | None:
+    def derivative(self) -> Control | Lifted | None:
         """The derivative that the last pass formed."""
         return self.sweep.derivative
 

@@ -12,7 +12,7 @@ from weakref import ref
 import numpy as np
 
 from pint.comm import alike, sums_and_means
-from pint.controls import Control
+from pint.controls import Control, Lifted
 from pint.errors import ComplexWarning, shown
 from pint.interface import Fields, Problem, TimeStepper
 from pint.states import LevelTransfer, StateSpace, Transfer, one_by_one
@@ -337,7 +337,7 @@ def spoil(views: Views | None) -> None:
             place[...] = math.nan
 
 
-def at_rows(control: Control, rows: Any) -> Views:
+def at_rows(control: Control | Lifted, rows: Any) -> Views:
     """Return the views of a control at the steps of some rows, and of its shared fields."""
     # With an ellipsis a block that is one number is a view, too.
     places = rows if rows is ... else (rows, ...)
@@ -359,12 +359,16 @@ def blocks_of(fields: Mapping[str, Any], batched: bool, backward: bool = False) 
     if batched:
         rows = [one_by_one(values, backward) for values in fields.values()]
     else:
-        rows = [_views(values[::-1] if backward else values) for values in fields.values()]
+        rows = [_views(values, backward) for values in fields.values()]
     return zip(*rows, strict=True)
 
 
-def _views(values: Any) -> Iterable[Any]:
+def _views(values: Any, backward: bool) -> Iterable[Any]:
     """Return the rows of an array one by one, as views even where they are single numbers."""
+    if not isinstance(values, np.ndarray):  # other arrays may know no negative strides
+        rows = range(len(values))
+        return (values[row, ...] for row in (reversed(rows) if backward else rows))
+    values = values[::-1] if backward else values
     return values if values.ndim > 1 else (values[row, ...] for row in range(len(values)))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import ending_all_ranks, reduce
-from pint.controls import Control, ControlSpace
+from pint.controls import Control, ControlSpace, Lifted
 from pint.equations.calls import Calls
 from pint.equations.intervals import Intervals, StateIntervals
 from pint.equations.sweeps import Sweep
@@ -124,13 +124,14 @@ class StateEquation(Uncopied):
             check_how(how, self.calls.grid.levels, state.control is not None)
             self.selection.apply()
             solver, known, guessed = self.solver, state.control is not None, state.guessed
-            sweep, points = self._sweep(control), state.points
+            given = self.calls.given(control)
+            sweep, points = self._sweep(control, given), state.points
             engine: Any = self._over_intervals(sweep)
             if self.rank is not None:
                 engine = Corrected(engine, solver, self.rank)
             # y_0 may depend on shared controls; other ranks receive their first point.
             if self.calls.grid.comm.rank == 0:
-                points[0] = self.calls.initial(control.shared, points[0])
+                points[0] = self.calls.initial(given.shared, points[0])
             self.start = points[:1]
             # From here on the points belong to no control.
             state.solution, state.tapes, state.correction = None, (), 0.0
@@ -158,7 +159,8 @@ class StateEquation(Uncopied):
             else:
                 state.convergence = solver.march(engine, points, None, guessed)
             state.tapes = self._tapes(sweep, how, state.convergence)
-            state.control, state.solution, state.guessed = control, object(), True
+            state.control, state.given = control, given
+            state.solution, state.guessed = object(), True
             state.epoch = self.selection.epoch
             if self.rank is not None and isinstance(how, Lagged):
                 state.delta, state.delta_at = engine.delta, state.solution
@@ -174,7 +176,7 @@ class StateEquation(Uncopied):
         solver, phases, local = self.solver, self.solver.phases, 0.0
         with ending_all_ranks(self.ranks_to_end), phases("relaxation"):
             self.selection.apply()
-            sweep = self._sweep(state.solved_control)
+            sweep = self._sweep(state.solved_control, state.given)
             tape = state.tape
             sweep.tapes[:1] = [tape]
             engine = self._over_intervals(sweep)
@@ -192,7 +194,9 @@ class StateEquation(Uncopied):
         with ending_all_ranks(self.ranks_to_end):
             self.controls.require_fitting(control)
             self.selection.apply()
-            return self._over_intervals(Sweep(self.calls, control, self.controls.restrict(control)))
+            given = self.calls.given(control)
+            u = self.calls.blocks(given, self.controls.restrict(control))
+            return self._over_intervals(Sweep(self.calls, given, u))
 
     def correct(self, state: State) -> None:
         """Make the corrections of level 1 that the `tau` of a solved state belongs to. Collective.
@@ -231,14 +235,15 @@ class StateEquation(Uncopied):
         if self.intervals is None:
             return state.points
         self.selection.apply()
-        return self.intervals.expand(state.solved_control, state.points)
+        return self.intervals.expand(state.solved_fields, state.points)
 
     def _over_intervals(self, sweep: Sweep) -> Propagator:
         """Return the steps between the points that trajectories hold."""
         return sweep if self.intervals is None else StateIntervals(sweep, self.intervals)
 
-    def _sweep(self, control: Control) -> Sweep:
-        return Sweep(self.calls, control, self.controls.restrict(control), self.memories)
+    def _sweep(self, control: Control, given: Control | Lifted) -> Sweep:
+        u = self.calls.blocks(given, self.controls.restrict(control))
+        return Sweep(self.calls, given, u, self.memories)
 
     def _tapes(self, sweep: Sweep, how: How, convergence: Convergence | None) -> list[Tape | None]:
         """Return what the steps kept that belongs to the states which a solve has left."""
@@ -271,7 +276,8 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
 
     def memory(level: int, steps: int, most: float) -> TapeMemory:
         stepper = steppers[level]
-        return TapeMemory(steps, stepper.kept_shape, most, comm, stepper.kept_type)
+        lift = calls.spaces[level].lift if stepper.kept_type is float else None
+        return TapeMemory(steps, stepper.kept_shape, most, comm, stepper.kept_type, lift)
 
     memories = [memory(0, grid.local_steps, kept_bytes)]
     # A tape of level 1 needs one march through that level, whose steps the adjoint repeats

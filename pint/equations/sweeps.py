@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control
+from pint.controls import Control, Lifted
 from pint.equations.calls import Calls
 from pint.equations.results import Views, as_rows, at_rows
 from pint.equations.trajectory import State, Tape, TapeMemory
@@ -31,15 +31,16 @@ class Sweep(Propagator):
     Parameters
     ----------
     calls : Calls
-    control : Control
+    control : Control or Lifted
+        From `Calls.given`.
     u : sequence of mapping
-        The blocks of each level's steps, from `ControlSpace.restrict`.
+        The blocks of each level's steps, from `Calls.blocks`.
     memories : sequence of TapeMemory, optional
         For the state equation, by level: where the last pass over level 0, and the last march of
         level 1, keep what the transposes need.
     at : State, optional
         For the adjoint equation.
-    explicit : Control, optional
+    explicit : Control or Lifted, optional
         For the adjoint equation: the last pass adds to a copy of it what each step of level 0
         contributes to the derivative with respect to the control. By default it does not.
     spacing : int
@@ -54,7 +55,7 @@ class Sweep(Propagator):
     ----------
     tapes : list of (Tape or None)
         By level: what the last pass over level 0 and the last march of level 1 kept.
-    derivative : Control or None
+    derivative : Control, Lifted or None
         The derivative that the last pass formed.
     missing : range
         The rows where the steps of level 0 begin that the last pass has left out.
@@ -63,11 +64,11 @@ class Sweep(Propagator):
     def __init__(
         self,
         calls: Calls,
-        control: Control,
+        control: Control | Lifted,
         u: Sequence[Mapping[str, Any]],
         memories: Sequence[TapeMemory] = (),
         at: State | None = None,
-        explicit: Control | None = None,
+        explicit: Control | Lifted | None = None,
         spacing: int = 1,
         ends_only: bool = False,
         forward: bool = False,
@@ -78,7 +79,7 @@ class Sweep(Propagator):
         self.memories, self.at, self.explicit, self.spacing = memories, at, explicit, spacing
         self.ends_only = ends_only
         self.tapes: list[Tape | None] = [None for _ in memories]
-        self.derivative: Control | None = None
+        self.derivative: Control | Lifted | None = None
         # An iterative step keeps its result at no cost, and without it the adjoint would iterate
         # again. To keep stages costs a copy, to form the derivative another product.
         iterative = calls.steppers[0].uses_guess
@@ -94,7 +95,7 @@ class Sweep(Propagator):
             self.tapes[0] = self.memories[0].new() if last else None
         self.derivative = None
         if last and self.explicit is not None:
-            self.derivative = Control(self.explicit.space, self.explicit.vector.copy())
+            self.derivative = self.explicit.copy()
 
     @property
     def missing(self) -> range:

@@ -6,14 +6,14 @@ A value says how to solve: `Cycles`, `Lagged`, `Relax` or `March`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pint.comm import reduce
-from pint.controls import Control
+from pint.controls import Control, Lifted
 from pint.mgrit import Accuracy, Convergence, Delta
 from pint.report.convergence import Solves
 from pint.states import Block
@@ -52,6 +52,8 @@ class TapeMemory:
         The ranks that share a state.
     kind : type
         Of the entries.
+    lift : callable, optional
+        Makes what steps are given of an array of numpy: see `StateSpace.lift`.
     """
 
     def __init__(
@@ -61,11 +63,14 @@ class TapeMemory:
         limit: float,
         comm: Any,
         kind: type = float,
+        lift: Callable[[Any], Any] | None = None,
     ) -> None:
         # All or nothing: a batch of transposes needs the arrays of all its steps.
         keeps = fits(steps, shape, limit, comm)
         self.block: Any = np.empty((steps, *(shape or ())), kind) if keeps else None
         self.bytes = 0 if self.block is None else self.block.nbytes
+        if lift is not None and self.block is not None:
+            self.block = lift(self.block)
         self.current: Tape | None = None
 
     def new(self) -> Tape | None:
@@ -73,7 +78,14 @@ class TapeMemory:
         # All trajectories share one memory, because it may be the largest of a run. `current` says
         # whose it is: there is nothing to copy or to clear when another one takes over.
         self.current = None if self.block is None else Tape(self)
+        if self.holds_objects:
+            self.block[...] = None
         return self.current
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether entries are objects: None where a step has kept nothing."""
+        return self.block is not None and self.block.dtype == object
 
 
 def fits(steps: int, shape: tuple[int, ...] | None, limit: float, comm: Any) -> bool:
@@ -127,10 +139,12 @@ class Tape:
         if not self.valid:
             return None
         fits = self.missing.step == apart and (self.missing.start - rows[0]) % apart >= length
+        fits = fits or self.memory.holds_objects
         return self.place(slice(rows[0], rows[-1] + 1)) if fits or not self.missing else None
 
     def _misses(self, rows: range) -> bool:
-        if not self.missing or not rows:
+        # Objects say by themselves where they are missing.
+        if not self.missing or not rows or self.memory.holds_objects:
             return False
         # Of rows in the rhythm of the C-points all are missing, or none.
         if rows.step % self.missing.step == 0:
@@ -151,6 +165,8 @@ class State:
         The equation that solves it.
     control : Control or None
         None before the first solve.
+    given : Control, Lifted or None
+        The control of the last solve as the user's methods were given it.
     convergence : Convergence or None
     tau : Block or None
         The right-hand side of level 1 that a lagged solve has left.
@@ -176,6 +192,7 @@ class State:
     points: Block
     equation: Any = None
     control: Control | None = None
+    given: Any = None
     convergence: Convergence | None = None
     tau: Block | None = None
     delta: Delta | None = None
@@ -238,10 +255,16 @@ class State:
             )
         return self.control
 
+    @property
+    def solved_fields(self) -> Control | Lifted:
+        """The control as the user's methods are given it; errors as of `solved_control`."""
+        control = self.solved_control
+        return self.given if isinstance(self.given, Lifted) else control
+
     def forget(self) -> None:
         """Let the next solve begin with the first guess, in place."""
-        self.control = self.convergence = self.tau = self.delta = self.solution = None
-        self.tapes, self.correction = (), 0.0
+        self.control = self.given = self.convergence = self.tau = self.delta = self.solution = None
+        self.tapes, self.correction, self.guessed = (), 0.0, False
 
 
 @dataclass
@@ -250,7 +273,7 @@ class Linearisation:
 
     Attributes
     ----------
-    explicit : Control
+    explicit : Control or Lifted
         With respect to the control at fixed states, this rank's part.
     terminal : Block
         With respect to the last state, one state; used on the last rank.
@@ -265,7 +288,7 @@ class Linearisation:
         The factor F' of the step costs' derivatives.
     """
 
-    explicit: Control
+    explicit: Control | Lifted
     terminal: Block
     sources: Any = None
     sums: Any = None
@@ -290,7 +313,7 @@ class AdjointState:
     convergence : Convergence or None
     tau : Block or None
         As `State.tau`.
-    derivative : Control or None
+    derivative : Control, Lifted or None
         The cost's derivative with respect to the control, this rank's part, to which the steps
         that begin at the rows `missing` have not contributed yet.
     missing : range
@@ -303,7 +326,7 @@ class AdjointState:
     linearisation: Linearisation | None = None
     convergence: Convergence | None = None
     tau: Block | None = None
-    derivative: Control | None = None
+    derivative: Control | Lifted | None = None
     missing: range = field(default=range(0))
 
     @property

@@ -102,7 +102,7 @@ class Perturbation:
             shape[space.axis] = sum(sizes)
         for place, row in enumerate(reversed(rows) if self.solver.reverse else rows):
             values = random_state(tuple(shape), (layout.first + row) * layout.stride, seed)
-            error[place : place + 1] = values[tuple(own)][None]
+            error[place : place + 1] = space.lift(values[tuple(own)][None])
         return self._normalised(error)
 
     def difference(self, trajectory: Block, solution: Block) -> Block:

@@ -106,6 +106,7 @@ class MGRIT(Uncopied):
             chunk_bytes = int(number("MGRIT", "chunk_bytes", chunk_bytes, positive=True))
         if storage == "C":
             grid.check_c_points("`MGRIT(storage='C')`")
+        chunk_bytes = space.chunk_bytes if chunk_bytes is None else chunk_bytes
         chunk_bytes = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
         self.comm = grid.comm
         self.reverse = reverse
@@ -123,7 +124,8 @@ class MGRIT(Uncopied):
                 own = space if transfer is None else transfer.coarse
                 chunk = chunk_size(own, chunk_bytes)
                 scratch = own.allocate(min(chunk, most))
-            parts = (layout, own, grid.comm, self.phases, chunk, scratch, reverse, transfer)
+            comm = own.messenger(grid.comm)
+            parts = (layout, own, comm, self.phases, chunk, scratch, reverse, transfer)
             self.levels.append(Level(*parts))
 
     @property
@@ -179,7 +181,8 @@ class MGRIT(Uncopied):
             if finest.layout.owns_initial:
                 initial[...] = trajectory[finest.point(0)]
             with self.phases("communication"):
-                self.comm.Bcast(initial, root=self.comm.size - 1 if self.reverse else 0)
+                messenger = self.space.messenger(self.comm)
+                messenger.Bcast(initial, root=self.comm.size - 1 if self.reverse else 0)
             trajectory[others] = initial
         elif guess in ("coarse", "nested"):
             with self.phases("coarse"):

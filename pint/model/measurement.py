@@ -61,12 +61,17 @@ def measure(
     Raises
     ------
     ValueError
-        If `seconds` is not positive.
+        If `seconds` is not positive, or states are tensors.
     """
     space = control.space
     with agreeing(space.comm, "measure", space.space_comm):
         if not 0 < seconds < np.inf:
             raise ValueError(f"`measure(seconds=...)` must be positive, got {seconds}.")
+        if not problem.space.on_host:  # calls may return before a device has done their work
+            raise ValueError(
+                "`measure(problem=...)` must have states that are numpy arrays or PETSc vectors; "
+                "time states on a device by whole updates, as in `benchmarks/device.py`."
+            )
     # Its own functional: the user's counters, clocks and trajectories stay as they are.
     options: dict[str, Any] = {"relaxation": "F", "guess": "coarse", "unconverged": "ignore"}
     functional = ReducedFunctional(problem, space.grid, **options)

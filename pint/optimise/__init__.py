@@ -19,13 +19,13 @@ from pint.optimise.receding import starting_at
 from pint.optimise.reduced_space import ReducedSpace
 from pint.optimise.result import AllAtOnce, Constrained, Iterate, Result, Status
 from pint.optimise.standard_errors import standard_errors
-from pint.optimise.stochastic import Stochastic
-from pint.optimise.stochastic_rules import adam, sgd
+from pint.optimise.stochastic import BiasControl, Stochastic, adam, schedules, sgd
 
 __all__ = [
     "Adaptive",
     "AllAtOnce",
     "AugmentedLagrangian",
+    "BiasControl",
     "Checkpoint",
     "Constrained",
     "External",
@@ -51,6 +51,7 @@ __all__ = [
     "identity",
     "lbfgs",
     "minimize",
+    "schedules",
     "sgd",
     "standard_errors",
     "starting_at",

@@ -97,5 +97,5 @@ def remaining(method: Method, done: Result) -> Method:
     if evaluations is not None:
         spent = sum(1 + row.line_search_trials for row in done.history)
         evaluations = max(evaluations - spent, 1)  # the first control is evaluated in any case
-    seconds = max(method.time_limit - done.history[-1].seconds, 0.0)
+    seconds = max(method.time_limit - done.seconds, 0.0)
     return replace(method, time_limit=seconds, evaluations=evaluations)

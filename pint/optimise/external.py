@@ -110,6 +110,12 @@ class External(Limited):
                 f"`External(method={self.method!r})`: the method takes no bounds, but the control "
                 f"has some; use {', '.join(with_bounds)}."
             )
+        for key, field in problem.controls.items():
+            if field.matrix and not (field.matrix.is_diagonal or field.matrix.has_root):
+                raise ValueError(
+                    f"`External`: the metric of the control `{key}` must be a matrix of scipy or a "
+                    "diagonal one; use `pint.ReducedSpace` with a matrix of PETSc."
+                )
         PACKAGES[package].require()
 
     def run(

@@ -51,7 +51,7 @@ def minimize(
         ignored.
     checkpoint : Checkpoint, optional
         Where to save the run, and whether to resume a saved one; for `ReducedSpace`, `OneShot`,
-        `Lagged`, `Adaptive` and `GaussNewton`.
+        `Lagged`, `Adaptive`, `GaussNewton` and `Stochastic`.
 
     Returns
     -------
@@ -167,5 +167,6 @@ def _check_options(method: Method, callback: Any, checkpoint: Any) -> None:
     if not method.takes_checkpoint:
         raise ValueError(
             f"`minimize(checkpoint=...)`: a run of `{type(method).__name__}` cannot be resumed; "
-            "`ReducedSpace`, `OneShot`, `Lagged`, `Adaptive` and `GaussNewton` take checkpoints."
+            "`ReducedSpace`, `OneShot`, `Lagged`, `Adaptive`, `GaussNewton` and `Stochastic` take "
+            "checkpoints."
         )

@@ -71,7 +71,7 @@ class InverseHessian:
         if not self.pairs:
             return Control(space, self.scaling * vector)
         # The factors of the ranks are added up, not their products, so that all get the same.
-        local = self._factors(self._rows.products(vector * space.counted_weights))
+        local = self._factors(self._rows.products(space.weighted(vector, counted=True)))
         factors, direction = space.sums(local), self.scaling * vector
         for part, is_alike in space.alike:
             add = self._rows.add_alike if is_alike else self._rows.add_to
@@ -112,7 +112,7 @@ class InverseHessian:
         if self.memory == 0:
             return self
         space, known = s.space, len(self.pairs)
-        dual_s, dual_y = (control.vector * space.counted_weights for control in (s, y))
+        dual_s, dual_y = (space.weighted(control.vector, counted=True) for control in (s, y))
         of_pairs = self._rows.products(dual_y).tolist() if known else []
         of_pair = (dual_y @ s.vector, dual_y @ y.vector, dual_s @ s.vector)
         *others, curvature, y_squared, s_squared = space.sums([*of_pairs, *of_pair]).tolist()
@@ -142,7 +142,7 @@ class InverseHessian:
         space = self.pairs[0][0].space
         if not space.sums(np.count_nonzero(~free))[0]:
             return self
-        products, s_squared = self.measured(np.where(free, space.counted_weights, 0.0))
+        products, s_squared = self.measured(free)
         # A pair with positive curvature may have none on the free variables alone.
         squares = zip(*(part.diagonal().tolist() for part in products), s_squared, strict=True)
         kept = [i for i, numbers in enumerate(squares) if _is_curved(*numbers)]
@@ -158,16 +158,30 @@ class InverseHessian:
             free=free,
         )
 
-    def measured(self, weights: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    def measured(self, free: np.ndarray | None = None) -> tuple[np.ndarray, list[float]]:
         """Return `products` and (s, s) of each pair, anew. Collective: one reduction.
 
-        The weights are those of this rank's numbers in the inner product.
+        Only the variables `free` count, a local mask; by default all.
         """
-        count = len(self.pairs)
-        mixed, *others = self._rows.grams(weights)
+        space, count = self.pairs[0][0].space, len(self.pairs)
+        if space.matrices:
+            mixed, *others = self._grams(free)
+        else:
+            weights = space.counted_weights
+            mixed, *others = self._rows.grams(weights if free is None else weights * free)
         parts = [part.ravel() for part in (np.triu(mixed), *others)]
-        sums = self.pairs[0][0].space.sums(np.concatenate(parts))
+        sums = space.sums(np.concatenate(parts))
         return sums[:-count].reshape(2, count, count), sums[-count:].tolist()
+
+    def _grams(self, free: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what `Rows.grams` does, where the metric is a matrix."""
+        space, table = self.pairs[0][0].space, []
+        for vector in self._rows.vectors:
+            # Only fields with diagonal metrics have bounds: masks and matrices commute.
+            dual = space.weighted(vector, counted=True)
+            table.append(self._rows.products(dual if free is None else dual * free))
+        products, half = np.array(table), len(self.pairs)
+        return products[:half, half:], products[half:, half:], products[:half, :half].diagonal()
 
     def sized(self, space: ControlSpace) -> InverseHessian:
         """Return the approximation with a number of pairs that fits `PAIR_BYTES`. Collective.

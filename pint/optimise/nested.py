@@ -92,4 +92,5 @@ class Nested(Method):
                 start, method = stages[-1].control, remaining(method, stages[-1])
             start = prolong(start, functional.controls, self.interpolate)
             result = method.run(functional, start, callback, checkpoint)
-        return replace(result, stages=tuple(stages))
+        seconds = result.seconds + sum(stage.seconds for stage in stages)
+        return replace(result, stages=tuple(stages), seconds=seconds)

@@ -155,10 +155,11 @@ class Recorder:
         status: Status,
         iterations: int,
         cause: str = "",
+        note: str = "",
     ) -> Result:
         """Return the result with exact values of a control.
 
-        `cause` says why the run met NaN or infinity.
+        `cause` says why the run failed, `note` what else it has to say.
 
         Raises
         ------
@@ -181,8 +182,10 @@ class Recorder:
             peak_memory=peak_memory_of_ranks(functional.comm, functional.space.comm),
             solves=solves,
             converged_solves=converged,
+            seconds=time.perf_counter() - self._started + self._offset.get("seconds", 0.0),
             functional=functional,
             cause=cause,
+            note=note,
         )
 
 

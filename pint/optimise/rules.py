@@ -92,6 +92,13 @@ RULES: Mapping[str, Rule] = {
         f"strategy.{name}.last": MAYBE_ESTIMATE
         for name in ("of_objective", "of_gradient", "of_state")
     },
+    "rate": NOT_NEGATIVE,
+    "gradients.cycles": Rule("an integer from 1 to 1000", lambda x: is_count(x, 1, 1000)),
+    "gradients.mean_square": NOT_NEGATIVE,
+    **{
+        f"gradients.{name}": ESTIMATE
+        for name in ("factor", "contraction", "slow", "error", "residuals", "size", "worst")
+    },
     "point.errors": ESTIMATE,
     "point.correction": FINITE,
     "point.convergence": Rule("residuals and whether they met a tolerance", _is_convergence),

@@ -155,7 +155,8 @@ class Run(Resumable):
         _check_products(self.hessian)
         self.history = history
         for name, block in self._c_points().items():
-            block[...] = own_rows(functional, arrays[name], len(block))
+            rows = own_rows(functional, arrays[name], len(block))
+            block[...] = functional.space.lift(rows)
         # With their C-points in place, the trajectories count as solved before.
         (point.state.control,) = scattered(space, "control", arrays, 1)
         functional.state.solve(point.state, point.state.control, Relax())
@@ -267,7 +268,7 @@ def _check_products(hessian: InverseHessian) -> None:
     """Raise ValueError unless the inner products are those of the pairs. Collective."""
     if not hessian.pairs:
         return
-    found, s_squared = hessian.measured(hessian.pairs[0][0].space.counted_weights)
+    found, s_squared = hessian.measured()
     norms = np.sqrt([s_squared, found[1].diagonal()])
     wrong = ~(abs(hessian.products - found) <= 1e-8 * norms[:, :, None] * norms[1])
     if wrong.any():

@@ -31,7 +31,8 @@ class ScaledLayout:
     """The vector of the optimiser: each value of all ranks once, in Euclidean coordinates.
 
     A value of the vector is a value of the control times the square root of its weight in the
-    metric, so that the optimiser's Euclidean products are those of the metric.
+    metric, so that the optimiser's Euclidean products are those of the metric. Where that is a
+    matrix ``M = R^T R``, blocks are multiplied by R.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ class ScaledLayout:
         self.space = space
         self.in_time, self.in_space = space.comm, space.space_comm
         self.roots = np.sqrt(space.weights)
+        for name, matrix in space.matrices.items():
+            blocks = Control(space, self.roots)[name]
+            blocks /= np.sqrt(matrix.diagonal).reshape(space.fields[name].shape)
         self.total = 0
         self._numbers: np.ndarray | None = None
 
@@ -75,16 +79,25 @@ class ScaledLayout:
 
     def gather(self, vector: np.ndarray) -> np.ndarray:
         """Return the scaled values of all ranks, from this rank's values. Collective."""
-        return self._gathered(vector * self.roots)
+        return self._gathered(self._mapped(vector * self.roots, "root"))
 
     def gather_dual(self, vector: np.ndarray) -> np.ndarray:
         """Return the derivative with respect to the scaled values. Collective."""
-        return self._gathered(vector / self.roots)
+        return self._gathered(self._mapped(vector / self.roots, "root_transposed_solve"))
 
     def control(self, x: np.ndarray) -> Control:
         """Return this rank's part of the optimiser's vector as a control within the bounds."""
         # Scaling there and back may leave a bound by the last digit.
-        return self.space.project(Control(self.space, x[self.numbers()] / self.roots))
+        values = self._mapped(x[self.numbers()], "root_solve")
+        return self.space.project(Control(self.space, values / self.roots))
+
+    def _mapped(self, vector: np.ndarray, action: str) -> np.ndarray:
+        """Map the blocks of fields with a `SparseMetric` by one of its methods, in place."""
+        for name, matrix in self.space.matrices.items():
+            blocks = Control(self.space, vector)[name]
+            rows = blocks.reshape(blocks.size // matrix.size, matrix.size)
+            blocks[...] = getattr(matrix, action)(rows).reshape(blocks.shape)
+        return vector
 
     def direction(self, x: np.ndarray) -> Control:
         """Return this rank's part of a direction of the optimiser's vector."""

@@ -1,4 +1,4 @@
-"""States that are PETSc vectors; the only module that imports petsc4py.
+"""States that are PETSc vectors.
 
 The sweeps work on blocks of numpy rows; the user's methods see PETSc vectors that are lent the
 rows for the time of a call, without a copy.
@@ -14,6 +14,8 @@ import numpy as np
 from petsc4py import PETSc
 
 from pint.comm import private, reduce
+from pint.errors import NumericalError
+from pint.states.metric import SYMMETRY, Metric, metric_of
 from pint.states.space import StateSpace
 from pint.states.transfer import Transfer
 
@@ -42,18 +44,23 @@ class PetscSpace(StateSpace):
         communicator is that of the ranks in space.
     weight : float
         Factor of the Euclidean norm, dimensionless; for example the root of the cell volume.
+    metric : PETSc.Mat, optional
+        M, symmetric positive definite, such as a mass matrix: the norm is
+        ``weight * sqrt(y^T M y)``.
 
     Raises
     ------
     TypeError
         If `template` is neither a Vec nor a DM, or the scalars of PETSc are not float64.
     ValueError
-        If `weight` is not positive and finite.
+        If `weight` is not positive and finite, or `metric` does not fit.
     """
 
     batches = False
 
-    def __init__(self, template: PETSc.Vec | PETSc.DM, weight: float = 1.0) -> None:
+    def __init__(
+        self, template: PETSc.Vec | PETSc.DM, weight: float = 1.0, metric: Any = None
+    ) -> None:
         self._owns_template = isinstance(template, PETSc.DM)
         if self._owns_template:
             template = template.createGlobalVec()
@@ -71,6 +78,11 @@ class PetscSpace(StateSpace):
         self.comm = private(template.getComm().tompi4py(), "PetscSpace(template=...)")
         self.shape = (template.getLocalSize(),)
         self.weight = float(weight)
+        self.metric: Metric | None = None
+        if metric is not None:
+            self.metric = metric_of(
+                "PetscSpace(metric=...)", metric, template.getLocalSize(), self.comm
+            )
         self._template = template
         self._free: list[PETSc.Vec] = []
         # The mean size, since all ranks must collect at the same call.
@@ -82,6 +94,8 @@ class PetscSpace(StateSpace):
         return np.zeros((count, *self.shape))
 
     def squared_norm(self, block: np.ndarray) -> float:
+        if self.metric is not None:
+            return self.weight**2 * self.metric.squared_norm(block)
         flat = block.reshape(-1)
         return self.weight**2 * float(flat @ flat)
 
@@ -113,9 +127,7 @@ class PetscSpace(StateSpace):
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         def lending(*arguments: Any, out: Any = None) -> Any:
             # Before the call: the method may raise, and not on all ranks.
-            self._calls += 1
-            if self._calls >= self._most:
-                self._collect()
+            self.free_garbage(1)
             given, places = list(arguments), list(states)
             guess = getattr(given[0], "guess", None)
             extra = [row for row in (guess, out) if row is not None]
@@ -166,6 +178,19 @@ class PetscSpace(StateSpace):
             product(target, self, matrix.multTranspose),
         )
 
+    def vector(self) -> PETSc.Vec:
+        """Return a new vector with the layout of the states; the caller destroys it. Collective."""
+        return self._template.duplicate()
+
+    def free_garbage(self, calls: int) -> None:
+        """Count calls of a user's methods; free what they have dropped once it may be much.
+
+        Methods that are called within those of a stepper are not counted otherwise. Collective.
+        """
+        self._calls += calls
+        if self._calls >= self._most:
+            self._collect()
+
     def _collect(self) -> None:
         """Free what Python has dropped on all ranks of a state. Collective."""
         self._calls = 0
@@ -182,6 +207,103 @@ class PetscSpace(StateSpace):
             self._collect()
         if self._owns_template:
             self._template.destroy()
+
+
+class PetscMetric(Metric):
+    """A metric by a PETSc matrix; its solver is made once.
+
+    By default that is a Cholesky factorisation on one rank, else conjugate gradients to rounding;
+    options with the prefix ``metric_`` change it.
+
+    Parameters
+    ----------
+    owner : str
+        For messages, such as ``TimeControl(metric=...)``.
+    matrix : PETSc.Mat
+    size : int
+        Of this rank's part of a vector.
+    comm : communicator
+        The ranks that vectors are distributed over.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is distributed otherwise, or is not symmetric positive definite.
+    """
+
+    def __init__(self, owner: str, matrix: PETSc.Mat, size: int, comm: Any) -> None:
+        self.owner, self.size, self.comm = owner, size, comm
+        ranks = matrix.getComm().getSize()
+        wrong = ranks != comm.size or any(local != size for local, _ in matrix.getSizes())
+        if reduce(comm, wrong, "max")[0]:
+            raise ValueError(
+                f"`{owner}` must be a PETSc matrix on {comm.size} rank(s), divided among them as "
+                f"vectors are, got one of size {matrix.getSize()} on {ranks} rank(s)."
+            )
+        self._matrix = matrix
+        self._vectors = matrix.createVecs()
+        diagonal = matrix.getDiagonal()
+        self.diagonal = diagonal.array.copy()
+        diagonal.destroy()
+        if not reduce(comm, np.all(self.diagonal > 0), "min")[0]:
+            raise ValueError(f"`{owner}` must be positive definite: a mass matrix is.")
+        self.is_diagonal = self._has_diagonal_alone()
+        self._check_symmetry()
+        self._solver = PETSc.KSP().create(matrix.getComm())
+        self._solver.setOperators(matrix)
+        self._solver.setType("preonly" if comm.size == 1 else "cg")
+        self._solver.getPC().setType("cholesky" if comm.size == 1 else "jacobi")
+        self._solver.setTolerances(rtol=1e-15, atol=1e-50, max_it=1000)
+        self._solver.setOptionsPrefix("metric_")
+        self._solver.setFromOptions()
+        self._solver.setUp()
+
+    def apply(self, rows: np.ndarray) -> np.ndarray:
+        return self._each(rows, self._matrix.mult)
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        return rows / self.diagonal if self.is_diagonal else self._each(rows, self._solved)
+
+    def _solved(self, right: PETSc.Vec, result: PETSc.Vec) -> None:
+        self._solver.solve(right, result)
+        reason = self._solver.getConvergedReason()
+        if reason < 0:
+            raise NumericalError(
+                f"`{self.owner}`: the linear solver failed with PETSc's reason {reason}: is the "
+                "matrix positive definite? Choose another one by options `-metric_ksp_type`."
+            )
+
+    def _each(self, rows: np.ndarray, action: Callable[[PETSc.Vec, PETSc.Vec], Any]) -> np.ndarray:
+        """Return what an action makes of each row. Collective."""
+        given, found = self._vectors
+        results = np.empty(rows.shape)
+        for row, result in zip(rows, results, strict=True):
+            given.array[:] = row
+            action(given, found)
+            result[:] = found.array_r
+        return results
+
+    def _has_diagonal_alone(self) -> bool:
+        """Whether no other entry is there. Collective."""
+        if "aij" not in self._matrix.getType():
+            return False
+        starts, columns, values = self._matrix.getValuesCSR()
+        rows = self._matrix.getOwnershipRange()[0] + np.arange(len(starts) - 1)
+        beside = np.count_nonzero(values[columns != np.repeat(rows, np.diff(starts))])
+        return not reduce(self.comm, beside)[0]
+
+    def _check_symmetry(self) -> None:
+        """Raise ValueError unless ``a^T M b = b^T M a`` for two vectors. Collective."""
+        random = np.random.default_rng(self.comm.rank)
+        a, b = random.standard_normal((2, 1, self.size))
+        of_a, of_b = self.apply(a), self.apply(b)
+        products = [a @ of_b.T, b @ of_a.T, a @ of_a.T, b @ of_b.T]
+        one, other, *squares = reduce(self.comm, np.ravel(products))
+        # NaN is no number that is large enough.
+        if not min(squares) > 0 or not abs(one - other) <= 100 * SYMMETRY * max(squares):
+            raise ValueError(
+                f"`{self.owner}` must be symmetric and positive definite: a mass matrix is."
+            )
 
 
 def interpolation(fine: PETSc.DM, coarse: PETSc.DM) -> Transfer:

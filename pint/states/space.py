@@ -11,6 +11,7 @@ import numpy as np
 
 from pint.comm import SerialComm, private
 from pint.errors import lengths, number, real_array, shown
+from pint.states.metric import Metric, metric_of
 
 Block = Any
 """Many states in one array, the time point as the first axis."""
@@ -29,12 +30,16 @@ class StateSpace(ABC):
         The axis of a state that is distributed.
     batches : bool
         Whether a block of many states can be handed to a batched stepper.
+    on_host : bool
+        Whether the user's methods are given times and controls as arrays of numpy, as they are;
+        otherwise what `lift` makes of them.
     """
 
     shape: tuple[int, ...]
     comm: Any = SerialComm()
     axis: int = 0
     batches: bool = True
+    on_host: bool = True
 
     @abstractmethod
     def allocate(self, count: int) -> Block:
@@ -70,9 +75,25 @@ class StateSpace(ABC):
         """Return the states of a block one by one, which share its memory; more than once."""
         return [block[row] for row in reversed(range(len(block)))] if backward else block
 
+    @property
+    def chunk_bytes(self) -> int | None:
+        """States of so many bytes are advanced together; None stands for a core's cache."""
+        return None
+
     def as_array(self, block: Block) -> np.ndarray:
         """Return a block as an array of numpy, for files and reports."""
         return np.asarray(block)
+
+    def lift(self, values: np.ndarray, sums: bool = False) -> Any:
+        """Return an array of numpy as one of the kind that blocks are; not always a copy.
+
+        With `sums` it is one that derivatives are added to, of a type that is wide enough.
+        """
+        return values
+
+    def messenger(self, comm: Any) -> Any:
+        """Return what sends and receives blocks as `comm` sends and receives arrays of numpy."""
+        return comm
 
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         """Return a user's method as a function of states as blocks hold them.
@@ -104,12 +125,15 @@ class StateSpace(ABC):
         )
 
 
-def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
-    """Return an array as one of batches of one row, a view; `backward` from the last row on.
+def one_by_one(values: Any, backward: bool = False) -> Any:
+    """Return the rows of an array as batches of one row, views; `backward` from the last row on.
 
     Taking the rows of a reversed view is twice as fast as reversing an array by its indices. The
     rows themselves are ordinary arrays.
     """
+    if not isinstance(values, np.ndarray):  # other arrays may know no negative strides
+        rows = range(len(values))
+        return [values[row : row + 1] for row in (reversed(rows) if backward else rows)]
     ordered = values[::-1] if backward else values
     return ordered.reshape(len(values), 1, *values.shape[1:])
 
@@ -117,7 +141,8 @@ def one_by_one(values: np.ndarray, backward: bool = False) -> np.ndarray:
 class ArraySpace(StateSpace):
     """States that are numpy arrays of one shape.
 
-    The norm is ``weight * sqrt(sum(y**2))``, the sum over all of `comm`.
+    The norm is ``weight * sqrt(sum(y**2))``, the sum over all of `comm`, or
+    ``weight * sqrt(y^T M y)``.
 
     Parameters
     ----------
@@ -132,13 +157,17 @@ class ArraySpace(StateSpace):
         The ranks in space that a state is distributed over; by default each rank has all of it.
     axis : int
         The axis that is distributed; a rank's part of it may be empty.
+    metric : sparse matrix or ndarray, optional
+        M, symmetric positive definite, such as the mass matrix of finite elements; it acts on the
+        numbers of a state. Diagonal, of this rank's part, if states are distributed.
 
     Raises
     ------
     TypeError
         If `dtype` is another one.
     ValueError
-        If `shape` has a dimension below 1, or `weight` is not positive and finite.
+        If `shape` has a dimension below 1, `weight` is not positive and finite, or `metric` does
+        not fit or is not symmetric positive definite.
     """
 
     def __init__(
@@ -148,6 +177,7 @@ class ArraySpace(StateSpace):
         weight: float = 1.0,
         comm: Any = None,
         axis: int = 0,
+        metric: Any = None,
     ) -> None:
         self.comm = private(comm, "ArraySpace(comm=...)")
         self.shape = lengths("ArraySpace(shape=...)", shape, 0 if self.comm.size > 1 else 1)
@@ -164,6 +194,10 @@ class ArraySpace(StateSpace):
         )
         self.weight: float = number("ArraySpace", "weight", weight, positive=True)
         self.dtype: np.dtype[Any] = _checked_dtype(dtype)
+        self.metric: Metric | None = None
+        if metric is not None:
+            size = int(np.prod(self.shape, dtype=int))
+            self.metric = metric_of("ArraySpace(metric=...)", metric, size, self.comm)
 
     @property
     def precision(self) -> float:
@@ -176,6 +210,9 @@ class ArraySpace(StateSpace):
         return np.zeros((count, *self.shape), dtype=self.dtype)
 
     def squared_norm(self, block: np.ndarray) -> float:
+        if self.metric is not None:
+            rows = block.reshape(len(block), self.metric.size)
+            return self.weight**2 * self.metric.squared_norm(rows)
         flat = block.reshape(-1)
         return self.weight**2 * float(np.vdot(flat, flat).real)
 
@@ -237,6 +274,8 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
 def space_like(owner: object) -> ArraySpace:
     """Return the space of arrays like ``owner.initial_state``, in float32 if that is.
 
+    Its norm is that of ``owner.state_metric``, where there is one.
+
     Raises
     ------
     TypeError
@@ -250,4 +289,5 @@ def space_like(owner: object) -> ArraySpace:
     if isinstance(state, (np.ndarray, np.generic)) or not hasattr(state, "shape"):
         real_array(f"{name}.initial_state", state)
     single = getattr(state, "dtype", None) == np.float32
-    return ArraySpace(np.shape(state), np.float32 if single else np.float64)
+    metric = getattr(owner, "state_metric", None)
+    return ArraySpace(np.shape(state), np.float32 if single else np.float64, metric=metric)

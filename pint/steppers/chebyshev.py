@@ -13,8 +13,9 @@ from pint.errors import check_kind, integer, number
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
 from pint.states import ArraySpace, space_like
-from pint.steppers.ode import ODE
+from pint.steppers.ode import ODE, check_without_mass
 from pint.steppers.runge_kutta import add_fields
+from pint.steppers.systems import Systems
 
 DAMPING = 2.0 / 13.0
 MOST_STAGES = 100
@@ -98,8 +99,8 @@ class RKC(TimeStepper):
     TypeError
         If `ode` is not an ODE.
     ValueError
-        If a number is out of its range, both are given, or there is none and states are not
-        vectors.
+        If a number is out of its range, both are given, there is none and states are not
+        vectors, or the ODE has a mass matrix.
     """
 
     batched = True
@@ -109,6 +110,7 @@ class RKC(TimeStepper):
     ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`RKC(ode=...)` must be an ODE, got {type(ode).__name__}.")
+        check_without_mass("`RKC(ode=...)`", ode)
         self.stages, self.spectral_radius = checked_numbers(stages, spectral_radius)
         self._space = space_like(ode)
         if stages is None and spectral_radius is None and len(self._space.shape) != 1:
@@ -117,6 +119,7 @@ class RKC(TimeStepper):
                 f"of {type(ode).__name__} are no vectors: their shape is {self._space.shape}."
             )
         self.ode = ode
+        self._systems = Systems(ode, self._space.shape[0]) if len(self._space.shape) == 1 else None
 
     @property
     def space(self) -> ArraySpace:
@@ -150,9 +153,11 @@ class RKC(TimeStepper):
         radius: Any = self.spectral_radius
         if radius is None:
             with np.errstate(all="ignore"):
-                slopes = np.abs(self.ode.jacobian(np.reshape(s.t0, -1), y, u, theta))
+                assert self._systems is not None
+                slopes = self.ode.jacobian(np.reshape(s.t0, -1), y, u, theta)
+                sums = self._systems.sums_of_moduli(slopes, len(y))
                 # Each is a bound of the spectral radius.
-                radius = np.minimum(slopes.sum(axis=1).max(axis=1), slopes.sum(axis=2).max(axis=1))
+                radius = np.minimum(*(some.max(axis=1) for some in sums))
         dt = np.broadcast_to(np.reshape(s.dt, -1), len(y))
         needed = np.sqrt(1.0 + dt * radius / REACH)
         # No number is large enough where the derivative is not finite.

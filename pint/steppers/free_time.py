@@ -113,6 +113,7 @@ class _Stepper(TimeStepper):
         self.stepper, self.name = stepper, name
         self.batched, self.in_place = stepper.batched, stepper.in_place
         self.uses_guess, self.kept_shape = stepper.uses_guess, stepper.kept_shape
+        self.kept_type = stepper.kept_type
 
     @property
     def space(self) -> StateSpace:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pint.interface import Fields
 from pint.steppers.ode import ODE
+from pint.steppers.systems import System, Systems
 
 ITERATIONS = 30
 """Most Newton iterations of a step."""
@@ -22,7 +23,7 @@ FAR = 1e4
 
 
 class Newton:
-    """Solves ``z = base + h f(t, z)`` for each state of a batch on its own.
+    """Solves ``M z = base + h f(t, z)`` for each state of a batch on its own.
 
     Each component is solved to rounding, by its own size; where f is linear in y this takes one
     iteration.
@@ -31,17 +32,21 @@ class Newton:
     ----------
     ode : ODE
         With states that are vectors.
+    length : int
+        Of a state.
     estimates : bool
         What becomes of equations that are not solved: NaN, or the estimate of one iteration from
         the state, as of a linearly implicit step.
 
     Notes
     -----
-    The matrices are ``I - h f_y``, by `ODE.jacobian`.
+    The matrices are ``M - h f_y``, by `ODE.jacobian` and `ODE.mass_matrix`.
     """
 
-    def __init__(self, ode: ODE, estimates: bool = False) -> None:
+    def __init__(self, ode: ODE, length: int, estimates: bool = False) -> None:
         self.ode, self.estimates = ode, estimates
+        self._systems = Systems(ode, length)
+        self.mass = self._systems.mass
 
     def solve(
         self, t: Any, h: Any, base: Any, start: Any, y: Any, u: Fields, theta: Fields
@@ -77,7 +82,8 @@ class Newton:
                 z[failed] = np.nan
             if self.estimates:
                 failed = np.union1d(failed, np.flatnonzero(~solvable))
-                z[failed] = self._estimate(t, failed, base, h, y, u, theta)
+                if len(failed):
+                    z[failed] = self._estimate(t, failed, base, h, y, u, theta)
         return z, failed
 
     def _estimate(
@@ -86,8 +92,8 @@ class Newton:
         """Return z of one iteration from y, or y where that leads nowhere."""
         t, h, base, y = t[rows], h[rows], base[rows], y[rows]
         blocks = {name: values[rows] for name, values in u.items()}
-        residual = y - base - h * self.ode.f(t, y, blocks, theta)
-        z = y - solved(self.matrix(t, y, h, blocks, theta), residual)
+        residual = self.mass.times(y) - base - h * self.ode.f(t, y, blocks, theta)
+        z = y - self.system(t, y, h, blocks, theta).solve(residual)
         is_near = _largest(z) <= FAR * (_largest(y) + _largest(base))  # False for NaN, too
         estimate: np.ndarray = np.where(is_near[:, None], z, y)
         return estimate
@@ -101,51 +107,51 @@ class Newton:
         the rows that do not converge.
         """
         failed = rows[:0]
-        reach: Any = 0.0  # |I - h f_y| |z| at the last iterate: the sizes whose rounding remains
+        reach: Any = 0.0  # |M - h f_y| |z| at the last iterate: the sizes whose rounding remains
         last = np.full(len(rows), np.inf)
+        # All rows are taken as views, some as copies.
+        at: Any = slice(None) if len(rows) == len(z) else rows
         for iteration in range(ITERATIONS + 1):
-            blocks = {name: values[rows] for name, values in u.items()}
-            slope = h[rows] * self.ode.f(t[rows], z[rows], blocks, theta)
-            residual = z[rows] - base[rows] - slope
-            size = _sizes(residual)
-            scale = _sizes(base[rows]) + _sizes(slope) + _sizes(z[rows]) + reach
+            blocks = {name: values[at] for name, values in u.items()}
+            slope = h[at] * self.ode.f(t[at], z[at], blocks, theta)
+            product = self.mass.times(z[at])
+            residual = product - base[at]
+            residual -= slope
+            size, scale = _sizes(residual), _sizes(base[at])
+            for part in (_sizes(slope), _sizes(product), reach):
+                scale += part
             # By component: what is small beside others may be large for a small one.
             worst = (size / (scale + TINY)).max(axis=1)
             # Where f is infinite, so is the scale, to which no residual is large.
             finite = scale.max(axis=1) < np.inf
             remaining = ~((worst <= ROUNDOFF) & finite)
-            if not remaining.any():
-                break
             ends = (worst > SHRINKS * last) | (iteration == ITERATIONS)
-            stagnates = ends & ((worst <= STAGNATION) | _is_small(size, scale, z.shape[1]))
-            remaining &= ~(stagnates & finite)
+            if (remaining & ends).any():
+                small = _is_small(size, scale, z.shape[1])
+                remaining &= ~(ends & ((worst <= STAGNATION) | small) & finite)
             lost = remaining & ((iteration == ITERATIONS) | ~finite)
             if lost.any():
                 failed = np.concatenate([failed, rows[lost]])
                 remaining &= ~lost
             if not remaining.any():
                 break
-            rows, residual, last = rows[remaining], residual[remaining], worst[remaining]
-            blocks = {name: values[remaining] for name, values in blocks.items()}
-            matrix = self.matrix(t[rows], z[rows], h[rows], blocks, theta)
-            reach = _reach(matrix, z[rows])
-            z[rows] -= solved(matrix, residual)
+            if not remaining.all():
+                rows, residual, worst = rows[remaining], residual[remaining], worst[remaining]
+                blocks = {name: values[remaining] for name, values in blocks.items()}
+                at = rows
+            last = worst
+            system = self.system(t[at], z[at], h[at], blocks, theta)
+            reach = _reach(system, z[at])
+            z[at] -= system.solve(residual)
         return failed
 
-    def matrix(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields) -> np.ndarray:
-        """Return ``I - h f_y``, shape (B, d, d)."""
-        jacobian = self.ode.jacobian(t, z, u, theta)
-        shape = (*z.shape, z.shape[-1])
-        if np.shape(jacobian) != shape:
-            raise ValueError(
-                f"`{type(self.ode).__name__}.jacobian` must return an array of shape {shape}, "
-                f"got {np.shape(jacobian)}."
-            )
-        return np.eye(z.shape[-1]) - h[..., None] * jacobian
+    def system(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields) -> System:
+        """Return ``M - h f_y`` for a batch of B states; h has the shape (B, 1)."""
+        return self._systems.of(self.ode.jacobian(t, z, u, theta), h, len(z))
 
     def transposed(self, t: Any, z: Any, h: Any, u: Fields, theta: Fields, right: Any) -> Any:
-        """Return ``(I - h f_y)^{-T} right``; estimated as `right` where the matrix is singular."""
-        found = solved(self.matrix(t, z, h, u, theta).swapaxes(1, 2), right)
+        """Return ``(M - h f_y)^{-T} right``; estimated as `right` where the matrix is singular."""
+        found = self.system(t, z, h, u, theta).solve(right, transposed=True)
         if self.estimates:
             found = np.where(np.isfinite(found).all(axis=1, keepdims=True), found, right)
         return found
@@ -162,17 +168,6 @@ def warn_of_failure(scheme: str, t0: float, dt: float, level: int, failed: int, 
     )
 
 
-def solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the solutions of a batch of linear systems; NaN where the matrix is singular."""
-    try:
-        return np.linalg.solve(matrix, right[..., None])[..., 0]
-    except np.linalg.LinAlgError:
-        if len(matrix) == 1:
-            return np.full_like(right, np.nan)
-    rows = [solved(matrix[i : i + 1], right[i : i + 1]) for i in range(len(matrix))]
-    return np.concatenate(rows)
-
-
 def _sizes(vectors: np.ndarray) -> np.ndarray:
     """Return the moduli of the entries of each vector, of complex ones those of both parts.
 
@@ -183,11 +178,11 @@ def _sizes(vectors: np.ndarray) -> np.ndarray:
     return np.abs(np.concatenate([vectors.real, vectors.imag], axis=1))
 
 
-def _reach(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def _reach(system: System, vectors: np.ndarray) -> np.ndarray:
     """Return the sizes of what products of a batch of matrices with vectors are sums of."""
-    sizes, entries = _sizes(vectors), np.abs(matrix)
+    sizes = _sizes(vectors)
     parts = sizes.reshape(len(sizes), -1, vectors.shape[1])
-    return (parts @ entries.swapaxes(1, 2)).reshape(sizes.shape)
+    return system.reach(parts).reshape(sizes.shape)
 
 
 def _is_small(size: np.ndarray, scale: np.ndarray, entries: int) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pint.interface import Fields
-from pint.states import space_like
+from pint.states import StateSpace, space_like
 
 
 class ODE(ABC):
-    r"""The right-hand side f of ``y' = f(t, y, u, theta)`` and its derivatives.
+    r"""The right-hand side f of ``M y' = f(t, y, u, theta)`` and its derivatives.
 
     All methods work on batches: states have shape (B, \*shape), blocks of u (B, \*field shape),
     times (B,). The control is constant over a step.
@@ -21,9 +21,27 @@ class ODE(ABC):
     ----------
     initial_state : array_like
         y_0, where it does not depend on theta; it has the shape of a state.
+    bands : (int, int), optional
+        Of a banded f_y: the numbers of diagonals below and above the main one. See `jacobian`.
+    sparsity : sparse matrix, optional
+        Of a sparse f_y: its pattern. See `jacobian`.
+    mass_matrix : array or sparse matrix of shape (d, d), optional
+        M, constant, for implicit schemes; by default the identity.
+    state_metric : array or sparse matrix of shape (d, d), optional
+        Of the norm of states, by which residuals are measured: see `pint.ArraySpace`. By default
+        the Euclidean norm.
     """
 
     initial_state: Any
+    bands: tuple[int, int] | None = None
+    sparsity: Any = None
+    mass_matrix: Any = None
+    state_metric: Any = None
+
+    @property
+    def space(self) -> StateSpace:
+        """The space of the states; by default arrays of shape and precision of `initial_state`."""
+        return space_like(self)
 
     @abstractmethod
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
@@ -39,17 +57,35 @@ class ODE(ABC):
         left out has derivative zero.
         """
 
-    def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
-        """Return f_y, shape (B, d, d), states being vectors of length d; for implicit schemes.
+    def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> Any:
+        """Return f_y of B states, vectors of length d; for implicit schemes.
 
-        By default it calls `f_vjp` with d unit vectors for each state: define it if that is slow.
+        One of
+
+        - an array of shape (B, d, d);
+        - with ``bands = (lower, upper)``, an array of shape (B, lower + upper + 1, d) in the layout
+          of `scipy.linalg.solve_banded`: ``f_y[i, j]`` at ``[:, upper + i - j, j]``;
+        - with `sparsity`, an array of shape (B, entries): numbers in the order of its entries;
+        - a sparse matrix of shape (d, d) if it is the same for all B states, or a list of B.
+
+        With `bands` or `sparsity` the first axis may have length 1, if f_y is the same for all.
+        As long as it stays the same, its factors are kept by step size.
+
+        By default it calls `f_vjp` with d unit vectors for each state, with `bands` for as many
+        sums of them as there are diagonals: define it if that is slow.
         """
-        count, d = y.shape
-        each = {name: np.repeat(values, d, axis=0) for name, values in u.items()}
-        states, units = np.repeat(y, d, axis=0), np.tile(np.eye(d), (count, 1))
-        rows = self.f_vjp(np.repeat(t, d), states, each, theta, units)[0]
-        matrix: np.ndarray = np.reshape(rows, (count, d, d))
-        return matrix
+        (count, d), bands = y.shape, self.bands
+        period = d if bands is None else min(sum(bands) + 1, d)
+        # Rows that are so far apart have no column in common.
+        seeds = (np.arange(d) % period == np.arange(period)[:, None]).astype(float)
+        each = {name: np.repeat(values, period, axis=0) for name, values in u.items()}
+        states, seeds = np.repeat(y, period, axis=0), np.tile(seeds, (count, 1))
+        sums = self.f_vjp(np.repeat(t, period), states, each, theta, seeds)[0]
+        sums = np.reshape(sums, (count, period, d))
+        if bands is None:
+            return sums
+        place, column = np.indices((sum(bands) + 1, d))
+        return sums[:, (column + place - bands[1]) % period, column]
 
     def initial(self, theta: Fields) -> Any:
         """Return y_0(theta); by default `initial_state`."""
@@ -76,3 +112,12 @@ def vector_shape(owner: str, ode: ODE) -> tuple[int]:
             f"state of {type(ode).__name__} has shape {shape}."
         )
     return shape
+
+
+def check_without_mass(owner: str, ode: ODE) -> None:
+    """Raise ValueError if `ode` has a mass matrix, which `owner` does not know."""
+    if ode.mass_matrix is not None:
+        raise ValueError(
+            f"{owner}: `{type(ode).__name__}` has a `mass_matrix`, which is for `Theta` and "
+            "`SDIRK` in numpy: take one of them, or solve with the matrix in `f` and `f_vjp`."
+        )

@@ -11,9 +11,9 @@ import numpy as np
 from pint.errors import check_kind, shown
 from pint.grid import Steps
 from pint.interface import Adjoint, Fields, TimeStepper
-from pint.states import ArraySpace, space_like
+from pint.states import StateSpace
 from pint.steppers.coarsening import CoarseStep, coarse_step
-from pint.steppers.ode import ODE
+from pint.steppers.ode import ODE, check_without_mass
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class RungeKutta(TimeStepper):
     TypeError
         If `ode` is not an ODE.
     ValueError
-        If the tableau or the coarse step is unknown.
+        If the tableau or the coarse step is unknown, or the ODE has a mass matrix.
     """
 
     batched = True
@@ -109,6 +109,7 @@ class RungeKutta(TimeStepper):
     ) -> None:
         if not isinstance(ode, ODE):
             raise TypeError(f"`RungeKutta(ode=...)` must be an ODE, got {type(ode).__name__}.")
+        check_without_mass("`RungeKutta(ode=...)`", ode)
         if isinstance(tableau, Tableau):
             self.tableau = tableau
         elif isinstance(tableau, str) and tableau in TABLEAUX:
@@ -120,12 +121,12 @@ class RungeKutta(TimeStepper):
             )
         self.ode = ode
         self.coarse = coarse_step("`RungeKutta(coarse=...)`", coarse)
-        self._space = space_like(ode)
+        self._space = ode.space
         later = len(self.tableau.b) - 1  # the first stage is y
         self.kept_shape = (later, *self._space.shape) if later else None
 
     @property
-    def space(self) -> ArraySpace:
+    def space(self) -> StateSpace:
         return self._space
 
     def initial(self, theta: Fields) -> Any:
@@ -139,7 +140,7 @@ class RungeKutta(TimeStepper):
         if s.kept is not None:
             for i, state in enumerate(states[1:]):
                 s.kept[:, i] = state
-        return np.add(y, _combined(dt, self.tableau.b, slopes), out=out)
+        return _added(y, _combined(dt, self.tableau.b, slopes), out)
 
     def coarsen(self, level: int) -> TimeStepper:
         return self if self.coarse is None else self.coarse.stepper(self)
@@ -206,7 +207,7 @@ class RungeKuttaAdjoint(Adjoint):
             parts.append(of_y)
             add_fields(du, of_u)
             add_fields(dtheta, of_theta)
-        dy = np.add(sum(parts[:-1], start=lam), parts[-1], out=out)
+        dy = _added(sum(parts[:-1], start=lam), parts[-1], out)
         return dy, du, dtheta
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
@@ -229,6 +230,16 @@ def _combined(dt: Any, weights: tuple[float, ...], arrays: list[Any]) -> Any:
         else:
             total = total + (array if weight == first else (weight / first) * array)
     return (dt if first == 1 else first * dt) * total
+
+
+def _added(a: Any, b: Any, out: Any) -> Any:
+    """Return ``a + b``, in `out` unless that is None."""
+    if isinstance(a, np.ndarray):
+        return np.add(a, b, out=out)
+    if out is None:
+        return a + b
+    out[...] = a + b
+    return out
 
 
 def add_fields(total: dict[str, Any], values: Fields) -> None:

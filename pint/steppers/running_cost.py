@@ -119,7 +119,7 @@ class RunningCost(Objective):
         self.nodes = NODES[quadrature]
 
     def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
-        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        t0, dt = _flat(s.t0), _flat(s.dt)
         total: Any = 0.0
         for place, weight in self.nodes:
             value = self.cost.value(t0 + place * dt, between(y0, y1, place), u, theta)
@@ -129,7 +129,7 @@ class RunningCost(Objective):
     def step_cost_derivative(
         self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
     ) -> tuple[Any, Any, Fields, Fields]:
-        t0, dt = np.reshape(s.t0, -1), np.reshape(s.dt, -1)
+        t0, dt = _flat(s.t0), _flat(s.dt)
         dy0: Any = 0.0
         dy1: Any = 0.0
         du: dict[str, Any] = {}
@@ -180,6 +180,11 @@ class RunningCost(Objective):
 
     def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
         return self.cost.terminal_derivative(y, theta)
+
+
+def _flat(times: Any) -> Any:
+    """Return times in one axis."""
+    return times.reshape(-1) if hasattr(times, "reshape") else np.reshape(times, -1)
 
 
 def between(y0: Any, y1: Any, place: float) -> Any:

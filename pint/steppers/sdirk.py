@@ -33,6 +33,8 @@ class SDIRK(TimeStepper):
         z1 = y0 + gamma dt f(t0 + gamma dt, z1, u),
         y1 = y0 + (1 - gamma) / gamma (z1 - y0) + gamma dt f(t1, y1, u).
 
+    With an `ODE.mass_matrix` M, ``z1`` and ``y1``, and all that is not f, are multiplied by M.
+
     For ``y' = lambda y`` it multiplies by ``(1 + (1 - 2 gamma) z) / (1 - gamma z)^2``, z being
     ``lambda dt``: the step is L-stable if gamma >= ``1 - 1/sqrt(2)``, of order 2 for that
     gamma, else of order 1.
@@ -79,7 +81,7 @@ class SDIRK(TimeStepper):
         self.kept_shape = (2 * length,)
         self.ode, self.gamma, self.estimates = ode, checked_gamma(gamma), estimates
         self.coarse = coarse_step("`SDIRK(coarse=...)`", coarse)
-        self._newton = Newton(ode, estimates)
+        self._newton = Newton(ode, length, estimates)
         self._space = space_like(ode)
 
     @property
@@ -112,8 +114,9 @@ class SDIRK(TimeStepper):
         h, near = self.gamma * s.dt, y if s.guess is None else s.guess
         first, second = self.times(s)
         start = y if s.guess is None else y + self.gamma * (near - y)
-        z, failed = self._newton.solve(first, h, y, start, y, u, theta)
-        base = y + self.beyond * (z - y)
+        times = self._newton.mass.times
+        z, failed = self._newton.solve(first, h, times(y), start, y, u, theta)
+        base = times(y + self.beyond * (z - y))
         result, failed_too = self._newton.solve(second, h, base, near, y, u, theta)
         failed = np.union1d(failed, failed_too)
         if len(failed) and not self.estimates:
@@ -133,8 +136,13 @@ class SDIRK(TimeStepper):
             z = s.kept[:, : y.shape[1]], s.kept[:, y.shape[1] :]
         h = self.gamma * s.dt
         last = self._newton.transposed(second, z[1], h, u, theta, lam)
-        before = self._newton.transposed(first, z[0], h, u, theta, self.beyond * last)
+        right = self.beyond * self._newton.mass.transposed(last)
+        before = self._newton.transposed(first, z[0], h, u, theta, right)
         return [(second, z[1], last), (first, z[0], before)]
+
+    def of_state(self, last: Any, first: Any) -> Any:
+        """Return the transpose with respect to the state, of the multipliers of both equations."""
+        return self._newton.mass.transposed((1.0 - self.beyond) * last + first)
 
 
 class SDIRKAdjoint(Adjoint):
@@ -169,7 +177,7 @@ class SDIRKAdjoint(Adjoint):
     def _of_state(self, equations: list[tuple[Any, Any, Any]]) -> Any:
         """Return ``Phi_y^T lam``."""
         (_, _, last), (_, _, first) = equations
-        return (1.0 - self.stepper.beyond) * last + first
+        return self.stepper.of_state(last, first)
 
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.ode.initial_vjp(theta, lam0)

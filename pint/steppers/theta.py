@@ -47,8 +47,11 @@ class Theta(TimeStepper):
     ``'crank-nicolson'``  ``y1 = y0 + dt / 2 (f(t0, y0, u) + f(t1, y1, u))``
     ====================  ==========================================================
 
+    With an `ODE.mass_matrix` M, ``y1 - y0`` is multiplied by M.
+
     Newton's method solves the equations to rounding, each step of a batch on its own, and each
-    component by its own size; where f is linear in y this takes one iteration. It starts from
+    component by its own size; where f is linear in y this takes one iteration. Systems with dense,
+    banded or sparse matrices are solved as `ODE.jacobian` has them. It starts from
     ``s.guess`` if that is given, else from `y`; a step that does not converge from its guess starts
     again from `y`.
 
@@ -56,6 +59,7 @@ class Theta(TimeStepper):
     ----------
     ode : ODE
         Without a `jacobian` of its own, `ODE.jacobian` makes it of products with unit vectors.
+        Banded and sparse ones, and a mass matrix, are described there.
     scheme : 'implicit-euler', 'midpoint', 'crank-nicolson' or number in (0, 1]
         A number theta stands for ``y1 = y0 + dt ((1 - theta) f(t0, y0, u) + theta f(t1, y1, u))``.
     coarse : str or CoarseStep, optional
@@ -101,7 +105,8 @@ class Theta(TimeStepper):
             raise TypeError(f"`Theta(ode=...)` must be an ODE, got {type(ode).__name__}.")
         self.scheme, self.coefficients = coefficients_of(scheme)
         self.kept_shape = vector_shape("Theta", ode)
-        self.ode, self.estimates, self._newton = ode, estimates, Newton(ode, estimates)
+        self.ode, self.estimates = ode, estimates
+        self._newton = Newton(ode, *self.kept_shape, estimates)
         self.coarse = coarse_step("`Theta(coarse=...)`", coarse)
         self._space = space_like(ode)
 
@@ -127,14 +132,14 @@ class Theta(TimeStepper):
         return np.reshape(s.t0 + self.coefficients.at * s.dt, -1)
 
     def implicit_state(self, s: Steps, y: Any, u: Fields, theta: Fields) -> np.ndarray:
-        """Return z, the state at which the implicit f is evaluated: ``z = base + h f(t, z)``.
+        """Return z, the state at which the implicit f is evaluated: ``M z = base + h f(t, z)``.
 
         The arguments are those of `step`.
         """
-        h, base = self.coefficients.implicit * s.dt, y
+        h, base = self.coefficients.implicit * s.dt, self._newton.mass.times(y)
         if self.coefficients.explicit:
             slope = self.ode.f(np.reshape(s.t0, -1), y, u, theta)
-            base = y + self.coefficients.explicit * s.dt * slope
+            base = base + self.coefficients.explicit * s.dt * slope
         start = y
         if s.guess is not None:
             # The guess is one of y1 = z + beyond (z - y).
@@ -150,11 +155,16 @@ class Theta(TimeStepper):
     def multiplier(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return z and ``mu = (I - h f_y(z))^{-T} (1 + beyond) lam`` for the adjoint."""
+        """Return z and ``mu = (M - h f_y(z))^{-T} (1 + beyond) lam`` for the adjoint."""
         z = self.implicit_state(s, y, u, theta) if s.kept is None else s.kept
         h = self.coefficients.implicit * s.dt
         right = (1 + self.coefficients.beyond) * lam
         return z, self._newton.transposed(self.implicit_time(s), z, h, u, theta, right)
+
+    def of_state(self, mu: np.ndarray, lam: Any) -> np.ndarray:
+        """Return ``M^T mu - beyond lam``: the transpose but for the explicit part of f."""
+        dy: np.ndarray = self._newton.mass.transposed(mu) - self.coefficients.beyond * lam
+        return dy
 
 
 class ThetaAdjoint(Adjoint):
@@ -179,7 +189,7 @@ class ThetaAdjoint(Adjoint):
         z, mu = self.stepper.multiplier(s, y, u, theta, lam)
         seed = weights.implicit * s.dt * mu
         _, of_u, of_theta = self.ode.f_vjp(self.stepper.implicit_time(s), z, u, theta, seed)
-        dy, du, dtheta = mu - weights.beyond * lam, dict(of_u), dict(of_theta)
+        dy, du, dtheta = self.stepper.of_state(mu, lam), dict(of_u), dict(of_theta)
         if weights.explicit:
             of_y, of_u, of_theta = self._explicit(s, y, u, theta, mu)
             dy = dy + of_y
@@ -191,7 +201,7 @@ class ThetaAdjoint(Adjoint):
         # dy alone needs no `f_vjp` at z.
         weights = self.stepper.coefficients
         _, mu = self.stepper.multiplier(s, y, u, theta, lam)
-        dy = mu - weights.beyond * lam
+        dy = self.stepper.of_state(mu, lam)
         return dy + self._explicit(s, y, u, theta, mu)[0] if weights.explicit else dy
 
     def _explicit(

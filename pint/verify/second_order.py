@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pint.comm import agreeing, ending_all_ranks, reduce
-from pint.controls import Control
+from pint.controls import Control, on_host
 from pint.equations import March, State
 from pint.equations.results import as_rows, at_rows
 from pint.equations.tangent.cost import Moved, add_steps, has_second, of_cost
@@ -189,7 +189,7 @@ def _compared(
 
 def _parts(a: Linearisation, b: Linearisation) -> Iterator[tuple[Any, Any]]:
     """Yield what two linearisations have of the controls and of the states."""
-    yield a.explicit.vector, b.explicit.vector
+    yield on_host(a.explicit).vector, on_host(b.explicit).vector
     yield a.terminal, b.terminal
     if a.sources is not None and b.sources is not None:
         yield a.sources, b.sources

@@ -197,7 +197,10 @@ def _extra_findings(
     found: Outcomes = {}
     if variant.guess:
         found["s.guess", UNCHANGED] = difference(s.guess, before["guess"], sample, batched)
-    if variant.fills:
+    if variant.kept and s.kept.dtype == object:  # None where a step has kept nothing
+        same = variant.fills or all(a is b for a, b in zip(s.kept, before["kept"], strict=True))
+        found["s.kept", FILLED if variant.fills else UNCHANGED] = Finding(0.0 if same else math.inf)
+    elif variant.fills:
         bad = np.argwhere(~np.isfinite(s.kept))
         where = entry(sample, bad[0], batched) if len(bad) else ""
         found["s.kept", FILLED] = Finding(float(len(bad)), where)
@@ -239,10 +242,11 @@ def _arguments(variant: _Variant, sample: Sample, batched: bool) -> dict[str, An
 
 
 def _nans(shape: tuple[int, ...], batched: bool, kind: type) -> np.ndarray:
-    """Return NaN, for a batch in every second row of a block."""
+    """Return NaN, or None for objects, for a batch in every second row of a block."""
+    nothing: Any = None if kind is object else np.nan
     if not batched:
-        return np.full(shape, np.nan, kind)
-    return np.full((2 * shape[0], *shape[1:]), np.nan, kind)[::2]
+        return np.full(shape, nothing, kind)
+    return np.full((2 * shape[0], *shape[1:]), nothing, kind)[::2]
 
 
 def _relative(value: Any, expected: Any, sample: Sample, rows: bool) -> Finding:

@@ -106,7 +106,6 @@ def test_constraints_free_time_and_data(method, tmp_path):
         "--method gauss-newton --optimiser scipy",
         "--method gauss-newton --resume",
         "--method gauss-newton --levels 2 --storage C",
-        "--method gauss-newton --relative-gradient-tolerance 1e-3",
     ],
 )
 def test_options_without_meaning_are_errors(options, capsys):

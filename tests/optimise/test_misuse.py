@@ -194,10 +194,6 @@ def test_methods_that_do_not_suit_the_grid_or_the_problem():
     rf = functional(lower=0.0)
     external = pint.External("scipy:BFGS")
     refuses(ValueError, "takes no bounds", lambda: pint.minimize(rf, method=external))
-    stochastic = pint.Stochastic(pint.adam(), epochs=1, learning_rate=0.1)
-    refuses(
-        ValueError, "needs a problem with `examples`", lambda: pint.minimize(rf, None, stochastic)
-    )
     shorter = pint.Nested([pint.TimeGrid.uniform(0.5, 10, 2, 2)], pint.OneShot())
     refuses(
         ValueError,

@@ -234,12 +234,20 @@ def test_constants_of_the_rules_out_of_range(name):
         (pint.sgd if name == "momentum" else pint.adam)(**{name: wrong})
 
 
-def test_problems_without_batches():
+def test_problems_without_examples():
+    """Each epoch is one update, from the whole gradient."""
+    functional, control = make(batch_size=COUNT)
+    whole = pint.ReducedFunctional(NETWORK.problem(X, LABELS, WEIGHTS), functional.grid)
+    results = [run(each, control, pint.adam(), epochs=5) for each in (functional, whole)]
+    assert [result.iterations for result in results] == [5, 5]
+    one, other = results
+    np.testing.assert_allclose(one.control.vector, other.control.vector, atol=1e-12)
+    assert one.objective == pytest.approx(other.objective, rel=1e-12)
+
+
+def test_batches_out_of_range():
     functional, _ = make()
     whole = pint.ReducedFunctional(NETWORK.problem(X, LABELS), functional.grid)
-    method = pint.Stochastic(pint.adam(), epochs=1, learning_rate=1.0)
-    with pytest.raises(ValueError, match="batch_size"):
-        pint.minimize(whole, method=method)
     with pytest.raises(ValueError, match="batch_size"):
         whole.select(np.arange(3))
     for size in (0, COUNT + 1, 2.5):
@@ -248,3 +256,100 @@ def test_problems_without_batches():
     for indices in (np.arange(0), np.arange(BATCH + 1), np.array([COUNT]), np.array([0.5])):
         with pytest.raises(ValueError, match="indices"):
             functional.select(indices)
+
+
+def test_an_objective_that_has_grown_is_a_failure():
+    functional, control = make()
+    result = run(functional, control, pint.sgd(), learning_rate=100.0)
+    assert result.status is pint.Status.DIVERGING
+    assert "learning_rate" in result.message
+    assert result.objective > 10 * result.history[0].objective
+
+
+# Early stopping
+
+
+class Scripted:
+    """A validation that returns given numbers, and remembers the controls."""
+
+    def __init__(self, *values):
+        self.values, self.controls = values, []
+
+    def __call__(self, control):
+        assert not control.vector.flags.writeable
+        self.controls.append(control.vector.copy())
+        return self.values[len(self.controls) - 1]
+
+
+def test_the_best_control_is_restored_and_patience_ends_the_run():
+    functional, control = make()
+    validation = Scripted(3.0, 2.0, math.nan, 2.0, 2.5, 1.0)
+    options = {"epochs": 20, "validation": validation}
+    result = run(functional, control, pint.adam(), patience=3, **options)
+    assert result.status is pint.Status.EARLY_STOPPED
+    assert len(result.history) == 5 * 4
+    assert result.iterations == 2 * 4
+    np.testing.assert_array_equal(result.control.vector, validation.controls[1])
+    value, _ = gradient_of(result.control, np.arange(COUNT))
+    assert result.objective == pytest.approx(value, rel=1e-10)
+
+
+def test_without_patience_all_epochs_are_done_and_the_best_control_is_restored():
+    functional, control = make()
+    validation = Scripted(3.0, 1.0, 2.0)
+    result = run(functional, control, pint.adam(), validation=validation)
+    assert result.status is pint.Status.ITERATION_LIMIT
+    assert len(result.history) == 12
+    np.testing.assert_array_equal(result.control.vector, validation.controls[1])
+    # A validation that is never a number leaves the last control.
+    validation = Scripted(*3 * [math.nan])
+    result = run(functional, control, pint.adam(), validation=validation)
+    np.testing.assert_array_equal(result.control.vector, validation.controls[2])
+
+
+def test_a_validation_may_use_the_functional_itself():
+    functional, control = make()
+
+    def validation(control):
+        functional.select(np.arange(4))
+        return functional.value(control)
+
+    result = run(functional, control, pint.adam(), validation=validation)
+    plain = run(functional, control, pint.adam())
+    rows = [[row.objective for row in each.history] for each in (result, plain)]
+    assert rows[0] == rows[1]
+
+
+def test_training_options_out_of_range():
+    def method(**options):
+        return pint.Stochastic(pint.adam(), 1, 0.1, **options)
+
+    for options, name in (
+        ({"clip": 0.0}, "clip"),
+        ({"patience": 2}, "validation"),
+        ({"validation": len, "patience": 0}, "patience"),
+        ({"schedule": pint.schedules.cosine(3), "decay": 0.1}, "decay"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            method(**options)
+    for name in ("schedule", "validation"):
+        with pytest.raises(TypeError, match=name):
+            method(**{name: 3.0})
+    functional, control = make()
+    for options, name in (
+        ({"schedule": lambda update, epoch: -1.0}, "schedule"),
+        ({"schedule": lambda update, epoch: None}, "schedule"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            pint.minimize(functional, control, method(**options))
+    with pytest.raises(TypeError, match="validation"):
+        pint.minimize(functional, control, method(validation=lambda control: "good"))
+    with pytest.raises(ValueError, match="weight_decay"):
+        pint.adam(weight_decay=-1.0)
+    with pytest.raises(ValueError, match="by"):
+        pint.schedules.step(3, by="year")
+    with pytest.raises(ValueError, match="then"):
+        pint.schedules.warm_up(3, pint.schedules.cosine(3), by="update")
+    for make_wrong in (lambda: pint.schedules.cosine(0), lambda: pint.schedules.warm_up(0)):
+        with pytest.raises(ValueError, match="total"):
+            make_wrong()

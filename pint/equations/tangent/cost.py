@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.controls import Control, ControlSpace
+from pint.controls import Control, ControlSpace, on_host
 from pint.equations.adjoint import AdjointEquation
 from pint.equations.cost import Cost
 from pint.equations.results import at_rows, rows_after
@@ -64,7 +64,7 @@ def of_cost(
     if moved is None:
         return _exact(cost, state, tangent.points, direction)
     ahead, behind = cost.linearise(moved.ahead), cost.linearise(moved.behind)
-    explicit = moved.slope(ahead.explicit.vector, behind.explicit.vector)
+    explicit = moved.slope(on_host(ahead.explicit).vector, on_host(behind.explicit).vector)
     sources = None
     if ahead.sources is not None:
         sources = moved.slope(ahead.sources, behind.sources)
@@ -143,7 +143,7 @@ def add_steps(
     grid, control, steps = calls.grid, state.solved_control, calls.grid.local_steps
     if lin.sources is None:
         lin.sources = lin.sums = calls.space.allocate(len(state.points))
-    slopes = [Control(control.space, np.zeros_like(lin.explicit.vector)) for _ in range(2)]
+    slopes = [Control(control.space, np.zeros_like(on_host(lin.explicit).vector)) for _ in range(2)]
     for begin in range(0, steps, chunk):
         here = slice(begin, min(begin + chunk, steps))
         starts, lam = (
@@ -164,7 +164,7 @@ def add_steps(
             calls.vjp(0, starts, u, at_one.shared, one.points[here], lam, out, into=into)
         lin.sources[here] += moved.slope(*outs)
     if moved is not None:
-        lin.explicit.vector[...] += moved.slope(slopes[0].vector, slopes[1].vector)
+        on_host(lin.explicit).vector[...] += moved.slope(slopes[0].vector, slopes[1].vector)
 
 
 def add_initial(
@@ -185,7 +185,7 @@ def add_initial(
     for into, way in zip(both, (distance, -distance), strict=True):
         moved = {name: value + way * dtheta[name] for name, value in theta.items()}
         calls.initial_vjp(moved, lam0, at_rows(into, ...))
-    lin.explicit.vector[...] += (both[0].vector - both[1].vector) / (2 * distance)
+    on_host(lin.explicit).vector[...] += (both[0].vector - both[1].vector) / (2 * distance)
 
 
 def of_regularisers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pint.comm import ending_all_ranks, reduce
-from pint.controls import Control
+from pint.controls import Control, on_host
 from pint.equations.adjoint import AdjointEquation
 from pint.equations.tangent.calls import TangentCalls
 from pint.equations.tangent.cost import (
@@ -36,6 +36,11 @@ class SecondOrder:
     """
 
     def __init__(self, adjoint: AdjointEquation, solver: MGRIT, guess: Guess) -> None:
+        if not adjoint.calls.space.on_host:
+            raise TypeError(
+                "tangents and Hessian products need states on the host, numpy arrays or PETSc "
+                "vectors; methods that need none, as `pint.ReducedSpace`, take other states."
+            )
         self.calls, self.controls, self.cost = adjoint.calls, adjoint.controls, adjoint.cost
         self.adjoint, self.tangents = adjoint, TangentCalls(adjoint.calls)
         parts = (self.tangents, adjoint.controls, solver, guess, adjoint.state, adjoint.solves)
@@ -54,8 +59,8 @@ class SecondOrder:
                 local += space.pair(lin.sources[:-1], tangent.points[:-1])
             if comm.rank == self.calls.grid.last_rank:
                 local += space.pair(lin.terminal, tangent.points[-1:])
-            controls.sum_parts(lin.explicit)
-            total = lin.explicit
+            total = on_host(lin.explicit)
+            controls.sum_parts(total)
             for term in self.calls.problem.regularisers:
                 total = total + term.derivative(state.solved_control)
             of_states = reduce(space.comm, reduce(comm, local))[0]

@@ -116,7 +116,7 @@ class ExtendedStepper(TimeStepper):
     def __init__(self, stepper: TimeStepper, layout: Layout) -> None:
         self.stepper, self.layout = stepper, layout
         self.batched, self.uses_guess = stepper.batched, stepper.uses_guess
-        self.kept_shape = stepper.kept_shape
+        self.kept_shape, self.kept_type = stepper.kept_shape, stepper.kept_type
 
     @property
     def space(self) -> StateSpace:

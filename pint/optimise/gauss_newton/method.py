@@ -64,6 +64,8 @@ class GaussNewton(Limited):
         metric. Where the second stays above it, because the state equation is unstable and
         amplifies rounding, the first alone counts after two more iterations, and the log of
         `pint` says so.
+    relative_gradient_tolerance : float
+        Stop at so many times the first KKT residual, if that is more; dimensionless.
     hessian : 'exact' or 'gauss-newton'
         With or without the second derivatives of the steps, which are differences of `vjp` at the
         multipliers. Where an exact one is not convex, it takes the other for the iteration, then
@@ -90,6 +92,7 @@ class GaussNewton(Limited):
 
     iterations: int = 100
     gradient_tolerance: float = 1e-8
+    relative_gradient_tolerance: float = 0.0
     hessian: Literal["exact", "gauss-newton"] = "exact"
     start_states: Any = "constant"
     fallback: bool = True
@@ -98,7 +101,8 @@ class GaussNewton(Limited):
 
     def __post_init__(self) -> None:
         integer("GaussNewton", "iterations", self.iterations, 0)
-        number("GaussNewton", "gradient_tolerance", self.gradient_tolerance)
+        for name in ("gradient_tolerance", "relative_gradient_tolerance"):
+            number("GaussNewton", name, getattr(self, name))
         check_choice("GaussNewton", "hessian", self.hessian, ["exact", "gauss-newton"])
         if isinstance(self.start_states, str):
             choices = ["constant", "rollout"]
@@ -265,7 +269,7 @@ class _Loop:
         evaluations = iteration.evaluations + 1
         reason = self.ending.after_row(evaluations, self.recorder.asked, self.signalled)
         at_limit = self.history[-1].iteration >= method.iterations
-        at_tolerance = iteration.kkt <= method.gradient_tolerance
+        at_tolerance = iteration.kkt <= self._tolerance()
         if checkpoint is not None:
             at_once = reason is not None or at_limit or at_tolerance
             checkpoint.save_if_due(self.run, at_once=at_once)
@@ -276,10 +280,15 @@ class _Loop:
             self.point.solve_exactly(self._control())
             # Unstable equations amplify rounding: their exact gradient may never become smaller.
             iteration.polished += 1
-            small = self.point.gradient_norm() <= method.gradient_tolerance
+            small = self.point.gradient_norm() <= self._tolerance()
             if small or iteration.polished > POLISHES:
                 return Status.CONVERGED
         return Status.ITERATION_LIMIT if at_limit else reason
+
+    def _tolerance(self) -> float:
+        """Return the KKT residual and gradient norm to stop at."""
+        relative = self.method.relative_gradient_tolerance * self.history[0].gradient_norm
+        return max(self.method.gradient_tolerance, relative)
 
     def _record(self) -> None:
         """Add the row of the iterate to the history."""
@@ -313,7 +322,7 @@ class _Loop:
         if not is_finite(point):
             status, objective = Status.NOT_FINITE, math.inf
         norm = point.gradient_norm()
-        if status is Status.CONVERGED and norm > self.method.gradient_tolerance:
+        if status is Status.CONVERGED and norm > self._tolerance():
             logger.warning(
                 "the KKT residual is %.2g, but the gradient norm with exact states %.2g: the state "
                 "equation amplifies rounding; use more steps or a shorter time.",
@@ -357,7 +366,7 @@ class _Loop:
             self.checkpoint.save_if_due(self.run, at_once=True)
         rest = ReducedSpace(
             iterations=method.iterations - result.iterations,
-            gradient_tolerance=method.gradient_tolerance,
+            gradient_tolerance=self._tolerance(),
             time_limit=method.time_limit,
         )
         callback = self.callback if self.checkpoint is None else self._interrupted_callback

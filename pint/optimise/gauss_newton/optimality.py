@@ -73,7 +73,7 @@ class Optimality:
         self._of_y = of_y + lin.cost.y0 - guess.lam[:-1]
         self._end = lin.end - guess.lam[-1] if s.last else np.zeros(s.states)
         dual = s.vector(of_u + lin.cost.u, of_theta) + lin.regularisers
-        self.gradient = Control(self.space, dual / self.space.weights)
+        self.gradient = self.space.riesz(Control(self.space, dual))
 
     def kkt(self) -> float:
         """Return the KKT residual: zero at an optimum, for any barrier."""

@@ -57,7 +57,8 @@ def kept(text: str, versions: str, compiled: Callable[[str | None], Any]) -> Any
             with contextlib.suppress(Exception):  # files of another program of the same name
                 return compiled(str(place / "steps.py"))
         return _filled(place, text, compiled)
-    except OSError as error:
+    # numba finds no place for its files where the folder is deleted meanwhile.
+    except (OSError, RuntimeError) as error:
         logger.warning("compiled steps are not kept for the next run: %s", error)
         return compiled(None)
 

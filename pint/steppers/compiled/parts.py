@@ -10,6 +10,7 @@ from pint.steppers.compiled.coarse_code import scheme_of
 from pint.steppers.compiled.cost import CompiledCost
 from pint.steppers.compiled.machine import Machine, ScalarCode
 from pint.steppers.compiled.stepper import CompiledAdjoint, CompiledStepper
+from pint.steppers.ode import check_without_mass
 from pint.steppers.running_cost import RunningCost
 
 
@@ -36,10 +37,11 @@ def compiled_parts(
     Raises
     ------
     ValueError
-        If the code cannot be compiled.
+        If the code cannot be compiled, or the ODE has a mass matrix.
     ImportError
         If numba is not installed.
     """
+    check_without_mass("machine code", stepper.ode)
     machine = Machine(code, scheme_of(stepper))
     coarse = None
     if stepper.coarse is not None:
