@@ -45,6 +45,7 @@ CASES = (
     "mini_batches",
     "bias_control",
     "quasi_newton",
+    "newton_cg",
     "compiled_steps",
     "compiled_optimisation",
     "all_at_once",
