@@ -155,7 +155,10 @@ def work(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         name: {key: value for key, value in vars(one).items() if key != "weights"}
         for name, one in (("sequential", sequential), ("parallel", parallel))
     }
-    return {**numbers, "predicted": {one.ranks: one.gain for one in found}}
+    return {
+        **numbers,
+        "predicted": {ranks: one.gain for ranks, one in zip(RANKS, found, strict=True)},
+    }
 
 
 def print_table(options: argparse.Namespace, sequential: Trained, parallel: Trained) -> None:
