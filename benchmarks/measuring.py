@@ -24,12 +24,19 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 Row = dict[str, Any]
 
 
-def options_of(doc: str | None, arguments: Sequence[str] | None, repeats: int) -> Any:
-    """Return the options that all benchmarks have."""
+def options_of(
+    doc: str | None,
+    arguments: Sequence[str] | None,
+    repeats: int,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Any:
+    """Return the options that all benchmarks have, and `more` by their names."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, two repeats: a trial")
     parser.add_argument("--repeats", type=int, help=f"calls of each in turn (default {repeats})")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of table and picture")
+    for name, kind in (more or {}).items():
+        parser.add_argument(name, **kind)
     options = parser.parse_args(arguments)
     options.repeats = options.repeats or (2 if options.quick else repeats)
     return options

@@ -1,5 +1,7 @@
 """Sphinx configuration; the build needs no network."""
 
+import importlib.util
+import logging
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "generated"]
 html_theme = "furo"
@@ -32,4 +35,30 @@ python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 numpydoc_show_class_members = False
 # The environment of the documentation has no PETSc, and may lack the others.
-autodoc_mock_imports = ["petsc4py", "torch", "jax"]
+autodoc_mock_imports = [
+    name for name in ("petsc4py", "torch", "jax") if not importlib.util.find_spec(name)
+]
+
+# Programs of the gallery run at each build; those of packages that are not there are left out.
+_NEEDS = {
+    "jax": "jax",
+    "own_layer": "torch",
+    "3_machine_learning": "torch",
+    "finite_elements": "skfem",
+    "vtk": "meshio",
+}
+_MISSING = [name for name, package in _NEEDS.items() if not importlib.util.find_spec(package)]
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/tutorials", "../examples/gallery"],
+    "gallery_dirs": ["tutorials", "gallery"],
+    "filename_pattern": r"plot_",
+    "ignore_pattern": "|".join(rf"plot_{name}\.py" for name in _MISSING) or r"\.nothing$",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "min_reported_time": 1e9,
+    "plot_gallery": "True",
+    "write_computation_times": False,
+}
+suppress_warnings = ["config.cache"]
+logging.getLogger("pint").setLevel(logging.WARNING)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from arguments import (
+    OutputFolder,
     Parser,
     assignment,
     checkpoint_options,
@@ -39,6 +40,7 @@ from arguments import (
 )
 
 import pint
+import pint.io
 from pint.comm import split
 from pint.report.files import write_atomically
 from problems.heat import Heat, manufactured, zero_target
@@ -72,6 +74,8 @@ def parser(comm: Any) -> Parser:
     optimiser_options(new, gradient_tolerance=1e-8, iterations=1000)
     checkpoint_options(new)
     output_options(new, plot="control and final state")
+    new.add_argument("--vtk", type=OutputFolder, metavar="DIR",
+                     help="folder of files for ParaView: state.pvd, and the states")  # fmt: skip
     return new
 
 
@@ -139,13 +143,18 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     return Setup(heat, comm, make_functional(options, problem, grid), mesh)
 
 
-def natural_order(setup: Setup, values: np.ndarray, comm: Any) -> np.ndarray:
-    """Return values at all unknowns, the last axis in the order of ``heat.coordinates``."""
-    if setup.mesh is None or values.shape[-1] != setup.heat.size:
-        return values
-    ordered = np.empty_like(values)
-    ordered[..., np.concatenate(comm.allgather(setup.mesh.natural))] = values
-    return ordered
+def order_of(setup: Setup, comm: Any) -> Any:
+    """Return the places of the unknowns among those of all ranks. Collective on those in space."""
+    if setup.mesh is None:
+        return slice(None)
+    return np.argsort(np.concatenate(comm.allgather(setup.mesh.natural)))
+
+
+def mesh_of(setup: Setup) -> pint.io.Mesh:
+    """Return the mesh of the states, for files. Collective on the ranks in space."""
+    x = np.unique(setup.heat.coordinates[0])
+    axes = [x] * setup.heat.dimension
+    return pint.io.grid(*axes) if setup.mesh is None else pint.io.dmda(setup.mesh.da, *axes)
 
 
 def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
@@ -153,28 +162,40 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     functional = setup.functional
     grid, space = functional.grid, functional.space
     result = minimise(options, functional, functional.control())
-    control = natural_order(setup, result.control.gather()["u"], space.comm)
-    final = grid.comm.bcast(result.state.points[-1], root=grid.last_rank)
-    final = natural_order(setup, np.concatenate(space.comm.allgather(final)), space.comm)
+    control, order = result.control.gather()["u"], order_of(setup, space.comm)
+    if control.shape[-1] == setup.heat.size:
+        control = control[..., order]
+    states = result.states()
     summary = summary_of(result, control.tolist())
     if setup.world.rank == 0:
+        assert states is not None
+        states = states[:, order]
         print(
             f"heat, {options.control} control, {options.method}: {grid.steps} steps on "
             f"{grid.comm.size} x {space.comm.size} ranks (time x space), {grid.levels} level(s)"
         )
         if options.space_coarsening:
-            levels = functional.calls.steppers
-            print(f"points by level     {', '.join(str(one.heat.points) for one in levels)}")
+            points = [
+                one.heat.points if setup.mesh is None else one.equation.template.getSizes()[0]
+                for one in functional.calls.steppers
+            ]
+            print(f"points by level     {', '.join(map(str, points))}")
         print_result(result)
         if setup.world.size == 1:
             print_prediction(options, result)
         if options.json:
-            text = json.dumps(summary, indent=1) + "\n"
+            text = json.dumps({**summary, "states": states.tolist()}, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
+        if options.npz:
+            arrays = {"t": np.asarray(grid.t), "states": states, "control.u": control}
+            pint.io.write_npz(options.npz, arrays)
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
-            draw(options, setup.heat, grid.t, control, final)
+            draw(options, setup.heat, grid.t, control, states[-1])
+    if options.vtk:
+        controls = ["u"] if options.control == "distributed" else []
+        result.write_vtk(options.vtk, mesh_of(setup), controls=controls)
     return summary
 
 

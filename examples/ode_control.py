@@ -254,12 +254,14 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         for name, one in (errors or {}).items():
             print(f"{name:20s}{fields[name][0]:.6g} +- {one[0]:.2g}")
         if options.json:
-            text = json.dumps(summary, indent=1) + "\n"
+            text = json.dumps({**summary, "states": states.tolist()}, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
             draw(options, setup.definition, grid.t, states, fields)
+    if options.npz:
+        result.write_npz(options.npz)
     return summary
 
 

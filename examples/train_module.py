@@ -25,9 +25,11 @@ from arguments import (
     ModulesOutput,
     Output,
     Parser,
+    checkpoint_options,
     fill_defaults,
     integer,
     is_installed,
+    make_checkpoint,
     make_grid,
     number,
     run,
@@ -36,7 +38,7 @@ from arguments import (
 )
 from train_resnet import make_functional, print_summary, training_method
 from training_data import data_options, load_data
-from training_history import Progress
+from training_history import Progress, load_history
 from training_options import (
     DEFAULT_METHOD,
     OPTIMISERS,
@@ -75,6 +77,7 @@ def parser(comm: Any) -> Parser:
            help="of the very first solve")  # fmt: skip
     optimiser_options(_some(new.add_argument_group("optimisation").add_argument))
     batch_options(new.add_argument_group("mini-batches (sgd, adam)").add_argument)
+    checkpoint_options(new)
     output_options(new.add_argument_group("output").add_argument, ModulesOutput)
     new.add_argument("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
     new.set_defaults(optimiser="adam", data="digits", data_ranks=1)
@@ -106,6 +109,7 @@ class Setup:
     functional: pint.ReducedFunctional
     control: pint.Control
     tensors: dict[str, Any]
+    rows: list[dict[str, Any]]
 
     def accuracies(self, control: pint.Control, state: Any) -> tuple[float, float]:
         """Return training and validation accuracy in per cent. Collective."""
@@ -133,6 +137,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     fill_defaults(options, options.optimiser, OPTIMISERS)
     if options.line_search is None:
         options.line_search = "wolfe" if options.step is None else "armijo"
+    rows = on_root(comm, lambda: load_history(options))
     data = on_root(comm, lambda: load_data(options, flat=False))
     torch.set_num_threads(1)
     dtype = getattr(torch, options.precision)
@@ -162,7 +167,7 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
         solves.tolerance = 1e-6  # rounding keeps residuals above less
     functional = make_functional(solves, made, grid)
     control = made.start(functional.controls, options.seed)
-    return Setup(comm, data, made, functional, control, tensors)
+    return Setup(comm, data, made, functional, control, tensors, rows)
 
 
 def _made(options: argparse.Namespace, data: Dataset) -> Any:
@@ -210,9 +215,14 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     import torch
 
     every = -(-setup.functional.problem.examples.count // options.batch) if options.batch else 1
-    progress = Progress(options, setup.comm, setup.accuracies, every)
-    method = training_method(options)
-    result = pint.minimize(setup.functional, setup.control, method, callback=progress)
+    # A row must be in its file before the checkpoint that has it: a killed run leaves no gap.
+    interval = 1.0 if options.checkpoint is None else 0.0
+    progress = Progress(options, setup.comm, setup.accuracies, every, setup.rows, interval)
+    method, checkpoint = training_method(options, setup.accuracies), make_checkpoint(options)
+    result = pint.minimize(
+        setup.functional, setup.control, method, callback=progress, checkpoint=checkpoint
+    )
+    progress.keep(len(result.history) - 1)
     progress.write_history()
     train_accuracy, validation_accuracy = setup.accuracies(result.control, None)
     weights = setup.network.state_dicts(result.control)

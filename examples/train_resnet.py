@@ -18,7 +18,9 @@ others divide the layers.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,7 +191,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     interval = 1.0 if options.checkpoint is None else 0.0
     every = setup.updates_of_an_epoch
     progress = Progress(options, setup.comm, setup.accuracies, every, setup.rows, interval)
-    method, checkpoint = training_method(options), make_checkpoint(options)
+    method, checkpoint = training_method(options, setup.accuracies), make_checkpoint(options)
     if setup.shallower:
         method = pint.Nested(setup.shallower, method)
     result = pint.minimize(
@@ -199,7 +201,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         result.control.save(options.save)
         if setup.comm.rank == 0:
             describe(options.save, setup.network, setup.functional.grid, setup.data)
-    progress.keep(result.iterations)
+    progress.keep(len(result.history) - 1)
     progress.write_history()
     train_accuracy, validation_accuracy = setup.accuracies(result.control, result.state)
     summary = {
@@ -226,16 +228,28 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     return summary
 
 
-def training_method(options: argparse.Namespace) -> Any:
-    """Return the method of optimisation that the options name."""
+def training_method(options: argparse.Namespace, accuracies: Callable[..., Any]) -> Any:
+    """Return the method of optimisation that the options name.
+
+    `accuracies` of a control and a state are those of training and validation, in per cent.
+    """
     if options.optimiser != "lbfgs":
+        decay, validation = options.weight_decay, None
+        if options.patience is not None:
+            validation = functools.partial(validation_error, accuracies)
         return pint.Stochastic(
-            pint.sgd(options.momentum) if options.optimiser == "sgd" else pint.adam(),
-            cycles=options.cycles or 1,
+            pint.sgd(options.momentum, decay)
+            if options.optimiser == "sgd"
+            else pint.adam(weight_decay=decay),
+            cycles=options.cycles or "adaptive",
             epochs=options.epochs,
             learning_rate=options.learning_rate,
             decay=options.decay,
+            schedule=schedule_of(options),
+            clip=options.clip,
             seed=options.seed,
+            validation=validation,
+            patience=options.patience,
             **limits_of(options),
         )
     hessians = {
@@ -254,6 +268,24 @@ def training_method(options: argparse.Namespace) -> Any:
         line_search=searches[options.line_search],
         step=options.step,
     )
+
+
+def validation_error(accuracies: Callable[..., Any], control: pint.Control) -> float:
+    """Return the percentage of validation examples in a wrong class. Collective."""
+    return 100.0 - float(accuracies(control, None)[1])
+
+
+def schedule_of(options: argparse.Namespace) -> Any:
+    """Return the schedule of the learning rate, None for a constant one."""
+    epochs, schedules = options.epochs, pint.schedules
+    if options.schedule == "step":
+        return schedules.step(math.ceil(epochs / 3))
+    if options.schedule == "cosine":
+        return schedules.cosine(epochs)
+    if options.schedule == "warm-up":
+        first = math.ceil(epochs / 10)
+        return schedules.warm_up(first, schedules.cosine(max(1, epochs - first)))
+    return None
 
 
 def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:

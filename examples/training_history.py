@@ -18,7 +18,8 @@ from pint.report.reading import read_regular
 
 HISTORY_COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
-    "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
+    "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds,"
+    "gradient_error"
 ).split(",")
 TABLE_HEAD = "  iter   objective    gradient  state res.  adj. res.      step  train%  valid%"
 

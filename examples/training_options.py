@@ -32,10 +32,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
 DEFAULT_METHOD = (
     "; by default sequential on one rank in time without options of cycles, else one-shot"
 )
+BATCHES: dict[str, Any] = {
+    **{"batch": None, "epochs": 10, "decay": 0.0, "schedule": "constant"},
+    **{"weight_decay": 0.0, "clip": None, "patience": None},
+}
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "lbfgs": {},
-    "sgd": {"batch": None, "epochs": 10, "learning_rate": 0.1, "decay": 0.0, "momentum": 0.9},
-    "adam": {"batch": None, "epochs": 10, "learning_rate": 0.01, "decay": 0.0},
+    "sgd": {**BATCHES, "learning_rate": 0.1, "momentum": 0.9},
+    "adam": {**BATCHES, "learning_rate": 0.01},
 }
 """Defaults; an option that is here for others only has no meaning for a network or optimiser."""
 
@@ -92,7 +96,7 @@ def network_options(option: Callable[..., Any]) -> None:
 def optimiser_options(option: Callable[..., Any]) -> None:
     """Add the options of objective and optimiser, by the function `option`."""
     option("--optimiser", choices=["lbfgs", "sgd", "adam"], default="lbfgs",
-           help="quasi-Newton on all examples; stochastic on batches (--cycles 1)")  # fmt: skip
+           help="quasi-Newton on all examples; stochastic on batches")  # fmt: skip
     option("--data-ranks", type=integer(1), default=1, metavar="R",
            help="ranks that divide the examples; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), help="control updates (200; convolutional: 100)")
@@ -119,6 +123,15 @@ def batch_options(option: Callable[..., Any]) -> None:
     option("--learning-rate", type=number(positive=True), metavar="R", help="sgd: 0.1, adam: 0.01")
     option("--decay", type=number(), help="rate of epoch e: R / (1 + decay e) (0)")
     option("--momentum", type=number(), help="of sgd, below 1 (0.9)")
+    option("--schedule", choices=["constant", "step", "cosine", "warm-up"],
+           help="of the learning rate: times 0.1 after each third of the epochs, a cosine to "
+           "zero, or a tenth of the epochs to warm up before it")  # fmt: skip
+    option("--weight-decay", type=number(), metavar="W",
+           help="adam: decoupled, as in AdamW; sgd: added to the gradient (0)")  # fmt: skip
+    option("--clip", type=number(positive=True), metavar="C", help="largest norm of a gradient")
+    option("--patience", type=integer(1), metavar="E",
+           help="end after so many epochs without a better validation accuracy, with the best "
+           "weights")  # fmt: skip
 
 
 def output_options(option: Callable[..., Any], weights: Any = WeightsOutput) -> None:

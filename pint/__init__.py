@@ -15,6 +15,7 @@ from pint.controls import (
     Tikhonov,
     TimeControl,
     prolong,
+    prolong_states,
 )
 from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
@@ -38,6 +39,7 @@ from pint.optimise import (
     Lagged,
     MultiStart,
     Nested,
+    NewtonCG,
     OneShot,
     Progress,
     ReducedSpace,
@@ -63,6 +65,7 @@ from pint.report.history import write_csv as write_history
 from pint.report.timing import Phases
 from pint.states import ArraySpace, StateSpace, Transfer
 from pint.steppers import (
+    DIRK,
     ODE,
     SDIRK,
     FinalTime,
@@ -71,13 +74,16 @@ from pint.steppers import (
     PathConstraint,
     RungeKutta,
     RunningCost,
+    SplitODE,
     SumOfCosts,
     TerminalConstraint,
     Theta,
     coarse,
     free_final_time,
+    hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
+from pint.tangent import Tangent
 
 try:
     _metadata.distribution("pint")
@@ -106,6 +112,7 @@ def __getattr__(name: str) -> _Any:
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 __all__ = [
+    "DIRK",
     "MGRIT",
     "ODE",
     "SDIRK",
@@ -133,6 +140,7 @@ __all__ = [
     "MeasuredData",
     "MultiStart",
     "Nested",
+    "NewtonCG",
     "NotFiniteError",
     "NumericalError",
     "Objective",
@@ -150,11 +158,13 @@ __all__ = [
     "SerialComm",
     "SharedControl",
     "Smoothness",
+    "SplitODE",
     "StateSpace",
     "Status",
     "Steps",
     "Stochastic",
     "SumOfCosts",
+    "Tangent",
     "TerminalConstraint",
     "Theta",
     "Tikhonov",
@@ -170,12 +180,14 @@ __all__ = [
     "diagnose",
     "fixed_step",
     "free_final_time",
+    "hat_functions",
     "history_arrays",
     "identity",
     "lbfgs",
     "minimize",
     "model",
     "prolong",
+    "prolong_states",
     "schedules",
     "sgd",
     "split",

@@ -1,10 +1,9 @@
-r"""The controlled Allen-Cahn equation on the unit square, distributed in space by PETSc.
+"""The controlled Allen-Cahn equation on the unit square, distributed in space by PETSc.
 
-    y_t = epsilon Laplace(y) + (y - y^3) / epsilon + u,  no flux through the boundary
-
-with y(x, 0) = 0.4 cos(2 pi x) cos(pi y). The cost drives y(T) to a target
-
-    1/2 |y(T) - y_d|^2 + alpha/2 \int |u|^2 dt,   y_d = 1 in the disk of radius 0.3, else -1
+``y_t = epsilon Laplace(y) + (y - y^3) / epsilon + u``, without flux through the boundary, begins at
+``y(x, 0) = 0.4 cos(2 pi x) cos(pi y)``. The cost drives y(T) to a target that is 1 in the disk of
+radius 0.3 and -1 outside: half the integral of the square of the difference, and alpha / 2 times
+that of the square of the control.
 
 Unknowns are the cells of a DMDA. The step is a `pint.petsc.ImplicitStep`: this file has the
 right-hand side, its Jacobian and the cost, and nothing of time stepping or of the adjoint.

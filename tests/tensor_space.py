@@ -5,6 +5,7 @@
 
 import sys
 from contextlib import contextmanager
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from strict_space import predators
 from torch.overrides import TorchFunctionMode
 
 import pint
+from pint.equations import Cycles, Lagged, March, Relax
+from pint.states.torch import TorchSpace
 
 TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist}
 
@@ -29,6 +32,56 @@ class _Refusing(TorchFunctionMode):
             if arrays and any(isinstance(one, torch.Tensor) for one in args):
                 raise TypeError(f"{caller} lets a tensor meet an array, in {function}")
         return function(*args, **(kwargs or {}))
+
+
+class _OnOneDevice(TorchFunctionMode):
+    """No operation has tensors of two devices, but for copies and indices."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        flat, _ = torch.utils._pytree.tree_flatten((args, kwargs))
+        tensors = [one for one in flat if isinstance(one, torch.Tensor) and one.ndim]
+        devices = {one.device.type for one in tensors}
+        if len(devices) > 1 and function not in BETWEEN_DEVICES:
+            raise RuntimeError(f"{function} has tensors of the devices {devices}")
+        return function(*args, **(kwargs or {}))
+
+
+BETWEEN_DEVICES = {
+    torch.Tensor.copy_,
+    torch.Tensor.__getitem__,
+    torch.Tensor.__setitem__,
+    torch._has_compatible_shallow_copy_type,  # asked for by `Module.to`
+}
+
+
+@contextmanager
+def without_numbers():
+    """Let tensors of the device 'meta', which have no numbers, have norms and values of 1.
+
+    Like tensors of a GPU they do not meet those of the CPU, and have no way to numpy.
+    """
+    space, one = TorchSpace, lambda *blocks: 1.0
+    with (
+        mock.patch.object(space, "squared_norm", one),
+        mock.patch.object(space, "pair", one),
+        mock.patch.object(space, "as_array", lambda self, block: np.ones(tuple(block.shape))),
+        mock.patch.object(torch.Tensor, "__float__", one),
+        mock.patch.object(torch, "equal", lambda a, b: True),
+        _OnOneDevice(),
+    ):
+        yield
+
+
+def every_solve(rf, control):
+    """Solve state and adjoint in all ways; return the number of derivatives."""
+    state, adjoint = rf.state.new(), rf.adjoint.new()
+    for how in (Cycles(pint.Accuracy(2)), Lagged(2), Relax(), March()):
+        rf.state.solve(state, control, how)
+        rf.objective(state)
+        rf.adjoint.solve(adjoint, state, how)
+        rf.state.correction(state, adjoint)
+        assert state.points.device.type == adjoint.points.device.type == "meta"
+    return rf.derivative_of(state, adjoint).vector.size
 
 
 @contextmanager
@@ -108,13 +161,12 @@ def tensor_predators(batched=True, in_place=False, **options):
 
 
 CASES = {
-    f"{dtype}{'-in-place' if in_place else ''}{'' if batched else '-loop'}": (
-        batched, in_place, dtype
-    )
-    for dtype in ("float64", "float32")
-    for in_place in (False, True)
-    for batched in (True, False)
-}  # fmt: skip
+    "float64": (True, False, "float64"),
+    "float64-in-place-loop": (False, True, "float64"),
+    "float32-in-place": (True, True, "float32"),
+    "float32-loop": (False, False, "float32"),
+}
+"""Whether steps are batched and in place, and the type."""
 
 
 def pair(case, **options):

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -49,6 +50,14 @@ def test_network_gradient(rows_of):
     assert all(row["pint/loop"] > 0 for row in rows)
 
 
+def test_finite_elements(load, tmp_path, capsys):
+    pytest.importorskip("skfem")
+    rows = load("finite_elements").main(["--quick", "--output", str(tmp_path)])
+    assert "slope of control" in capsys.readouterr().out
+    assert max(row["mass"] for row in rows if row["table"] == "graded") <= 20
+    assert abs(rows[-1]["slope of control"] - 2) <= 0.1
+
+
 def test_network_gradient_notices_a_wrong_gradient(load):
     module = load("network_gradient")
     case = module.make_case(20, 4)
@@ -59,6 +68,15 @@ def test_network_gradient_notices_a_wrong_gradient(load):
     results["loop"][1]["weight"][1, 2, 3] += 1e-6
     with pytest.raises(AssertionError, match="gradient of loop, weight"):
         module.check(results)
+
+
+def test_device(rows_of):
+    """Gradients by PyTorch and by sequential steps agree, or the benchmark fails."""
+    pytest.importorskip("torch")
+    rows = rows_of("device", "--device", "cpu", "--repeats", "1")
+    assert [(row["N"], row["B"]) for row in rows] == [(8, 4), (16, 4)]
+    # Two V-cycles are more exact than one lagged update.
+    assert all(row["2 cycles error"] < 0.1 * row["lagged error"] < 0.01 for row in rows)
 
 
 def test_convolution_step(rows_of):
@@ -107,9 +125,7 @@ def test_van_der_pol_in_parallel(rows_of):
 
 def test_sparse_theta(load):
     """All kinds of Jacobians give the same gradient, or the benchmark fails."""
-    module = load("sparse_theta")
-    module.STEPS = 8
-    rows = module.compared(points=7, levels=2, repeats=1)
+    rows = load("sparse_theta").compared(points=15, levels=1, repeats=1)
     assert [row["Jacobian"] for row in rows] == [
         "products", "dense", "banded", "sparse", "bands alone",
     ]  # fmt: skip
@@ -129,6 +145,34 @@ def test_delta_correction(rows_of):
 def test_on_ranks(name, rows_of):
     """Every layout gives the same gradient, or the benchmark fails."""
     assert len(rows_of(name, "--repeats", "1")) >= 2
+
+
+def test_implicit_solves(rows_of, load, monkeypatch):
+    """What is kept and guessed saves solves, and all steps reach one objective."""
+    monkeypatch.setattr(load("implicit_solves"), "mpi_command", lambda: None)
+    rows = rows_of("implicit_solves")
+    assert [row["method"] for row in rows] == ["MGRIT to 1e-12"] * 3 + ["one-shot"] * 3
+    for neither, kept, guessed in (rows[:3], rows[3:]):
+        assert guessed["linear solves"] < kept["linear solves"] < neither["linear solves"]
+
+
+@pytest.mark.petsc
+def test_implicit_solves_with_petsc(load, capsys):
+    load("implicit_solves").main(["--petsc", "one-shot", "1", "16", "7"])
+    each, reused = json.loads(capsys.readouterr().out).values()
+    assert each[0] == pytest.approx(reused[0], rel=1e-10)
+    assert each[1] <= reused[1] and each[2] == reused[2] and each[3] > reused[3]
+
+
+@pytest.mark.petsc
+def test_petsc_step(load, capsys):
+    """Its two parts, which it runs as programs of their own."""
+    module = load("petsc_step")
+    module.main(["--cost", "6", "3"])
+    module.main(["--memory", "petsc", "20", "50"])
+    seconds, sizes = map(json.loads, capsys.readouterr().out.splitlines())
+    assert set(seconds) == {"solve", "transposed solve", "step", "transpose"}
+    assert sizes["after"] < 1.02 * sizes["before"]
 
 
 @pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])
@@ -189,6 +233,15 @@ def test_mini_batches(load, tmp_path, capsys):
     for start in ("coarse", "nested", "last batch", "own last state"):
         assert errors[2, start] < 0.5 * errors[1, start]
     assert errors[1, "nested"] < 0.5 * errors[1, "last batch"]
+
+
+def test_bias_control(load, tmp_path, capsys):
+    rows = load("bias_control").main(["--quick", "--output", str(tmp_path)])
+    assert "estimate / error" in capsys.readouterr().out
+    steps = {row["solved by"]: float(row["steps"]) for row in rows}
+    assert steps["sequential steps"] < steps["adaptive"] < 1 == steps["2 cycles"]
+    objectives = {row["solved by"]: float(row["objective"]) for row in rows}
+    assert objectives["adaptive"] == pytest.approx(objectives["sequential steps"], rel=0.01)
 
 
 def test_runner(load, capfd, tmp_path):

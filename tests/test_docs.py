@@ -111,14 +111,30 @@ def test_reporting(monkeypatch, tmp_path, capfd):
         assert line in page
 
 
-def readme():
-    """Return code and output blocks of the README, in order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"```(python|text)\n(.*?)```", text, flags=re.DOTALL)
+def blocks_of(page):
+    """Return code and output blocks of a page, in order."""
+    return re.findall(r"```(python|text)\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+
+
+def test_coming_from_pytorch():
+    """All code of the page runs, in order, and prints what follows it."""
+    torch = pytest.importorskip("torch")
+    names, text = {}, ""
+    try:
+        for kind, block in blocks_of(DOCS / "coming_from_pytorch.md"):
+            if kind == "python":
+                assert text == "", "output without a block"
+                text, _ = printed(exec, block, names)
+            else:
+                assert text == block
+                text = ""
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert names["result"].objective == pytest.approx(names["loss"].item(), rel=1e-10)
 
 
 def test_readme():
-    blocks, names = readme(), {}
+    blocks, names = blocks_of(ROOT / "README.md"), {}
     assert [kind for kind, _ in blocks] == ["python", "text"]
     assert lines_of(blocks[0][1].partition("grid = ")[0]) <= 22
     text, _ = printed(exec, blocks[0][1], names)
@@ -135,13 +151,18 @@ def test_readme_names_the_folders():
         assert f"| `{folder}/` |" in text
 
 
-NEED_PETSC = ("pint.states.petsc", "problems.heat_petsc")
+NEED_PETSC = (
+    "pint.petsc",
+    "pint.states.petsc",
+    "problems.allen_cahn_petsc",
+    "problems.heat_petsc",
+)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.petsc] * (name in NEED_PETSC))
+        pytest.param(name, marks=[pytest.mark.petsc] * name.startswith(NEED_PETSC))
         for name in ("pint", *MODULES)
     ],
 )

@@ -108,6 +108,28 @@ class Picture(Output):
         return super().__new__(cls, text)
 
 
+class StatesOutput(Output):
+    """Argument type: states and controls that will be written."""
+
+    def lost(self) -> str | None:
+        """Return what is there that is no such file."""
+        members = _members(self)
+        return None if members is None or "states.npy" in members else "an archive of other arrays"
+
+
+class OutputFolder(str):
+    """Argument type: a folder that will be written to, and made if it is not there."""
+
+    def check(self, name: str) -> None:
+        """Raise ValueError, which names the option, if there can be no such folder."""
+        path = Path(self)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"argument {name}: {str(self)!r} is a file")
+        parent = next(one for one in (path, *path.absolute().parents) if one.is_dir())
+        if not os.access(parent, os.W_OK):
+            raise ValueError(f"argument {name}: cannot write to {str(parent)!r}")
+
+
 class CheckpointOutput(Output):
     """Argument type: a checkpoint, which is there already if its run is resumed."""
 
@@ -215,6 +237,8 @@ def check_files(options: argparse.Namespace) -> None:
             raise ValueError(f"argument {name}: {path!r} {taken[place]}")
         taken[place] = f"is written by {name}, too: give each result a file of its own"
     for name, value in vars(options).items():
+        if isinstance(value, OutputFolder):
+            value.check(_called(name))
         if isinstance(value, Output):
             _check_what_is_there(_called(name), value)
         if isinstance(value, Picture) and not is_installed("matplotlib"):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from arguments.files import CheckpointOutput, Output, Picture
+from arguments.files import CheckpointOutput, Output, Picture, StatesOutput
 from arguments.parser import Parser, cycles, integer, integers, number, words
 from arguments.running import INTERRUPTED
 
@@ -82,6 +82,9 @@ def output_options(parser: Parser, plot: str) -> None:
     option = parser.add_argument_group("output").add_argument
     option("--plot", type=Picture, metavar="FILE.png", help=plot)
     option("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
+    option(
+        "--npz", type=StatesOutput, metavar="FILE.npz", help="times, states and controls, for numpy"
+    )
     option(
         "--history", type=Output, metavar="FILE.csv", help="one row an iterate, written at the end"
     )

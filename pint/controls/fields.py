@@ -123,7 +123,8 @@ class TimeControl(ControlField):
     shape : int or sequence of int
         Shape of one block.
     lower, upper : array_like, optional
-        Bounds, broadcast to `shape`; or those of all N steps, with a leading axis of length N.
+        Bounds, broadcast to `shape`; or those of all N steps, with a leading axis of length N. With
+        `every` > 1 those of all steps of a coefficient hold for it.
     metric : 'time', 'euclidean' or matrix
         Inner product: ``sum_n dt_n <u_n, v_n>``, which does not depend on the number of steps,
         ``sum_n <u_n, v_n>``, or ``sum_n dt_n u_n^T M v_n``: see Notes.
@@ -146,8 +147,9 @@ class TimeControl(ControlField):
     Raises
     ------
     ValueError
-        If bounds do not fit or cross, a choice is unknown, or hat functions have bounds; if a
-        matrix does not fit, is not symmetric positive definite, or not diagonal beside bounds.
+        If bounds do not fit or cross, a choice is unknown, or hat functions have bounds (see
+        `pint.hat_functions`); if a matrix does not fit, is not symmetric positive definite, or not
+        diagonal beside bounds.
 
     Notes
     -----
@@ -179,14 +181,12 @@ class TimeControl(ControlField):
             raise ValueError("`TimeControl(interpolate='linear')` needs `every` >= 2.")
         if interpolate == "linear" and self.bounded:
             raise ValueError(
-                "`TimeControl(lower=..., upper=...)`: hat functions cannot have bounds; use "
-                "interpolate='constant'."
+                "`TimeControl(lower=..., upper=...)`: hat functions in the space of all steps "
+                "cannot have bounds; use interpolate='constant', or `pint.hat_functions`, whose "
+                "values at the nodes can."
             )
         if every > 1 and self.steps_bounded is not None:
-            raise ValueError(
-                "`TimeControl(lower=..., upper=...)`: bounds that vary in time need every=1; give "
-                "one block of bounds."
-            )
+            self._bound_coefficients(every)
         self.interpolate = interpolate
         if isinstance(metric, str):
             check_choice("TimeControl", "metric", metric, ("time", "euclidean"))
@@ -198,6 +198,21 @@ class TimeControl(ControlField):
             )
         self.metric = metric if isinstance(metric, str) else "time"
         self.restrict = restrict
+
+    def _bound_coefficients(self, every: int) -> None:
+        """Give all steps of a coefficient the narrowest of their bounds, in place."""
+        for name, narrowest in (("lower", np.maximum), ("upper", np.minimum)):
+            bound = getattr(self, name)
+            if self._varies(bound):
+                of_coefficients = narrowest.reduceat(bound, np.arange(0, len(bound), every))
+                bound = np.repeat(of_coefficients, every, axis=0)[: len(bound)]
+                bound.flags.writeable = False
+                setattr(self, name, bound)
+        if not (self.lower <= self.upper).all():
+            raise ValueError(
+                "`TimeControl(lower=..., upper=...)`: no number is within the bounds of all "
+                f"{every} steps of a coefficient; give it equal ones, or a smaller `every`."
+            )
 
     @property
     def steps_bounded(self) -> int | None:

@@ -48,8 +48,8 @@ class Accuracy:
         """
         if self.relative is not None and 0 < self.relative < 4 * precision and precision > 1e-10:
             raise ValueError(
-                f"`{option}`: rounding of float32 states keeps residuals above relative="
-                f"{self.relative:g}; use at least {10 * precision:.1g}, or float64 states."
+                f"`{option}`: rounding of the states, {precision:.1g}, keeps residuals above "
+                f"relative={self.relative:g}; use at least {10 * precision:.1g}, or float64 states."
             )
 
     def met_by(self, residual: float, norm: float) -> bool:

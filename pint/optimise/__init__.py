@@ -12,6 +12,7 @@ from pint.optimise.line_search import LineSearch, armijo, fixed_step, wolfe
 from pint.optimise.method import Method
 from pint.optimise.multi_start import MultiStart
 from pint.optimise.nested import Nested
+from pint.optimise.newton import NewtonCG
 from pint.optimise.one_shot import OneShot
 from pint.optimise.progress import Progress
 from pint.optimise.receding import starting_at
@@ -36,6 +37,7 @@ __all__ = [
     "Method",
     "MultiStart",
     "Nested",
+    "NewtonCG",
     "OneShot",
     "Progress",
     "ReducedSpace",

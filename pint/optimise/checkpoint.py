@@ -34,7 +34,8 @@ class Checkpoint:
     The file is an `.npz` archive with control, L-BFGS pairs and their inner products, the C-points
     of state and adjoint (of lagged solves their right-hand sides of level 1, too), the state of a
     random generator, and the history; of `GaussNewton` with states, multipliers, barrier and filter
-    in place of pairs and C-points. It is replaced as a whole, so that a process that is killed
+    in place of pairs and C-points, of `Stochastic` with moments, the best control and what is known
+    of its cycles. It is replaced as a whole, so that a process that is killed
     at any moment leaves the last one intact. A resumed run continues with the iterates of an
     uninterrupted one, on any number of ranks in time; states distributed in space need as many
     ranks in space. It is also written when the run has converged or reached its iteration limit.

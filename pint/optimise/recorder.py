@@ -56,8 +56,11 @@ class Recorder:
             last, done = history[-1], {**_counts(functional), "seconds": 0.0}
             self._offset = {name: _sum(getattr(last, name), done[name], -1) for name in done}
 
-    def add(self, point: Point, step: float, rejected: int = 0) -> Iterate:
-        """Add the row of a point, reached by a step of length `step` after rejected trials."""
+    def add(self, point: Point, step: float, rejected: int = 0, **more: Any) -> Iterate:
+        """Add the row of a point, reached by a step of length `step` after rejected trials.
+
+        `more` are fields of `Iterate` that have a default.
+        """
         # A gradient that is not finite has its row, too; the run ends after it.
         with np.errstate(over="ignore", invalid="ignore"):
             gradient_norm = point.gradient_norm()
@@ -71,6 +74,7 @@ class Recorder:
             objective_error=point.objective_error,
             gradient_error=point.gradient_error,
             adjoint_residual=_residual(point.adjoint),
+            **more,
         )
 
     def add_row(

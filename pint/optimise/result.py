@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pint.comm import agreeing
 from pint.controls import Control
 from pint.equations import State
 from pint.errors import integer
+from pint.io import Mesh, Series, write_csv, write_npz, write_series
+from pint.io.meshes import at_points
 from pint.reduced_functional import ReducedFunctional
 
 
@@ -84,6 +90,9 @@ class Iterate:
         Wall time since the start.
     violations : tuple of float
         The largest violation of each constraint, of `AugmentedLagrangian`; no column otherwise.
+    sweeps : dict of str to float
+        Solves of the state, the adjoint and the tangent equation so far, of `NewtonCG`; those on
+        coarser time grids count by their part of the steps. No columns otherwise.
     """
 
     iteration: int
@@ -107,6 +116,7 @@ class Iterate:
     phases: dict[str, float]
     seconds: float
     violations: tuple[float, ...] = ()
+    sweeps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +253,99 @@ class Result:
         The array has shape (N + 1, ...); ranks in space are gathered, too.
         """
         return self.functional.gather_states(self.state)
+
+    def write_vtk(
+        self,
+        folder: str | Path,
+        mesh: Mesh,
+        *,
+        name: str = "state",
+        fields: Mapping[str, Callable[[np.ndarray], Any]] | None = None,
+        controls: Sequence[str] = (),
+        every: int = 1,
+    ) -> Path:
+        """Write the states as files for ParaView; return the path of the .pvd file. Collective.
+
+        Each rank writes the points in time that it has, one file for each of them, and with
+        ranks in space one for each of these: see `pint.io.write_series`.
+
+        Parameters
+        ----------
+        folder : str or Path
+            It is made if it is not there.
+        mesh : pint.io.Mesh
+            From `pint.io.grid`, `pint.io.scikit_fem` or `pint.io.dmda`.
+        name : str
+            Of the series.
+        fields : mapping of str to callable, optional
+            From this rank's part of a state, an array, to numbers at its points, shape (n,) or
+            (n, k). By default ``y``, the numbers of the state themselves, k for each point.
+        controls : sequence of str
+            Time-dependent controls with numbers at the points, to be written, too: at each point
+            in time the block of the step that ends there, at the first one that of the first step.
+        every : int
+            Write every so many points in time, and the last one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong, or mesh and state do not fit; the same on all ranks.
+        OSError
+            If a file cannot be written.
+        """
+        functional, space = self.functional, self.control.space
+        grid = functional.grid
+        points = functional.states(self.state)[0 if grid.comm.rank == 0 else 1 :]
+        rows = functional.space.as_array(points)
+        series = Series(
+            np.asarray(grid.t), grid.first + (grid.comm.rank > 0), grid.comm, functional.space.comm
+        )
+        values: dict[str, Sequence[Any]] = {}
+        with agreeing(grid.comm, "write_vtk", functional.space.comm) as ranks:
+            ranks.same = {"controls": list(controls)}
+            if fields is None:
+                values["y"] = [at_points(row, mesh) for row in rows]
+            else:
+                for key, function in fields.items():
+                    values[key] = [np.asarray(function(row)) for row in rows]
+            for key in controls:
+                if key not in space.time_fields or getattr(space.fields[key], "every", 1) > 1:
+                    raise ValueError(
+                        f"`write_vtk(controls=...)` names `{key}`, which is no control with a "
+                        "value for each step."
+                    )
+                blocks = self.control[key]
+                before = blocks[:1] if grid.comm.rank == 0 else blocks[:0]
+                whole = np.concatenate([before, blocks])
+                values[key] = [at_points(block, mesh) for block in whole]
+        return write_series(folder, mesh, series, values, name, every)
+
+    def write_npz(self, path: str | Path, x: Any = None) -> None:
+        """Write times, states and controls to a file that `numpy.load` reads. Collective.
+
+        Its arrays are ``t``, ``states``, ``x`` if it is given, and ``control.name`` for each field.
+        """
+        states, control = self.states(), self.control.gather()
+        arrays = {f"control.{name}": values for name, values in control.items()}
+        arrays |= {} if x is None else {"x": np.asarray(x)}
+        grid, space = self.functional.grid, self.functional.space
+        with agreeing(grid.comm, "write_npz", space.comm):
+            if states is not None:
+                write_npz(path, {"t": np.asarray(grid.t), "states": states, **arrays})
+
+    def write_csv(self, path: str | Path, x: Any = None) -> None:
+        """Write a row for each point in time: t, then the numbers of the state. Collective.
+
+        Parameters
+        ----------
+        path : str or Path
+        x : array, optional
+            The coordinates of the numbers, for the names of the columns.
+        """
+        states, grid = self.states(), self.functional.grid
+        with agreeing(grid.comm, "write_csv", self.functional.space.comm):
+            if states is not None:
+                write_csv(path, np.asarray(grid.t), states, x)
 
     def shift(self, steps: int = 1) -> tuple[Control, np.ndarray]:
         """Return control and states that begin some steps later, for the next horizon. Collective.

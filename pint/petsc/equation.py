@@ -24,7 +24,9 @@ class Equation(ABC):
     template : PETSc.Vec or PETSc.DM
         A vector with the layout of the states, or the mesh object that makes it.
     weight : float
-        Factor of the Euclidean norm of states, as of `pint.states.petsc.PetscSpace`.
+        Factor of the norm of states, as of `pint.states.petsc.PetscSpace`.
+    state_metric : PETSc.Mat or None
+        The matrix of that norm, such as a mass matrix; None for the Euclidean norm.
     mass : PETSc.Mat, PETSc.Vec or None
         M, the diagonal of a lumped M, or None for the identity. It must not change.
     controls : mapping of str to PETSc.Mat, PETSc.Vec, ndarray or number
@@ -39,6 +41,7 @@ class Equation(ABC):
 
     template: Any
     weight: float = 1.0
+    state_metric: Any = None
     mass: Any = None
     controls: Mapping[str, Any] = {}
     boundary: Any = ()
@@ -103,13 +106,16 @@ class LinearEquation(Equation):
     Parameters
     ----------
     stiffness : PETSc.Mat
-        A; it must not change.
+        A; it must not change. Where A and M have PETSc's option SYMMETRIC, transposed solves are
+        solves.
     mass, controls, boundary, template, weight
         As of `Equation`; the template is by default a vector that A multiplies.
     source : callable, optional
         ``source(t)`` returns this rank's numbers of the source as an array.
     initial_state : PETSc.Vec or ndarray, optional
         By default zero.
+    initial_field : str, optional
+        A shared field that is y_0, divided among the ranks as states are.
     boundary_values : callable or float
         ``boundary_values(t)`` returns y in the rows of `boundary`.
 
@@ -127,6 +133,7 @@ class LinearEquation(Equation):
         controls: Mapping[str, Any] | None = None,
         source: Callable[[float], Any] | None = None,
         initial_state: Any = None,
+        initial_field: str | None = None,
         boundary: Any = (),
         boundary_values: Any = 0.0,
         template: Any = None,
@@ -145,7 +152,7 @@ class LinearEquation(Equation):
             initial_state = (
                 self.template.createGlobalVec() if is_mesh else self.template.duplicate()
             )
-        self.initial_state = initial_state
+        self.initial_state, self._initial_field = initial_state, initial_field
 
     def f(self, t: float, y: Any, u: Fields, theta: Fields, out: Any) -> None:
         self.stiffness.mult(y, out)
@@ -160,3 +167,9 @@ class LinearEquation(Equation):
 
     def boundary_values(self, t: float, u: Fields, theta: Fields) -> Any:
         return self._values(t) if callable(self._values) else self._values
+
+    def initial(self, theta: Fields) -> Any:
+        return self.initial_state if self._initial_field is None else theta[self._initial_field]
+
+    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
+        return {} if self._initial_field is None else {self._initial_field: lam0.array_r}

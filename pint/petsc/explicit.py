@@ -66,7 +66,7 @@ class ExplicitStep(TimeStepper):
         return self._terms.space
 
     def initial(self, theta: Fields) -> Any:
-        return self._terms.equation.initial(theta)
+        return self._terms.initial(theta)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         self._make_stages(s, y, u, theta)

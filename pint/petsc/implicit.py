@@ -188,7 +188,7 @@ class ImplicitStep(TimeStepper):
         return self._transfers[level - 1] if level <= len(self._transfers) else None
 
     def initial(self, theta: Fields) -> Any:
-        return self.equation.initial(theta)
+        return self._terms.initial(theta)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         self._solve_stages(s, y, u, theta)
@@ -272,6 +272,8 @@ class ImplicitStep(TimeStepper):
     def _solver(self, h: float) -> Solver:
         """Return the solver of a step size; differences in the last digits are rounding."""
         key, solvers = f"{h:.12e}", self._solvers
+        if key in solvers and solvers[key].failed:
+            solvers.pop(key).destroy()
         if key in solvers:
             solvers.move_to_end(key)
             return solvers[key]

@@ -88,6 +88,11 @@ class Solver:
     h : float
     settings : Settings
     counts : Counts
+
+    Attributes
+    ----------
+    failed : bool
+        Whether a solve has failed: some preconditioners never recover.
     """
 
     def __init__(self, terms: Terms, h: float, settings: Settings, counts: Counts) -> None:
@@ -110,11 +115,12 @@ class Solver:
         self.iterative = self.ksp.getType() != PETSc.KSP.Type.PREONLY
         self._tolerances = self.ksp.getTolerances()
         # Of Newton's method: whether the factors serve the next iteration, and what it has seen
-        self._serves = False
+        self._serves = self.failed = False
         self._last = self._reach = self._scale = 0.0
         self._equation: tuple[Any, ...] = ()
         if terms.linear:
             self._complete(terms.slope)
+            self.matrix.setOption(PETSc.Mat.Option.SYMMETRIC, terms.symmetric)
 
     @staticmethod
     def is_iterative(terms: Terms, settings: Settings) -> bool:
@@ -169,7 +175,7 @@ class Solver:
 
     def _reset(self) -> None:
         """Have the factors made anew: packages cannot go on from those of a singular matrix."""
-        self._serves = False
+        self._serves, self.failed = False, True
         self.ksp.getPC().reset()
         self.ksp.setOperators(self.matrix)
 
@@ -192,7 +198,9 @@ class Solver:
             rtol, atol, divtol, most = self._tolerances
             self.ksp.setTolerances(rtol, atol, divtol, most)
         self.counts.transposed += 1
-        self._call(self.ksp.solveTranspose, right, result)
+        # Transposed solves of PETSc's own LU are slower.
+        solve = self.ksp.solve if self.terms.symmetric else self.ksp.solveTranspose
+        self._call(solve, right, result)
 
     def _call(self, solve: Any, right: PETSc.Vec, result: PETSc.Vec) -> None:
         try:
@@ -210,6 +218,7 @@ class Solver:
             )
 
     def _raise(self, error: PETSc.Error) -> None:
+        self.failed = True
         cause = str(error).strip().splitlines()[-1].strip()
         cause = cause.split("] ", 1)[-1]
         if error.ierr in _NUMERICAL:

@@ -33,6 +33,8 @@ class Terms:
         f_y, as the last call of `jacobian` has left it.
     mass : PETSc.Mat, PETSc.Vec or None
         A Mat has the pattern of `slope`, unless the equation is linear.
+    symmetric : bool
+        Whether PETSc knows that the matrices of a linear equation are symmetric.
     bounded : bool
         Whether any rank has boundary rows.
     residuals, jacobians : int
@@ -42,7 +44,7 @@ class Terms:
     def __init__(self, owner: str, equation: Any) -> None:
         check_kind(owner, "equation", equation, Equation, "a `pint.petsc.Equation`")
         self.equation, self.linear = equation, isinstance(equation, LinearEquation)
-        self.space = PetscSpace(equation.template, equation.weight)
+        self.space = PetscSpace(equation.template, equation.weight, equation.state_metric)
         self.vector = self.space.vector()
         comm = self.space.comm
         self._name = type(equation).__name__
@@ -61,6 +63,8 @@ class Terms:
         self.rows = (self.places + first).astype(PETSc.IntType)
         self.bounded = bool(reduce(comm, len(self.rows), "max")[0])
         self.mass = equation.mass
+        matrices = [self.slope] + [self.mass] * isinstance(self.mass, PETSc.Mat)
+        self.symmetric = self.linear and all(all(one.isSymmetricKnown()) for one in matrices)
         if isinstance(self.mass, PETSc.Mat) and not self.linear:
             self.mass = self._mass_like_slope()
 
@@ -155,6 +159,14 @@ class Terms:
             matrix.axpy(1.0, self.mass, structure.DIFFERENT if self.linear else structure.SAME)
 
     # The user's methods
+
+    def initial(self, theta: Fields) -> PETSc.Vec:
+        """Return y_0 as a vector, which the next call may change."""
+        state = self.equation.initial(theta)
+        if isinstance(state, PETSc.Vec):
+            return state
+        self.vector.array[:] = state
+        return self.vector
 
     def f(self, t: float, y: Any, u: Fields, theta: Fields, out: PETSc.Vec) -> None:
         """Put ``f + B u`` into `out`; NaN where the method raises NumericalError."""

@@ -274,6 +274,8 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
 def space_like(owner: object) -> ArraySpace:
     """Return the space of arrays like ``owner.initial_state``, in float32 if that is.
 
+    Its norm is that of ``owner.state_metric``, where there is one.
+
     Raises
     ------
     TypeError
@@ -287,4 +289,5 @@ def space_like(owner: object) -> ArraySpace:
     if isinstance(state, (np.ndarray, np.generic)) or not hasattr(state, "shape"):
         real_array(f"{name}.initial_state", state)
     single = getattr(state, "dtype", None) == np.float32
-    return ArraySpace(np.shape(state), np.float32 if single else np.float64)
+    metric = getattr(owner, "state_metric", None)
+    return ArraySpace(np.shape(state), np.float32 if single else np.float64, metric=metric)

@@ -61,7 +61,7 @@ class TorchSpace(StateSpace):
     Raises
     ------
     TypeError
-        If a type is another one.
+        If a type is another one, or the device has no such numbers.
     ValueError
         If the device is not available, or `shape` or `weight` is not positive.
 
@@ -87,6 +87,8 @@ class TorchSpace(StateSpace):
         wide = ("float64", "float32")
         self.sums_dtype = dtype_of("TorchSpace(accumulate=...)", accumulate, wide)
         self.torch_device = device_of("TorchSpace(device=...)", device)
+        for name, kind in (("dtype", self.torch_dtype), ("accumulate", self.sums_dtype)):
+            _require_numbers(name, kind, self.torch_device)
         self.device, self.number_type = str(self.torch_device), _name(self.torch_dtype)
         self.sums_type = _name(self.sums_dtype)
 
@@ -127,6 +129,8 @@ class TorchSpace(StateSpace):
         if isinstance(values, torch.Tensor):
             return values.to(self.torch_device, dtype)
         array = np.asarray(values)
+        if array.dtype.kind == "c":  # PyTorch would drop the imaginary parts
+            raise TypeError("tensors of a `TorchSpace` are real, got complex numbers.")
         # Tensors know no read-only memory, and no negative strides.
         if not array.flags.writeable or any(stride < 0 for stride in array.strides):
             array = array.copy()
@@ -137,13 +141,16 @@ class TorchSpace(StateSpace):
 
     def native(self, method: Callable[..., Any], states: tuple[int, ...]) -> Callable[..., Any]:
         owner, kind = type(getattr(method, "__self__", method)).__name__, method.__name__
-        returned = Returned(self, f"`{owner}.{kind}`", kind)
+        returned, like = Returned(self, f"`{owner}.{kind}`", kind), self.allocate(0)
 
         def called(*arguments: Any, **options: Any) -> Any:
             # A result in place may lie in the same block as the states.
             known = [] if options.get("out") is not None else list(_tensors(arguments))
             versions = [one._version for one in known]
-            result = method(*arguments, **options)
+            try:
+                result = method(*arguments, **options)
+            except RuntimeError as error:
+                raise explained(error, returned.method, like) or error from None
             if any(one._version != old for one, old in zip(known, versions, strict=True)):
                 raise ValueError(
                     f"{returned.method} must not change its arguments in place: work on a copy."
@@ -271,6 +278,33 @@ def device_of(argument: str, given: Any) -> Any:
         raise ValueError(
             f"`{argument}` must be a device that this PyTorch ({torch.__version__}) can use, got "
             f"{shown(given)}: {cause}. Use 'cpu', or a PyTorch built for the device."
+        ) from None
+
+
+def explained(error: RuntimeError, method: str, like: Any) -> Exception | None:
+    """Return an error in one line for tensors that do not fit `like`; None for others."""
+    text = " ".join(str(error).split())
+    if any(phrase in text for phrase in ("same device", "two devices", "expected device")):
+        return ValueError(
+            f"{method} uses tensors of another device than its states, which are on "
+            f"{like.device}: move them there, by `.to(y.device)`, or make them buffers of modules."
+        )
+    if "dtype" in text or "scalar type" in text:
+        return TypeError(
+            f"{method} uses tensors of another type than its states, which are of "
+            f"{like.dtype}: convert them, by `.to(y.dtype)`."
+        )
+    return None
+
+
+def _require_numbers(option: str, dtype: Any, device: Any) -> None:
+    """Raise TypeError unless a device has numbers of a type."""
+    try:
+        torch.zeros(1, dtype=dtype, device=device)
+    except (TypeError, RuntimeError):
+        raise TypeError(
+            f"`TorchSpace({option}=...)`: the device {device} has no numbers of {dtype}; use "
+            "'float32'."
         ) from None
 
 

@@ -4,6 +4,7 @@
 """
 
 from pint.steppers import coarse
+from pint.steppers.additive import DIRK, DIRKAdjoint, SplitODE
 from pint.steppers.chebyshev import RKC, RKCAdjoint
 from pint.steppers.coarsening import CoarseStep
 from pint.steppers.constraints import (
@@ -13,6 +14,7 @@ from pint.steppers.constraints import (
     TerminalConstraint,
 )
 from pint.steppers.free_time import FinalTime, free_final_time
+from pint.steppers.hat_functions import hat_functions
 from pint.steppers.measured_data import MeasuredData, SumOfCosts
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
@@ -23,12 +25,14 @@ from pint.steppers.substeps import Substeps, SubstepsAdjoint
 from pint.steppers.theta import Theta, ThetaAdjoint
 
 __all__ = [
+    "DIRK",
     "ODE",
     "RKC",
     "SCHEMES",
     "SDIRK",
     "CoarseStep",
     "Constraint",
+    "DIRKAdjoint",
     "FinalTime",
     "IntegralConstraint",
     "Lagrangian",
@@ -39,6 +43,7 @@ __all__ = [
     "RungeKuttaAdjoint",
     "RunningCost",
     "SDIRKAdjoint",
+    "SplitODE",
     "Substeps",
     "SubstepsAdjoint",
     "SumOfCosts",
@@ -48,5 +53,6 @@ __all__ = [
     "ThetaAdjoint",
     "coarse",
     "free_final_time",
+    "hat_functions",
     "scheme",
 ]

@@ -27,12 +27,16 @@ class ODE(ABC):
         Of a sparse f_y: its pattern. See `jacobian`.
     mass_matrix : array or sparse matrix of shape (d, d), optional
         M, constant, for implicit schemes; by default the identity.
+    state_metric : array or sparse matrix of shape (d, d), optional
+        Of the norm of states, by which residuals are measured: see `pint.ArraySpace`. By default
+        the Euclidean norm.
     """
 
     initial_state: Any
     bands: tuple[int, int] | None = None
     sparsity: Any = None
     mass_matrix: Any = None
+    state_metric: Any = None
 
     @property
     def space(self) -> StateSpace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pint.errors import check_choice
 from pint.interface import Adjoint, TimeStepper
+from pint.steppers.additive import DIRK, STAGES, DIRKAdjoint
 from pint.steppers.coarsening import CoarseStep, coarse_step
 from pint.steppers.ode import ODE
 from pint.steppers.runge_kutta import RungeKutta, RungeKuttaAdjoint, Tableau
@@ -19,7 +20,9 @@ _IMPLICIT = {
     "crank-nicolson": "crank-nicolson",
 }
 
-SCHEMES = (*EXPLICIT, *_IMPLICIT, "sdirk2")
+_ALSO = {"dirk2": "sdirk2", "dirk3": "sdirk3"}
+
+SCHEMES = (*EXPLICIT, *_IMPLICIT, "sdirk2", *STAGES, *_ALSO)
 """All names that `scheme` knows."""
 
 
@@ -34,7 +37,8 @@ def scheme(
     name : str or Tableau
         ``'forward-euler'``, ``'rk2'`` (Heun), ``'rk4'``: `RungeKutta`.
         ``'implicit-euler'`` or ``'backward-euler'``, ``'midpoint'`` or ``'implicit-midpoint'``,
-        ``'crank-nicolson'``: `Theta`. ``'sdirk2'``: `SDIRK`.
+        ``'crank-nicolson'``: `Theta`. ``'sdirk2'`` or ``'dirk2'``: `SDIRK`. ``'sdirk3'`` or
+        ``'dirk3'``, and for a `SplitODE` ``'imex-euler'``, ``'imex-rk2'``, ``'imex-rk3'``: `DIRK`.
     coarse : str or CoarseStep, optional
         Another step for coarse levels, by its name or made by `pint.coarse`.
 
@@ -50,6 +54,10 @@ def scheme(
         tableau = name if isinstance(name, Tableau) else EXPLICIT[name]
         explicit = RungeKutta(ode, tableau, coarse=other)
         return explicit, RungeKuttaAdjoint(explicit)
+    name = _ALSO.get(name, name)
+    if name in STAGES:
+        staged = DIRK(ode, name, coarse=other)
+        return staged, DIRKAdjoint(staged)
     if name == "sdirk2":
         sdirk = SDIRK(ode, coarse=other)
         return sdirk, SDIRKAdjoint(sdirk)

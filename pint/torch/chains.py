@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
-from pint.torch.parts import Part
+from pint.torch.parts import Part, own_random_numbers, seed
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,20 @@ class Rows:
         What each layer is given besides, the layers first.
     rate : bool
         Whether a module is the rate of change.
+    draw : int
+        Of the random numbers.
     """
 
     def __init__(
-        self, spans: Sequence[Span], index: np.ndarray, sizes: np.ndarray, sequence: Any, rate: bool
+        self,
+        spans: Sequence[Span],
+        index: np.ndarray,
+        sizes: np.ndarray,
+        sequence: Any,
+        rate: bool,
+        draw: int,
     ) -> None:
-        self.spans, self.sequence, self.rate = spans, sequence, rate
+        self.spans, self.sequence, self.rate, self.draw = spans, sequence, rate, draw
         self.index, self.sizes = index.tolist(), sizes.tolist()
         self.parts = [span.part for span in spans for _ in range(span.start, span.stop)]
 
@@ -117,7 +127,7 @@ class Rows:
         state = state.detach()
         if kept is not None:
             state.requires_grad_()
-        with torch.set_grad_enabled(kept is not None), self:
+        with self._borrowed(kept is not None):
             for row in rows:
                 new = self._next(row, state, wanted and kept is not None)
                 if sources is not None:
@@ -165,7 +175,7 @@ class Rows:
         """Return the graphs of the last rows that are one chain."""
         last = first = rows[-1]
         if kept is None or kept[last] is None:
-            with torch.enable_grad(), self:
+            with self._borrowed(True):
                 state, wanted = (
                     states[last].detach().requires_grad_(),
                     bool(self.slopes[last]),
@@ -189,18 +199,28 @@ class Rows:
             ends += zip(states[1:], sources[first + 1 : first + len(graphs)], strict=True)
         ends = [(end, along) for end, along in ends if end.requires_grad]
         wanted = states if whole else states[:1]
-        inputs = list(wanted)
         # A state that was an input once keeps what later passes send through it.
         for one in states:
-            one.grad = None
-        for row, graph in enumerate(graphs, first):
-            for weight, slope in zip(graph.weights, self.slopes[row], strict=False):
+            if one.retains_grad:
+                one.grad = None
+        slopes = self.slopes[first : first + len(graphs)]
+        for graph, places in zip(graphs, slopes, strict=True):
+            for weight, slope in zip(graph.weights, places, strict=False):
                 weight.grad = slope  # in the memory of the derivative, to which autograd adds
-                inputs.append(weight)
+        # Where all that the graph reaches is wanted, PyTorch need not look for a way to each input.
+        inputs = None
+        if all(slopes) and states[0].is_leaf:
+            for one in wanted[1:]:
+                one.retain_grad()
+        else:
+            weights = (
+                graph.weights for graph, places in zip(graphs, slopes, strict=True) if places
+            )
+            inputs = [*wanted, *chain.from_iterable(weights)]
         if ends:
             torch.autograd.backward(*zip(*ends, strict=True), retain_graph=again, inputs=inputs)
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in wanted]
-        for one in inputs:
+        for one in wanted:
             one.grad = None
         return found
 
@@ -210,18 +230,24 @@ class Rows:
         for one in weights if wanted else ():
             one.requires_grad_()
         part.hold(weights)
+        if part.is_random:
+            seed(self.draw, self.index[row])
         if self.sequence is None:
             change = part.called(y)
         else:
             change = part.called(y, self.sequence[self.index[row]])
         return torch.add(y, change, alpha=self.sizes[row]) if self.rate else change
 
-    def __enter__(self) -> None:
-        """Modules keep the weights of layers until the end of the block."""
-
-    def __exit__(self, *error: object) -> None:
-        for span in self.spans:
-            span.part.release()
+    @contextmanager
+    def _borrowed(self, differentiable: bool) -> Iterator[None]:
+        """Give modules their own weights again at the end, and the user's random numbers."""
+        is_random = any(span.part.is_random for span in self.spans)
+        with torch.set_grad_enabled(differentiable), own_random_numbers(is_random):
+            try:
+                yield
+            finally:
+                for span in self.spans:
+                    span.part.release()
 
     # Side by side
 

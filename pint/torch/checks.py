@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pint.torch.parts import Part, head_type
+from pint.states.torch import explained
+from pint.torch.parts import ENDS, Part, head_type, own_random_numbers
 
 TYPES = (torch.float64, torch.float32)
 
@@ -38,8 +39,19 @@ def checked_data(
             f"shape {tuple(labels.shape)}."
         )
     weights = [one for part in parts.values() for one in part.weights.values()]
-    if not parts["block"].weights:
-        raise ValueError("`network(block=...)` has no parameters to train.")
+    for name, part in parts.items():
+        if name not in ENDS and not part.weights:
+            raise ValueError(f"`network({name}=...)` has no parameters to train.")
+        for weight, one in part.weights.items():
+            if torch.nn.parameter.is_lazy(one):
+                raise ValueError(
+                    f"`network({name}=...)`: `{weight}` has no shape yet: call the module once."
+                )
+            if not one.requires_grad:
+                raise ValueError(
+                    f"`network({name}=...)`: `{weight}` is frozen (`requires_grad=False`), and "
+                    "would be trained: make it a buffer of the module."
+                )
     dtypes = {one.dtype for one in weights}
     if len(dtypes) > 1 or not dtypes <= set(TYPES):
         found = ", ".join(sorted(map(str, dtypes)))
@@ -56,12 +68,21 @@ def checked_data(
             "here."
         )
     for name, one in (("inputs", inputs), ("sequence", sequence)):
-        kind = None if one is None else _tensor(one).dtype
-        if kind is not None and kind.is_floating_point and kind != dtype:
+        if one is None:
+            continue
+        kind, device = _tensor(one).dtype, str(_tensor(one).device)
+        if kind.is_floating_point and kind != dtype:
             raise TypeError(
                 f"`network({name}=...)` is {kind}, the parameters are {dtype}: convert the one "
                 "or the other."
             )
+        if device not in devices and not moved:
+            raise ValueError(
+                f"`network({name}=...)` is on {device}, the parameters are on "
+                f"{', '.join(sorted(devices))}: `network(device=...)` moves all of them."
+            )
+        if kind.is_floating_point and not _tensor(one).isfinite().all():
+            raise ValueError(f"`network({name}=...)` contains NaN or infinity.")
     owners: dict[int, str] = {}
     for name, part in parts.items():
         if part.module is None:
@@ -101,24 +122,30 @@ def check_modules(
                 f"{_shown(state)}."
             )
         given = (state,) if sequence is None else (state, sequence[0, :few])
-        result = _tried(parts["block"], *given)
-        if not isinstance(result, torch.Tensor) or result.shape != state.shape:
-            raise ValueError(
-                f"`network(block=...)` must return the shape of its states, {tuple(state.shape)} "
-                f"for {few} examples, got {_shown(result)}."
-            )
-        if result.dtype != state.dtype:
-            raise TypeError(
-                f"`network(block=...)` must return the type of its states, {state.dtype}, got "
-                f"{result.dtype}."
-            )
+        for name, part in parts.items():
+            if name not in ENDS:
+                _check_layer(name, state, _tried(part, *given))
         outputs = _tried(parts["head"], state.to(head_type(state.dtype)))
-        value = loss(outputs, labels[:few])
+        value = _called("loss", loss, outputs, labels[:few])
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ValueError(
                 f"`network(loss=...)` must return one number, a mean, got {_shown(value)}."
             )
     return (size, *state.shape[1:]), state.dtype
+
+
+def _check_layer(name: str, state: Any, result: Any) -> None:
+    """Raise an error unless a layer returns a state."""
+    if not isinstance(result, torch.Tensor) or result.shape != state.shape:
+        raise ValueError(
+            f"`network({name}=...)` must return the shape of its states, {tuple(state.shape)} "
+            f"for {len(state)} examples, got {_shown(result)}."
+        )
+    if result.dtype != state.dtype:
+        raise TypeError(
+            f"`network({name}=...)` must return the type of its states, {state.dtype}, got "
+            f"{result.dtype}."
+        )
 
 
 def maps(block: Part, tensors: tuple[Any, Any, Any], size: int, shape: tuple[int, ...]) -> bool:
@@ -142,28 +169,79 @@ def _tried(part: Part, *given: Any) -> Any:
     """Return what a module makes of a few examples; it must not change anything."""
     if part.called is None:
         return given[0]
+    return _compared(part, *given)
+
+
+def _compared(part: Part, *given: Any) -> Any:
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
     buffers = {name: one.clone() for name, one in part.called.named_buffers()}
-    first, second = (part(weights, *(one.clone() for one in before)) for _ in range(2))
-    own = [one.clone() for one in before]
-    part(weights, *own)
+    with own_random_numbers(True):
+        first, second = (_drawn(part, weights, before) for _ in range(2))
+        own = [one.clone() for one in before]
+        state = _generators(own)
+        part(weights, *own)
+        part.is_random = not torch.equal(_generators(own), state)
     owner = f"`network({part.name}=...)`"
     if not all(torch.equal(a, b) for a, b in zip(own, before, strict=True)):
         raise ValueError(f"{owner} must not change its input in place.")
     for name, one in part.called.named_buffers():
-        if not torch.equal(one, buffers[name]):
+        if name not in buffers or not torch.equal(one, buffers[name]):
+            one.copy_(buffers.get(name, one))
             raise ValueError(
                 f"{owner} changes its buffer `{name}` when it is called, as batch normalisation "
                 "does in training: layers are computed several times in an update; freeze it by "
                 "`module.eval()`, or use layer normalisation."
             )
+    if weights and not _depends(part, weights, before):
+        raise ValueError(
+            f"{owner} returns a result that cannot be differentiated: is there a `detach`, a "
+            "`torch.no_grad`, or a way through numpy in it?"
+        )
     if isinstance(first, torch.Tensor) and not torch.equal(first, second):
         raise ValueError(
-            f"{owner} is random, as dropout is in training: states and adjoints need the same "
-            "layers in each cycle; switch it off by `module.eval()`."
+            f"{owner} returns something else when it is called again: states and adjoints need "
+            "the same layers in each cycle; take random numbers from PyTorch's generator."
         )
     return first
+
+
+def _generators(inputs: list[Any]) -> Any:
+    """Return the state of PyTorch's random numbers where modules take them."""
+    here = inputs[0]
+    return torch.cuda.get_rng_state(here.device) if here.is_cuda else torch.get_rng_state()
+
+
+def _drawn(part: Part, weights: Mapping[str, Any], inputs: list[Any]) -> Any:
+    torch.manual_seed(0)
+    return _called(part.name, part, weights, *(one.clone() for one in inputs))
+
+
+def _called(name: str, function: Any, *arguments: Any) -> Any:
+    """Return what a user's module or loss returns, or raise ValueError in one line."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        tensors = [one for one in arguments if isinstance(one, torch.Tensor)]
+        place = next((one for one in tensors if one.is_floating_point()), None)
+        if isinstance(error, RuntimeError) and place is not None:
+            told = explained(error, f"`network({name}=...)`", place)
+            if told is not None:
+                raise told from None
+        given = ", ".join(map(_shown, tensors))
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"`network({name}=...)` raises {type(error).__name__} for arguments of the shapes "
+            f"{given}: {text}"
+        ) from error
+
+
+def _depends(part: Part, weights: Mapping[str, Any], inputs: list[Any]) -> bool:
+    """Return whether a result is connected to the weights, as far as PyTorch can see."""
+    with torch.enable_grad():
+        leaves = {name: one.clone().requires_grad_() for name, one in weights.items()}
+        result = part(leaves, *(one.clone() for one in inputs))
+    return bool(getattr(result, "requires_grad", True))
 
 
 def _tensor(value: Any) -> Any:

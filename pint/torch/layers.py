@@ -58,7 +58,8 @@ class Layers(TimeStepper):
         space: StateSpace,
     ) -> None:
         self.blocks, self.opening, self.data, self.rate = list(blocks), opening, data, rate
-        self.ends, self.dtype, self._space = np.cumsum(counts), dtype, space
+        self.begins, self.dtype = np.cumsum([0, *counts[:-1]]), dtype
+        self._space = space
         # On a device a launch takes longer than the arithmetic of one layer.
         small = space.state_bytes <= SMALL or next(iter(blocks[0].weights.values())).is_cuda
         self.together = together and small
@@ -72,15 +73,15 @@ class Layers(TimeStepper):
         index = np.reshape(s.index, -1)
         size = s.size
         sizes = np.reshape(s.t1 - s.t0, -1) if size is None else np.full(len(index), size)
-        stops = np.searchsorted(index, self.ends).tolist()
+        starts = np.searchsorted(index, self.begins).tolist()
         spans = []
-        for part, start, stop in zip(self.blocks, [0, *stops], stops, strict=False):
+        for part, start, stop in zip(self.blocks, starts, [*starts[1:], len(index)], strict=True):
             if start < stop:
                 here = slice(start, stop)
                 weights = part.tensors(u, self.dtype, here)
                 own = None if slopes is None else part.tensors(slopes, self.dtype, here)
                 spans.append(Span(part, start, stop, weights, own))
-        return Rows(spans, index, sizes, self.data.sequence, self.rate)
+        return Rows(spans, index, sizes, self.data.sequence, self.rate, self.data.draw)
 
     def step(self, s: Steps, y: Any, u: Fields, theta: Fields) -> Any:
         out = _empty_like(y)
@@ -115,7 +116,7 @@ class Layers(TimeStepper):
     def initial(self, theta: Fields) -> Any:
         with torch.no_grad():
             weights = self.opening.tensors(theta, self.dtype)
-            found = self.opening(weights, self.data.inputs)
+            found = self.opening.drawn(weights, self.data.inputs, self.data.draw)
             return as_numpy(found) if self._space.on_host else found
 
 
@@ -200,7 +201,7 @@ class LayersAdjoint(Adjoint):
         for one in weights.values():
             one.requires_grad_()
         with torch.enable_grad():
-            result = opening(weights, layers.data.inputs)
+            result = opening.drawn(weights, layers.data.inputs, layers.data.draw)
         found = torch.autograd.grad(
             result, list(weights.values()), as_tensor(lam0, dtype), allow_unused=True
         )
@@ -245,7 +246,8 @@ class Loss(Objective):
 
     def _value(self, y: Any, weights: Mapping[str, Any]) -> Any:
         count = self.data.count
-        return self.loss(self.head(weights, y[:count]), self.data.labels[:count])
+        outputs = self.head.drawn(weights, y[:count], self.data.draw)
+        return self.loss(outputs, self.data.labels[:count])
 
     def terminal(self, y: Any, theta: Fields) -> float:
         with torch.no_grad():

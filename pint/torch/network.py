@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from pint.states import ArraySpace, StateSpace
 from pint.states.torch import TorchSpace
 from pint.torch.checks import check_modules, checked_data, maps
 from pint.torch.layers import Layers, LayersAdjoint, Loss
-from pint.torch.parts import Data, Part, head_type, move
+from pint.torch.parts import ENDS, Data, Part, head_type, move
 
 
 class Network(Problem):
@@ -28,7 +29,9 @@ class Network(Problem):
     layers : int
     final_time : float
     parts : dict of str to Part
-        'block', 'opening' and 'head'.
+        'opening', 'head', and 'block'; of several modules in a row 'block1', 'block2', ...
+    kinds : list of Part
+        The one of each layer.
     rate : bool
         Whether a layer is ``y + dt block(y)``.
     """
@@ -36,6 +39,7 @@ class Network(Problem):
     layers: int
     final_time: float
     parts: Mapping[str, Part]
+    kinds: Sequence[Part]
     rate: bool
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -45,6 +49,17 @@ class Network(Problem):
         """Return the grid of its layers; options are those of `TimeGrid.uniform`."""
         return TimeGrid.uniform(self.final_time, self.layers, **options)
 
+    def kinds_of(self, grid: TimeGrid) -> Sequence[Part]:
+        """Return the module of each layer; the grid may have more or fewer layers of one kind."""
+        if len(set(self.kinds)) == 1:
+            return [self.kinds[0]] * grid.steps
+        if grid.steps != self.layers:
+            raise ValueError(
+                f"the grid has {grid.steps} steps, the network {self.layers} layers of several "
+                "kinds: use `Network.grid()`."
+            )
+        return self.kinds
+
     def start(self, space: ControlSpace, seed: int = 0) -> Control:
         """Return weights as the modules initialise them, each layer's by its own random numbers.
 
@@ -52,11 +67,11 @@ class Network(Problem):
         """
         states = []
         with torch.random.fork_rng(devices=[]):
-            for layer in range(self.layers):
-                states.append(_initialised(self.parts["block"].module, seed, layer))
+            for layer, part in enumerate(self.kinds_of(space.grid)):
+                states.append(_initialised(part.module, seed, layer))
             ends = {
                 name: _initialised(self.parts[name].module, seed, self.layers + 1 + place)
-                for place, name in enumerate(("opening", "head"))
+                for place, name in enumerate(ENDS)
             }
         return self.load({"layers": states, **ends}, space)
 
@@ -66,7 +81,7 @@ class Network(Problem):
         Parameters
         ----------
         state_dicts : mapping
-            'layers', a state_dict of the block for each layer; 'opening' and 'head', theirs.
+            'layers', a state_dict of its module for each layer; 'opening' and 'head', theirs.
         space : ControlSpace, optional
             Of a functional, on which the control is to be used; by default that of `grid()`.
 
@@ -81,39 +96,46 @@ class Network(Problem):
             raise ValueError(
                 f"`Network.load`: {len(layers)} layers are given, the grid has {space.grid.steps}."
             )
+        kinds = self.kinds_of(space.grid)
         values: dict[str, Any] = {}
         for name, part in self.parts.items():
-            given = layers if name == "block" else [state_dicts.get(name, {})]
             for weight, like in part.weights.items():
-                rows = [_weight(one, weight, like, name) for one in given]
-                values[part.field(weight)] = np.stack(rows) if name == "block" else rows[0]
+                if name in ENDS:
+                    one = _weight(state_dicts.get(name, {}), weight, like, name)
+                    values[part.field(weight)] = one
+                    continue
+                rows = np.zeros((len(layers), *(tuple(like.shape) or (1,))))
+                for layer, given in enumerate(layers):
+                    if kinds[layer] is part:
+                        rows[layer] = _weight(given, weight, like, name)
+                values[part.field(weight)] = rows
         return space.control(**values)
 
     def state_dicts(self, control: Control) -> dict[str, Any]:
         """Return the weights of a control: see `load`. Collective; the same on all ranks."""
         fields = control.gather()
-        result: dict[str, Any] = {}
-        for name, part in self.parts.items():
+
+        def weights_of(part: Part, *layer: int) -> dict[str, Any]:
             buffers = {} if part.module is None else dict(part.module.named_buffers())
-            if name != "block":
-                result[name] = buffers | part.weights_of(fields)
-                continue
-            result["layers"] = [
-                buffers | part.weights_of(fields, layer)
-                for layer in range(control.space.grid.steps)
-            ]
-        return result
+            return buffers | part.weights_of(fields, *layer)
+
+        kinds = self.kinds_of(control.space.grid)
+        layers = [weights_of(part, layer) for layer, part in enumerate(kinds)]
+        return {"layers": layers, **{name: weights_of(self.parts[name]) for name in ENDS}}
 
     def module(self, control: Control) -> Any:
-        """Return an ordinary module with the same outputs, which needs no pint. Collective."""
+        """Return an ordinary module with the same outputs, which needs no pint. Collective.
+
+        It is in the mode of the modules: `eval` switches dropout off.
+        """
         found, grid = self.state_dicts(control), control.space.grid
         blocks = []
-        for weights in found["layers"]:
-            block = copy.deepcopy(self.parts["block"].module)
+        for part, weights in zip(self.kinds_of(grid), found["layers"], strict=True):
+            block = copy.deepcopy(part.module)
             block.load_state_dict(weights, strict=False)
             blocks.append(block)
         ends = []
-        for name in ("opening", "head"):
+        for name in ENDS:
             module = copy.deepcopy(self.parts[name].module)
             if module is not None:
                 module.load_state_dict(found[name], strict=False)
@@ -166,6 +188,7 @@ class _Selected(Examples):
         rows = torch.from_numpy(filled)
         inputs, labels, sequence = self._whole
         data.inputs, data.labels, data.count = inputs[rows], labels[rows], len(found)
+        data.draw = zlib.crc32(filled.astype("<i8").tobytes())
         data.sequence = None if sequence is None else sequence[:, rows]
 
 
@@ -177,7 +200,7 @@ def network(
     loss: Callable[[Any, Any], Any],
     inputs: Any,
     labels: Any,
-    layers: int,
+    layers: int | None = None,
     final_time: float = 1.0,
     form: Literal["rate", "step"] = "rate",
     sequence: Any = None,
@@ -200,8 +223,11 @@ def network(
 
     Parameters
     ----------
-    block : torch.nn.Module
-        Of a batch of states; it returns their shape. Also ``block(y, x_n)`` with `sequence`.
+    block : torch.nn.Module, or sequence of (torch.nn.Module, int)
+        Of a batch of states; it returns their shape. Also ``block(y, x_n)`` with `sequence`. Pairs
+        are modules in a row and how many layers each of them has; their fields are
+        ``block1.NAME``, ``block2.NAME``, ..., zero at the layers of others. All have states of one
+        shape. A coarse layer is of the kind of the layer it begins at.
     opening, head : torch.nn.Module, optional
         From inputs to states, and from states to outputs; by default the identity.
     loss : callable
@@ -210,7 +236,7 @@ def network(
     inputs, labels : array_like or Tensor
         The examples first.
     layers : int
-        N.
+        N; of pairs their sum, unless given.
     final_time : float
         T; dt is T / N.
     form : 'rate' or 'step'
@@ -229,26 +255,32 @@ def network(
     Raises
     ------
     TypeError, ValueError
-        If a module changes its input or its buffers, is random, returns another shape or type,
-        shares a parameter with another one, or is of another type than the inputs.
+        If a module changes its input or its buffers, returns another shape or type, shares a
+        parameter with another one, or is of another type than the inputs.
+
+    Notes
+    -----
+    Modules may take random numbers, as dropout does. Those of a layer belong to its number and to
+    the batch, its examples in their order: they are the same in all cycles and sweeps of an update
+    and on all ranks, and others with the next batch. Without batches they are always the same.
     """
-    module = torch.nn.Module
-    for name, one in (("block", block), ("opening", opening), ("head", head)):
-        if one is not None or name == "block":
-            check_kind("network", name, one, module, "a `torch.nn.Module`")
+    pairs = _pairs(block, layers)
+    for name, one in (("opening", opening), ("head", head)):
+        if one is not None:
+            check_kind("network", name, one, torch.nn.Module, "a `torch.nn.Module`")
     if not callable(loss):
         raise TypeError(f"`network(loss=...)` must be a function, got {type(loss).__name__}.")
     check_choice("network", "form", form, ["rate", "step"])
-    layers = integer("network", "layers", layers, 1)
     final_time = number("network", "final_time", final_time, positive=True)
-    parts = {
-        name: Part(name, one)
-        for name, one in (("block", block), ("opening", opening), ("head", head))
-    }
+    names = ["block"] if len(pairs) == 1 else [f"block{i + 1}" for i in range(len(pairs))]
+    blocks = [Part(name, one) for name, (one, _) in zip(names, pairs, strict=True)]
+    kinds = [part for part, (_, count) in zip(blocks, pairs, strict=True) for _ in range(count)]
+    ends = {"opening": Part("opening", opening), "head": Part("head", head)}
+    parts = {part.name: part for part in blocks} | ends
     moved = device is not None or dtype is not None
-    tensors = checked_data(parts, inputs, labels, sequence, layers, moved)
+    tensors = checked_data(parts, inputs, labels, sequence, len(kinds), moved)
     if moved:
-        like = next(iter(parts["block"].weights.values()))
+        like = next(iter(blocks[0].weights.values()))
         place = TorchSpace(1, device or like.device, dtype or like.dtype, 1.0, accumulate)
         tensors = move(parts, tensors, place)
     size = len(tensors[0])
@@ -262,35 +294,50 @@ def network(
     else:
         space = ArraySpace(shape, str(found).removeprefix("torch."))
         types = dict.fromkeys(("block", "head"), space.dtype)
-    together = maps(parts["block"], tensors, size, shape)
+    together = all(maps(part, tensors, size, shape) for part in blocks)
     data = Data(tensors[0][:size], tensors[1][:size], tensors[2])
     examples = None
     if batch_size is not None:
         examples = _Selected(data, *tensors, size)
+    counts = [count for _, count in pairs]
     stepper = Layers(
-        [parts["block"]],
-        [layers],
-        parts["opening"],
-        data,
-        types["block"],
-        form == "rate",
-        together,
-        space,
+        blocks, counts, ends["opening"], data, types["block"], form == "rate", together, space
     )
-    controls: dict[str, Any] = {
-        parts["block"].field(name): TimeControl(tuple(one.shape) or (1,), metric="euclidean")
-        for name, one in parts["block"].weights.items()
-    }
-    for name in ("opening", "head"):
-        for weight, one in parts[name].weights.items():
-            controls[parts[name].field(weight)] = SharedControl(tuple(one.shape) or (1,))
+    controls: dict[str, Any] = {}
+    for name, part in parts.items():
+        for weight, one in part.weights.items():
+            shape = tuple(one.shape) or (1,)
+            kind = SharedControl(shape) if name in ENDS else TimeControl(shape, metric="euclidean")
+            controls[part.field(weight)] = kind
     objective = Loss(parts["head"], loss, data, types["head"])
     made = Network(stepper, LayersAdjoint(stepper), objective, controls, regularisers, examples)
     for name, value in (
-        ("layers", layers), ("final_time", final_time), ("parts", parts), ("rate", stepper.rate),
+        ("layers", len(kinds)), ("final_time", final_time), ("parts", parts), ("kinds", kinds),
+        ("rate", stepper.rate),
     ):  # fmt: skip
         object.__setattr__(made, name, value)
     return made
+
+
+def _pairs(block: Any, layers: Any) -> list[tuple[Any, int]]:
+    """Return the modules in a row and their numbers of layers, checked."""
+    if isinstance(block, torch.nn.Module):
+        return [(block, integer("network", "layers", layers, 1))]
+    is_row = isinstance(block, (list, tuple)) and block
+    if not is_row or not all(isinstance(one, (list, tuple)) and len(one) == 2 for one in block):
+        raise TypeError(
+            "`network(block=...)` must be a `torch.nn.Module`, or pairs of one and its number of "
+            f"layers, got {type(block).__name__}."
+        )
+    for one, _ in block:
+        check_kind("network", "block", one, torch.nn.Module, "a `torch.nn.Module`")
+    pairs = [(one, integer("network", "block", count, 1)) for one, count in block]
+    total = sum(count for _, count in pairs)
+    if layers is not None and layers != total:
+        raise ValueError(
+            f"`network(layers=...)` must be {total}, the layers of all blocks, got {layers}."
+        )
+    return pairs
 
 
 def _initialised(module: Any, seed: int, place: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,11 +23,13 @@ class Data:
     sequence : Tensor or None
         What each step is given besides, shape (layers, examples, ...).
     count : int
+    draw : int
+        Of random modules: it belongs to these examples in their order.
     """
 
     def __init__(self, inputs: Any, labels: Any, sequence: Any) -> None:
         self.inputs, self.labels, self.sequence = inputs, labels, sequence
-        self.count = len(inputs)
+        self.count, self.draw = len(inputs), 0
 
 
 class Part:
@@ -35,7 +38,7 @@ class Part:
     Parameters
     ----------
     name : str
-        'block', 'opening' or 'head'.
+        'block', or 'block1', 'block2', ... of several ones; 'opening' or 'head'.
     module : torch.nn.Module or None
         None stands for the identity.
 
@@ -45,6 +48,8 @@ class Part:
         What is called: the module, or after `move` a copy of it.
     weights : dict of str to Parameter
         Its own parameters.
+    is_random : bool
+        Whether a call takes random numbers, as dropout does.
     """
 
     def __init__(self, name: str, module: Any) -> None:
@@ -59,6 +64,7 @@ class Part:
     def _call(self, module: Any) -> None:
         self.called = module
         self.weights: dict[str, Any] = {} if module is None else dict(module.named_parameters())
+        self.is_random = False
         self._places = [] if module is None else _places(module, self.weights)
 
     def field(self, weight: str) -> str:
@@ -116,6 +122,26 @@ class Part:
             return self.called(*inputs)
         finally:
             self.release()
+
+    def drawn(self, weights: Mapping[str, Any], inputs: Any, draw: int) -> Any:
+        """Return the same of a module at an end, by the random numbers of a draw."""
+        with own_random_numbers(self.is_random):
+            if self.is_random:
+                seed(draw, ENDS.index(self.name) - len(ENDS))
+            return self(weights, inputs)
+
+
+ENDS = ("opening", "head")
+
+
+def seed(draw: int, layer: int) -> None:
+    """Begin the random numbers of a layer: the same in each cycle and sweep, and on each rank."""
+    torch.manual_seed((draw + 1) * 1_000_003 + layer)
+
+
+def own_random_numbers(is_random: bool) -> Any:
+    """Return a context that leaves the user's random numbers as they are."""
+    return torch.random.fork_rng(devices=[]) if is_random else nullcontext()
 
 
 def head_type(dtype: Any) -> Any:

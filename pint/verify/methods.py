@@ -8,14 +8,17 @@ from typing import Any
 from pint.interface import Adjoint, Problem, TimeStepper
 from pint.states import StateSpace
 from pint.steppers import (
+    DIRK,
     ODE,
     RKC,
     SDIRK,
+    DIRKAdjoint,
     RKCAdjoint,
     RungeKutta,
     RungeKuttaAdjoint,
     RunningCost,
     SDIRKAdjoint,
+    SplitODE,
     Theta,
     ThetaAdjoint,
 )
@@ -24,7 +27,7 @@ from pint.verify.arguments import Arguments
 
 _OF_ODE = (
     *(RungeKutta, RungeKuttaAdjoint, Theta, ThetaAdjoint),
-    *(SDIRK, SDIRKAdjoint, RKC, RKCAdjoint),
+    *(SDIRK, SDIRKAdjoint, RKC, RKCAdjoint, DIRK, DIRKAdjoint),
 )
 """The ready-made parts that call the methods of an ODE."""
 
@@ -106,10 +109,11 @@ def inner_methods(problem: Problem) -> Pairs:
     ode, cost, pairs = user_of(problem.stepper), user_of(problem.objective), []
     arguments = ("t", "y", "u", "theta")
     if ode is not problem.stepper:
-        transposes = [Method(ode, "f_vjp", (*arguments, "lam"), ("y", "u", "theta"))]
-        if type(ode).jacobian is not ODE.jacobian or ode.bands is not None:
-            transposes.append(Jacobian(ode, "jacobian", (*arguments, "lam"), ("y",)))
-        pairs.append((Method(ode, "f", arguments, ("y",), "lam"), transposes))
+        for part in (ode.implicit, ode.explicit) if isinstance(ode, SplitODE) else (ode,):
+            transposes = [Method(part, "f_vjp", (*arguments, "lam"), ("y", "u", "theta"))]
+            if type(part).jacobian is not ODE.jacobian or part.bands is not None:
+                transposes.append(Jacobian(part, "jacobian", (*arguments, "lam"), ("y",)))
+            pairs.append((Method(part, "f", arguments, ("y",), "lam"), transposes))
     if cost is not problem.objective and problem.stepper.batched:
         gradient = Method(cost, "gradient", (*arguments, "weight"), ("y", "u", "theta"))
         pairs.append((Method(cost, "value", arguments, ("cost",), "weight"), [gradient]))

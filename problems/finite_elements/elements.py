@@ -190,6 +190,7 @@ def _at_points(basis: Any, kept: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
     shape = (basis.dx.size, len(kept))
     points = np.arange(basis.dx.size).reshape(basis.dx.shape)
     functions = [local[0] for local in basis.basis]
+    values = [np.asarray(function) for function in functions]
     columns = [np.broadcast_to(dofs[:, None], points.shape) for dofs in basis.element_dofs]
 
     def matrix(parts: list[np.ndarray]) -> Any:
@@ -201,7 +202,7 @@ def _at_points(basis: Any, kept: np.ndarray) -> tuple[Any, tuple[Any, ...]]:
         matrix([function.grad[axis] for function in functions])
         for axis in range(functions[0].grad.shape[0])
     ]
-    return matrix([function.value for function in functions]), tuple(gradients)
+    return matrix(values), tuple(gradients)
 
 
 def _diameters(mesh: Any) -> np.ndarray:

@@ -115,10 +115,17 @@ def test_bounds_of_numbers_in_time():
     np.testing.assert_array_equal(one.project(one.control(u=9.0))["u"], [1.0, 2.0, 3.0])
 
 
+def test_bounds_of_coefficients_are_the_narrowest_of_their_steps():
+    field = pint.TimeControl((), [0, 1, 2, 0, 0], [5, 4, 9, 8, 7], every=2)
+    one = pint.ControlSpace(pint.TimeGrid.uniform(1.0, 5), u=field)
+    np.testing.assert_array_equal(one.project(one.zeros())["u"], [1, 1, 2, 2, 0])
+    np.testing.assert_array_equal(one.project(one.control(u=9.0))["u"], [4, 4, 8, 8, 7])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: pint.TimeControl(1, lower=np.zeros((4, 1)), every=2), "every=1"),
+        (lambda: pint.TimeControl((), [0, 2, 0, 0], [1, 3, 1, 1], every=2), "all 2 steps"),
         (lambda: pint.TimeControl(1, np.zeros((4, 1)), np.ones((5, 1))), "4 and of 5 steps"),
         (lambda: space(v=pint.TimeControl(1, lower=np.zeros((3, 1)))), "of `v`.*3 steps.*N = 4"),
         (lambda: pint.TimeControl(1, weight=np.ones(4)), r"weight=.*ndarray"),

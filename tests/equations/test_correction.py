@@ -235,7 +235,7 @@ def test_states_of_petsc():
 
     definition = Heat("distributed", points=5)
     make = partial(manufactured, definition, 1.0)
-    problem, _ = petsc_problem(definition, pint.SerialComm(), make, False)
+    problem, _ = petsc_problem(definition, pint.SerialComm(), make)
     grid = pint.TimeGrid.uniform(1.0, 16, 4, 2)
     with pytest.raises(ValueError, match="whole numpy arrays, got a PetscSpace on 1 rank"):
         pint.ReducedFunctional(problem, grid, correction="full")

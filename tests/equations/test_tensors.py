@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 import registry
 from pairwise import pairwise
 from solves import SOLVES, assert_same_numbers, numbers
-from tensor_space import ACCURACY, CASES, on_a_device, pair
+from tensor_space import ACCURACY, CASES, every_solve, on_a_device, pair, without_numbers
 
 import pint
 
@@ -63,3 +63,28 @@ def test_sequential_steps_and_v_cycles_agree(case):
     expected = found_by(arrays, (24, 3, 1), "marched", {})
     for found in (march, cycles):
         assert_same_numbers(found, expected, 2 * accuracy)
+
+
+def test_without_numbers_is_as_on_a_device():
+    tensor = torch.ones((2, 2), device="meta")
+    with without_numbers():
+        for refused in (lambda: tensor + torch.ones(2), lambda: tensor @ torch.ones(2)):
+            with pytest.raises(RuntimeError, match="has tensors of the devices"):
+                refused()
+        with pytest.raises(NotImplementedError):
+            tensor.numpy(force=True)
+
+
+@pytest.mark.parametrize(
+    ("case", "options"),
+    [
+        ("float32-in-place", {"relaxation": "F"}),
+        ("float64", {"storage": "C", "relaxation": "F"}),
+        ("float32-loop", {"relaxation": "F"}),
+    ],
+)
+def test_nothing_but_norms_and_values_leaves_the_device(case, options):
+    problem = pair(case, device="meta")[0]
+    rf = functional(problem, (6, 3, 2), **options)
+    with without_numbers():
+        assert every_solve(rf, rf.control()) == 2 * 6 + 1

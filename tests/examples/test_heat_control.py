@@ -5,6 +5,7 @@ import json
 import heat_control
 import numpy as np
 import pytest
+from vtk_files import read_series
 
 OPTIMUM = 0.02095324126527738
 KEYS = {
@@ -19,6 +20,7 @@ KEYS = {
     "peak_memory",
     "solves",
     "converged_solves",
+    "states",
 }
 
 
@@ -40,6 +42,7 @@ def test_eigenvector_problem(method, tmp_path):
     assert set(result) == KEYS
     assert result["objective"] == pytest.approx(OPTIMUM, rel=1e-12)
     assert np.shape(result["control"]) == (64, 31)
+    assert np.shape(result["states"]) == (65, 31)
     assert result["status"] == "converged"
 
 
@@ -71,6 +74,33 @@ def test_coarser_meshes_give_the_same_control(options, capsys):
     assert result["converged_solves"] == result["solves"]
     assert result["objective"] == pytest.approx(expected["objective"], rel=1e-12)
     np.testing.assert_allclose(result["control"], expected["control"], atol=1e-7)
+
+
+@pytest.mark.parametrize("states", ["numpy", pytest.param("petsc", marks=pytest.mark.petsc)])
+def test_states_as_files(states, tmp_path):
+    options = "--dimension 2 --points 4 --steps 3 --iterations 2 --target manufactured".split()
+    files = {name: tmp_path / name for name in ("r.json", "r.npz", "folder")}
+    options += ["--json", str(files["r.json"]), "--npz", str(files["r.npz"]), "--states", states]
+    heat_control.main([*options, "--vtk", str(files["folder"])])
+    written = json.loads(files["r.json"].read_text())
+    with np.load(files["r.npz"]) as arrays:
+        np.testing.assert_array_equal(arrays["states"], written["states"])
+        np.testing.assert_array_equal(arrays["control.u"], written["control"])
+    times, series = read_series(files["folder"] / "state.pvd")
+    np.testing.assert_allclose(times, np.arange(4) / 3, rtol=1e-15)
+    for number, ((points, _, values),) in enumerate(series):
+        index = np.rint(points[:, :2] * 5 - 1).astype(int) @ [4, 1]
+        np.testing.assert_array_equal(values["y"], np.array(written["states"])[number][index])
+        control = np.array(written["control"])[max(number - 1, 0)]
+        np.testing.assert_array_equal(values["u"], control[index])
+
+
+def test_a_file_in_place_of_the_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit):
+        heat_control.main(["--points", "4", "--vtk", str(tmp_path / "file")])
+    assert "--vtk" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_meshes_are_halved_where_steps_are_long_enough(capsys):

@@ -104,14 +104,22 @@ def test_another_coarse_step(method):
 
 def test_files_that_are_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    summary = run("--problem vector-lqr --steps 16 --iterations 3 --json out.json --plot out.png")
+    summary = run(
+        "--problem vector-lqr --steps 16 --iterations 3 --json out.json --npz out.npz "
+        "--plot out.png"
+    )
     assert summary["status"] == "iteration limit"
     written = json.loads(Path("out.json").read_text())
+    states = written.pop("states")
     assert written == summary
+    assert np.shape(states) == (17, 6)
     assert tuple(written) == KEYS
     assert np.shape(written["control"]) == (16, 2)
     assert Path("out.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(os.listdir()) == ["out.json", "out.png"]
+    with np.load("out.npz") as arrays:
+        np.testing.assert_array_equal(arrays["states"], states)
+        np.testing.assert_array_equal(arrays["control.u"], written["control"])
+    assert sorted(os.listdir()) == ["out.json", "out.npz", "out.png"]
 
 
 BAD_ARGUMENTS = [

@@ -8,6 +8,8 @@ torch = pytest.importorskip("torch")
 
 import train_module
 
+import pint
+
 SMALL = "--examples 200 --test-examples 100 --layers 8 --quiet"
 
 
@@ -56,6 +58,8 @@ def test_one_shot_on_peaks_by_a_file_of_ones_own(tmp_path):
         ("--module convolutional --data peaks", "needs images"),
         ("--module attention --width 3", "must be even"),
         ("--optimiser lbfgs --epochs 3", "has no meaning"),
+        ("--optimiser lbfgs --clip 3", "has no meaning"),
+        ("--decay 1 --schedule step", "takes the place of --decay"),
         ("--metric time", "unrecognized"),
     ],
 )
@@ -66,3 +70,29 @@ def test_wrong_options(options, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_run_is_resumed(tmp_path):
+    options = f"--module dense {SMALL} --batch 25 --schedule cosine --patience 9 --clip 1"
+    whole = run(f"{options} --epochs 2 --checkpoint {tmp_path}/whole.npz")
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def killed(text):
+        with pytest.MonkeyPatch.context() as patch:
+
+            def save(run, *arguments, **more):
+                saved(run, *arguments, **more)
+                raise Killed
+
+            saved = pint.Checkpoint.save
+            patch.setattr(pint.Checkpoint, "save", save)
+            with pytest.raises(Killed):
+                run(text)
+
+    path = f"--checkpoint {tmp_path}/part.npz"
+    killed(f"{options} --epochs 2 --checkpoint-interval 0 {path}")
+    resumed = run(f"{options} --epochs 2 {path} --resume")
+    assert resumed["objective"] == whole["objective"]
+    assert resumed["iterations"] == whole["iterations"]

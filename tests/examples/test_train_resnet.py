@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = json.loads((ROOT / "tests/data/layer_parallel_case_a.json").read_text())
 COLUMNS = (
     "iteration,objective,loss,gradient_norm,state_residual,adjoint_residual,step,"
-    "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds"
+    "line_search_trials,train_accuracy,validation_accuracy,state_steps,adjoint_steps,seconds,"
+    "gradient_error"
 )
 IMAGES = "--data digits --network convolutional"
 SMALL = ["--layers", "8", "--examples", "10", "--iterations", "3"]
@@ -252,8 +253,15 @@ BAD_ARGUMENTS = [
     ("--batch 10", "--batch"),
     ("--optimiser adam --batch 1000", "--batch"),
     ("--optimiser sgd --method mgrit", "--optimiser"),
-    ("--optimiser sgd --cycles adaptive", "--optimiser"),
-    ("--optimiser adam --checkpoint run.npz", "--checkpoint"),
+    ("--optimiser adam --decay 0.1 --schedule cosine", "--schedule"),
+    ("--optimiser adam --schedule often", "--schedule"),
+    ("--optimiser adam --weight-decay nan", "--weight-decay"),
+    ("--optimiser adam --clip 0", "--clip"),
+    ("--optimiser adam --patience 0", "--patience"),
+    ("--schedule cosine", "--schedule"),
+    ("--weight-decay 0.1", "--weight-decay"),
+    ("--clip 1", "--clip"),
+    ("--patience 3", "--patience"),
     ("--optimiser adam --learning-rate 0", "--learning-rate"),
     ("--optimiser newton", "--optimiser"),
     ("--optimiser sgd --momentum 1", "--momentum"),
@@ -352,3 +360,41 @@ def test_a_full_disk_while_training_is_one_line_too(tmp_path, monkeypatch, capsy
     message = capsys.readouterr().err
     assert "history.csv" in message
     assert message.count("\n") == 1
+
+
+BATCHES = [
+    *("--layers", "8", "--examples", "60", "--batch", "20", "--quiet", "--optimiser", "adam"),
+    *("--method", "one-shot", "--learning-rate", "0.05", "--weight-decay", "0.1", "--clip", "0.5"),
+]
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "warm-up"])
+def test_schedules_of_stochastic_runs(tmp_path, schedule):
+    file = tmp_path / "h.csv"
+    options = [*BATCHES, "--schedule", schedule, "--epochs", "3", "--history", str(file)]
+    train_resnet.main(options)
+    rows = history(file)
+    rates = column(rows, "step")[1::3] / 0.05
+    expected = {"step": [1, 0.1], "cosine": [1, 0.75], "warm-up": [1 / 3, 1]}[schedule]
+    np.testing.assert_allclose(rates[:2], expected, rtol=1e-12)
+    errors = column(rows, "gradient_error")
+    assert 0 < errors[0] < 0.1 * column(rows, "gradient_norm")[0]
+
+
+def test_a_stochastic_run_is_resumed_and_ends_early(tmp_path, capsys):
+    def trained(name, *options):
+        files = ("--checkpoint", str(tmp_path / f"{name}.npz"), "--history", str(tmp_path / name))
+        return train_resnet.main([*BATCHES, *files, "--patience", "2", *options])
+
+    whole = trained("whole", "--epochs", "30")
+    trained("part", "--epochs", "2")
+    resumed = trained("part", "--epochs", "30", "--resume")
+    for name in ("objective", "validation_accuracy", "iterations", "status"):
+        assert resumed[name] == whole[name]
+    assert whole["status"] == "early stopped"
+    both = [history(tmp_path / name) for name in ("whole", "part")]
+    np.testing.assert_array_equal(*(column(rows, "objective") for rows in both))
+    # The best epoch is that after which the accuracy was largest; the next row has it.
+    accuracies = column(both[0], "validation_accuracy")[3::3]
+    assert whole["validation_accuracy"] == accuracies.max()
+    assert "has not improved" in capsys.readouterr().out

@@ -72,7 +72,8 @@ KINDS = {
 def made(kind, dtype=torch.float64, examples=12, layers=16, **options):
     """Return a network with a linear opening and head, and its data.
 
-    `dtype` is that of modules and data; the option `states` is the network's dtype.
+    `kind` is a name, a module, or pairs of a name and a number of layers; `dtype` is that of
+    modules and data; the option `states` is the network's dtype.
     """
     torch.manual_seed(1)
     torch.set_num_threads(1)
@@ -86,8 +87,12 @@ def made(kind, dtype=torch.float64, examples=12, layers=16, **options):
     if kind == "gated":
         data["sequence"] = torch.randn(examples, layers, 3, dtype=dtype)
     form = "step" if kind == "leapfrog" else "rate"
+    if isinstance(kind, list):
+        block = [(KINDS[name]().to(dtype), count) for name, count in kind]
+    else:
+        block = (kind if callable(kind) else KINDS[kind])().to(dtype)
     one = network(
-        KINDS[kind]().to(dtype), opening=nn.Linear(6, 8).to(dtype), head=head.to(dtype),
+        block, opening=nn.Linear(6, 8).to(dtype), head=head.to(dtype),
         loss=functional.cross_entropy, layers=layers, final_time=2.0, form=form, **data, **options,
     )  # fmt: skip
     return one, data

@@ -101,13 +101,86 @@ def test_mini_batches():
             reduced.select(wrong)
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+def test_several_kinds_of_layers_in_a_row(levels):
+    one, data = made([("two", 7), ("normed", 5), ("two", 4)])
+    reduced = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=levels))
+    control = one.start(reduced.controls, seed=3)
+    module = one.module(control)
+    value = functional.cross_entropy(module(data["inputs"]), data["labels"])
+    value.backward()
+    assert reduced.value(control) == pytest.approx(value.item(), rel=1e-12)
+    derivative = reduced.derivative(control)
+    expected = {name: np.zeros_like(block) for name, block in control.time.items()}
+    for layer, (block, kind) in enumerate(zip(module.blocks, one.kinds, strict=True)):
+        assert type(block) is type(kind.module)
+        for name, weight in block.named_parameters():
+            expected[kind.field(name)][layer] = weight.grad.numpy()
+    for name, reference in expected.items():
+        np.testing.assert_allclose(derivative[name], reference, atol=1e-13)
+    assert [part.name for part in one.kinds] == ["block1"] * 7 + ["block2"] * 5 + ["block3"] * 4
+    again = one.load(one.state_dicts(control))
+    np.testing.assert_array_equal(again.vector, control.vector)
+    with pytest.raises(ValueError, match="several kinds"):
+        one.start(one.control_space(pint.TimeGrid.uniform(1.0, 8)))
+
+
+class Dropped(nn.Module):
+    """Dropout of a dense layer's result."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.dropped = nn.Linear(8, 8), nn.Dropout(0.4)
+
+    def forward(self, y):
+        return self.dropped(torch.tanh(self.a(y)))
+
+
+def test_dropout_belongs_to_layer_and_batch():
+    one, data = made(Dropped, batch_size=6, layers=8)
+    single, double = (
+        pint.ReducedFunctional(one, one.grid(coarsening=2, levels=levels)) for levels in (1, 2)
+    )
+    control = one.start(double.controls)
+    values = []
+    for batch in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5]):
+        single.select(batch)
+        double.select(batch)
+        before = torch.get_rng_state()
+        values.append(single.value(control))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert double.value(control) == pytest.approx(values[-1], rel=1e-10)
+        derivative = single.derivative(control)
+        np.testing.assert_allclose(double.derivative(control).vector, derivative.vector, atol=1e-10)
+    assert values[0] == values[2] != values[1]
+    # The derivative is that of the value with these masks.
+    along = one.start(double.controls, seed=7)
+    step = 1e-5
+    slope = (single.value(control + step * along) - single.value(control - step * along)) / step / 2
+    assert double.controls.pair(derivative, along) == pytest.approx(slope, rel=1e-7)
+    module = one.module(control).eval()
+    assert single.value(control) != pytest.approx(
+        functional.cross_entropy(module(data["inputs"][:6]), data["labels"][:6]).item(), rel=1e-3
+    )
+
+
+def test_each_layer_has_its_own_mask():
+    one, _ = made(Dropped, layers=4)
+    stepper, control = one.stepper, one.start(one.control_space(one.grid()))
+    same = {name: np.repeat(block[:1], 4, 0) for name, block in control.time.items()}
+    s = one.grid().batch(0, range(4), 2)
+    found = stepper.step(s, np.ones((4, 12, 8)), same, {}) - 1.0
+    assert len({tuple((one == 0).ravel()) for one in found}) == 4
+    np.testing.assert_array_equal(stepper.step(s, np.ones((4, 12, 8)), same, {}) - 1.0, found)
+
+
 class Wrong(nn.Module):
     """A layer with a mistake."""
 
     def __init__(self, mistake):
         super().__init__()
         self.a, self.mistake = nn.Linear(4, 4), mistake
-        self.normed, self.dropped = nn.BatchNorm1d(4), nn.Dropout(0.5)
+        self.normed = nn.BatchNorm1d(4)
 
     def forward(self, y):
         if self.mistake == "changes":
@@ -116,8 +189,10 @@ class Wrong(nn.Module):
         kinds = {
             "shape": lambda: found[:, :3],
             "type": lambda: found.float(),
-            "random": lambda: self.dropped(found),
+            "random": lambda: found + float(np.random.default_rng().standard_normal()),
             "buffer": lambda: self.normed(found),
+            "graph": lambda: found.detach(),
+            "raises": lambda: found @ found[:2],
         }
         return kinds.get(self.mistake, lambda: found)()
 
@@ -128,8 +203,10 @@ class Wrong(nn.Module):
         ("changes", "must not change its input"),
         ("shape", "must return the shape of its states"),
         ("type", "must return the type of its states"),
-        ("random", "is random, as dropout"),
+        ("random", "returns something else when it is called again"),
         ("buffer", "changes its buffer `normed.running_mean`"),
+        ("graph", "cannot be differentiated"),
+        ("raises", "raises RuntimeError for arguments of the shapes"),
     ],
 )
 def test_wrong_modules_are_one_line(mistake, message):
@@ -153,7 +230,16 @@ def test_wrong_arguments_are_one_line():
     check("must have 6 rows", labels=torch.zeros(5, dtype=int))
     check("an axis of examples", inputs=torch.zeros(6, dtype=float))
     check("has no parameters", block=nn.Tanh())
-    check("must be a `torch.nn.Module`|must be a Module", block=torch.tanh)
+    check("`a.weight` is frozen", block=Two().double().requires_grad_(False))
+    check("`weight` has no shape yet", block=nn.LazyLinear(8))
+    check("contains NaN or infinity", inputs=torch.full((6, 8), torch.nan, dtype=float))
+    check("is on meta, the parameters are on cpu", inputs=torch.zeros(6, 8, device="meta").double())
+    check("must be a `torch.nn.Module`", block=torch.tanh)
+    check("must be a `torch.nn.Module`", block=[(torch.tanh, 4)])
+    check("pairs of one and its number", block=[block, block])
+    check(r"network\(block=...\)` must be an integer", block=[(block, 0), (Two().double(), 4)])
+    check("must be 5, the layers of all blocks", block=[(block, 3), (Two().double(), 2)])
+    check("is the same parameter as `block1.a.weight`", block=[(block, 3), (block, 1)])
     check("is the same parameter as `block.a.weight`", head=block.a)
     check("must begin with the shape", sequence=torch.zeros(6, 3, 2, dtype=float))
     check("'rate' or 'step'", form="euler")

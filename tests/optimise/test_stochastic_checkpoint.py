@@ -101,10 +101,12 @@ def assert_same(resumed, whole):
         np.testing.assert_array_equal(*both, err_msg=name)
 
 
-@pytest.mark.parametrize("killed", [1, 10])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "killed"),
+    [("adam", 1), ("no examples", 4), *((name, 10) for name in CASES if name != "no examples")],
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, name, killed):
-    epochs = 12 if name == "no examples" else 6
+    epochs = 9 if name == "no examples" else 6
     whole = run(name, epochs)
     path = tmp_path / "run.npz"
     with pytest.raises(Killed):

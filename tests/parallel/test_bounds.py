@@ -35,3 +35,14 @@ def test_an_optimum_with_bounds_of_all_steps(world, method):
     problem = pint.Problem(Rest(), RestAdjoint(), Distance(), {"u": pint.TimeControl(1, -1, upper)})
     result = pint.minimize(pint.ReducedFunctional(problem, grid), method=method)
     np.testing.assert_allclose(result.control.gather()["u"], np.minimum(upper, 1.0), atol=1e-6)
+
+
+def test_bounds_of_coefficients(world):
+    """Those of all steps of a coefficient hold for it, whichever ranks have them."""
+    grid = pint.TimeGrid.uniform(1.0, 5, coarsening=2, levels=2, comm=world)
+    upper = [[0.2], [2.0], [2.0], [0.4], [0.6]]
+    field = pint.TimeControl(1, -1, upper, every=3)
+    problem = pint.Problem(Rest(), RestAdjoint(), Distance(), {"u": field})
+    result = pint.minimize(pint.ReducedFunctional(problem, grid))
+    expected = [0.2, 0.2, 0.2, 0.4, 0.4]
+    np.testing.assert_allclose(result.control.gather()["u"][:, 0], expected, atol=1e-9)

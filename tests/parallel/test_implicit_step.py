@@ -19,15 +19,17 @@ def makers(name):
 
     if name == "rk2":
         return lambda one: ExplicitStep(one, name), ExplicitAdjoint
-    return lambda one: ImplicitStep(one, name), ImplicitAdjoint
+    # A factorisation with few messages; PETSc's default where it has MUMPS is tested below.
+    options = {"pc_type": "redundant"}
+    return lambda one: ImplicitStep(one, name, options=options), ImplicitAdjoint
 
 
 def functional_of(name, comms, levels):
     problem = problem_of(comms[1], *makers(name), mass="lumped" if name == "rk2" else "matrix")
-    grid = pint.TimeGrid.uniform(0.05, 10, 3, levels, comms[0])
-    functional = pint.ReducedFunctional(problem, grid, accuracy=pint.Accuracy(30, relative=1e-14))
+    grid = pint.TimeGrid.uniform(0.05, 5, 2, levels, comms[0])
+    functional = pint.ReducedFunctional(problem, grid, accuracy=pint.Accuracy(2))
     random = np.random.default_rng(0)
-    blocks = {"v": 0.3 * random.standard_normal((10, 11)), "w": random.uniform(-1, 1, (10, 1))}
+    blocks = {"v": 0.3 * random.standard_normal((5, 11)), "w": random.uniform(-1, 1, (5, 1))}
     control = functional.control(**blocks, p=np.array([0.2, 0.1]), q=np.array([0.3, -0.2]))
     return functional, control
 
@@ -37,7 +39,6 @@ def functional_of(name, comms, levels):
     ("name", "levels"),
     [
         ("implicit-euler", 2),
-        ("midpoint", 1),
         ("midpoint", 2),
         ("crank-nicolson", 2),
         ("sdirk2", 2),
@@ -63,8 +64,8 @@ def test_a_nonlinear_equation_in_two_dimensions(space_size, world):
     found = []
     for comms in ((SerialComm(), SerialComm()), split(world, space_size)):
         problem = allen_cahn_problem(AllenCahn(6), comms[1])
-        grid = pint.TimeGrid.uniform(0.1, 8, 2, 2, comms[0])
-        functional = pint.ReducedFunctional(problem, grid, accuracy=pint.Accuracy(30, 1e-13))
+        grid = pint.TimeGrid.uniform(0.1, 4, 2, 2, comms[0])
+        functional = pint.ReducedFunctional(problem, grid)
         control = functional.control(u=0.2)
         found.append(
             (functional.value(control), functional.controls.norm(functional.gradient(control)))
@@ -114,9 +115,9 @@ def diffusion(comm, size, temporaries):
 
 @each_split
 def test_temporaries_of_callbacks_are_freed(space_size, world):
-    """Left to Python, 60 solves and adjoints would leave vectors of some 300 MB."""
+    """Left to Python, 15 solves and adjoints would leave vectors of some 100 MB."""
     comms = split(world, space_size)
-    grid = pint.TimeGrid.uniform(1.0, 4 * comms[0].size, comm=comms[0])
+    grid = pint.TimeGrid.uniform(1.0, 2 * comms[0].size, comm=comms[0])
     functional = pint.ReducedFunctional(diffusion(comms[1], 20_000, 2), grid)
     control = functional.control(u=0.5)
     state, adjoint = functional.state.new(), functional.adjoint.new()
@@ -125,7 +126,7 @@ def test_temporaries_of_callbacks_are_freed(space_size, world):
         functional.state.solve(state, control, March())
         functional.adjoint.solve(adjoint, state, March())
 
-    assert growth(work, 50, warm_up=20) < 6e6
+    assert growth(work, 24, warm_up=9) < 6e6
     functional.problem.stepper.destroy()
 
 
@@ -140,7 +141,7 @@ def test_steps_that_are_destroyed_or_dropped_leave_nothing(space_size, world):
         functional.problem.adjoint.destroy()
         functional.problem.stepper.destroy()
 
-    assert growth(work, 30, warm_up=12) < 6e6
+    assert growth(work, 14, warm_up=6) < 6e6
 
 
 @each_split

@@ -36,3 +36,26 @@ def test_lagged_training(world):
         method = pint.Lagged(iterations=4)
         losses.append(pint.minimize(reduced, one.start(reduced.controls), method).objective)
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+
+
+class Dropped(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.dropped = torch.nn.Linear(8, 8), torch.nn.Dropout(0.4)
+
+    def forward(self, y):
+        return self.dropped(torch.tanh(self.a(y)))
+
+
+@pytest.mark.parametrize("kind", [Dropped, [("two", 7), ("normed", 9)]])
+def test_masks_and_kinds_do_not_depend_on_ranks(world, kind):
+    one, _ = made(kind)
+    found = []
+    for comm, levels in ((world, 1), (world, 2), (pint.SerialComm(), 2)):
+        reduced = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=levels, comm=comm))
+        control = one.start(reduced.controls, seed=3)
+        found.append((reduced.value(control), reduced.derivative(control).gather()))
+    for value, derivative in found[1:]:
+        assert value == pytest.approx(found[0][0], rel=1e-11)
+        for name, block in derivative.items():
+            np.testing.assert_allclose(block, found[0][1][name], atol=1e-11)

@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import registry
+from modules import gradients, made
 from solves import SOLVES, assert_same_numbers, numbers
 from tensor_space import ACCURACY, on_a_device, tensor_predators
 
@@ -56,3 +57,19 @@ def test_runs_are_those_of_one_rank(world, method):
     np.testing.assert_allclose(runs[0][1], runs[1][1], atol=1e-9)
     if world.rank == 0:
         np.testing.assert_allclose(runs[0][2], runs[1][2], atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_gradients_of_networks_are_those_of_autograd(world, dtype, levels):
+    one, data = made("gated", device="cpu", states=dtype)
+    rf = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=levels, comm=world))
+    control = one.start(rf.controls, seed=3)
+    value, expected = gradients(one.module(control), data)
+    accuracy = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    with on_a_device():
+        assert rf.value(control) == pytest.approx(value, rel=accuracy)
+        derivative = rf.derivative(control).gather()
+    for name, reference in expected.items():
+        found = derivative[name].reshape(reference.shape)
+        np.testing.assert_allclose(found, reference, atol=accuracy * np.abs(reference).max())

@@ -180,6 +180,8 @@ def test_linear_equations_keep_their_factors(scheme, options):
     report = check_problem(problem, functional.grid, control)
     report.require()
     assert step.uses_guess == bool(options)
+    claims = [check.claim for check in report.checks]
+    assert any(one.startswith("changes with `s.guess`") for one in claims) == bool(options)
     # Two step sizes, of each one matrix; check_problem tries a few others.
     before = step.counts.set_ups
     value = functional.value(control)

@@ -1,16 +1,20 @@
 """The space of tensors: sums of a type of their own, checks, and mistakes in one line."""
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from strict_space import predators
 from tensor_space import Catch, Predators, PredatorsAdjoint, on_a_device, tensor_predators
 
 import pint
+from pint.states.torch import explained
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
@@ -108,6 +112,16 @@ def in_place(new, y):
         ),
         (lambda new, y: new.to("meta"), ValueError, "tensors on cpu, got one on meta"),
         (lambda new, y: new[..., :1], ValueError, "must return an array of shape"),
+        (
+            lambda new, y: new + torch.ones(2, device="meta"),
+            ValueError,
+            "`WrongStep.step` uses tensors of another device than its states, which are on cpu",
+        ),
+        (
+            lambda new, y: new @ torch.eye(2),
+            TypeError,
+            "`WrongStep.step` uses tensors of another type than its states",
+        ),
     ],
 )
 def test_wrong_steps_are_one_line(change, kind, message):
@@ -118,6 +132,19 @@ def test_wrong_steps_are_one_line(change, kind, message):
     with pytest.raises(kind, match=message) as error:
         rf.value(rf.control(theta=0.5))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Expected all tensors to be on the same device, but found cuda:0 and cpu!", ValueError),
+        ("found at least two devices, cuda:0 and cpu!", ValueError),
+        ("mat1 and mat2 must have the same dtype, but got Float and BFloat16", TypeError),
+        ("CUDA error: device-side assert triggered", type(None)),
+    ],
+)
+def test_what_pytorch_says_of_tensors_that_do_not_fit(text, kind):
+    assert type(explained(RuntimeError(text), "`step`", torch.zeros(2))) is kind
 
 
 def test_steps_with_parameters_of_their_own_build_no_graph():
@@ -141,8 +168,60 @@ def test_an_accuracy_out_of_reach_is_said():
     problem = tensor_predators(dtype="bfloat16")
     grid = pint.TimeGrid.uniform(1.0, 8, 2, 2)
     assert pint.ReducedFunctional(problem, grid).accuracy.relative == 8 * 2**-7
-    with pytest.raises(ValueError, match=r"accuracy=...\)`"):
+    with pytest.raises(ValueError, match=r"accuracy=...\)`: rounding of the states, 0.008"):
         pint.ReducedFunctional(problem, grid, accuracy=pint.Accuracy(30, relative=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rf, c: pint.minimize(rf, c, pint.GaussNewton()), "whole numpy arrays"),
+        (
+            lambda rf, c: pint.minimize(
+                rf, c, pint.AugmentedLagrangian(pint.ReducedSpace(), [Arrival()])
+            ),
+            "`AugmentedLagrangian` needs states that are numpy arrays",
+        ),
+        (lambda rf, c: pint.verify.check_problem(rf.problem, rf.grid, c), "TorchSpace` stores"),
+        (lambda rf, c: pint.model.measure(rf.problem, c), "`benchmarks/device.py`"),
+        (lambda rf, c: rf.on(rf.grid, correction="full"), "got a TorchSpace"),
+    ],
+)
+def test_what_is_for_arrays_says_so(call, message):
+    rf = pint.ReducedFunctional(tensor_predators(), pint.TimeGrid.uniform(1.0, 8, 2, 2))
+    with pytest.raises((TypeError, ValueError), match=message) as error:
+        call(rf, rf.control(theta=0.5))
+    assert "\n" not in str(error.value)
+
+
+class Arrival(pint.TerminalConstraint):
+    def value(self, y, theta):
+        return y - 1.0
+
+    def vjp(self, y, theta, weight):
+        return weight, {}
+
+
+def test_diagnosis_works_with_tensors():
+    grid = pint.TimeGrid.uniform(1.0, 12, 3, 2)
+    found = [
+        pint.diagnose(pint.ReducedFunctional(problem, grid))
+        for problem in (tensor_predators(), predators(array=np.array))
+    ]
+    with on_a_device():
+        pint.diagnose(pint.ReducedFunctional(tensor_predators(), grid))
+    assert str(found[0]).splitlines()[:3] == str(found[1]).splitlines()[:3]
+
+
+def test_the_example_of_the_documentation():
+    path = Path(__file__).parents[2] / "docs" / "examples" / "tensor_states.py"
+    spec = importlib.util.spec_from_file_location("tensor_states", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with on_a_device():
+        result = module.main(dtype="float32")
+    assert result.objective < 1e-10
+    np.testing.assert_allclose(result.states()[-1], 2.0, atol=1e-4)
 
 
 def test_pint_alone_imports_no_torch():

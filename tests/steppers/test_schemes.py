@@ -101,7 +101,8 @@ def test_order(name, exact):
 
 
 def test_names_with_the_same_meaning():
-    assert set(SCHEMES) == {*ORDERS, "backward-euler", "implicit-midpoint"}
+    others = {"sdirk3", "dirk2", "dirk3", "imex-euler", "imex-rk2", "imex-rk3"}
+    assert set(SCHEMES) == {*ORDERS, "backward-euler", "implicit-midpoint", *others}
     for name, other in (("backward-euler", "implicit-euler"), ("implicit-midpoint", "midpoint")):
         assert scheme(Forced(), name)[0].scheme == scheme(Forced(), other)[0].scheme == other
 

@@ -136,6 +136,11 @@ class AugmentedLagrangian(Method):
                 "`AugmentedLagrangian` needs a cost without `outer`: make it a terminal cost of "
                 "a state that holds the integral."
             )
+        if not problem.space.on_host:
+            raise ValueError(
+                "`AugmentedLagrangian` needs states that are numpy arrays or PETSc vectors, got a "
+                f"{type(problem.space).__name__}: add constraints to the cost as penalties."
+            )
         along = [c for c in self.constraints if not isinstance(c, TerminalConstraint)]
         if along and (not isinstance(problem.space, ArraySpace) or problem.space.comm.size > 1):
             raise ValueError(

@@ -1,10 +1,9 @@
-"""Gradients of batches by MGRIT cycles: a fixed number of them, or as many as their error needs."""
+"""Gradients of batches by as many MGRIT cycles as their error needs."""
 
 from __future__ import annotations
 
 import logging
 import math
-from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from pint.equations import Cycles, Value
 from pint.errors import integer, number
 from pint.mgrit import Accuracy, Convergence
 from pint.optimise.point import Point
+from pint.optimise.stochastic.gradients import Fixed, Gradients, solve_cycles
 from pint.reduced_functional import ReducedFunctional
 
 logger = logging.getLogger(__name__)
@@ -46,12 +46,6 @@ after each trial that fails."""
 
 UNSOUND = 0.5
 """Where a cycle leaves more of the error, or it is more of the gradient, a warning follows."""
-
-LARGE = 0.05
-"""Residual of the states, relative to them, from which on a fixed number of cycles is doubtful."""
-
-WATCHED = 10
-"""Updates between two looks at this residual."""
 
 
 @dataclass(frozen=True)
@@ -107,89 +101,9 @@ class BiasControl:
             object.__setattr__(self, "most_cycles", most)
 
 
-class Gradients(ABC):
-    """Solves state and adjoint of a batch, from the first guess. Methods are collective.
-
-    Attributes
-    ----------
-    name : str
-        Tells one way from the other.
-    used : int
-        Cycles of the last gradient; 0 for sequential steps.
-    """
-
-    name: str
-    used: int
-
-    @abstractmethod
-    def solve(self, point: Point, control: Control, update: int, examples: int) -> None:
-        """Move to `control`, in place: state, objective, adjoint, gradient and its error.
-
-        `update` is the number of the update, `examples` those of the batch.
-        """
-
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a restart needs."""
-
-    @abstractmethod
-    def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned, in place."""
-
-    @property
-    @abstractmethod
-    def note(self) -> str:
-        """What the run should say of its cycles; empty if nothing."""
-
-
-def solve_cycles(point: Point, control: Control, cycles: int) -> None:
-    """Solve state and adjoint from the first guess, in place; 0 cycles are sequential steps.
-
-    Collective.
-    """
-    point.forget()  # states of other examples are no better than a first guess
-    if cycles == 0:
-        point.solve_exactly(control)
-        return
-    point.solve_state(control, Accuracy(cycles))
-    point.solve_adjoint(Accuracy(cycles))
-
-
 def gradients_of(cycles: int | BiasControl) -> Gradients:
     """Return how gradients are solved with so many cycles, or as many as they need."""
     return Controlled(cycles) if isinstance(cycles, BiasControl) else Fixed(cycles)
-
-
-class Fixed(Gradients):
-    """The same number of cycles for each batch; a warning where they leave large residuals."""
-
-    def __init__(self, cycles: int) -> None:
-        self.name, self.used, self.warned = f"{cycles} cycles", cycles, False
-
-    def solve(self, point: Point, control: Control, update: int, examples: int) -> None:
-        solve_cycles(point, control, self.used)
-        point.note_exactness()
-        convergence = point.state.convergence
-        if convergence is None or not convergence.residuals or update % WATCHED or self.warned:
-            return
-        relative = convergence.residual / _norm_of_states(point)
-        if relative > LARGE:
-            self.warned = True
-            point.functional.solves.warn(
-                f"`Stochastic(cycles={self.used})`: at update {update} the residual of the states "
-                f"is {relative:.1%} of their norm, and gradients may be far from right. Use more "
-                '`cycles`, or `cycles="adaptive"`, which measures their error.'
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"warned": self.warned}
-
-    def load_state_dict(self, values: dict[str, Any]) -> None:
-        self.warned = values["warned"]
-
-    @property
-    def note(self) -> str:
-        return ""
 
 
 class _Solved(NamedTuple):
@@ -274,32 +188,36 @@ class Controlled(Gradients):
 
     def solve(self, point: Point, control: Control, update: int, examples: int) -> None:
         if self.now.sequential:
-            self._solve_exactly(point, control, update)
+            norm = self._solve_exactly(point, control, update)
         else:
-            self._solve_cycles(point, control, update, examples)
-        norm = point.gradient_norm()
+            norm = self._solve_cycles(point, control, update, examples)
         if math.isfinite(norm):  # of the gradient that the update is made from
             self.now.mean_square = self._mean_square(norm)
 
-    def _solve_cycles(self, point: Point, control: Control, update: int, examples: int) -> None:
-        """Solve by the present number of cycles, and estimate the error where it is due."""
+    def _solve_cycles(self, point: Point, control: Control, update: int, examples: int) -> float:
+        """Solve by the present number of cycles, and estimate the error where it is due.
+
+        Returns the norm of the gradient, as `_solve_exactly` does.
+        """
         now = self.now
         self.used = now.cycles
         solve_cycles(point, control, now.cycles)
+        norm = point.gradient_norm()
         state, adjoint = point.state.convergence, point.adjoint.convergence
         if state is None or adjoint is None or not state.residuals:  # one level
             point.note_exactness()
-            return
+            return norm
         # Those of states and adjoints of a mean over b examples, as for one example
         root = math.sqrt(examples)
         residuals = state.residual / root, adjoint.residual * root
-        size = self._size(point.gradient_norm())
-        doubtful = self._is_doubtful(residuals, size) or not math.isfinite(point.value.objective)
-        if doubtful or update >= now.due:
+        size = self._size(norm)
+        finite = math.isfinite(sum(residuals) + norm + point.value.objective)
+        if update >= now.due or not finite or self._is_doubtful(residuals, size):
             now.residuals = residuals
             self._estimate(point, control, update, size)
         else:
             point.objective_error = point.gradient_error = math.nan
+        return norm if self.used else point.gradient_norm()
 
     def _mean_square(self, norm: float) -> float:
         before = self.now.mean_square
@@ -380,12 +298,12 @@ class Controlled(Gradients):
         logger.info("update %d: gradient error %.3g; sequential steps", update, relative)
         # Otherwise cycles are sound, and sequential steps are cheaper at this accuracy.
         if not (now.contraction <= UNSOUND and relative <= UNSOUND):
+            enough = f", and {now.most} would not do" if now.most > now.cycles else ""
             point.functional.solves.warn(
                 f"at update {update} the gradient by {_cycles(now.cycles)} is "
-                f"{_off(relative)}, and {now.most} would not do: updates are made by "
-                "sequential steps. Fewer levels, a smaller coarsening factor, more relaxation "
-                "or another coarse step may help; `pint.diagnose(functional, control)` measures "
-                "which."
+                f"{_off(relative)}{enough}: updates are made by sequential steps. Fewer levels, a "
+                "smaller coarsening factor, more relaxation or another coarse step may help; "
+                "`pint.diagnose(functional, control)` measures which."
             )
         now.rest = REST * self.options.every
         now.sequential, now.cycles, now.due = True, max(now.most, now.cycles), update + now.rest
@@ -395,23 +313,24 @@ class Controlled(Gradients):
         logger.info("update %d: %d cycles in place of %d", update, cycles, self.now.cycles)
         self.now.cycles, self.now.due, self.now.to_check = cycles, update + 1, 0
 
-    def _solve_exactly(self, point: Point, control: Control, update: int) -> None:
+    def _solve_exactly(self, point: Point, control: Control, update: int) -> float:
         """Solve by sequential steps; from time to time find out whether cycles would do."""
         now, tried = self.now, None
         if update >= now.due:
             solve_cycles(point, control, now.cycles)
             tried = point.gradient
         solve_cycles(point, control, 0)
-        size, self.used = self._size(point.gradient_norm()), 0
+        norm, self.used = point.gradient_norm(), 0
         if tried is None:
-            return
+            return norm
         error = control.space.norm(tried - point.gradient)
-        if error <= LOWER * self.options.tolerance * size:
+        if error <= LOWER * self.options.tolerance * self._size(norm):
             now.sequential = False
             self._set(now.cycles, update)
         else:
             now.rest *= 2
             now.due = update + now.rest
+        return norm
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self.now)
@@ -420,6 +339,7 @@ class Controlled(Gradients):
         for each in fields(Evolving):
             value = values[each.name]
             setattr(self.now, each.name, tuple(value) if isinstance(value, list) else value)
+        self.now.most = self.options.most_cycles or self.now.most
 
     @property
     def note(self) -> str:
@@ -457,11 +377,3 @@ def _affordable(functional: ReducedFunctional, steps: int) -> int:
     one_by_one = coarsest * (1 - 1 / grid.comm.size)
     cost = reduce(functional.comm, float(steps), "max")[0] + one_by_one
     return max(1, int(grid.steps / cost))
-
-
-def _norm_of_states(point: Point) -> float:
-    """Return the norm of the states at the C-points. Collective."""
-    functional = point.functional
-    own = functional.state.solver.c_points(point.state.points)
-    squared = reduce(functional.comm, functional.space.squared_norm(own))
-    return float(reduce(functional.space.comm, squared)[0]) ** 0.5

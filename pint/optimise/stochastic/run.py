@@ -15,7 +15,7 @@ from pint.interface import Examples
 from pint.optimise.point import Point
 from pint.optimise.result import Iterate
 from pint.optimise.resumable import MOST_ROWS, Compared, Layout, Resumable, largest, length_of
-from pint.optimise.stochastic.bias import Gradients, solve_cycles
+from pint.optimise.stochastic.gradients import Gradients, solve_cycles
 from pint.optimise.stochastic.rules import Moments, Rule
 from pint.optimise.whole_arrays import field_shapes, gathered, scattered
 from pint.reduced_functional import ReducedFunctional
@@ -113,7 +113,7 @@ class Run(Resumable):
     rate : float
         Of the last update; NaN before the first one.
     validation : list of float
-        What was measured after each epoch.
+        What was measured after epochs, the last ones of the run.
     best : Control
         That of the least value among them, after `best_updates` updates.
     history : list of Iterate
@@ -144,7 +144,7 @@ class Run(Resumable):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 0, after which the validation was least; -1 if it never was a number."""
+        """The place of the least validation, the first one of several; -1 if none is a number."""
         known = [(value, epoch) for epoch, value in enumerate(self.validation) if value < math.inf]
         return min(known)[1] if known else -1
 
@@ -220,8 +220,8 @@ class Run(Resumable):
         if saved["best_updates"] > saved["updates"]:
             raise ValueError(f"`best_updates` is {saved['best_updates']} after fewer updates")
         epochs = len(history) // self.order.updates
-        if len(arrays["validation"]) not in (0, epochs):
-            raise ValueError(f"`validation` has {len(arrays['validation'])} epochs, not {epochs}")
+        if len(arrays["validation"]) > epochs:  # fewer if the run has begun without
+            raise ValueError(f"`validation` has {len(arrays['validation'])} epochs of {epochs}")
         found = [scattered(space, name, arrays, 1)[0] for name in CONTROLS]
         self.control, self.previous, self.first, first, second, self.best = found
         if (second.vector < 0).any():

@@ -49,7 +49,7 @@ Scheme = Tableau | Implicit | Stabilised | Repeated
 
 
 def scheme_of(stepper: Any) -> Scheme:
-    """Return what describes the step of a ready-made stepper."""
+    """Return what describes the step of a ready-made stepper; ValueError if there is no code."""
     if isinstance(stepper, RungeKutta):
         return stepper.tableau
     if isinstance(stepper, Theta):
@@ -58,7 +58,11 @@ def scheme_of(stepper: Any) -> Scheme:
         return Implicit(stepper.gamma, stepper.estimates)
     if isinstance(stepper, RKC):
         return Stabilised(stepper.stages, stepper.spectral_radius)
-    assert isinstance(stepper, Substeps)
+    if not isinstance(stepper, Substeps):
+        raise ValueError(
+            f"machine code has no steps of the scheme {stepper.scheme!r}: use it in numpy, or take "
+            "another scheme."
+        )
     return Repeated(scheme_of(stepper.stepper), stepper.count)
 
 

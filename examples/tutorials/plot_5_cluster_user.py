@@ -1,0 +1,106 @@
+"""
+For cluster users: a run on several ranks
+=========================================
+
+From a program on one core to a job on many: what changes in the program, which grid to take, and how to keep
+a long run. Nothing here needs MPI but the second part.
+"""
+
+# %%
+# The program
+# -----------
+# One argument makes a program parallel: ``comm=pint.world()``. Without MPI it is a communicator of one rank,
+# so that the same file runs everywhere. Only rank 0 prints.
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import pint
+from problems.peaks import generate
+from problems.resnet import DenseNetwork
+
+PROGRAM = """
+import pint
+from problems.ode import PROBLEMS
+
+comm = pint.world()
+oscillator = PROBLEMS["oscillator"]()
+grid = pint.TimeGrid.uniform(oscillator.T, 1024, coarsening=16, levels=2, comm=comm)
+functional = pint.ReducedFunctional(oscillator.problem(), grid)
+result = pint.minimize(functional, method=pint.Adaptive(gradient_tolerance=1e-6))
+if comm.rank == 0:
+    print(f"{comm.size} rank(s): J = {result.objective:.10f}, {result.status.name}")
+"""
+
+# %%
+# Run it
+# ------
+# ``make environment`` makes ``.venv-petsc``, whose MPI and mpi4py fit; the file ``.venv-petsc/mpiexec`` names its
+# ``mpiexec``. On a cluster load the MPI module, build mpi4py with it (``pip install --no-binary mpi4py mpi4py``), and
+# ask `python -m pint.info` which MPI is seen. The numbers must be the same on all numbers of ranks.
+
+root = Path(pint.__file__).parents[1]
+program = Path(tempfile.mkdtemp()) / "oscillator.py"
+program.write_text(PROGRAM)
+commands = [[sys.executable, str(program)]]
+launcher = root / ".venv-petsc" / "mpiexec"
+if launcher.exists():
+    python = root / ".venv-petsc" / "bin" / "python"
+    commands.append([launcher.read_text().strip(), "-n", "2", str(python), str(program)])
+else:
+    print("no MPI here: run `make environment` first")
+environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+environment |= dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+for command in commands:
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    print(done.stdout or done.stderr)
+
+# %%
+# Which grid on how many ranks?
+# -----------------------------
+# `measure` takes the time of this machine's steps, `suggest` the best levels and coarsening factors for a number of
+# ranks: here for a residual network of 2048 layers. Do this before you ask for ranks. On one rank cycles gain
+# where many small steps of numpy become one call.
+
+network = DenseNetwork(features=2, width=8, classes=5)
+problem = network.problem(*generate(500, seed=1))
+functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(5.0, 32))
+costs = pint.model.measure(problem, network.random_control(functional.controls, seed=0))
+ranks = [1, 4, 16, 64]
+best = [pint.model.suggest(costs, steps=2048, ranks=P, most_levels=3).best for P in ranks]
+for P, one in zip(ranks, best, strict=True):
+    print(f"{P} ranks: {one.gain:.1f} times sequential steps")
+
+# %%
+# A job
+# -----
+# One BLAS thread a rank. ``checkpoint=`` saves the run at intervals and at the signal before the time limit; the
+# same command with ``--resume`` continues it, with the same numbers on as many ranks:
+#
+# .. code-block:: sh
+#
+#     #SBATCH --ntasks=64 --cpus-per-task=1 --signal=TERM@120
+#     export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+#     srun python examples/ode_control.py --problem van-der-pol --steps 65536 --method one-shot \
+#         --coarsening 64 --checkpoint run.npz --resume --json result.json
+
+# %%
+# Look at it
+# ----------
+figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+axes.loglog(ranks, [one.gain for one in best], "o-")
+axes.set(
+    xlabel="ranks", ylabel="times faster than sequential steps", title="predicted, 2048 layers"
+)
+plt.show()
+
+# %%
+# Where to go from here
+# ---------------------
+# :doc:`/performance_model` says what the model knows, :doc:`/checkpoints` what is saved, :doc:`/memory` what a rank
+# holds, :doc:`/when_not` when to leave it.
