@@ -328,6 +328,10 @@ def draw_picture(
         found=lambda x: classify(setup.network, weights, x),
         true=peaks.classify if options.data == "peaks" else None,
         names=data.classes,
+        title=(
+            f"{options.data}, {setup.functional.grid.steps} layers, {options.method}: "
+            f"J = {rows[-1]['objective']:.4g}, {rows[-1]['validation_accuracy']:.1f} % validated"
+        ),
     )
 
 
