@@ -126,7 +126,7 @@ def plot_bars(path: Path, title: str, numbers: Mapping[str, float], unit: str = 
         return
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 1 + 0.4 * len(seconds)), layout="constrained")
+    figure = Figure(figsize=(6, 1 + 0.4 * len(numbers)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(list(numbers), list(numbers.values()))
     axes.bar_label(bars, fmt="%.3g s" if unit == "seconds" else "%.3g", padding=3)
