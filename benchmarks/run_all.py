@@ -22,6 +22,7 @@ from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, installed, mpi_comm
 CASES = (
     "network_gradient",
     "module_gradient",
+    "module_update",
     "device",
     "convolution_step",
     "one_shot_on_two_ranks",
