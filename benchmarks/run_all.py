@@ -46,6 +46,7 @@ CASES = (
     "mini_batches",
     "bias_control",
     "quasi_newton",
+    "newton_cg",
     "compiled_steps",
     "compiled_optimisation",
     "all_at_once",

@@ -70,7 +70,9 @@ def parser(comm: Any) -> Parser:
     option("--layers", type=integer(1), default=16, metavar="N", help="of the block")
     option("--width", type=integer(1), default=16, metavar="C", help="features of a state")
     option("--final-time", type=number(positive=True), default=2.0, metavar="T", help="N dt")
-    option("--precision", choices=["float32", "float64"], default="float32", help="of states")
+    option("--precision", choices=["float32", "float64", "bfloat16"], default="float32",
+           help="of states; bfloat16 with weights of float32")  # fmt: skip
+    option("--device", metavar="NAME", help="of states, such as cuda (default: arrays of numpy)")
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
     option = solver_options(new, method=None, note=DEFAULT_METHOD)
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
@@ -142,12 +144,20 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     rows = on_root(comm, lambda: load_history(options))
     data = on_root(comm, lambda: load_data(options, flat=False))
     torch.set_num_threads(1)
-    dtype = getattr(torch, options.precision)
+    half = options.precision == "bfloat16"
+    own = {"device": options.device or "cpu", "dtype": "bfloat16"} if half else {}
+    if options.device is not None:
+        own["device"] = options.device
+        try:
+            pint.TorchSpace(1, options.device)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"argument --device: {error}") from None
+    precision = "float32" if half else options.precision
+    dtype = getattr(torch, precision)
     torch.manual_seed(options.seed)
     opening, block, head = _made(options, data)
     tensors = {
-        part: torch.from_numpy(getattr(data, part).astype(options.precision))
-        for part in ("x", "x_test")
+        part: torch.from_numpy(getattr(data, part).astype(precision)) for part in ("x", "x_test")
     }
     batch = None
     if options.optimiser != "lbfgs":
@@ -159,14 +169,14 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
             block.to(dtype), opening=opening.to(dtype), head=head.to(dtype),
             loss=torch.nn.functional.cross_entropy, inputs=tensors["x"],
             labels=torch.from_numpy(np.asarray(data.labels.argmax(axis=1))),
-            layers=options.layers, final_time=options.final_time, batch_size=batch,
+            layers=options.layers, final_time=options.final_time, batch_size=batch, **own,
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise ValueError(f"argument --module: {error}") from None
     grid = make_grid(options, options.final_time, options.layers, comm, "--layers")
     solves = argparse.Namespace(**vars(options))
-    if options.tolerance is None and options.precision == "float32":
-        solves.tolerance = 1e-6  # rounding keeps residuals above less
+    if options.tolerance is None and options.precision != "float64":
+        solves.tolerance = 0.0625 if half else 1e-6  # rounding keeps residuals above less
     functional = make_functional(solves, made, grid)
     control = made.start(functional.controls, options.seed)
     return Setup(comm, data, made, functional, control, tensors, rows)

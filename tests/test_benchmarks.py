@@ -335,3 +335,13 @@ def test_diagnosis(load, tmp_path, capsys):
         for equation in ("state", "adjoint"):
             measured = row[f"{equation} measured"]
             assert row[f"{equation} predicted"] == pytest.approx(measured, rel=0.1)
+
+
+def test_newton_cg(rows_of):
+    """All methods find one optimum, or the benchmark fails."""
+    rows = rows_of("newton_cg")
+    assert [row["problem"] for row in rows] == ["van der Pol", "Burgers"]
+    for row in rows:
+        parts = row["state"] + row["adjoint"] + row["tangent"]
+        assert row["newton"] == pytest.approx(parts, abs=0.2)
+        assert row["newton"] <= 1.2 * row["lbfgs"]
