@@ -1,4 +1,4 @@
-# make train   train the example network; needs Python >= 3.10 with pip, nothing else
+# make train   train a network sequentially and layer-parallel; needs Python >= 3.10 with pip only
 # make test    every check of the project; installs MPI and PETSc itself
 # make bench   the benchmarks, against numpy, PyTorch and PyMGRIT; installs all of them (5 GB)
 # make dist    the wheel and the source archive, tested in an environment of their own
@@ -9,7 +9,8 @@ PYTHON ?=
 BENCH_OPTIONS ?=
 # PyPI: with its CUDA libraries, 3 GB to load; no: without PyTorch
 TORCH ?= PyPI
-TRAIN_OPTIONS ?= --method one-shot --history results/history.csv --plot results/peaks.png
+# Of examples/train_resnet.py, which is then run in place of the comparison
+TRAIN_OPTIONS ?=
 RANKS ?= 2 3 4 5
 # Seconds after which a parallel run counts as hanging.
 MPI_TIMEOUT ?= 600
@@ -25,9 +26,15 @@ SETUP = bash scripts/environment.sh
 .NOTPARALLEL:
 .PHONY: train test environment lint test-serial test-mpi test-numpy docs bench dist clean
 
+ifeq ($(strip $(TRAIN_OPTIONS)),)
+train: .venv/train.stamp .venv-mpi/train.stamp
+	@mkdir -p results
+	@$(SETUP) train
+else
 train: .venv/train.stamp
 	@mkdir -p results
 	.venv/bin/python examples/train_resnet.py $(TRAIN_OPTIONS)
+endif
 
 test: environment lint test-serial test-mpi test-numpy docs
 
@@ -39,6 +46,10 @@ environment: .venv/test.stamp .venv-petsc/test.stamp .venv/frameworks.stamp
 
 .venv/train.stamp: pyproject.toml
 	$(SETUP) plain examples,data
+	@touch $@
+
+.venv-mpi/train.stamp: .venv/train.stamp
+	@$(SETUP) mpi
 	@touch $@
 
 .venv/test.stamp: pyproject.toml
@@ -87,6 +98,6 @@ bench: .venv-bench/bench.stamp
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-petsc .venv-bench results build dist docs/_build *.egg-info
+	rm -rf .venv .venv-mpi .venv-petsc .venv-bench results build dist docs/_build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find pint problems examples benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -15,6 +15,7 @@ from pint.controls import (
     Tikhonov,
     TimeControl,
     prolong,
+    prolong_states,
 )
 from pint.diagnosis import Diagnosis, diagnose
 from pint.errors import (
@@ -186,6 +187,7 @@ __all__ = [
     "minimize",
     "model",
     "prolong",
+    "prolong_states",
     "schedules",
     "sgd",
     "split",

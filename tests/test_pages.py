@@ -37,7 +37,9 @@ def test_links_between_pages_and_to_files():
             if "://" not in target and not (page.parent / target).exists():
                 broken.append((page.name, target))
         for target in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", text):
-            if not any((DOCS / f"{target}{kind}").exists() for kind in (".md", ".rst")):
+            program = ROOT / "examples" / f"{target}.py"  # of which the build makes a page
+            pages = [DOCS / f"{target}.md", DOCS / f"{target}.rst"]
+            if not any(path.exists() for path in (program, *pages)):
                 broken.append((page.name, target))
         for target in re.findall(
             r"`((?:benchmarks|examples|problems|tests)/[a-z_/0-9]+\.py)", text

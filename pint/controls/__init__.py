@@ -9,7 +9,7 @@ from pint.controls.projection import (
     held_by_bounds,
     projected_gradient,
 )
-from pint.controls.prolongation import prolong
+from pint.controls.prolongation import prolong, prolong_states
 from pint.controls.regularisers import Regulariser, Smoothness, Tikhonov
 from pint.controls.space import ControlSpace
 
@@ -29,4 +29,5 @@ __all__ = [
     "on_host",
     "projected_gradient",
     "prolong",
+    "prolong_states",
 ]

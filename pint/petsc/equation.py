@@ -24,7 +24,9 @@ class Equation(ABC):
     template : PETSc.Vec or PETSc.DM
         A vector with the layout of the states, or the mesh object that makes it.
     weight : float
-        Factor of the Euclidean norm of states, as of `pint.states.petsc.PetscSpace`.
+        Factor of the norm of states, as of `pint.states.petsc.PetscSpace`.
+    state_metric : PETSc.Mat or None
+        The matrix of that norm, such as a mass matrix; None for the Euclidean norm.
     mass : PETSc.Mat, PETSc.Vec or None
         M, the diagonal of a lumped M, or None for the identity. It must not change.
     controls : mapping of str to PETSc.Mat, PETSc.Vec, ndarray or number
@@ -39,6 +41,7 @@ class Equation(ABC):
 
     template: Any
     weight: float = 1.0
+    state_metric: Any = None
     mass: Any = None
     controls: Mapping[str, Any] = {}
     boundary: Any = ()

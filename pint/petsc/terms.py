@@ -44,7 +44,7 @@ class Terms:
     def __init__(self, owner: str, equation: Any) -> None:
         check_kind(owner, "equation", equation, Equation, "a `pint.petsc.Equation`")
         self.equation, self.linear = equation, isinstance(equation, LinearEquation)
-        self.space = PetscSpace(equation.template, equation.weight)
+        self.space = PetscSpace(equation.template, equation.weight, equation.state_metric)
         self.vector = self.space.vector()
         comm = self.space.comm
         self._name = type(equation).__name__

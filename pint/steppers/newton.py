@@ -82,7 +82,8 @@ class Newton:
                 z[failed] = np.nan
             if self.estimates:
                 failed = np.union1d(failed, np.flatnonzero(~solvable))
-                z[failed] = self._estimate(t, failed, base, h, y, u, theta)
+                if len(failed):
+                    z[failed] = self._estimate(t, failed, base, h, y, u, theta)
         return z, failed
 
     def _estimate(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -198,18 +199,28 @@ class Rows:
             ends += zip(states[1:], sources[first + 1 : first + len(graphs)], strict=True)
         ends = [(end, along) for end, along in ends if end.requires_grad]
         wanted = states if whole else states[:1]
-        inputs = list(wanted)
         # A state that was an input once keeps what later passes send through it.
         for one in states:
-            one.grad = None
-        for row, graph in enumerate(graphs, first):
-            for weight, slope in zip(graph.weights, self.slopes[row], strict=False):
+            if one.retains_grad:
+                one.grad = None
+        slopes = self.slopes[first : first + len(graphs)]
+        for graph, places in zip(graphs, slopes, strict=True):
+            for weight, slope in zip(graph.weights, places, strict=False):
                 weight.grad = slope  # in the memory of the derivative, to which autograd adds
-                inputs.append(weight)
+        # Where all that the graph reaches is wanted, PyTorch need not look for a way to each input.
+        inputs = None
+        if all(slopes) and states[0].is_leaf:
+            for one in wanted[1:]:
+                one.retain_grad()
+        else:
+            weights = (
+                graph.weights for graph, places in zip(graphs, slopes, strict=True) if places
+            )
+            inputs = [*wanted, *chain.from_iterable(weights)]
         if ends:
             torch.autograd.backward(*zip(*ends, strict=True), retain_graph=again, inputs=inputs)
         found = [torch.zeros_like(one) if one.grad is None else one.grad for one in wanted]
-        for one in inputs:
+        for one in wanted:
             one.grad = None
         return found
 

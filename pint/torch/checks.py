@@ -169,14 +169,6 @@ def _tried(part: Part, *given: Any) -> Any:
     """Return what a module makes of a few examples; it must not change anything."""
     if part.called is None:
         return given[0]
-    try:
-        return _compared(part, *given)
-    except RuntimeError as error:
-        place = next((one for one in given if one.is_floating_point()), given[0])
-        raise explained(error, f"`network({part.name}=...)`", place) or error from None
-
-
-def _compared(part: Part, *given: Any) -> Any:
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
     buffers = {name: one.clone() for name, one in part.called.named_buffers()}
@@ -226,7 +218,13 @@ def _called(name: str, function: Any, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
-        given = ", ".join(_shown(one) for one in arguments if isinstance(one, torch.Tensor))
+        tensors = [one for one in arguments if isinstance(one, torch.Tensor)]
+        place = next((one for one in tensors if one.is_floating_point()), None)
+        if isinstance(error, RuntimeError) and place is not None:
+            told = explained(error, f"`network({name}=...)`", place)
+            if told is not None:
+                raise told from None
+        given = ", ".join(map(_shown, tensors))
         text = " ".join(str(error).split())
         raise ValueError(
             f"`network({name}=...)` raises {type(error).__name__} for arguments of the shapes "

@@ -290,7 +290,7 @@ def require_testable(problem: Problem, space: ControlSpace, test: str) -> None:
         raise TypeError(
             f"`{test}(problem=...)` must have states that are numpy arrays or PETSc vectors; "
             f"`{type(problem.space).__name__}` stores {type(block).__name__}. `taylor_test` "
-            "works with any states."
+            "works with any states; `pint.torch.on_host` makes arrays of tensors."
         )
 
 

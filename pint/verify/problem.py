@@ -43,6 +43,7 @@ from pint.verify.constraints import constraint_checks
 from pint.verify.in_space import SAME, cost_checks
 from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
+from pint.verify.second_order import defined_checks
 from pint.verify.stepper import (
     contract_checks,
     fresh_copy,
@@ -68,7 +69,8 @@ def check_problem(
     """Test everything that a problem defines, and say what is wrong and where. Collective.
 
     Together, on every level and for every field: `stepper_test`, that the states of all steps
-    are finite, `adjoint_dot_test`, and a `taylor_test` for each field. Later checks still run
+    are finite, `adjoint_dot_test`, a `taylor_test` for each field, and the tangent and the second
+    derivatives that are defined, as in `second_order_test`. Later checks still run
     after a failure; the report lists checks that depend on a failed one as not run. If the states
     cannot be computed, random states replace them.
 
@@ -167,6 +169,11 @@ def _all_checks(
     checks += agreed(constraint_checks(problem, constraints, state, control, seed), comm)
     infinite = _broken(checks, {ALL_FINITE: "gives states that are not finite"})
     checks += tuple(_taylor_checks(functional, control, seed, {**infinite, **broken}))
+    if not infinite and not broken:
+        second, raised = attempt_collectively(
+            comm, lambda: list(defined_checks(functional, state, seed))
+        )
+        checks += (_raised("hessian_product", raised),) if second is None else agreed(second, comm)
     return without_wrong_vjp(checks)
 
 

@@ -88,8 +88,18 @@ class SemiDiscrete(ODE):
 
     Attributes
     ----------
-    control_mass : sparse matrix
-        The mass matrix of the control: its metric.
+    stiffness : sparse matrix, shape (size, size)
+        Of diffusion and advection; `linear_entries` are those of its negative.
+    load : sparse matrix, shape (size, quadrature points)
+        Tests a function by its values.
+    assembly : list of sparse matrix
+        They make entries of derivatives of the reaction, to y and to its partial derivatives.
+    sources : list of (Function, ndarray, sparse matrix)
+        Source and flux, the quadrature points, and the matrix that tests their values there.
+    control_matrix, control_mass : sparse matrix
+        Takes the control to the right-hand side; its mass matrix, which is its metric.
+    control_numbers : ndarray of int
+        The unknowns of the state at which the control has its own.
     control_points : ndarray, shape (dimension, unknowns of the control)
 
     Raises
@@ -123,66 +133,68 @@ class SemiDiscrete(ODE):
                 "`SemiDiscrete(control_on=..., flux=...)`: a flux needs "
                 "`Elements(dirichlet=False)`."
             )
-        self.elements, self.reaction = elements, reaction
-        self.source, self.flux = source, flux
+        self.elements, self.reaction, self.control_on = elements, reaction, control_on
         self.initial_state = np.asarray(initial, dtype=float)
         self._make_matrices(diffusion, np.asarray(velocity, dtype=float), stabilisation)
-        self._make_control(control_on)
+        self.sources: list[tuple[Function, np.ndarray, Any]] = []
+        if source is not None:
+            self.sources.append((source, elements.places, self.load))
+        self._make_control(flux)
 
     def _make_matrices(self, diffusion: float, velocity: np.ndarray, stabilisation: str) -> None:
         of = self.elements
         along: Any = sum(b * part for b, part in zip(velocity, of.gradients, strict=False))
-        self._test = of.values
+        test = of.values
         stiffness = sum(of.matrix(part, part, diffusion) for part in of.gradients)
         if stabilisation != "none":
             tau = _tau(of.widths, float(np.linalg.norm(velocity)), diffusion)
             if stabilisation == "supg":
-                self._test = (of.values + scipy.sparse.diags(tau) @ along).tocsr()
+                test = (of.values + scipy.sparse.diags(tau) @ along).tocsr()
             else:
                 stiffness = stiffness + of.matrix(along, along, tau)
         if velocity.any():
-            stiffness = stiffness + of.matrix(self._test, along)
-        self._linear, self._linear_transposed = stiffness, stiffness.T.tocsr()
-        self.mass_matrix, self.sparsity = of.matrix(self._test, of.values), of.pattern
+            stiffness = stiffness + of.matrix(test, along)
+        # Sums leave zeros out, which the matrices of all problems are to have alike.
+        entries = _in_pattern(of, stiffness)
+        self.stiffness, self.linear_entries = of.filled(entries), -entries
+        self._stiffness_transposed = self.stiffness.T.tocsr()
+        self.mass_matrix, self.sparsity = of.matrix(test, of.values), of.pattern
         self.state_metric = of.mass
-        self._load = (self._test.T @ scipy.sparse.diags(of.weights)).tocsr()
-        self._entries = (-_in_pattern(of, stiffness))[None]
+        self.load = (test.T @ scipy.sparse.diags(of.weights)).tocsr()
+        self.assembly: list[Any] = []
         if self.reaction is not None:
-            self._tested = self._load.T.tocsr()
-            parts = (of.values, *of.gradients)
-            weights = scipy.sparse.diags(of.weights)
-            self._assembly = [of.assembly(self._test, part) @ weights for part in parts]
+            self._tested = self.load.T.tocsr()
+            parts, weights = (of.values, *of.gradients), scipy.sparse.diags(of.weights)
+            self.assembly = [(of.assembly(test, part) @ weights).tocsr() for part in parts]
             self._transposed = [part.T.tocsr() for part in parts]
 
-    def _make_control(self, control_on: str) -> None:
+    def _make_control(self, flux: Function | None) -> None:
         of = self.elements
-        self.control_points, self.control_mass = of.points, of.mass
-        self._control = self.mass_matrix
-        if control_on == "boundary" or self.flux is not None:
-            self._boundary = boundary = of.boundary
-            self._flux = (boundary.values.T @ scipy.sparse.diags(boundary.weights)).tocsr()
-        if control_on == "boundary":
-            self.control_points = of.points[:, boundary.numbers]
-            self.control_mass, self._control = boundary.mass, boundary.load
-        self._control_transposed = self._control.T.tocsr()
+        self.control_numbers, self.control_mass = np.arange(of.size), of.mass
+        self.control_matrix = self.mass_matrix
+        if self.control_on == "boundary" or flux is not None:
+            boundary = of.boundary
+        if flux is not None:
+            load = (boundary.values.T @ scipy.sparse.diags(boundary.weights)).tocsr()
+            self.sources.append((flux, boundary.places, load))
+        if self.control_on == "boundary":
+            self.control_numbers, self.control_mass = boundary.numbers, boundary.mass
+            self.control_matrix = boundary.load
+        self.control_points = of.points[:, self.control_numbers]
+        self._control_transposed = self.control_matrix.T.tocsr()
 
     def f(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
-        result: np.ndarray = _each(self._control, u["u"]) - _each(self._linear, y)
-        at_points: Any = 0.0
-        if self.source is not None:
-            at_points = at_points + self.source(t[:, None], self.elements.places)
+        result: np.ndarray = _each(self.control_matrix, u["u"]) - _each(self.stiffness, y)
+        for source, places, load in self.sources:
+            result += _each(load, source(t[:, None], places))
         if self.reaction is not None:
-            at_points = at_points - self.reaction.value(*self._at_points(y))
-        if np.ndim(at_points):
-            result += _each(self._load, at_points)
-        if self.flux is not None:
-            result += _each(self._flux, self.flux(t[:, None], self._boundary.places))
+            result -= _each(self.load, self.reaction.value(*self._at_points(y)))
         return result
 
     def f_vjp(
         self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields, lam: np.ndarray
     ) -> tuple[np.ndarray, Fields, Fields]:
-        dy = -_each(self._linear_transposed, lam)
+        dy = -_each(self._stiffness_transposed, lam)
         if self.reaction is not None:
             tested = _each(self._tested, lam)
             of_y, of_gradient = self.reaction.derivatives(*self._at_points(y))
@@ -192,10 +204,10 @@ class SemiDiscrete(ODE):
 
     def jacobian(self, t: np.ndarray, y: np.ndarray, u: Fields, theta: Fields) -> np.ndarray:
         if self.reaction is None:
-            return self._entries
+            return self.linear_entries[None]
         of_y, of_gradient = self.reaction.derivatives(*self._at_points(y))
-        entries = self._entries
-        for assembly, slope in zip(self._assembly, (of_y, *of_gradient), strict=False):
+        entries = self.linear_entries[None]
+        for assembly, slope in zip(self.assembly, (of_y, *of_gradient), strict=False):
             entries = entries - _each(assembly, slope)
         return entries
 

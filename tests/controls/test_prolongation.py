@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import pint
 from problems.peaks import generate
@@ -159,3 +160,57 @@ def test_nested_training_starts_lower_than_at_random(interpolate):
         assert first == pytest.approx(deeper.value(control), rel=1e-12)
         assert first < 0.9 * deeper.value(start(deeper))
         assert after.objective < first
+
+
+# Other meshes
+
+
+def line(points):
+    """Return interpolation from `points` to 2 points + 1 unknowns, zero at both ends."""
+    matrix = np.zeros((2 * points + 1, points))
+    rows = np.arange(points)
+    matrix[2 * rows + 1, rows] = 1.0
+    matrix[2 * rows, rows] = matrix[2 * rows + 2, rows] = 0.5
+    return matrix
+
+
+def on_mesh(steps, points):
+    grid = pint.TimeGrid.uniform(2.0, steps)
+    fields = {"u": pint.TimeControl(points), "start": pint.SharedControl(points)}
+    return pint.ControlSpace(grid, **fields, p=pint.SharedControl(1))
+
+
+@pytest.mark.parametrize("kind", [np.array, scipy.sparse.csr_matrix, None])
+def test_fields_on_another_mesh(kind):
+    coarse, fine, matrix = on_mesh(3, 3), on_mesh(6, 7), line(3)
+    move = (lambda blocks: blocks @ matrix.T) if kind is None else kind(matrix)
+    control = random(coarse)
+    found = pint.prolong(control, fine, in_space={"u": move, "start": move})
+    np.testing.assert_allclose(found["u"], np.repeat(control["u"], 2, axis=0) @ matrix.T)
+    np.testing.assert_allclose(found["start"], matrix @ control["start"])
+    np.testing.assert_array_equal(found["p"], control["p"])
+
+
+@pytest.mark.parametrize(
+    ("in_space", "error"),
+    [
+        ({}, "`in_space` takes it to another mesh"),
+        ({"u": line(2), "start": line(3)}, r"\['u'\] must be a matrix with 3 columns"),
+        ({"u": np.eye(3), "start": line(3)}, r"\['u'\] must make blocks of shape \(7,\)"),
+        ({"v": line(3)}, "names `v`, which is no field"),
+    ],
+)
+def test_meshes_that_do_not_fit(in_space, error):
+    with pytest.raises(ValueError, match=error):
+        pint.prolong(on_mesh(3, 3).zeros(), on_mesh(6, 7), in_space=in_space)
+
+
+def test_states_on_another_grid_and_mesh():
+    old, new = pint.TimeGrid(np.array([0, 0.5, 2.0])), pint.TimeGrid.uniform(2.0, 8)
+    states = np.stack([np.full(3, t) for t in old.t])  # linear in time
+    found = pint.prolong_states(states, old, new, line(3))
+    np.testing.assert_allclose(found, np.asarray(new.t)[:, None] * (line(3) @ np.ones(3)))
+    same = pint.prolong_states(states[:, 0], old, old)
+    np.testing.assert_array_equal(same, states[:, 0])
+    with pytest.raises(ValueError, match=r"`prolong_states\(states\)` must have 3 states"):
+        pint.prolong_states(states[1:], old, new)

@@ -139,6 +139,28 @@ def test_a_problem_passes_all_checks(kind):
     assert f"{kind.__name__}.jacobian" in str({check.method for check in report.checks})
 
 
+@pytest.mark.parametrize("coarse", ["implicit-euler", "sdirk2"])
+def test_cycles_with_coarse_steps_of_banded_systems(coarse):
+    """Value and gradient by MGRIT are those of dense systems."""
+    found = []
+    for kind in (Dense, Banded):
+        parts = scheme(kind(), "crank-nicolson", coarse=coarse)
+        problem = pint.Problem(*parts, SumOfSquares(), {"u": pint.TimeControl(POINTS)})
+        functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(0.5, 16, 4, 2))
+        value, gradient = functional.value_and_gradient(functional.control(u=0.3))
+        found.append((value, gradient.vector))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-12)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=0, atol=1e-12)
+
+
+def test_an_empty_batch():
+    stepper, adjoint = scheme(Banded(), "implicit-euler")
+    s = pint.TimeGrid.uniform(1.0, 1).batch(0, range(0), 1)
+    y = np.zeros((0, POINTS))
+    assert stepper.step(s, y, {"u": y}, {}).shape == (0, POINTS)
+    assert adjoint.step(s, y, {"u": y}, {}, y).shape == (0, POINTS)
+
+
 def test_bands_that_leave_entries_out_are_found():
     class TooFew(Burgers):
         bands = (0, 1)

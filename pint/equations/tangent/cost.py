@@ -17,6 +17,10 @@ from pint.equations.tangent.equation import TangentState
 from pint.equations.trajectory import AdjointState, Linearisation, State
 from pint.states import ArraySpace, Block
 
+MOST_NUMBERS = 100
+"""Of the arguments of a step cost whose matrix of second derivatives is formed; differences of the
+first ones are cheaper for more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Moved:
@@ -55,12 +59,10 @@ def of_cost(
 ) -> Linearisation:
     """Return the derivative of `Cost.linearise` along a direction. Collective.
 
-    It is exact where the objective has second derivatives, and no outer function: `moved` is then
-    not used, and may be None.
+    With `moved` it is taken by central differences, without by the objective's second derivatives.
     """
-    if has_second(cost):
+    if moved is None:
         return _exact(cost, state, tangent.points, direction)
-    assert moved is not None
     ahead, behind = cost.linearise(moved.ahead), cost.linearise(moved.behind)
     explicit = moved.slope(on_host(ahead.explicit).vector, on_host(behind.explicit).vector)
     sources = None
@@ -71,10 +73,14 @@ def of_cost(
 
 
 def has_second(cost: Cost) -> bool:
-    """Whether the second derivatives of a cost are known."""
-    objective = cost.calls.problem.objective
+    """Whether the second derivatives of a cost are known, and matrices of them not too large."""
+    objective, space = cost.calls.problem.objective, cost.calls.space
     known = objective.has_hessian and not objective.has_outer
-    return known and cost.calls.batched and isinstance(cost.calls.space, ArraySpace)
+    if not (known and cost.calls.batched and isinstance(space, ArraySpace)):
+        return False
+    fields = cost.controls.fields.values()
+    numbers = [2 * int(np.prod(space.shape)), *(int(np.prod(one.shape)) for one in fields)]
+    return sum(numbers) <= MOST_NUMBERS
 
 
 def _exact(cost: Cost, state: State, dy: Block, direction: Control) -> Linearisation:

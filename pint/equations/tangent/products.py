@@ -39,7 +39,8 @@ class SecondOrder:
         if not adjoint.calls.space.on_host:
             raise TypeError(
                 "tangents and Hessian products need states on the host, numpy arrays or PETSc "
-                "vectors; methods that need none, as `pint.ReducedSpace`, take other states."
+                "vectors; methods that need none, as `pint.ReducedSpace`, take other states, "
+                "and `pint.torch.on_host` makes arrays of tensors."
             )
         self.calls, self.controls, self.cost = adjoint.calls, adjoint.controls, adjoint.cost
         self.adjoint, self.tangents = adjoint, TangentCalls(adjoint.calls)
@@ -107,10 +108,10 @@ class SecondOrder:
         self.adjoint.state.selection.apply()
         full, exact = kind == "full", self.tangents.exact_second
         with self.tangent.solver.phases("gradient"):
-            moved = None
-            if not has_second(self.cost) or (full and not exact):
+            moved, known = None, has_second(self.cost)
+            if not known or (full and not exact):
                 moved = Moved.along(state, tangent, direction)
-            lin = of_cost(self.cost, state, tangent, direction, moved)
+            lin = of_cost(self.cost, state, tangent, direction, None if known else moved)
             if full:
                 chunk = self.tangent.solver.levels[0].chunk
                 of_steps = None if exact else moved

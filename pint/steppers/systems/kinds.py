@@ -74,6 +74,8 @@ class Systems:
         layout, data = self.parts(jacobian, count)
         if layout is None:
             return DenseSystem(self.mass.array - h[..., None] * data)
+        if not count:
+            return DenseSystem(np.empty((0, self.length, self.length)))
         size, first = h[0, 0], data[:1]
         is_one = count == 1 or bool((h == size).all())
         if is_one and len(data) > 1:  # in most cases the second one differs

@@ -1,0 +1,201 @@
+"""Train a deep network sequentially and layer-parallel, and say what the machine gains by it.
+
+What ``make train`` runs, on as many ranks as there are cores. The network is that of
+`train_resnet.py` on the *peaks* data. From the same first weights as many L-BFGS updates are done
+
+- sequentially, by one rank, on a grid of one level;
+- layer-parallel by all ranks: one-shot, one lagged MGRIT cycle with F-relaxation for each solve.
+
+A table compares the time of an update, without validation (the median), and the objectives and
+accuracies that are reached, with exact states. Then the performance model predicts updates on more
+ranks of this machine's speed.
+
+    python examples/first_run.py --layers 512
+    mpiexec -n 4 python examples/first_run.py --history history.csv --plot peaks.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from arguments import Output, Parser, Picture, integer, run
+from train_resnet import Setup, draw_picture
+from training_history import Progress
+
+import pint
+from pint.comm import on_root
+from problems import data
+from problems.resnet import DenseNetwork, Regularisation
+
+FINAL_TIME, WIDTH, GAMMA = 5.0, 8, 1e-5
+RANKS = (16, 64, 256)
+"""To predict for."""
+
+
+def parser(comm: Any) -> Parser:
+    """Return the parser of all options."""
+    new = Parser("first_run.py", description="Sequential and layer-parallel training compared.")
+    new.comm = comm
+    option = new.add_argument_group("network and training").add_argument
+    option("--layers", type=integer(2), default=1024, metavar="N", help="of the deep network")
+    option("--examples", type=integer(1), default=2000, metavar="B", help="to train with")
+    option("--updates", type=integer(2), default=130, help="of each method")
+    option("--coarsening", type=integer(2), default=16, metavar="m", help="of the layers")
+    option("--seed", type=integer(0), default=0, help="of data and first weights")
+    option = new.add_argument_group("output").add_argument
+    option("--history", type=Output, metavar="FILE.csv", help="one row an update, layer-parallel")
+    option("--plot", type=Picture, metavar="FILE.png", help="convergence and classified plane")
+    new.set_defaults(data="peaks", quiet=True, resume=False, method="one-shot")
+    return new
+
+
+def set_up(options: argparse.Namespace, comm: Any) -> Setup:
+    """Return network, data and the layer-parallel functional; ValueError names a wrong option."""
+    found = data.load("peaks", examples=options.examples, test_examples=2000, seed=options.seed)
+    network = DenseNetwork(2, WIDTH, found.labels.shape[1])
+    regularisation = Regularisation(GAMMA, GAMMA, GAMMA, GAMMA)
+    problem = network.problem(found.x, found.labels, regularisation)
+    try:
+        grid = pint.TimeGrid.uniform(FINAL_TIME, options.layers, options.coarsening, 2, comm)
+        functional = pint.ReducedFunctional(problem, grid, relaxation="F")
+    except ValueError as error:
+        raise ValueError(f"argument --layers/--coarsening: {error}") from None
+    start = network.random_control(functional.controls, options.seed)
+    return Setup(comm, found, network, functional, [], start, [], 1)
+
+
+def alone(setup: Setup) -> Setup:
+    """Return the set-up of the same network on one rank and one level. Not collective."""
+    comm = pint.SerialComm()
+    grid = pint.TimeGrid.uniform(FINAL_TIME, setup.functional.grid.steps, comm=comm)
+    functional = pint.ReducedFunctional(setup.functional.problem, grid)
+    return replace(setup, comm=comm, functional=functional)
+
+
+@dataclass
+class Timed:
+    """Callback around another one, whose own time it leaves out."""
+
+    inner: Any = None
+    seconds: list[float] = field(default_factory=list)
+    left: float | None = None
+
+    def __call__(self, *shown: Any) -> None:
+        """Note the time since the last call ended."""
+        if self.left is not None:
+            self.seconds.append(time.perf_counter() - self.left)
+        if self.inner is not None:
+            self.inner(*shown)
+        self.left = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a method has reached.
+
+    `update` is the median time of an update, `seconds` the time of all of them, both without
+    validation; `weights` are by field, all layers.
+    """
+
+    ranks: int
+    update: float
+    seconds: float
+    objective: float
+    training: float
+    validation: float
+    updates: int
+    weights: dict[str, Any]
+
+
+def trained(setup: Setup, start: dict[str, Any], method: Any, watch: Timed) -> Trained:
+    """Train from a start; collective on the ranks of the set-up."""
+    control = setup.functional.control(**start)
+    result = pint.minimize(setup.functional, control, method, callback=watch)
+    accuracies = setup.accuracies(result.control, result.state)
+    return Trained(
+        setup.comm.size,
+        statistics.median(watch.seconds) if watch.seconds else result.seconds,
+        sum(watch.seconds),
+        result.objective,
+        *accuracies,
+        result.iterations,
+        result.control.gather(),
+    )
+
+
+def work(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+    """Train twice, print the table and the prediction, and write the files. Collective."""
+    comm = setup.comm
+    start = setup.control.gather()
+    limits: dict[str, Any] = {"iterations": options.updates, "gradient_tolerance": 0.0}
+    sequential = on_root(
+        comm,
+        lambda: trained(alone(setup), start, pint.ReducedSpace(**limits), Timed()),
+    )
+    every = max(options.updates // 12, 1)
+    progress = Progress(options, comm, setup.accuracies, every)
+    parallel = trained(setup, start, pint.Lagged(cycles=1, **limits), Timed(progress))
+    progress.write_history()
+    control = setup.functional.control(**parallel.weights)
+    costs = pint.model.measure(setup.functional.problem, control, seconds=0.05)
+    found = [
+        pint.model.suggest(costs, options.layers, ranks, largest_stride=64).best for ranks in RANKS
+    ]
+    if comm.rank == 0:
+        print_table(options, sequential, parallel)
+        print_predictions(found)
+        if options.plot:
+            weights = alone(setup).functional.control(**parallel.weights)
+            draw_picture(options, setup, weights, progress.rows)
+    numbers = {
+        name: {key: value for key, value in vars(one).items() if key != "weights"}
+        for name, one in (("sequential", sequential), ("parallel", parallel))
+    }
+    return {
+        **numbers,
+        "predicted": {ranks: one.gain for ranks, one in zip(RANKS, found, strict=True)},
+    }
+
+
+def print_table(options: argparse.Namespace, sequential: Trained, parallel: Trained) -> None:
+    """Print both methods, and which is faster."""
+    print(f"\n{options.layers} layers, {options.examples} examples: {options.updates} updates each")
+    print(f"{'':16s}{'ranks':>6s}{'s/update':>10s}{'updates':>9s}{'seconds':>9s}{'objective':>11s}"
+          f"{'training':>11s}{'validation':>12s}")  # fmt: skip
+    for name, one in (("sequential", sequential), ("layer-parallel", parallel)):
+        print(
+            f"{name:16s}{one.ranks:6d}{one.update:10.4f}{one.updates:9d}{one.seconds:9.1f}{one.objective:11.5f}"
+            f"{one.training:9.2f} %{one.validation:10.2f} %"
+        )
+    ratio = sequential.update / parallel.update
+    ranks = f"{parallel.ranks} rank" + "s" * (parallel.ranks > 1)
+    print(f"An update on {ranks} is {ratio:.2f} times as fast as a sequential one on one rank.")
+    if parallel.ranks == 1:
+        print("One rank has nobody to share the layers with: the gain begins with two.")
+
+
+def print_predictions(found: list[pint.model.Prediction]) -> None:
+    """Print what ranks of this machine's speed would gain."""
+    print("Predicted for more ranks of this machine's speed, an update against a sequential one:")
+    for rank, one in zip(RANKS, found, strict=True):
+        if one.configuration.levels == 1:
+            print(f"  {rank:4d} ranks: no gain")
+            continue
+        factors = ", ".join(str(factor) for factor in one.configuration.coarsening)
+        print(
+            f"  {rank:4d} ranks: {one.gain:5.1f} times as fast, {one.seconds:.4f} s "
+            f"({one.configuration.levels} levels, coarsening {factors})"
+        )
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the program; returns the numbers of the table and the predicted gains."""
+    return run(arguments, parser, set_up, work, sizes="--layers/--examples")
+
+
+if __name__ == "__main__":
+    main()
