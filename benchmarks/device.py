@@ -40,14 +40,16 @@ from pint.equations import Cycles, Lagged
 
 WIDTH, CLASSES = 32, 5
 LAYERS, EXAMPLES = (32, 128, 512, 1024, 4096), (16, 256, 4096)
+ON_CPU = (128, 1024), (16, 256)
+"""Layers and examples by default without a GPU: the others take minutes and much memory there."""
 LONG = 1.0
 """Ways that take so many seconds are timed once."""
 
 OPTIONS = {
     "--device": {"default": None, "help": "cuda, cuda:1, cpu; by default a GPU if there is one"},
     "--dtype": {"default": "float32", "help": "of states: float32 or float64"},
-    "--layers": {"type": int, "nargs": "+", "default": LAYERS, "help": "values of N"},
-    "--examples": {"type": int, "nargs": "+", "default": EXAMPLES, "help": "values of B"},
+    "--layers": {"type": int, "nargs": "+", "help": "values of N"},
+    "--examples": {"type": int, "nargs": "+", "help": "values of B"},
     "--no-compile": {"action": "store_true", "help": "leave `torch.compile` out"},
 }
 
@@ -279,7 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     import torch
 
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    sizes = [(n, b) for b in options.examples for n in options.layers]
+    layers, examples = ON_CPU if options.device == "cpu" else (LAYERS, EXAMPLES)
+    sizes = [(n, b) for b in options.examples or examples for n in options.layers or layers]
     if options.quick:
         sizes = [(8, 4), (16, 4)]
         options.no_compile = True

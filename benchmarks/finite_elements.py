@@ -104,8 +104,10 @@ def orders(quick: bool) -> list[Row]:
             optimum = of.manufactured()
             made = of.problem(optimum.data, scheme)
             result = minimised(made, steps // (4 if quick else 1), of.T, gradient_tolerance=1e-8)
-            errors = optimum.errors(made.stepper.ode, result)
-            row: Row = {"problem": name, "n": of.cells, "N": result.control.space.grid.steps,
+            grid = result.control.space.grid
+            found = result.control["u"], result.states()
+            errors = optimum.errors(made.stepper.ode, grid.t[:], *found)
+            row: Row = {"problem": name, "n": of.cells, "N": grid.steps,
                         "control": errors[0], "state": errors[1]}  # fmt: skip
             if before is not None:
                 for what in ("control", "state"):

@@ -120,17 +120,17 @@ def plot_lines(
     figure.savefig(path, dpi=150)
 
 
-def plot_bars(path: Path, title: str, seconds: Mapping[str, float]) -> None:
-    """Draw seconds as bars, logarithmic; nothing without matplotlib."""
+def plot_bars(path: Path, title: str, numbers: Mapping[str, float], unit: str = "seconds") -> None:
+    """Draw numbers as bars, logarithmic; nothing without matplotlib."""
     if not installed("matplotlib"):
         return
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 1 + 0.4 * len(seconds)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(list(seconds), list(seconds.values()))
-    axes.bar_label(bars, fmt="%.3g s", padding=3)
-    axes.set(title=title, xlabel="seconds", xscale="log")
+    bars = axes.barh(list(numbers), list(numbers.values()))
+    axes.bar_label(bars, fmt="%.3g s" if unit == "seconds" else "%.3g", padding=3)
+    axes.set(title=title, xlabel=unit, xscale="log")
     axes.margins(x=0.2)
     axes.invert_yaxis()
     figure.savefig(path, dpi=150)

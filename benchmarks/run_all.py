@@ -22,6 +22,7 @@ from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, installed, mpi_comm
 CASES = (
     "network_gradient",
     "module_gradient",
+    "module_update",
     "device",
     "convolution_step",
     "one_shot_on_two_ranks",
@@ -45,6 +46,7 @@ CASES = (
     "mini_batches",
     "bias_control",
     "quasi_newton",
+    "newton_cg",
     "compiled_steps",
     "compiled_optimisation",
     "all_at_once",

@@ -49,7 +49,7 @@ def parser(comm: Any) -> Parser:
     option = new.add_argument_group("output").add_argument
     option("--history", type=Output, metavar="FILE.csv", help="one row an update, layer-parallel")
     option("--plot", type=Picture, metavar="FILE.png", help="convergence and classified plane")
-    new.set_defaults(data="peaks", quiet=True, resume=False)
+    new.set_defaults(data="peaks", quiet=True, resume=False, method="one-shot")
     return new
 
 
@@ -155,7 +155,10 @@ def work(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         name: {key: value for key, value in vars(one).items() if key != "weights"}
         for name, one in (("sequential", sequential), ("parallel", parallel))
     }
-    return {**numbers, "predicted": {one.ranks: one.gain for one in found}}
+    return {
+        **numbers,
+        "predicted": {ranks: one.gain for ranks, one in zip(RANKS, found, strict=True)},
+    }
 
 
 def print_table(options: argparse.Namespace, sequential: Trained, parallel: Trained) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,33 @@ def describe(path: str, network: Network, grid: pint.TimeGrid, data: Dataset) ->
     }
     text = json.dumps(content, indent=1) + "\n"
     write_atomically(description_of(path), lambda file: file.write(text.encode()))
+
+
+def require_like(path: str, network: Network, final_time: float) -> int | None:
+    """Return the layers that a file of weights describes, None if it has no description.
+
+    Not collective.
+
+    Raises
+    ------
+    ValueError
+        If the weights belong to another network: the first property that differs.
+    """
+    described = Path(path).with_suffix(".json")
+    if not described.is_file():
+        return None
+    content = read_json(described)
+    if not isinstance(content, dict) or not isinstance(content.get("layers"), int):
+        raise ValueError(f"{str(described)!r} does not describe a network")
+    kind = next(name for name, made in KINDS.items() if type(network) is made)
+    expected = {"network": kind, **asdict(network), "final_time": final_time}
+    for name, value in json.loads(json.dumps(expected)).items():
+        if content.get(name) != value:
+            raise ValueError(
+                f"the weights in {path!r} belong to a network with {name} {content.get(name)!r}, "
+                f"not {value!r}"
+            )
+    return int(content["layers"])
 
 
 def load(path: str) -> SavedNetwork:

@@ -53,6 +53,8 @@ from pint.report.files import write_atomically
 from problems.data import Dataset
 
 BUILT_IN = ("attention", "convolutional", "dense")
+ADAM = {**OPTIMISERS["adam"], "epochs": 14, "learning_rate": 0.005}
+"""Defaults of Adam, which also follows a cosine unless `--schedule` or `--decay` is given."""
 MEANINGLESS = ("--data-ranks", "--metric", "--gamma")
 """Options of `train_resnet.py` that a network of modules does not have."""
 
@@ -68,7 +70,9 @@ def parser(comm: Any) -> Parser:
     option("--layers", type=integer(1), default=16, metavar="N", help="of the block")
     option("--width", type=integer(1), default=16, metavar="C", help="features of a state")
     option("--final-time", type=number(positive=True), default=2.0, metavar="T", help="N dt")
-    option("--precision", choices=["float32", "float64"], default="float32", help="of states")
+    option("--precision", choices=["float32", "float64", "bfloat16"], default="float32",
+           help="of states; bfloat16 with weights of float32")  # fmt: skip
+    option("--device", metavar="NAME", help="of states, such as cuda (default: arrays of numpy)")
     option("--seed", type=integer(0), default=0, help="of data, batches and first weights")
     option = solver_options(new, method=None, note=DEFAULT_METHOD)
     option("--cycle", choices=["V", "F"], default="V", help="kind of multigrid cycle")
@@ -115,7 +119,7 @@ class Setup:
         """Return training and validation accuracy in per cent. Collective."""
         import torch
 
-        module, found = self.network.module(control), []
+        module, found = self.network.module(control).eval(), []
         with torch.no_grad():
             for part in ("", "_test"):
                 classes = module(self.tensors[f"x{part}"]).argmax(dim=1).numpy()
@@ -132,20 +136,28 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
 
     from pint.torch import network
 
-    if options.optimiser != "lbfgs" and options.epochs is None:
-        options.epochs = 12
-    fill_defaults(options, options.optimiser, OPTIMISERS)
+    if options.optimiser == "adam" and options.schedule is None and options.decay is None:
+        options.schedule = "cosine"
+    fill_defaults(options, options.optimiser, {**OPTIMISERS, "adam": ADAM})
     if options.line_search is None:
         options.line_search = "wolfe" if options.step is None else "armijo"
     rows = on_root(comm, lambda: load_history(options))
     data = on_root(comm, lambda: load_data(options, flat=False))
     torch.set_num_threads(1)
-    dtype = getattr(torch, options.precision)
+    half = options.precision == "bfloat16"
+    own = {"device": options.device or "cpu", "dtype": "bfloat16"} if half else {}
+    if options.device is not None:
+        own["device"] = options.device
+        try:
+            pint.TorchSpace(1, options.device)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"argument --device: {error}") from None
+    precision = "float32" if half else options.precision
+    dtype = getattr(torch, precision)
     torch.manual_seed(options.seed)
     opening, block, head = _made(options, data)
     tensors = {
-        part: torch.from_numpy(getattr(data, part).astype(options.precision))
-        for part in ("x", "x_test")
+        part: torch.from_numpy(getattr(data, part).astype(precision)) for part in ("x", "x_test")
     }
     batch = None
     if options.optimiser != "lbfgs":
@@ -157,14 +169,14 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
             block.to(dtype), opening=opening.to(dtype), head=head.to(dtype),
             loss=torch.nn.functional.cross_entropy, inputs=tensors["x"],
             labels=torch.from_numpy(np.asarray(data.labels.argmax(axis=1))),
-            layers=options.layers, final_time=options.final_time, batch_size=batch,
+            layers=options.layers, final_time=options.final_time, batch_size=batch, **own,
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise ValueError(f"argument --module: {error}") from None
     grid = make_grid(options, options.final_time, options.layers, comm, "--layers")
     solves = argparse.Namespace(**vars(options))
-    if options.tolerance is None and options.precision == "float32":
-        solves.tolerance = 1e-6  # rounding keeps residuals above less
+    if options.tolerance is None and options.precision != "float64":
+        solves.tolerance = 0.0625 if half else 1e-6  # rounding keeps residuals above less
     functional = make_functional(solves, made, grid)
     control = made.start(functional.controls, options.seed)
     return Setup(comm, data, made, functional, control, tensors, rows)

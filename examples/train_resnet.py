@@ -36,7 +36,7 @@ from arguments import (
     run,
     word_of,
 )
-from saved_network import describe
+from saved_network import describe, load, require_like
 from training_data import load_data
 from training_history import Progress, load_history
 from training_options import GAMMAS, complete, parser
@@ -148,8 +148,12 @@ def first_control(
     """Return the weights to start from: saved ones, or random ones. Collective."""
     if options.initial_control is None:
         return network.random_control(controls, options.seed)
+    path, final_time = options.initial_control, options.final_time
     try:
-        return controls.load(options.initial_control)
+        layers = on_root(controls.comm, lambda: require_like(path, network, final_time))
+        if layers is not None and layers != controls.grid.steps:
+            return pint.prolong(load(path).weights, controls)
+        return controls.load(path)
     except OSError as error:
         raise ValueError(
             f"argument --initial-control: cannot read {options.initial_control!r}: "
@@ -328,6 +332,10 @@ def draw_picture(
         found=lambda x: classify(setup.network, weights, x),
         true=peaks.classify if options.data == "peaks" else None,
         names=data.classes,
+        title=(
+            f"{options.data}, {setup.functional.grid.steps} layers, {options.method}: "
+            f"J = {rows[-1]['objective']:.4g}, {rows[-1]['validation_accuracy']:.1f} % validated"
+        ),
     )
 
 

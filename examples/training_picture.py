@@ -15,6 +15,7 @@ from problems.classification import confusion
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.ticker import MaxNLocator
 
 Classify = Callable[[np.ndarray], np.ndarray]
 """Gives the classes, shape (B,), of examples, shape (B, ...)."""
@@ -29,6 +30,7 @@ def draw(
     found: Classify,
     true: Classify | None,
     names: Sequence[str],
+    title: str,
 ) -> None:
     """Write the picture to `path`, replacing it in one step.
 
@@ -45,6 +47,8 @@ def draw(
         The network's classes, and the true ones; without those the examples are drawn.
     names : sequence of str
         Of the classes.
+    title : str
+        Names the run.
     """
     x, labels = training
     planes = x.shape[1:] == (2,)
@@ -60,6 +64,7 @@ def draw(
         given = validation[1].argmax(axis=1)
         draw_confusion(axes[0][0], confusion(given, found(validation[0]), len(names)), names)
     draw_convergence(axes[0][-1], rows)
+    figure.suptitle(title, fontsize="medium")
     picture = io.BytesIO()
     figure.savefig(picture, format=Path(path).suffix[1:], dpi=120)
     pyplot.close(figure)
@@ -111,10 +116,14 @@ def draw_convergence(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
                 iterations, np.where(values > 0, values, np.nan), label=name.replace("_", " ")
             )
     axis.set(xlabel="iteration", title="convergence")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent = axis.twinx()
     for name, style in (("train_accuracy", "k-"), ("validation_accuracy", "k--")):
         accuracies = [row[name] for row in rows]
-        percent.plot(iterations, accuracies, style, lw=0.8, label=name.replace("_", " "))
+        # Rows between two evaluations repeat the last one.
+        new = [i for i, value in enumerate(accuracies) if i == 0 or value != accuracies[i - 1]]
+        at, seen = [iterations[i] for i in new], [accuracies[i] for i in new]
+        percent.plot(at, seen, style, lw=0.8, label=name.replace("_", " "))
     percent.set(ylabel="accuracy (%)", ylim=(0, 100))
     lines = [*axis.get_lines(), *percent.get_lines()]
     axis.legend(

@@ -58,6 +58,14 @@ def test_finite_elements(load, tmp_path, capsys):
     assert abs(rows[-1]["slope of control"] - 2) <= 0.1
 
 
+def test_module_gradient(rows_of):
+    """Framework and PyTorch agree for five kinds of layers, or the benchmark fails."""
+    pytest.importorskip("torch")
+    rows = rows_of("module_gradient")
+    assert len({row["layer"] for row in rows}) == 5
+    assert all(row["pint/PyTorch"] > 0 for row in rows)
+
+
 def test_network_gradient_notices_a_wrong_gradient(load):
     module = load("network_gradient")
     case = module.make_case(20, 4)
@@ -327,3 +335,13 @@ def test_diagnosis(load, tmp_path, capsys):
         for equation in ("state", "adjoint"):
             measured = row[f"{equation} measured"]
             assert row[f"{equation} predicted"] == pytest.approx(measured, rel=0.1)
+
+
+def test_newton_cg(rows_of):
+    """All methods find one optimum, or the benchmark fails."""
+    rows = rows_of("newton_cg")
+    assert [row["problem"] for row in rows] == ["van der Pol", "Burgers"]
+    for row in rows:
+        parts = row["state"] + row["adjoint"] + row["tangent"]
+        assert row["newton"] == pytest.approx(parts, abs=0.2)
+        assert row["newton"] <= 1.2 * row["lbfgs"]

@@ -255,7 +255,7 @@ def as_tensor(array: Any, dtype: Any) -> Any:
         return torch.as_tensor(array, dtype=dtype)
     array = np.asarray(array, dtype=dtype)
     # Tensors know no read-only memory, and no negative strides.
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    if not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.copy()
     return torch.from_numpy(array)
 

@@ -387,8 +387,10 @@ class ControlSpace:
         With `counted` it is 0 where another rank adds, as `counted_weights` are. Collective where
         a metric is a PETSc matrix.
         """
-        weights = self.counted_weights if counted else self.weights
-        result = Control(self, vector * weights)
+        product = vector * (self.counted_weights if counted else self.weights)
+        if not self.matrices:
+            return product
+        result = Control(self, product)
         for name, matrix in self.matrices.items():
             self._replace(result, name, 1 / matrix.diagonal, matrix.apply)
         return result.vector

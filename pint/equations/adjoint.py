@@ -13,7 +13,7 @@ from pint.equations.cost import Cost
 from pint.equations.intervals import AdjointIntervals, Intervals
 from pint.equations.results import KINDS, add_fields, as_rows, at_rows, rows_after
 from pint.equations.state import StateEquation
-from pint.equations.sweeps import Sweep
+from pint.equations.sweeps import Repeated, Sweep
 from pint.equations.trajectory import (
     AdjointState,
     Cycles,
@@ -119,6 +119,7 @@ class AdjointEquation(Uncopied):
             # Steps made one by one may leave the derivative to batches: see `_prefers_batches`.
             stepping = self.calls.grid.levels == 1 or not isinstance(how, (Cycles, Lagged, Relax))
             gathers = self._gathers(adjoint, state, stepping)
+            self._complete_tape(state)
             engine = self._engine(control, state, lin, gathers, isinstance(how, Lagged))
             points, sources = adjoint.points, lin.sources
             # lam_N is given, as y_0 is for the state; other ranks receive their last point.
@@ -216,10 +217,44 @@ class AdjointEquation(Uncopied):
             # state, at which its correction needs the adjoint, are F-points of the adjoint.
             grid = self.calls.grid
             ends = lagged and gathers and grid.steps % grid.coarsening[0] == 0
-            return Sweep(self.calls, control, u, at=state, explicit=explicit, ends_only=ends)
+            repeated = Repeated(self.state.repeated)
+            return Sweep(
+                self.calls,
+                control,
+                u,
+                at=state,
+                explicit=explicit,
+                ends_only=ends,
+                repeated=repeated,
+            )
         spacing = self.intervals.factor
         sweep = Sweep(self.calls, control, u, at=state, explicit=explicit, spacing=spacing)
         return AdjointIntervals(sweep, self.intervals, lin.scale)
+
+    def _complete_tape(self, state: State) -> None:
+        """Make the iterative steps to C-points, which have kept nothing, once for all cycles."""
+        tape, calls = state.tape, self.calls
+        stepper = calls.steppers[0]
+        if tape is None or not tape.valid or not tape.missing or not stepper.uses_guess:
+            return
+        if self.intervals is not None or tape.memory.holds_objects:
+            return
+        level, control, first = self.solver.levels[0], state.solved_fields, calls.grid.first
+        rows, chunk = tape.missing, min(level.chunk, len(level.scratch))
+        for begin in range(0, len(rows), chunk):
+            some = rows[begin : begin + chunk]
+            here = as_rows(some)
+            calls.step(
+                0,
+                range(some.start + first, some.stop + first, some.step),
+                {name: values[here] for name, values in control.time.items()},
+                control.shared,
+                state.points[here],
+                level.scratch[: len(some)],
+                tape.place(here),
+                state.points[rows_after(here)],
+            )
+        tape.missing = range(0)
 
     def _corrected(self, engine: Propagator, state: State, how: How) -> Propagator:
         """Return the steps of a solve, if asked for with their linear correction. Collective."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,7 @@ class StateEquation(Uncopied):
         self.rank = rank
         # With C-points alone the steps are made again, so that nothing is kept for later.
         self.memories = [] if intervals is not None else _memories(calls, kept_bytes)
+        self.repeated = [] if intervals is not None else _repeated(calls, kept_bytes, self.memories)
         self.selection = Selection(calls.problem.examples)
         self.start: Block = None
 
@@ -287,3 +289,22 @@ def _memories(calls: Calls, kept_bytes: float) -> list[TapeMemory]:
         return memories
     left = kept_bytes - memories[0].bytes
     return [*memories, memory(1, grid.layouts()[1].local_steps, left)]
+
+
+def _repeated(
+    calls: Calls, kept_bytes: float, memories: Sequence[TapeMemory]
+) -> list[TapeMemory | None]:
+    """Return the memories for what iterative coarse steps keep during an adjoint solve."""
+    found: list[TapeMemory | None] = [None]
+    left = kept_bytes - sum(memory.bytes for memory in memories)
+    layouts = calls.grid.layouts(reverse=True)
+    for level in range(1, calls.grid.levels):
+        stepper, space = calls.steppers[level], calls.spaces[level]
+        keeps = stepper.uses_guess and stepper.kept_type is float
+        shape = stepper.kept_shape if keeps else None
+        memory = TapeMemory(
+            layouts[level].local_steps, shape, left, calls.space.comm, float, space.lift
+        )
+        found.append(memory)
+        left -= memory.bytes
+    return found

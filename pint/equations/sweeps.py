@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,36 @@ from pint.equations.trajectory import State, Tape, TapeMemory
 from pint.grid import LevelLayout
 from pint.mgrit import Propagator
 from pint.states import Block
+
+
+class Repeated:
+    """What iterative coarse steps keep during one adjoint solve, so that each is made once.
+
+    All its cycles transpose these steps at the same states.
+
+    Parameters
+    ----------
+    memories : sequence of (TapeMemory or None)
+        By level.
+    """
+
+    def __init__(self, memories: Sequence[TapeMemory | None]) -> None:
+        blocks = [None if memory is None else memory.block for memory in memories]
+        self._levels = [
+            None if block is None else (block, np.zeros(len(block), bool)) for block in blocks
+        ]
+
+    def kept(self, level: int, local: range, make: Callable[[Any], None]) -> Any:
+        """Return what some steps keep, or None; `make` makes the steps, and fills the arrays."""
+        found = self._levels[level] if level < len(self._levels) else None
+        if found is None:
+            return None
+        (block, made), rows = found, as_rows(local)
+        if not made[rows].all():
+            block[rows] = math.nan  # a step that fails keeps nothing
+            make(block[rows])
+            made[rows] = True
+        return block[rows]
 
 
 class Sweep(Propagator):
@@ -71,13 +101,14 @@ class Sweep(Propagator):
         explicit: Control | Lifted | None = None,
         spacing: int = 1,
         ends_only: bool = False,
+        repeated: Repeated | None = None,
         forward: bool = False,
     ) -> None:
         self.calls, self.control, self.u, self.theta = calls, control, u, control.shared
         self.reverse = at is not None and not forward
         self.layouts: tuple[LevelLayout, ...] = calls.grid.layouts(self.reverse)
         self.memories, self.at, self.explicit, self.spacing = memories, at, explicit, spacing
-        self.ends_only = ends_only
+        self.ends_only, self.repeated = ends_only, repeated
         self.tapes: list[Tape | None] = [None for _ in memories]
         self.derivative: Control | Lifted | None = None
         # An iterative step keeps its result at no cost, and without it the adjoint would iterate
@@ -123,6 +154,8 @@ class Sweep(Propagator):
             return
         # The engine's guess is near the adjoint; transposes look for the state at the step's end.
         y, guess, into = self.linearised_at(level, rows)
+        if kept is None:
+            kept = self.kept_again(level, local, starts, u, y, guess)
         self.calls.vjp(level, starts, u, self.theta, y, states, out, kept, guess, into)
 
     def march(
@@ -146,6 +179,8 @@ class Sweep(Propagator):
             self.calls.march(level, starts, u, self.theta, start, out, rhs, kept, guessed, linear)
             return
         y, guess, into = self.linearised_at(level, rows)
+        if kept is None:
+            kept = self.kept_again(level, local, starts, u, y, guess)
         # The step to the C-point, which follows, needs the last state and no other.
         if level == 0 and self._last_pass and self.ends_only:
             out = out[:1]
@@ -232,6 +267,25 @@ class Sweep(Propagator):
         if self.at is None:
             return tape.place(as_rows(local))
         return tape.rows(local) if together else tape.each(local)
+
+    def kept_again(
+        self,
+        level: int,
+        local: range,
+        starts: range,
+        u: Mapping[str, Any],
+        y: Block,
+        guess: Block | None,
+    ) -> Any:
+        """Return what coarse steps keep, which this solve makes once; None where it does not."""
+        if self.repeated is None:
+            return None
+
+        def make(kept: Any) -> None:
+            out = self.calls.spaces[level].allocate(len(y))
+            self.calls.step(level, starts, u, self.theta, y, out, kept, guess)
+
+        return self.repeated.kept(level, local, make)
 
     def linearised_at(self, level: int, rows: range) -> tuple[Block, Block | None, Any]:
         """Return the states where steps begin, those where they end, and where to add to.

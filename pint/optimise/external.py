@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import ending_all_ranks
+from pint.comm import alike, ending_all_ranks
 from pint.controls import Control
+from pint.equations import Cycles
 from pint.errors import check_kind, integer, number
 from pint.grid import TimeGrid
 from pint.interface import Problem
@@ -42,8 +43,11 @@ class External(Limited):
     method : str
         A method of `scipy.optimize.minimize` that takes the gradient: ``"scipy:L-BFGS-B"``,
         ``"scipy:TNC"``, ``"scipy:SLSQP"``, ``"scipy:trust-constr"``; without bounds also
-        ``"scipy:BFGS"``, ``"scipy:CG"``, ``"scipy:Newton-CG"``. Or one of TAO: ``"tao:blmvm"``,
-        ``"tao:bqnls"``, ``"tao:bncg"``; without bounds also ``"tao:lmvm"``, ``"tao:cg"``.
+        ``"scipy:BFGS"``, ``"scipy:CG"``. Or one of TAO: ``"tao:blmvm"``, ``"tao:bqnls"``,
+        ``"tao:bncg"``; without bounds also ``"tao:lmvm"``, ``"tao:cg"``. Newton's methods get
+        products with the Hessian, `ReducedFunctional.hessian_product`: without bounds
+        ``"scipy:Newton-CG"``, ``"scipy:trust-ncg"``, ``"scipy:trust-krylov"``, ``"tao:nls"``,
+        ``"tao:ntr"``; with bounds, too, ``"tao:bnls"``, ``"tao:bntr"``.
     iterations : int
         Largest number of iterations of the optimiser.
     gradient_tolerance : float
@@ -155,7 +159,15 @@ def _drive(run: ExternalRun, optimiser: Optimiser) -> None:
         run.record(x)
         return run.stopped
 
-    run.by_options = optimiser(evaluate, record, start, bounds)
+    def product(x: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        request = np.array([x, direction])
+        layout.broadcast(("multiply", request))
+        result = run.multiply(request)
+        if run.stopped or not run.finite:
+            raise Stop
+        return result
+
+    run.by_options = optimiser(evaluate, record, product, start, bounds)
     layout.broadcast(None)
 
 
@@ -177,6 +189,15 @@ class ExternalRun:
         self.point = Point(functional)
         package, _, name = method.method.partition(":")
         self.point.nears_bounds = name in PACKAGES[package].NEAR_BOUNDS
+        if name in PACKAGES[package].WITH_PRODUCTS:
+            if functional.state.intervals is not None:
+                raise alike(
+                    ValueError(
+                        f"`External(method={method.method!r})` needs the states of all points: "
+                        'leave `ReducedFunctional(storage="C")` out, or use scipy:L-BFGS-B.'
+                    )
+                )
+            self.point.adjoint = functional.adjoint.new()  # products need those of all points
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)
         self.ending = Ending(functional, method)
@@ -209,6 +230,19 @@ class ExternalRun:
             return math.inf, np.zeros_like(x)
         dual = self.point.gradient.space.dual(self.point.gradient)
         return self.point.value.objective, self.layout.gather_dual(dual.vector)
+
+    def multiply(self, request: np.ndarray) -> np.ndarray:
+        """Return the Hessian at the optimiser's variables times a direction. Collective."""
+        x, direction = request
+        if not np.array_equal(x, self.at):
+            self._move(x)
+        if self.stopped or not self.finite:
+            return np.zeros_like(x)
+        functional, point = self.functional, self.point
+        how = Cycles(functional.accuracy)
+        along = self.layout.direction(direction)
+        dual = functional.second_order.product(point.state, point.adjoint, along, "full", how)
+        return self.layout.gather_dual(dual.vector)
 
     def record(self, x: np.ndarray) -> None:
         """Add the iterate `x` to the history, and stop if it is the last one. Collective."""

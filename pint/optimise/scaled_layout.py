@@ -13,11 +13,13 @@ from pint.controls import Control, ControlSpace
 Bounds = tuple[np.ndarray, np.ndarray]
 Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 Record = Callable[[np.ndarray], bool]
-Optimiser = Callable[[Evaluate, Record, np.ndarray, Bounds | None], bool]
+Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Optimiser = Callable[[Evaluate, Record, Product, np.ndarray, Bounds | None], bool]
 """Runs an optimiser from a start and within bounds, on rank 0 only.
 
 `evaluate` returns objective and derivative, or raises `Stop`; `record` is told each iterate and
-returns whether to stop. Returns whether the optimiser has ended by options of the user's.
+returns whether to stop; the product is that of the Hessian at a point with a direction. Returns
+whether the optimiser has ended by options of the user's.
 """
 
 
@@ -96,6 +98,10 @@ class ScaledLayout:
             rows = blocks.reshape(blocks.size // matrix.size, matrix.size)
             blocks[...] = getattr(matrix, action)(rows).reshape(blocks.shape)
         return vector
+
+    def direction(self, x: np.ndarray) -> Control:
+        """Return this rank's part of a direction of the optimiser's vector."""
+        return Control(self.space, x[self.numbers()] / self.roots)
 
     def bounds(self) -> Bounds | None:
         """Return the scaled bounds of all values, None without any. Collective."""

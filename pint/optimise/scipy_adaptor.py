@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
-from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
+from pint.optimise.scaled_layout import Bounds, Evaluate, Product, Record, Stop
 
 WITH_BOUNDS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
 NEAR_BOUNDS = ("SLSQP", "trust-constr")  # they approach bounds without reaching them
-WITHOUT_BOUNDS = ("BFGS", "CG", "Newton-CG")
+WITHOUT_BOUNDS = ("BFGS", "CG", "Newton-CG", "trust-ncg", "trust-krylov")
+WITH_PRODUCTS = ("Newton-CG", "trust-ncg", "trust-krylov")  # with the Hessian
 
 # Our stopping test decides, so scipy's own tests are made so strict that they never do.
 _NEVER = {"ftol": 0.0, "gtol": 0.0}
@@ -33,6 +34,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "BFGS": {"gtol": 0.0, "maxiter": _UNLIMITED},
     "CG": {"gtol": 0.0, "maxiter": _UNLIMITED},
     "Newton-CG": {"xtol": 0.0, "maxiter": _UNLIMITED},
+    "trust-ncg": {"gtol": 0.0, "maxiter": _UNLIMITED},
+    "trust-krylov": {"gtol": 0.0, "maxiter": _UNLIMITED},
 }
 _ENDING = {"maxiter", "maxfun", "maxfev", "ftol", "gtol", "xtol", "xrtol", "barrier_tol", "tol"}
 """Options by which scipy's methods end."""
@@ -47,6 +50,7 @@ def optimise(
     options: Mapping[str, Any],
     evaluate: Evaluate,
     record: Record,
+    product: Product,
     start: np.ndarray,
     bounds: Bounds | None,
 ) -> bool:
@@ -60,7 +64,7 @@ def optimise(
         One of `WITH_BOUNDS`, or without bounds of `WITHOUT_BOUNDS`.
     options : mapping
         The dictionary ``options`` of `scipy.optimize.minimize`.
-    evaluate, record, start, bounds
+    evaluate, record, product, start, bounds
         As for `pint.optimise.scaled_layout.Optimiser`.
     """
     latest, is_ours = start, False  # whether an exception comes from our side
@@ -69,6 +73,13 @@ def optimise(
         nonlocal is_ours
         is_ours = True
         result = evaluate(x)
+        is_ours = False
+        return result
+
+    def multiplied(x: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        nonlocal is_ours
+        is_ours = True
+        result = product(x, direction)
         is_ours = False
         return result
 
@@ -90,6 +101,7 @@ def optimise(
                     evaluated,
                     begin,
                     jac=True,
+                    hessp=multiplied if name in WITH_PRODUCTS else None,
                     method=name,
                     bounds=None if bounds is None else scipy.optimize.Bounds(*bounds),
                     callback=progress,

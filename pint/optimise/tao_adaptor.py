@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pint.optimise.scaled_layout import Bounds, Evaluate, Record, Stop
+from pint.optimise.scaled_layout import Bounds, Evaluate, Product, Record, Stop
 
-WITH_BOUNDS = ("blmvm", "bqnls", "bncg")
+WITH_BOUNDS = ("blmvm", "bqnls", "bncg", "bnls", "bntr")
 NEAR_BOUNDS = ()
-WITHOUT_BOUNDS = ("lmvm", "cg")
+WITHOUT_BOUNDS = ("lmvm", "cg", "nls", "ntr")
+WITH_PRODUCTS = ("nls", "ntr", "bnls", "bntr")
 
 LIMITS = (-2, -5)
 """TAO_DIVERGED_MAXITS and TAO_DIVERGED_MAXFCN."""
@@ -33,6 +34,7 @@ def optimise(
     options: Mapping[str, Any],
     evaluate: Evaluate,
     record: Record,
+    product: Product,
     start: np.ndarray,
     bounds: Bounds | None,
 ) -> bool:
@@ -48,7 +50,7 @@ def optimise(
         One of `WITH_BOUNDS`, or without bounds of `WITHOUT_BOUNDS`.
     options : mapping
         Options of PETSc without prefix and hyphen, such as ``{"tao_max_it": 3}``.
-    evaluate, record, start, bounds
+    evaluate, record, product, start, bounds
         As for `pint.optimise.scaled_layout.Optimiser`.
     """
     from petsc4py import PETSc
@@ -70,6 +72,12 @@ def optimise(
             raise Stop
 
     tao.setObjectiveGradient(objective_gradient, vectors[0])
+    hessian = _Hessian(product)
+    matrix = PETSc.Mat().createPython(len(start), hessian, comm=PETSc.COMM_SELF)
+    matrix.setUp()
+    if name in WITH_PRODUCTS:
+        tao.setHessian(hessian.move, matrix)
+        tao.getKSP().getPC().setType("none")  # there are no entries to make one of
     tao.setMonitor(monitor)
     # Our stopping test decides, as with scipy.
     tao.setTolerances(gatol=0.0, grtol=0.0, gttol=0.0)
@@ -87,9 +95,29 @@ def optimise(
             tao.solve(x)
             ended = tao.getConvergedReason() > 0 or tao.getConvergedReason() in LIMITS
     finally:
-        for thing in (tao, x, *vectors):
+        for thing in (tao, matrix, x, *vectors):
             thing.destroy()
     return ended
+
+
+class _Hessian:
+    """The context of a matrix of PETSc whose products are those with the Hessian."""
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self.at, self.added = np.empty(0), 0.0
+
+    def move(self, tao: Any, x: Any, matrix: Any, preconditioner: Any) -> None:
+        """Take the matrix of another point."""
+        self.at, self.added = np.array(x.array_r), 0.0
+
+    def shift(self, matrix: Any, amount: float) -> None:
+        """Add a multiple of the identity, where the Hessian is not positive definite."""
+        self.added += amount
+
+    def mult(self, matrix: Any, x: Any, result: Any) -> None:
+        """Write a product, in place."""
+        result.array[:] = self.product(self.at, x.array_r) + self.added * x.array_r
 
 
 def _set_options(tao: Any, name: str, options: Mapping[str, Any]) -> None:

@@ -97,7 +97,7 @@ class ExplicitStep(TimeStepper):
             if weight:
                 out.axpy(weight * s.dt, slope)
         if self._terms.bounded:
-            values = self._terms.equation.boundary_values(s.t0 + c * s.dt, u, theta)
+            values = self._terms.boundary_values(s.t0 + c * s.dt, u, theta)
             out.array[self._terms.places] = values
 
     def _divide(self, vector: PETSc.Vec) -> None:

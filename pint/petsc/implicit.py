@@ -241,7 +241,7 @@ class ImplicitStep(TimeStepper):
     def _target(self, s: Steps, stage: Stage, y: Any, u: Fields, theta: Fields) -> np.ndarray:
         """Return z in the boundary rows."""
         terms = self._terms
-        values = self.equation.boundary_values(s.t0 + stage.until * s.dt, u, theta)
+        values = terms.boundary_values(s.t0 + stage.until * s.dt, u, theta)
         old = y.array_r[terms.places]
         target: np.ndarray = old + stage.part * (np.asarray(values) - old)
         return target

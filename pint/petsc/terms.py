@@ -165,12 +165,30 @@ class Terms:
         state = self.equation.initial(theta)
         if isinstance(state, PETSc.Vec):
             return state
-        self.vector.array[:] = state
+        self.vector.array[:] = self.fitting("initial", state, self.vector.getLocalSize())
         return self.vector
+
+    def boundary_values(self, t: float, u: Fields, theta: Fields) -> Any:
+        """Return the values of this rank's boundary rows, or a number for all of them."""
+        values = self.equation.boundary_values(t, u, theta)
+        return self.fitting("boundary_values", values, len(self.places))
+
+    def fitting(self, name: str, values: Any, length: int) -> Any:
+        """Return what a method returned; ValueError unless it is a number or has a length."""
+        if np.shape(values) not in ((), (length,)):
+            raise ValueError(
+                f"`{self._name}.{name}` must return this rank's {length} numbers, got an array of "
+                f"shape {np.shape(values)}."
+            )
+        return values
 
     def f(self, t: float, y: Any, u: Fields, theta: Fields, out: PETSc.Vec) -> None:
         """Put ``f + B u`` into `out`; NaN where the method raises NumericalError."""
         self.residuals += 1
+        if self.linear:
+            self.forcing(t, u, theta, out)
+            self.slope.multAdd(y, out, out)
+            return
         try:
             self.equation.f(t, y, u, theta, out)
         except NumericalError as error:  # the other ranks go on, and find NaN in their sums
@@ -183,7 +201,8 @@ class Terms:
         if self.equation.source is None:
             out.set(0.0)
         else:
-            out.array[:] = self.equation.source(t)
+            local = self.vector.getLocalSize()
+            out.array[:] = self.fitting("source", self.equation.source(t), local)
         self.add_controls(1.0, u, theta, out)
 
     def add_controls(self, factor: float, u: Fields, theta: Fields, out: PETSc.Vec) -> None:

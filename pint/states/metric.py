@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse.linalg import splu, spsolve_triangular
 
+from pint.comm import agreeing
 from pint.errors import real_array, shown
 
 SYMMETRY = 1e-12
@@ -139,7 +140,8 @@ def metric_of(owner: str, matrix: Any, size: int, comm: Any) -> Metric:
         from pint.states.petsc import PetscMetric
 
         return PetscMetric(owner, matrix, size, comm)
-    metric = SparseMetric(owner, matrix, size)
+    with agreeing(comm, owner):
+        metric = SparseMetric(owner, matrix, size)
     if comm.size > 1 and not metric.is_diagonal:
         raise ValueError(
             f"`{owner}`: vectors that are distributed over {comm.size} ranks in space need a PETSc "

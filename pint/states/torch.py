@@ -111,7 +111,7 @@ class TorchSpace(StateSpace):
         return torch.zeros((count, *self.shape), dtype=self.torch_dtype, device=self.torch_device)
 
     def squared_norm(self, block: Any) -> float:
-        # The type of the sum is that of the kernel: no copy of the block is made.
+        # PyTorch converts as it sums, where it can, so that no copy of the block is made.
         norm = torch.linalg.vector_norm(block, dtype=self.sums_dtype)
         return self.weight**2 * float(norm) ** 2
 

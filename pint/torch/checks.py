@@ -169,10 +169,6 @@ def _tried(part: Part, *given: Any) -> Any:
     """Return what a module makes of a few examples; it must not change anything."""
     if part.called is None:
         return given[0]
-    return _compared(part, *given)
-
-
-def _compared(part: Part, *given: Any) -> Any:
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
     buffers = {name: one.clone() for name, one in part.called.named_buffers()}

@@ -102,6 +102,8 @@ class Elements:
     values : sparse matrix, shape (quadrature points, size)
     gradients : tuple of sparse matrix
         Partial derivatives likewise.
+    at_vertices : ndarray of int, shape (vertices,)
+        The unknown at each vertex of the mesh, -1 where functions are zero.
     pattern : sparse matrix, shape (size, size)
         Ones where matrices of bilinear forms have entries, row by row.
     """
@@ -122,6 +124,8 @@ class Elements:
         kept = np.ones(basis.N, dtype=bool)
         kept[on_boundary] = not dirichlet
         self._kept, self.size = kept, int(kept.sum())
+        numbers = np.where(kept, np.cumsum(kept) - 1, -1)
+        self.at_vertices = numbers[basis.nodal_dofs[0]]
         self.points = basis.doflocs[:, kept]
         self.weights = basis.dx.ravel()
         self.places = np.asarray(basis.global_coordinates()).reshape(mesh.dim(), -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -88,23 +88,33 @@ class Optimum:
     def _flux(self, t: np.ndarray, x: np.ndarray) -> np.ndarray:
         return -self.control(t, x)  # the normal derivative of the state is zero
 
-    def errors(self, equation: SemiDiscrete, result: Any) -> tuple[float, float]:
-        """Return the errors of control and state of a result on one rank.
+    def errors(
+        self, equation: SemiDiscrete, t: np.ndarray, control: np.ndarray, states: np.ndarray
+    ) -> tuple[float, float]:
+        """Return the errors of control and states, functions at quadrature points.
 
         That of the control in the norm of L2 in time, at the middle of each step, and space; that
-        of the state the largest norm of L2 at a point in time. Both at quadrature points.
+        of the states the largest norm of L2 at a point in time.
+
+        Parameters
+        ----------
+        equation : SemiDiscrete
+        t : ndarray, shape (N + 1,)
+        control : ndarray, shape (N, unknowns)
+            The blocks of all steps, as of `Control.gather`.
+        states : ndarray, shape (N + 1, unknowns)
+            As of `Result.states`.
         """
-        grid, control = result.control.space.grid, result.control["u"]
-        of, middles = equation.elements, 0.5 * (grid.t[1:] + grid.t[:-1])
+        of, middles = equation.elements, 0.5 * (t[1:] + t[:-1])
         values, weights, places = of.values, of.weights, of.places
-        state = (values @ result.state.points.T).T - self.state(grid.t[:, None], places)
+        of_states = (values @ states.T).T - self.state(t[:, None], places)
+        largest = (of_states**2 @ weights).max()
         if self.of.control_on == "boundary":
             boundary = of.boundary
             values = boundary.values[:, boundary.numbers]
             weights, places = boundary.weights, boundary.places
-        control = (values @ control.T).T - self.control(middles[:, None], places)
-        of_control = grid.dt @ control**2 @ weights
-        return float(of_control**0.5), float((state**2 @ of.weights).max() ** 0.5)
+        of_control = (values @ control.T).T - self.control(middles[:, None], places)
+        return float((np.diff(t) @ of_control**2 @ weights) ** 0.5), float(largest**0.5)
 
     @property
     def _rate(self) -> float:

@@ -206,9 +206,22 @@ def test_lagged_solves_on_two_levels_keep_on_both(name):
 
 @pytest.mark.parametrize(("relaxation", "found"), [("F", True), ("FCF", False)])
 def test_c_relaxation_after_the_coarse_march_makes_its_tape_another_states(relaxation, found):
-    case = Counted("midpoint", grid_of("2-levels"), relaxation=relaxation)
+    case = Counted("rk4", grid_of("2-levels"), relaxation=relaxation)
     case.solve(Lagged(2))
     assert (case.missed[1] == 0) is found
+
+
+def test_iterative_coarse_steps_are_made_once_in_an_adjoint_solve():
+    """So are those to C-points: more cycles of the adjoint solve no equation again."""
+    solved = []
+    for cycles in (1, 4):
+        case = Counted("midpoint", pint.TimeGrid.uniform(2.0, 16, 2, 3))
+        case.rf.state.solve(case.state, case.control, ONE)
+        before = case.calls["f"]
+        case.rf.adjoint.solve(case.adjoint, case.state, Cycles(pint.Accuracy(cycles)))
+        solved.append(case.calls["f"] - before)
+        assert case.missed == [0, 0, 0] and min(case.kept) > 0
+    assert 0 < solved[0] == solved[1]
 
 
 def test_a_tape_in_the_same_memory_is_another_states():

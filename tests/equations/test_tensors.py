@@ -7,7 +7,15 @@ torch = pytest.importorskip("torch")
 import registry
 from pairwise import pairwise
 from solves import SOLVES, assert_same_numbers, numbers
-from tensor_space import ACCURACY, CASES, every_solve, on_a_device, pair, without_numbers
+from tensor_space import (
+    ACCURACY,
+    CASES,
+    every_solve,
+    on_a_device,
+    pair,
+    tensor_predators,
+    without_numbers,
+)
 
 import pint
 
@@ -88,3 +96,14 @@ def test_nothing_but_norms_and_values_leaves_the_device(case, options):
     rf = functional(problem, (6, 3, 2), **options)
     with without_numbers():
         assert every_solve(rf, rf.control()) == 2 * 6 + 1
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [("float32", 1e-5), ("bfloat16", 0.1)])
+def test_sums_of_float32(dtype, accuracy):
+    """As on devices without float64."""
+    tensors = tensor_predators(dtype=dtype, accumulate="float32")
+    rf, exact = (functional(one, (24, 3, 1)) for one in (tensors, pair("float64")[1]))
+    with on_a_device():
+        found = rf.derivative(control_of(rf)).vector
+    expected = exact.derivative(control_of(exact)).vector
+    assert abs(found - expected).max() < accuracy * abs(expected).max()

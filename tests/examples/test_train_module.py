@@ -50,10 +50,20 @@ def test_one_shot_on_peaks_by_a_file_of_ones_own(tmp_path):
     assert found["iterations"] == 10
 
 
+def test_states_on_a_device():
+    losses = [
+        run(f"--module dense {SMALL} --epochs 1 {options}")["loss"]
+        for options in ("", "--device cpu", "--device cpu --precision bfloat16")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=0.05) and losses[2] != losses[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--module nothing", "or FILE.py:NAME"),
+        ("--device nowhere", "argument --device: `TorchSpace(device=...)` must be a device"),
         ("--module nothing.py:made", "there is no file"),
         ("--module convolutional --data peaks", "needs images"),
         ("--module attention --width 3", "must be even"),

@@ -137,3 +137,29 @@ def test_learning_rates_are_those_of_the_schedulers(name):
 def test_each_update_takes_the_rate_of_the_schedule(name):
     schedule, theirs = SCHEDULES[name]
     check(*RULES["adamw"], theirs, schedule=schedule)
+
+
+def test_a_network_of_modules_is_resumed_to_the_last_bit(tmp_path):
+    """Its states are tensors; the error of its gradients is estimated as that of others."""
+    from pint.torch import network
+
+    torch.manual_seed(0)
+    x = torch.randn(24, 3)
+    parts = {"opening": torch.nn.Linear(3, 4), "head": torch.nn.Linear(4, 2)}
+    block = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh())
+
+    def run(epochs, checkpoint=None):
+        problem = network(
+            block, **parts, loss=torch.nn.functional.cross_entropy, inputs=x,
+            labels=(x[:, 0] > 0).long(), layers=8, final_time=2.0, batch_size=12, device="cpu",
+        )  # fmt: skip
+        functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(2.0, 8, 2, 2))
+        start = problem.start(functional.controls, 0)
+        method = pint.Stochastic(pint.adam(), epochs, 0.01)
+        return pint.minimize(functional, start, method, checkpoint=checkpoint)
+
+    whole, path = run(4), tmp_path / "run.npz"
+    run(2, pint.Checkpoint(path))
+    resumed = run(4, pint.Checkpoint(path, resume=True))
+    np.testing.assert_array_equal(resumed.control.vector, whole.control.vector)
+    assert 0 < whole.history[0].gradient_error < 0.1 * whole.history[0].gradient_norm

@@ -1,5 +1,7 @@
 """Finite elements on ranks in time: the numbers of one rank."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,26 @@ def test_petsc_states_have_the_numbers_of_numpy_states(world, of, scheme):
             results.append((value, functional.controls.norm(gradient), gradient.gather()["u"]))
         for ours, expected in zip(*results, strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.petsc
+@pytest.mark.space
+def test_files_of_the_program(world, tmp_path):
+    """The vertices that all ranks in space write together, with the numbers of the JSON file."""
+    import pde_control
+    from vtk_files import read_series
+
+    folder = world.bcast(tmp_path)
+    options = "--elements 5 --steps 4 --iterations 1 --states petsc --problem".split()
+    options += ["burgers", "--space-ranks", str(2 if world.size % 2 == 0 else 1)]
+    pde_control.main([*options, "--json", str(folder / "r.json"), "--vtk", str(folder)])
+    world.Barrier()
+    written = json.loads((folder / "r.json").read_text())
+    times, series = read_series(folder / "state.pvd")
+    assert len(times) == 5
+    for number, pieces in enumerate(series):
+        x = np.concatenate([points[:, 0] for points, _, _ in pieces])
+        found = np.concatenate([values["y"] for _, _, values in pieces])
+        assert set(np.rint(5 * x)) == set(range(6))
+        expected = np.array([0.0, *written["states"][number], 0.0])[np.rint(5 * x).astype(int)]
+        np.testing.assert_array_equal(found, expected)

@@ -113,6 +113,14 @@ def test_matrices_that_are_divided_otherwise(world):
             pint.External("scipy:L-BFGS-B").check(_Problem(fields(world, MASS)), grid)
 
 
+def test_diagonals_that_one_rank_has_wrong(world):
+    own = np.ones(3)
+    own[0] = -1.0 if world.rank == world.size - 1 else 1.0
+    mine = "must be positive definite" if own[0] < 0 else f"failed on rank {world.size - 1}"
+    with pytest.raises((ValueError, RuntimeError), match=rf"`TimeControl\(metric=...\)` {mine}"):
+        pint.TimeControl(3, metric=scipy.sparse.diags(own), comm=world)
+
+
 class _Problem:
     """The part of a problem that `External.check` reads."""
 

@@ -151,9 +151,9 @@ def heat(size=9, **options):
     for row, column in zip(*np.nonzero(dense), strict=True):
         matrix[row, column] = dense[row, column]
     matrix.assemble()
-    options = {"controls": {"u": 1.0}, "boundary": [0, size - 1]} | options
+    usual = {"controls": {"u": 1.0}, "boundary": [0, size - 1], "source": np.cos}
     equation = LinearEquation(
-        matrix, boundary_values=lambda t: np.array([t, 1.0]), source=np.cos, **options
+        matrix, boundary_values=lambda t: np.array([t, 1.0]), **(usual | options)
     )
     return equation, dense
 
@@ -300,6 +300,17 @@ def wrong_parts():
         "control_kind": ({"controls": {"u": "B"}}, TypeError, "controls\\['u'\\]"),
         "control_columns": ({"controls": {"u": wide}}, ValueError, "4 columns.*9 numbers"),
         "control_name": ({"controls": {"v": 1.0}}, ValueError, "field `v`.*its fields are u"),
+        "initial": ({"initial_state": np.ones(8)}, ValueError, "initial` must return.* 9 numbers"),
+        "values": (
+            {"boundary": [0, 1, 2]},
+            ValueError,
+            r"boundary_values` must return.* 3 numbers.*\(2,\)",
+        ),
+        "source": (
+            {"source": lambda t: np.ones(3)},
+            ValueError,
+            "source` must return this rank's 9",
+        ),
         "template": (
             {"template": PETSc.Vec().createMPI(4, comm=PETSc.COMM_SELF)},
             ValueError,
@@ -319,6 +330,9 @@ def wrong_parts():
         "control_columns",
         "control_name",
         "template",
+        "initial",
+        "values",
+        "source",
     ],
 )
 def test_parts_that_do_not_fit_are_refused_in_one_line(name):

@@ -179,7 +179,8 @@ def solved(of, steps, scheme="crank-nicolson"):
     functional = pint.ReducedFunctional(problem, pint.TimeGrid.uniform(of.T, steps))
     result = pint.minimize(functional, method=pint.ReducedSpace(gradient_tolerance=1e-6))
     assert result.status is pint.Status.CONVERGED
-    return optimum.errors(problem.stepper.ode, result)
+    found = result.control["u"], result.states()
+    return optimum.errors(problem.stepper.ode, functional.grid.t[:], *found)
 
 
 UPWIND = {"stabilisation": "upwind", "nu": 0.1}

@@ -39,7 +39,8 @@ class SecondOrder:
         if not adjoint.calls.space.on_host:
             raise TypeError(
                 "tangents and Hessian products need states on the host, numpy arrays or PETSc "
-                "vectors; methods that need none, as `pint.ReducedSpace`, take other states."
+                "vectors; methods that need none, as `pint.ReducedSpace`, take other states, "
+                "and `pint.torch.on_host` makes arrays of tensors."
             )
         self.calls, self.controls, self.cost = adjoint.calls, adjoint.controls, adjoint.cost
         self.adjoint, self.tangents = adjoint, TangentCalls(adjoint.calls)

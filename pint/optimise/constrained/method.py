@@ -139,7 +139,7 @@ class AugmentedLagrangian(Method):
         if not problem.space.on_host:
             raise ValueError(
                 "`AugmentedLagrangian` needs states that are numpy arrays or PETSc vectors, got a "
-                f"{type(problem.space).__name__}: add constraints to the cost as penalties."
+                f"{type(problem.space).__name__}: `pint.torch.on_host` makes arrays of tensors."
             )
         along = [c for c in self.constraints if not isinstance(c, TerminalConstraint)]
         if along and (not isinstance(problem.space, ArraySpace) or problem.space.comm.size > 1):

@@ -1,0 +1,24 @@
+"""The first run compares both methods by the same work, and writes picture and history."""
+
+import first_run
+import pytest
+import train_resnet
+
+
+def test_both_methods_and_their_files(tmp_path, capsys):
+    """The sequential numbers are those of `train_resnet.py`."""
+    picture, table = tmp_path / "peaks.png", tmp_path / "history.csv"
+    small = ["--layers", "64", "--examples", "60", "--updates", "4", "--coarsening", "4"]
+    found = first_run.main([*small, "--plot", str(picture), "--history", str(table)])
+    options = ["--layers", "64", "--examples", "60", "--iterations", "4", "--quiet"]
+    exact = train_resnet.main([*options, "--method", "sequential", "--test-examples", "2000"])
+    assert found["sequential"]["objective"] == pytest.approx(exact["objective"], rel=1e-10)
+    for name in ("training", "validation"):
+        key = f"{name.replace('training', 'train')}_accuracy"
+        assert found["sequential"][name] == exact[key]
+    assert found["parallel"]["objective"] == pytest.approx(exact["objective"], rel=0.1)
+    assert found["parallel"]["updates"] == found["sequential"]["updates"] == 4
+    assert list(found["predicted"]) == [16, 64, 256]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(table.read_text().splitlines()) == 6
+    assert "nobody to share" in capsys.readouterr().out
