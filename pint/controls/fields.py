@@ -52,7 +52,7 @@ class ControlField(ABC):
             raise ValueError(
                 f"`{self.kind}(lower=..., upper=...)`: a lower bound exceeds its upper."
             )
-        if self.bounded and self.matrix is not None and not self.matrix.is_diagonal:
+        if self.matrix is not None and self.bounded and not self.matrix.is_diagonal:
             raise ValueError(
                 f"`{self.kind}(metric=...)` must be diagonal for a control with bounds: use the "
                 "lumped mass matrix, scipy.sparse.diags of the sums of its rows."
