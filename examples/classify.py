@@ -49,6 +49,8 @@ def parser(comm: Any) -> Parser:
         metavar="FILE.csv",
         help="class of each example: found and, if known, given",
     )
+    option("--probabilities", action="store_true",
+           help="also write the probability of each class to --output")  # fmt: skip
     return new
 
 
@@ -124,15 +126,25 @@ def classify(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             print_row(name, counts)
         print(f"{'accuracy':20s}{numbers['accuracy']:.2f} %")
     if options.output:
-        columns = [range(len(found)), [names[index] for index in found]]
-        if given is not None:
-            columns.append([names[index] for index in given])
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("example", "found", "given")[: len(columns)])
-        table.writerows(zip(*columns, strict=True))
-        write_atomically(options.output, lambda file: file.write(text.getvalue().encode()))
+        write_table(options, setup, found)
     return numbers
+
+
+def write_table(options: argparse.Namespace, setup: Setup, found: np.ndarray) -> None:
+    """Write a row for each example to ``--output``. Not collective."""
+    names = setup.saved.classes
+    columns: dict[str, list[Any]] = {"example": list(range(len(found)))}
+    columns["found"] = [names[index] for index in found]
+    if setup.given is not None:
+        columns["given"] = [names[index] for index in setup.given]
+    if options.probabilities:
+        of_classes = setup.saved.probabilities(setup.x).T.tolist()
+        columns |= {f"P({name})": one for name, one in zip(names, of_classes, strict=True)}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(zip(*columns.values(), strict=True))
+    write_atomically(options.output, lambda file: file.write(text.getvalue().encode()))
 
 
 def print_row(name: str, counts: np.ndarray) -> None:

@@ -49,7 +49,7 @@ def parser(comm: Any) -> Parser:
     option = new.add_argument_group("output").add_argument
     option("--history", type=Output, metavar="FILE.csv", help="one row an update, layer-parallel")
     option("--plot", type=Picture, metavar="FILE.png", help="convergence and classified plane")
-    new.set_defaults(data="peaks", quiet=True, resume=False, method="one-shot")
+    new.set_defaults(data="peaks", quiet=True, resume=False, method="one-shot", optimiser="lbfgs")
     return new
 
 

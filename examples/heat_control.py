@@ -192,7 +192,7 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
-            draw(options, setup.heat, grid.t, control, states[-1])
+            draw(options, setup, result, control, states[-1])
     if options.vtk:
         controls = ["u"] if options.control == "distributed" else []
         result.write_vtk(options.vtk, mesh_of(setup), controls=controls)
@@ -200,13 +200,22 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
 
 
 def draw(
-    options: argparse.Namespace, heat: Heat, t: np.ndarray, control: np.ndarray, final: np.ndarray
+    options: argparse.Namespace,
+    setup: Setup,
+    result: pint.Result,
+    control: np.ndarray,
+    final: np.ndarray,
 ) -> None:
     """Draw the control and the final state; needs matplotlib. Not collective."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    heat, t = setup.heat, setup.functional.grid.t
+    figure.suptitle(
+        f"{heat.control} control, {heat.dimension}-D, {options.method}, {len(t) - 1} steps: "
+        f"J = {result.objective:.4g}"
+    )
     x, shape = heat.coordinates[0], (heat.points,) * heat.dimension
     square = {"extent": (0, 1, 0, 1), "origin": "lower"}
     if heat.control == "neumann":

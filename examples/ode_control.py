@@ -259,7 +259,7 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         if options.history:
             pint.write_history(options.history, result.history)
         if options.plot:
-            draw(options, setup.definition, grid.t, states, fields)
+            draw(options, setup.definition, result, states, fields)
     if options.npz:
         result.write_npz(options.npz)
     return summary
@@ -268,13 +268,14 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
 def draw(
     options: argparse.Namespace,
     definition: Definition,
-    t: np.ndarray,
+    result: pint.Result,
     states: np.ndarray,
     fields: dict[str, np.ndarray],
 ) -> None:
     """Draw states and controls; needs matplotlib. Not collective."""
     from matplotlib.figure import Figure
 
+    t = result.functional.grid.t
     shared = {name: values for name, values in fields.items() if len(values) != len(t) - 1}
     figure = Figure(figsize=(7, 5), layout="constrained")
     above, *more = np.ravel(figure.subplots(1 if len(shared) == len(fields) else 2, sharex=True))
@@ -290,6 +291,7 @@ def draw(
             more[0].stairs(component, t, baseline=None, label=label)
     numbers = [f"{name} = {value:.4g}" for name, one in shared.items() for value in np.ravel(one)]
     above.set_title(", ".join([options.problem, *numbers]))
+    figure.suptitle(f"{options.method}, {len(t) - 1} steps: J = {result.objective:.6g}", size=9)
     figure.axes[-1].set_xlabel("time" if "T" not in shared else "time / T")
     for axes, name in zip(figure.axes, ("state", "control"), strict=False):
         axes.set_ylabel(name)

@@ -17,7 +17,7 @@ from pint.report.files import write_atomically
 from pint.report.reading import read_json
 from problems.convolution import ConvolutionalNetwork
 from problems.data import Dataset, Normalisation
-from problems.resnet import DenseNetwork, Network, classify
+from problems.resnet import DenseNetwork, Network, classify, probabilities
 
 KINDS: dict[str, Any] = {"dense": DenseNetwork, "convolutional": ConvolutionalNetwork}
 
@@ -51,6 +51,10 @@ class SavedNetwork:
     def classify(self, x: np.ndarray) -> np.ndarray:
         """Return the class of each normalised example, integers of shape (B,)."""
         return classify(self.network, self.weights, x)
+
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """Return the probability of each class for normalised examples, shape (B, classes)."""
+        return probabilities(self.network, self.weights, x)
 
 
 def describe(path: str, network: Network, grid: pint.TimeGrid, data: Dataset) -> None:

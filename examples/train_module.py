@@ -254,11 +254,11 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             text = json.dumps(summary, indent=1) + "\n"
             write_atomically(options.json, lambda file: file.write(text.encode()))
         if options.plot:
-            _draw(options, progress.rows)
+            _draw(options, progress.rows, validation_accuracy)
     return summary
 
 
-def _draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+def _draw(options: argparse.Namespace, rows: list[dict[str, Any]], validation: float) -> None:
     """Draw loss and accuracies; needs matplotlib. Not collective."""
     from matplotlib.figure import Figure
 
@@ -272,7 +272,10 @@ def _draw(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     below.set_xlabel("update")
     below.set_ylabel("%")
     below.legend(loc="lower right")
-    above.set_title(f"{options.module}, {options.layers} layers, {options.data}")
+    above.set_title(
+        f"{options.module}, {options.layers} layers, {options.data}, {options.optimiser}, "
+        f"{options.method}: {validation:.1f} % validated"
+    )
     kind = options.plot.rpartition(".")[2]
     write_atomically(options.plot, lambda file: figure.savefig(file, format=kind, dpi=120))
 

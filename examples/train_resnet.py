@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,9 @@ from problems.classification import accuracy, share
 from problems.convolution import ConvolutionalNetwork
 from problems.data import Dataset
 from problems.resnet import DenseNetwork, Network, Regularisation, classify
+
+LARGE = 10.0
+"""Features beyond this saturate first weights of size 1; the built-in data sets are below it."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,18 @@ def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     return Setup(comm, data, network, functional, shallower, control, rows, an_epoch)
 
 
+def hint_at_scales(options: argparse.Namespace, data: Dataset) -> None:
+    """Print a hint if features that are far from 1 are taken as they are. Not collective."""
+    largest = max(float(data.x.max()), -float(data.x.min()))
+    if options.normalise is None and data.normalisation is None and largest > LARGE:
+        print(
+            f"train_resnet.py: hint: features are as large as {largest:.3g}; --normalise scales "
+            "them to mean 0, deviation 1 (--no-normalise: no hint)",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def make_functional(
     options: argparse.Namespace, problem: pint.Problem, grid: pint.TimeGrid
 ) -> pint.ReducedFunctional:
@@ -191,6 +207,8 @@ def make_network(options: argparse.Namespace, data: Dataset) -> Network:
 
 def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Train, write what was asked for, and return the numbers of the summary. Collective."""
+    if setup.comm.rank == 0:
+        hint_at_scales(options, setup.data)
     # A row must be in its file before the checkpoint that has it: a killed run leaves no gap.
     interval = 1.0 if options.checkpoint is None else 0.0
     every = setup.updates_of_an_epoch
@@ -292,14 +310,18 @@ def schedule_of(options: argparse.Namespace) -> Any:
     return None
 
 
+def method_name(options: argparse.Namespace) -> str:
+    """Return optimiser and method in words."""
+    named = options.optimiser != "lbfgs"
+    return f"{options.optimiser}, {options.method}" if named else str(options.method)
+
+
 def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:
     """Print what was reached, all of it evaluated with exact states and adjoints."""
     grid = setup.functional.grid
     own = result.seconds - sum(stage.seconds for stage in result.stages)
     updates = result.iterations / own if own > 0 else math.nan
-    how = options.method
-    if options.optimiser != "lbfgs":
-        how = f"{options.optimiser}, {how}"
+    how = method_name(options)
     shared = f" x {options.data_ranks} for the examples" if options.data_ranks > 1 else ""
     print(f"{how}: {grid.steps} layers on {grid.comm.size} rank(s){shared}, {grid.levels} level(s)")
     for stage in result.stages:
@@ -333,7 +355,7 @@ def draw_picture(
         true=peaks.classify if options.data == "peaks" else None,
         names=data.classes,
         title=(
-            f"{options.data}, {setup.functional.grid.steps} layers, {options.method}: "
+            f"{options.data}, {setup.functional.grid.steps} layers, {method_name(options)}: "
             f"J = {rows[-1]['objective']:.4g}, {rows[-1]['validation_accuracy']:.1f} % validated"
         ),
     )

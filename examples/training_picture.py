@@ -112,9 +112,10 @@ def draw_convergence(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
     for name in ("objective", "gradient_norm", "state_residual", "adjoint_residual"):
         values = np.array([row[name] for row in rows], dtype=float)
         if (values > 0).any():  # residuals of sequential sweeps are zero
-            axis.semilogy(
-                iterations, np.where(values > 0, values, np.nan), label=name.replace("_", " ")
-            )
+            label = name.replace("_", " ")
+            if name.endswith("residual"):
+                label += ", last cycle"  # the error that the solves of an update have left
+            axis.semilogy(iterations, np.where(values > 0, values, np.nan), label=label)
     axis.set(xlabel="iteration", title="convergence")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent = axis.twinx()

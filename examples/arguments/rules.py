@@ -82,6 +82,8 @@ MEANINGS = (
             "needs --hessian lbfgs, not {hessian}"),
     Meaning("checkpoint_interval", "checkpoint", lambda o: o.checkpoint is not None,
             "needs --checkpoint FILE.npz"),
+    Meaning("probabilities", "output", lambda o: o.output is not None,
+            "needs --output FILE.csv"),
     Meaning("gamma_opening", "opening network",
             lambda o: (o.opening or DEFAULT_OPENINGS[o.network]) == "trained",
             "needs --opening trained: there are no other weights of an opening"),

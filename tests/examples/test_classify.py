@@ -100,6 +100,25 @@ def test_new_examples_in_any_form(name, tmp_path, capsys):
             assert numbers["accuracy"] is None
 
 
+@pytest.mark.parametrize("name", ["plane", "convolutional"])
+def test_probabilities_are_those_of_the_loss(name, tmp_path, capsys):
+    """Their logarithms give the cross-entropy that the training program reports."""
+    trained = train(tmp_path / "net.npz", NETWORKS[name])
+    data = NETWORKS[name].split()[:2]
+    options = [*data, *"--part training --examples 120 --test-examples 60".split()]
+    _, plain, _ = found_in(tmp_path, capsys, options)
+    _, columns, _ = found_in(tmp_path, capsys, [*options, "--probabilities"])
+    assert {key: columns[key] for key in plain} == plain
+    names = [key for key in columns if key.startswith("P(")]
+    table = np.array([columns[key] for key in names], dtype=float).T
+    np.testing.assert_allclose(table.sum(axis=1), 1.0, rtol=1e-14)
+    assert [names[index] for index in table.argmax(axis=1)] == [
+        f"P({found})" for found in columns["found"]
+    ]
+    of_given = [float(columns[f"P({given})"][i]) for i, given in enumerate(columns["given"])]
+    assert -np.log(of_given).mean() == pytest.approx(trained["loss"], rel=1e-12)
+
+
 def test_new_examples_are_normalised_like_those_of_the_training(tmp_path, capsys):
     trained = train(tmp_path / "net.npz", "--data spectra --opening pad")
     raw = load("spectra", examples=120, test_examples=60, normalise=False)

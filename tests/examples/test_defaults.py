@@ -48,11 +48,40 @@ def test_a_long_sequential_run_says_what_ranks_would_gain(monkeypatch, capsys):
     assert "more ranks" not in capsys.readouterr().out  # what was asked for
 
 
+def test_batches_by_too_few_cycles_are_pointed_out(capsys):
+    deep = "--layers 64 --final-time 30 --examples 40 --batch 4 --epochs 2 --quiet"
+    for cycles, warned in (("--levels 2 --coarsening 8 --cycles 1", True), ("", False)):
+        main("train_resnet", f"{deep} --optimiser adam {cycles}")
+        message = capsys.readouterr().err
+        assert ("the residual of the states is" in message) is warned
+        assert not warned or message.startswith("warning: `Stochastic(cycles=1)`: at update ")
+
+
+def test_files_that_are_not_normalised_get_a_hint(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((60, 3)) * [1.0, 1.0, 500.0]
+    np.savez(tmp_path / "raw.npz", x=x, y=(x[:, 2] > 0).astype(int))
+    np.savez(tmp_path / "small.npz", x=x / 500, y=(x[:, 2] > 0).astype(int))
+    options = "--layers 4 --iterations 1 --quiet --examples 40"
+    for data, more, hinted in (
+        ("raw", "", True),
+        ("raw", "--normalise", False),
+        ("raw", "--no-normalise", False),
+        ("small", "", False),
+    ):
+        main("train_resnet", f"{options} --data {tmp_path}/{data}.npz {more}")
+        message = capsys.readouterr().err
+        assert message.startswith("train_resnet.py: hint: features are as large as ") is hinted
+        assert message.count("\n") == hinted
+
+
 FAILING = [
     ("train_resnet", f"{SMALL} --activation relu --final-time 200 --line-search none --seed 1",
      "--line-search wolfe", "diverging"),
     ("ode_control", "--problem scalar-lqr --gradient-tolerance 0",
      "--gradient-tolerance", "line search failed"),
+    ("train_resnet", f"{SMALL} --optimiser sgd --learning-rate 100 --batch 10",
+     "take a smaller --learning-rate than 100", "diverging"),
 ]  # fmt: skip
 
 
@@ -89,6 +118,7 @@ MEANINGLESS = [
     ("train_module", "--method sequential --levels 3", "--levels"),
     ("train_module", "--optimiser lbfgs --epochs 5", "--epochs"),
     ("classify", "w.npz --data new.csv --seed 3", "--seed"),
+    ("classify", "w.npz --data new.csv --probabilities", "--probabilities"),
     ("heat_control", "--levels 3", "--levels"),
     ("heat_control", "--method mgrit --levels 1 --coarsening 2", "--coarsening"),
     ("heat_control", "--unconverged error", "--unconverged"),
