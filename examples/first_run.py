@@ -34,6 +34,8 @@ from problems.resnet import DenseNetwork, Regularisation
 FINAL_TIME, WIDTH, GAMMA = 5.0, 8, 1e-5
 RANKS = (16, 64, 256)
 """To predict for."""
+VALIDATION = 10_000
+"""Examples: the standard deviation of an accuracy near 90 % is 0.3 points then."""
 
 
 def parser(comm: Any) -> Parser:
@@ -43,7 +45,7 @@ def parser(comm: Any) -> Parser:
     option = new.add_argument_group("network and training").add_argument
     option("--layers", type=integer(2), default=1024, metavar="N", help="of the deep network")
     option("--examples", type=integer(1), default=2000, metavar="B", help="to train with")
-    option("--updates", type=integer(2), default=130, help="of each method")
+    option("--updates", type=integer(2), default=200, help="of each method")
     option("--coarsening", type=integer(2), default=16, metavar="m", help="of the layers")
     option("--seed", type=integer(0), default=0, help="of data and first weights")
     option = new.add_argument_group("output").add_argument
@@ -55,7 +57,9 @@ def parser(comm: Any) -> Parser:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Return network, data and the layer-parallel functional; ValueError names a wrong option."""
-    found = data.load("peaks", examples=options.examples, test_examples=2000, seed=options.seed)
+    found = data.load(
+        "peaks", examples=options.examples, test_examples=VALIDATION, seed=options.seed
+    )
     network = DenseNetwork(2, WIDTH, found.labels.shape[1])
     regularisation = Regularisation(GAMMA, GAMMA, GAMMA, GAMMA)
     problem = network.problem(found.x, found.labels, regularisation)
@@ -136,7 +140,7 @@ def work(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         comm,
         lambda: trained(alone(setup), start, pint.ReducedSpace(**limits), Timed()),
     )
-    every = max(options.updates // 12, 1)
+    every = max(options.updates // 8, 1)
     progress = Progress(options, comm, setup.accuracies, every)
     parallel = trained(setup, start, pint.Lagged(cycles=1, **limits), Timed(progress))
     progress.write_history()

@@ -3,7 +3,8 @@
 The pole is swung up and held. Every `--apply` steps the optimal control of the next two seconds is
 computed again from the state of the plant, by Gauss-Newton from the last solution, shifted; the
 plant's motor gives a part of the force, and wind pushes. Two others for comparison: the first
-control as it is, and the first control with its feedback gains, u + K (y - y*).
+control as it is, and the first control with its feedback gains, u + K (y - y*). If an optimisation
+has failed, the program ends with exit code 1 after it has written its picture.
 
     python examples/receding_horizon.py [--steps 80] [--motor 0.9] [--wind 0.3] [--plot FILE.png]
 """
@@ -15,10 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from arguments import Parser, Picture, integer, is_installed, real, run
+from arguments import FAILURES, Parser, Picture, integer, is_installed, real, run
 
 import pint
 import pint.equations
+from pint.comm import alike
 from pint.report.files import write_atomically
 from problems.ode_catalogue import CATALOGUE
 
@@ -71,10 +73,10 @@ def first_solution(comm: Any) -> pint.Result:
 
 def receding(
     plant: Plant, first: pint.Result, steps: int, apply: int
-) -> tuple[np.ndarray, np.ndarray, list[int], list[float]]:
-    """Return states and forces, and iterations and seconds of each optimisation. Collective."""
+) -> tuple[np.ndarray, np.ndarray, list[pint.Result], list[float]]:
+    """Return states and forces, results and seconds of the optimisations. Collective."""
     result, y = first, np.array(MODEL.initial_state)
-    states, forces, iterations, seconds = [y], [], [first.iterations], []
+    states, forces, results, seconds = [y], [], [first], []
     problem, grid = first.functional.problem, first.functional.grid
     while len(forces) < steps:
         for block in result.control.gather()["u"][: min(apply, steps - len(forces))]:
@@ -88,8 +90,8 @@ def receding(
         guess[0] = y
         result = pint.minimize(functional, start, pint.GaussNewton(start_states=guess))
         seconds.append(time.perf_counter() - begin)
-        iterations.append(result.iterations)
-    return np.array(states), np.array(forces), iterations, seconds
+        results.append(result)
+    return np.array(states), np.array(forces), results, seconds
 
 
 def tracking(
@@ -118,7 +120,8 @@ def distance(y: np.ndarray) -> float:
 def solve(options: Any, first: pint.Result) -> dict[str, Any]:
     """Run all three, and print how they end. Collective."""
     plant, comm = Plant(options.motor, options.wind), first.functional.comm
-    states, forces, iterations, seconds = receding(plant, first, options.steps, options.apply)
+    states, forces, results, seconds = receding(plant, first, options.steps, options.apply)
+    iterations = [result.iterations for result in results]
     summary: dict[str, Any] = {
         "receding": distance(states[-1]),
         "at the horizon": distance(states[min(HORIZON, options.steps)]),
@@ -129,9 +132,10 @@ def solve(options: Any, first: pint.Result) -> dict[str, Any]:
         summary[name] = distance(tracking(plant, first, options.steps, with_gains)[0][-1])
     if comm.rank == 0:
         print(f"first optimum: {iterations[0]} iterations, J = {first.objective:.6g}")
+        later = iterations[1:]
         print(
-            f"{len(seconds)} more, each from the last one: {min(iterations[1:])} to "
-            f"{max(iterations[1:])} iterations, at most {1e3 * max(seconds):.0f} ms"
+            f"{len(seconds)} more, each from the last one: {min(later)} to "
+            f"{max(later)} iterations, at most {1e3 * max(seconds):.0f} ms"
         )
         seen = min(HORIZON, options.steps) * MODEL.T / HORIZON
         print(
@@ -141,6 +145,10 @@ def solve(options: Any, first: pint.Result) -> dict[str, Any]:
         print(f"receding at the end: {summary['receding']:.3g}")
         if options.plot:
             draw(options.plot, states, forces)
+    for i, result in enumerate(results):
+        if result.status in FAILURES:
+            when = f"optimisation {i + 1} of {len(results)}"
+            raise alike(pint.NumericalError(f"{when} has failed: {result.message}"))
     return summary
 
 

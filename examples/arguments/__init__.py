@@ -35,6 +35,7 @@ from arguments.parser import (
 )
 from arguments.prediction import print_prediction
 from arguments.results import (
+    FAILURES,
     print_peak_memory,
     print_result,
     print_unconverged,
@@ -54,6 +55,7 @@ from arguments.solving import (
 )
 
 __all__ = [
+    "FAILURES",
     "INTERRUPTED",
     "Code",
     "Folder",
