@@ -96,7 +96,7 @@ def network_options(option: Callable[..., Any]) -> None:
 def optimiser_options(option: Callable[..., Any]) -> None:
     """Add the options of objective and optimiser, by the function `option`."""
     option("--optimiser", choices=["lbfgs", "sgd", "adam"], default="lbfgs",
-           help="quasi-Newton on all examples; stochastic on batches (for many images: adam)")  # fmt: skip
+           help="quasi-Newton on all examples; stochastic on batches, for many images")  # fmt: skip
     option("--data-ranks", type=integer(1), default=1, metavar="R",
            help="ranks that divide the examples; the others divide the layers")  # fmt: skip
     option("--iterations", type=integer(0), help="control updates (200; convolutional: 100)")

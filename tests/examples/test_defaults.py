@@ -75,6 +75,20 @@ def test_files_that_are_not_normalised_get_a_hint(tmp_path, capsys):
         assert message.count("\n") == hinted
 
 
+NAMED = [
+    ("ode_control", "--problem scalar-lqr --steps 8", "sequential, 8 steps: J = "),
+    ("heat_control", "--points 3 --steps 4", "distributed control, 1-D, sequential, 4 steps: J = "),
+    ("train_resnet", f"{SMALL} --optimiser adam --epochs 1", "peaks, 8 layers, adam, sequential: J"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "options", "name"), NAMED)
+def test_pictures_name_their_run(program, options, name, tmp_path):
+    pytest.importorskip("matplotlib")
+    main(program, f"{options} --plot {tmp_path}/run.svg")
+    assert f"<!-- {name}" in (tmp_path / "run.svg").read_text()
+
+
 FAILING = [
     ("train_resnet", f"{SMALL} --activation relu --final-time 200 --line-search none --seed 1",
      "--line-search wolfe", "diverging"),
