@@ -71,6 +71,18 @@ class Framework(ABC):
         """Return the derivative of the function along directions, one for each argument."""
 
     @abstractmethod
+    def second_vjp(
+        self,
+        function: Function,
+        arguments: Sequence[Any],
+        places: Sequence[int],
+        weight: np.ndarray,
+        directions: Sequence[Any],
+        dtype: Any,
+    ) -> list[Any]:
+        """Return the derivative of `vjp` along directions, one for each of the places."""
+
+    @abstractmethod
     def jacobian(self, function: Function, place: int, axes: Sequence[int | None]) -> Function:
         """Return the derivative of a function of one example to an argument, for batches."""
 

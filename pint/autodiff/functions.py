@@ -17,6 +17,7 @@ from pint.states import StateSpace
 from pint.steppers.ode import ODE
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
+from pint.tangent import Tangent
 
 
 class Initial:
@@ -140,14 +141,8 @@ class DifferentiatedStepper(TimeStepper):
         found = self.framework.value(self._batch, self.arguments(s, y, u, theta), y.dtype)
         return checked(found, y.shape, "step")
 
-    def jvp(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, dy: Any, du: Fields, dtheta: Fields
-    ) -> Any:
-        """Return the derivative of a step along changes of state and controls."""
-        arguments = self.arguments(s, y, u, theta)
-        still = (0.0 * arguments[0], 0.0 * arguments[1])
-        directions = (*still, dy, du, dtheta)
-        return self.framework.jvp(self._batch, arguments, directions, y.dtype)
+    def tangent(self) -> Tangent:
+        return DifferentiatedTangent(self)
 
     def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
@@ -163,6 +158,37 @@ class DifferentiatedStepper(TimeStepper):
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         """Return the products of `Adjoint.initial_vjp`."""
         return self._initial.vjp(theta, lam0)
+
+
+class DifferentiatedTangent(Tangent):
+    """The derivatives of a `DifferentiatedStepper` along directions, first and second ones."""
+
+    def __init__(self, stepper: DifferentiatedStepper) -> None:
+        self.stepper = stepper
+
+    def jvp(
+        self, s: Steps, y: Any, u: Fields, theta: Fields, dy: Any, du: Fields, dtheta: Fields
+    ) -> Any:
+        arguments = self.stepper.arguments(s, y, u, theta)
+        directions = (0.0 * arguments[0], 0.0 * arguments[1], dy, du, dtheta)
+        return self.stepper.framework.jvp(self.stepper._batch, arguments, directions, y.dtype)
+
+    def second_vjp(
+        self,
+        s: Steps,
+        y: Any,
+        u: Fields,
+        theta: Fields,
+        lam: Any,
+        dy: Any,
+        du: Fields,
+        dtheta: Fields,
+    ) -> tuple[Any, Fields, Fields]:
+        arguments, along = self.stepper.arguments(s, y, u, theta), (dy, du, dtheta)
+        of_y, of_u, of_theta = self.stepper.framework.second_vjp(
+            self.stepper._batch, arguments, (2, 3, 4), lam, along, y.dtype
+        )
+        return of_y, of_u, of_theta
 
 
 class DifferentiatedAdjoint(Adjoint):

@@ -88,6 +88,35 @@ class Jax(Framework):
         at, along = tuple(_cast(arguments, dtype)), tuple(_cast(directions, dtype))
         return np.asarray(self._call(function, "jvp", lambda: product, (at, along)))
 
+    def second_vjp(
+        self,
+        function: Function,
+        arguments: Sequence[Any],
+        places: Sequence[int],
+        weight: np.ndarray,
+        directions: Sequence[Any],
+        dtype: Any,
+    ) -> list[Any]:
+        own = tuple(places)
+
+        def product(weight: Any, at: Any, along: Any) -> Any:
+            def slopes(*parts: Any) -> Any:
+                def of(*inner: Any) -> Any:
+                    whole = list(at)
+                    for place, part in zip(own, inner, strict=True):
+                        whole[place] = part
+                    return _plain(function)(*whole)
+
+                _, pull = jax.vjp(of, *parts)
+                return pull(weight)
+
+            return jax.jvp(slopes, tuple(at[place] for place in own), along)[1]
+
+        weight = np.asarray(weight, dtype)
+        at, along = tuple(_cast(arguments, dtype)), tuple(_cast(directions, dtype))
+        found = self._call(function, ("second_vjp", own), lambda: product, (weight, at, along))
+        return [jax.tree.map(np.asarray, part) for part in found]
+
     def jacobian(self, function: Function, place: int, axes: Sequence[int | None]) -> Function:
         return self.over_batches(jax.jacrev(function, place), axes)
 

@@ -110,6 +110,37 @@ class Torch(Framework):
         _, slope = torch.func.jvp(function, at, along)
         return self._returned(slope)
 
+    def second_vjp(
+        self,
+        function: Function,
+        arguments: Sequence[Any],
+        places: Sequence[int],
+        weight: Any,
+        directions: Sequence[Any],
+        dtype: Any,
+    ) -> list[Any]:
+        at = [tensors_of(one, dtype) for one in arguments]
+        along = tuple(tensors_of(one, dtype) for one in directions)
+        cotangent = as_tensor(weight, dtype)
+
+        def slopes(*parts: Any) -> Any:
+            def of(*inner: Any) -> Any:
+                whole = list(at)
+                for place, part in zip(places, inner, strict=True):
+                    whole[place] = part
+                return function(*whole)
+
+            _, pull = torch.func.vjp(of, *parts)
+            return pull(cotangent)
+
+        _, found = torch.func.jvp(slopes, tuple(at[place] for place in places), along)
+        return [
+            {name: self._returned(one) for name, one in part.items()}
+            if isinstance(part, dict)
+            else self._returned(part)
+            for part in found
+        ]
+
     def jacobian(self, function: Function, place: int, axes: Sequence[int | None]) -> Function:
         return torch.func.vmap(torch.func.jacrev(function, place), in_dims=tuple(axes))
 

@@ -127,10 +127,26 @@ def test_batches_and_directions(framework):
     y, dy, lam = random.normal(size=(3, 3, 2))
     u, du = ({"u": random.normal(size=(3, 2))} for _ in range(2))
     theta, dtheta = ({"k": random.normal(size=2)} for _ in range(2))
-    forward = stepper.jvp(s, y, u, theta, dy, du, dtheta)
+    forward = stepper.tangent().jvp(s, y, u, theta, dy, du, dtheta)
     back = made[1].adjoint.vjp(s, y, u, theta, lam)
     paired = (dy * back[0]).sum() + (du["u"] * back[1]["u"]).sum() + dtheta["k"] @ back[2]["k"]
     assert (forward * lam).sum() == pytest.approx(paired, rel=1e-12)
+
+
+def test_hessian_products_are_those_of_expressions(framework):
+    """Exact ones: second derivatives of steps and costs by the framework."""
+    _, running, terminal, step, initial = functions(framework.np)
+    made = framework.problem(
+        step=step, initial_state=initial, controls=FIELDS, running_cost=running,
+        terminal_cost=terminal,
+    )  # fmt: skip
+    functional = pint.ReducedFunctional(made, pint.TimeGrid.uniform(1.0, 6, 3, 2))
+    control = functional.control(u=0.4, ab=[0.3, -0.2], k=[0.7])
+    v, w = functional.control(u=1.0, k=[0.5]), functional.control(u=-0.3, ab=[0.1, 0.9], k=[1.0])
+    of_v, of_w = (functional.hessian_product(control, one) for one in (v, w))
+    inner = functional.controls.inner
+    assert inner(of_v, w) == pytest.approx(inner(of_w, v), rel=1e-11)
+    assert pint.verify.second_order_test(functional, control).passed
 
 
 def test_float32_states(framework):
