@@ -2,12 +2,14 @@
 
     y_t = Laplace(y) + u on (0, 1)^2,  y = 0 on the boundary,  implicit Euler
 
-Two tables. The first has the median times of one `KSPSolve` and one `KSPSolveTranspose` with LU
+Three tables. The first has the median times of one `KSPSolve` and one `KSPSolveTranspose` with LU
 factors, and those of a whole `pint.petsc.ImplicitStep` and of its transpose, which lend states,
 build the right-hand side, solve and return the result; all are called in turn, and the ratios are
-of medians. The second has the growth of the resident memory from a tenth of the solves to their
-end: value and gradient of numpy and of PETSc states, on one rank and on two ranks in space, the
-latter with temporary vectors in the callbacks of a nonlinear equation.
+of medians. The second compares Newton's method with and without factors that serve several
+iterations (the Allen-Cahn equation on 64 x 64 cells, 16 steps). The third has the growth of the
+resident memory from a tenth of the solves to their end: value and gradient of numpy and of PETSc
+states, on one rank and on two ranks in space, the latter with temporary vectors in the callbacks of
+a nonlinear equation.
 
     python benchmarks/run_all.py petsc_step [--quick]
 
@@ -94,6 +96,39 @@ def cost(cells: int, repeats: int) -> None:
             function()
             seconds[name].append(time.process_time() - start)
     print(json.dumps({name: float(np.median(times)) for name, times in seconds.items()}))
+
+
+def kept_factors(cells: int, steps: int, repeats: int) -> None:
+    """Print what Newton's method takes with and without keeping factors, as JSON.
+
+    For each value of `reuse` the median CPU time, the solves and the set-ups of a state solve.
+    """
+    import pint
+    from pint.equations import March
+    from problems.allen_cahn_petsc import AllenCahn, allen_cahn_problem
+
+    functionals = {
+        reuse: pint.ReducedFunctional(
+            allen_cahn_problem(AllenCahn(cells), pint.SerialComm(), reuse=reuse),
+            pint.TimeGrid.uniform(0.1, steps),
+        )
+        for reuse in (0.0, 0.1)
+    }
+    seconds: dict[float, list[float]] = {reuse: [] for reuse in functionals}
+    for _ in range(repeats):
+        for reuse, functional in functionals.items():
+            state, control = functional.state.new(), functional.control(u=0.1)
+            start = time.process_time()
+            functional.state.solve(state, control, March())
+            seconds[reuse].append(time.process_time() - start)
+    rows = []
+    for reuse, functional in functionals.items():
+        counts = functional.problem.stepper.counts
+        rows.append({
+            "reuse": reuse, "seconds": float(np.median(seconds[reuse])),
+            "solves": counts.solves // repeats, "set up": counts.set_ups // repeats,
+        })  # fmt: skip
+    print(json.dumps(rows))
 
 
 def nonlinear(comm: Any, size: int) -> Any:
@@ -183,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     if arguments[:1] == ["--cost"]:
         cost(*map(int, arguments[1:]))
         return []
+    if arguments[:1] == ["--reuse"]:
+        kept_factors(*map(int, arguments[1:]))
+        return []
     if arguments[:1] == ["--memory"]:
         memory(arguments[1], *map(int, arguments[2:]))
         return []
@@ -202,6 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             "transpose/its solve": found["transpose"] / found["transposed solve"],
         })  # fmt: skip
     print_table("A step beside the KSP solve that it contains (CPU time, medians)", rows)
+    sizes = (8, 4, 1) if options.quick else (64, 16, 6)
+    reused = on_ranks(command, 1, __file__, "--reuse", *map(str, sizes))
+    print_table("State solves of the Allen-Cahn equation, Crank-Nicolson, LU (CPU time)", reused)
     solves, size = (60, 2000) if options.quick else (2000, 10_000)
     growths: list[Row] = []
     for kind, ranks in (("numpy", 1), ("petsc", 1), ("petsc", 2)):

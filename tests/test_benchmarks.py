@@ -174,13 +174,15 @@ def test_implicit_solves_with_petsc(load, capsys):
 
 @pytest.mark.petsc
 def test_petsc_step(load, capsys):
-    """Its two parts, which it runs as programs of their own."""
+    """Its three parts, which it runs as programs of their own."""
     module = load("petsc_step")
     module.main(["--cost", "6", "3"])
     module.main(["--memory", "petsc", "20", "50"])
-    seconds, sizes = map(json.loads, capsys.readouterr().out.splitlines())
+    module.main(["--reuse", "6", "2", "1"])
+    seconds, sizes, (each, reused) = map(json.loads, capsys.readouterr().out.splitlines())
     assert set(seconds) == {"solve", "transposed solve", "step", "transpose"}
     assert sizes["after"] < 1.02 * sizes["before"]
+    assert reused["set up"] < each["set up"] and reused["solves"] >= each["solves"]
 
 
 @pytest.mark.parametrize("name", ["petsc_heat", "threads_and_data_parallelism"])

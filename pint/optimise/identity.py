@@ -51,6 +51,9 @@ def content_of(functional: ReducedFunctional) -> dict[str, int]:
     for name, part in named.items():
         own[name] = fingerprint(type(part))
         own.update(_grouped(fingerprints(part, name), name))
+    for name, control_field in problem.controls.items():
+        if control_field.matrix is not None:
+            own[f"controls[{name!r}].metric"] = fingerprint(control_field.matrix)
     own = {name: number for name, number in own.items() if name.rpartition(".")[2] not in HOW}
     # Ranks in space hold parts of the same arrays.
     ranks = functional.space.comm.allgather(own)

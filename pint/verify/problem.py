@@ -40,7 +40,7 @@ from pint.verify.claims import (
     UNCHANGED,
 )
 from pint.verify.constraints import constraint_checks
-from pint.verify.in_space import SAME, cost_checks
+from pint.verify.in_space import SAME, cost_checks, step_checks
 from pint.verify.methods import end_methods
 from pint.verify.reports import Check, Report, TaylorReport, agreed, finite
 from pint.verify.second_order import defined_checks
@@ -105,9 +105,9 @@ def check_problem(
 
     Notes
     -----
-    If states or controls are distributed over ranks in space, the single methods cannot be tested:
-    then the costs must be the same number on all of these ranks, and the `taylor_test` shows the
-    rest.
+    If states or controls are distributed over ranks in space, each cost must be the same number on
+    all of these ranks, a step of each level is compared with its transposes by differences, and the
+    `taylor_test` shows the rest.
 
     On one process a method that raises an error is reported with the others. On several, an
     error in a sweep ends the run.
@@ -140,6 +140,8 @@ def _checks_in_space(problem: Problem, control: Control, seed: int) -> tuple[Che
     functional.calls.unwatch()
     with ending_all_ranks(functional.ranks_to_end):
         checks = cost_checks(functional, control, seed)
+        if all(check.passed for check in checks if check.claim == ALL_FINITE):
+            checks += step_checks(functional, control, seed)
         checks += agreed(transfer_checks(functional, seed), functional.comm)
         # Where ranks have different costs they would not agree when the Taylor test ends.
         reasons = {ALL_FINITE: "gives states that are not finite", SAME: "differs between ranks"}

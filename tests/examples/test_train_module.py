@@ -23,7 +23,7 @@ def test_layers_learn_digits(module, tmp_path, capsys):
         f"--{kind} {tmp_path}/r.{end}"
         for kind, end in (("json", "json"), ("plot", "png"), ("history", "csv"), ("save", "pt"))
     )
-    found = run(f"--module {module} {SMALL} --epochs 4 --batch 25 {files}")
+    found = run(f"--module {module} {SMALL} --epochs 4 --batch 25 --learning-rate 0.02 {files}")
     assert found["validation_accuracy"] > 60
     assert "validation accuracy" in capsys.readouterr().out
     written = json.loads((tmp_path / "r.json").read_text())

@@ -150,6 +150,36 @@ def test_costs_that_are_not_summed_over_the_ranks_in_space(world, unsummed):
     assert [check.method for check in report.not_run] == ["taylor_test"]
 
 
+class DoubledControl(DecayAdjoint):
+    def vjp(self, s, y, u, theta, lam):
+        dy, du, dtheta = super().vjp(s, y, u, theta, lam)
+        return dy, {"u": 2 * du["u"]}, dtheta
+
+
+class WrongOnCoarseLevels(DecayAdjoint):
+    def vjp(self, s, y, u, theta, lam):
+        return lam - (s.dt if s.level == 0 else 0.1) * lam, {"u": s.dt * lam}, {}
+
+
+@pytest.mark.parametrize(
+    ("adjoint", "places"),
+    [
+        (DecayAdjoint, set()),
+        (DoubledControl, {(0, "u['u']"), (1, "u['u']")}),
+        (WrongOnCoarseLevels, {(1, "y")}),
+    ],
+)
+def test_transposes_of_states_that_are_distributed(world, adjoint, places):
+    time, space = pint.split(world, world.size)
+    fields = {"u": pint.TimeControl(2, comm=space)}
+    problem = pint.Problem(Decay(space), adjoint(), Energy(space), fields)
+    report = pint.verify.check_problem(problem, pint.TimeGrid.uniform(1.0, 12, 3, 2, comm=time))
+    found = {(one.level, one.field) for one in report.failures if one.method != "taylor_test"}
+    assert found == places or (world.size == 1 and places <= found), str(report)
+    named = {one.method for one in report.failures} - {"taylor_test"}
+    assert named == ({f"{adjoint.__name__}.vjp"} if places else set()), str(report)
+
+
 @pytest.mark.petsc
 @pytest.mark.parametrize("unsummed", [False, True])
 def test_petsc_costs_that_are_not_summed_over_the_ranks_in_space(world, unsummed):

@@ -234,6 +234,22 @@ def test_updates_do_not_depend_on_the_mesh(lumped):
     assert max(counts) <= min(1.2 * min(counts), 30)
 
 
+def test_a_resumed_run_has_its_metric(tmp_path):
+    def run(iterations, lumped=False, resume=False):
+        problem, grid = SMALL["burgers"].problem(lumped=lumped), pint.TimeGrid.uniform(1.0, 4)
+        functional = pint.ReducedFunctional(problem, grid)
+        method = pint.ReducedSpace(gradient_tolerance=0, iterations=iterations)
+        checkpoint = pint.Checkpoint(tmp_path / "run.npz", interval=0, resume=resume)
+        return pint.minimize(functional, method=method, checkpoint=checkpoint)
+
+    run(3)
+    resumed = run(6, resume=True)
+    with pytest.raises(pint.CheckpointError, match=r"another problem: `controls\['u'\].metric`"):
+        run(6, lumped=True, resume=True)
+    (tmp_path / "run.npz").unlink()
+    assert resumed.objective == pytest.approx(run(6).objective, rel=1e-14)
+
+
 # Errors
 
 

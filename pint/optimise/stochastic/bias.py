@@ -61,8 +61,8 @@ class BiasControl:
     since the last estimate that the error may be too large, another one follows at once. An update
     whose gradient is found to be wrong is made from that by sequential steps.
 
-    - An error above ``tolerance |g|``, where |g| is at least the root mean square of the norms of
-      the last three gradients or so, raises the number of cycles to what should suffice.
+    - An error above ``tolerance |g|``, where ``|g|`` is at least the root mean square of the norms
+      of the last three gradients or so, raises the number of cycles to what should suffice.
     - Where that is more than `most_cycles`, the updates turn to sequential steps, which a warning
       says if cycles do not converge. From time to time cycles are tried again.
     - Where one cycle less is expected to suffice, it is tried.
