@@ -53,7 +53,7 @@ from pint.report.files import write_atomically
 from problems.data import Dataset
 
 BUILT_IN = ("attention", "convolutional", "dense")
-ADAM = {**OPTIMISERS["adam"], "epochs": 14}
+ADAM = {**OPTIMISERS["adam"], "epochs": 14, "learning_rate": 0.005}
 """Defaults of Adam, which also follows a cosine unless `--schedule` or `--decay` is given."""
 MEANINGLESS = ("--data-ranks", "--metric", "--gamma")
 """Options of `train_resnet.py` that a network of modules does not have."""

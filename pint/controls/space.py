@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, agreeing, broadcast, on_root, private, reduce
+from pint.comm import SerialComm, agreeing, on_root, private, reduce
+from pint.controls import matrices
 from pint.controls.control import Control
 from pint.controls.fields import ControlField, SharedControl, TimeControl, check_field_name
 from pint.controls.halo import neighbour_halo
@@ -123,12 +124,8 @@ class ControlSpace:
             for name, field in fields.items()
             if field.distributed
         }
-        self.matrices = {
-            name: field.matrix
-            for name, field in fields.items()
-            if field.matrix is not None and not field.matrix.is_diagonal
-        }
-        self.weights = self._metric_weights()
+        self.matrices = matrices.not_diagonal(fields)
+        self.weights = matrices.diagonal(self)
         self.counted_weights = np.zeros(self.size)
         for counted in self._counted:
             self.counted_weights[counted] = self.weights[counted]
@@ -177,17 +174,6 @@ class ControlSpace:
         vector = np.empty(self.size)
         for name, (where, shape) in self.places.items():
             vector[where].reshape(shape)[...] = values[name]
-        return vector
-
-    def _metric_weights(self) -> np.ndarray:
-        """Return the metric's diagonal."""
-        vector = np.ones(self.size)
-        for name, field in self.fields.items():
-            where, shape = self.places[name]
-            vector[where].reshape(shape)[...] = field.block_weights
-            if isinstance(field, TimeControl) and field.metric == "time":
-                dt = self.grid.dt.reshape((-1,) + (1,) * len(field.shape))
-                vector[where].reshape(shape)[...] *= dt
         return vector
 
     def zeros(self) -> Control:
@@ -367,9 +353,8 @@ class ControlSpace:
         For controls on a coarser time mesh, for all v on that mesh. Collective.
         """
         gradient = Control(self, self._own(derivative).vector / self.weights)
-        for name, matrix in self.matrices.items():
-            self._replace(gradient, name, matrix.diagonal, matrix.solve)
-            self._make_alike(gradient[name], self.fields[name])
+        if self.matrices:
+            matrices.solve(self, gradient.vector)
         for name, mesh in self.meshes.items():
             gradient[name][...] = mesh.project(gradient[name])
         return gradient
@@ -388,28 +373,9 @@ class ControlSpace:
         a metric is a PETSc matrix.
         """
         product = vector * (self.counted_weights if counted else self.weights)
-        if not self.matrices:
-            return product
-        result = Control(self, product)
-        for name, matrix in self.matrices.items():
-            self._replace(result, name, 1 / matrix.diagonal, matrix.apply)
-        return result.vector
-
-    def _replace(self, control: Control, name: str, factor: Any, action: Any) -> None:
-        """Replace the blocks of a field by ``action(factor * block)``, in place."""
-        blocks = control[name]
-        rows = blocks.reshape(len(blocks) if name in self.time_fields else 1, len(factor))
-        blocks[...] = action(rows * factor).reshape(blocks.shape)
-
-    def _make_alike(self, values: np.ndarray, field: ControlField) -> None:
-        """Give all ranks that hold the same numbers those of one of them, in place. Collective.
-
-        The factors of a matrix are not solved with to the last bit alike on every rank.
-        """
-        if isinstance(field, SharedControl):
-            values[...] = broadcast(self.comm, values)
-        if not field.distributed:
-            values[...] = broadcast(self.space_comm, values)
+        if self.matrices:
+            matrices.multiply(self, product)
+        return product
 
     def _own(self, control: Control) -> Control:
         """Return a control, or raise an error if it is none, or not of a space like this."""

@@ -133,20 +133,23 @@ def test_batches_and_directions(framework):
     assert (forward * lam).sum() == pytest.approx(paired, rel=1e-12)
 
 
-def test_hessian_products_are_those_of_expressions(framework):
-    """Exact ones: second derivatives of steps and costs by the framework."""
+def test_hessian_products_are_exact(framework):
+    """Second derivatives of steps and costs are those of the framework."""
     _, running, terminal, step, initial = functions(framework.np)
     made = framework.problem(
         step=step, initial_state=initial, controls=FIELDS, running_cost=running,
         terminal_cost=terminal,
     )  # fmt: skip
-    functional = pint.ReducedFunctional(made, pint.TimeGrid.uniform(1.0, 6, 3, 2))
+    functional = pint.ReducedFunctional(made, pint.TimeGrid.uniform(1.0, 4))
     control = functional.control(u=0.4, ab=[0.3, -0.2], k=[0.7])
     v, w = functional.control(u=1.0, k=[0.5]), functional.control(u=-0.3, ab=[0.1, 0.9], k=[1.0])
     of_v, of_w = (functional.hessian_product(control, one) for one in (v, w))
     inner = functional.controls.inner
     assert inner(of_v, w) == pytest.approx(inner(of_w, v), rel=1e-11)
-    assert pint.verify.second_order_test(functional, control).passed
+    h = 1e-4
+    ahead, behind = (functional.derivative(control + d * v) for d in (h, -h))
+    slope = functional.controls.pair(ahead - behind, w) / (2 * h)
+    assert inner(of_v, w) == pytest.approx(slope, rel=1e-6)
 
 
 def test_float32_states(framework):

@@ -78,3 +78,29 @@ def test_options():
     functional = functional_of("oscillator", 16, levels=2, storage="C")
     with pytest.raises(ValueError, match="storage"):
         pint.minimize(functional, method=pint.NewtonCG())
+
+
+def test_begins_on_several_coarser_grids():
+    functional = functional_of("oscillator", 64)
+    method = pint.NewtonCG(coarse=2, **TIGHT)  # 32 and 16 steps
+    found = pint.minimize(functional, method=method)
+    assert found.status is pint.Status.CONVERGED
+    assert found.iterations == 1
+    # A start that is optimal stays where it is: no coarser problem leads away.
+    again = pint.minimize(functional, found.control, pint.NewtonCG(coarse=2, iterations=1))
+    assert again.objective <= found.objective * (1 + 1e-12)
+
+
+def test_data_of_one_grid_do_without_a_coarser_one():
+    grid = pint.TimeGrid.uniform(1.0, 64)
+    plain = PROBLEMS["oscillator"]
+    problem = (plain() if isinstance(plain, type) else plain).problem()
+    times = grid.t[1::7]
+    data = pint.MeasuredData(grid, times, np.ones((len(times), 2)))
+    problem = pint.Problem(
+        problem.stepper, problem.adjoint, data, problem.controls, [pint.Tikhonov(1e-2, ["u"])]
+    )
+    functional = pint.ReducedFunctional(problem, grid)
+    found = pint.minimize(functional, method=pint.NewtonCG())
+    assert found.status is pint.Status.CONVERGED
+    assert all(count == int(count) for count in found.history[-1].sweeps.values())

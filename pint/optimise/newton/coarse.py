@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from pint.controls import Control, Regulariser
+from pint.comm import reduce
+from pint.controls import Control, Regulariser, Smoothness, Tikhonov
 from pint.controls.prolongation import carried
 from pint.errors import NotFiniteError
 from pint.grid import TimeGrid
@@ -24,16 +25,19 @@ Minimise = Callable[[ReducedFunctional, Control], tuple[Control, Pairs, dict[str
 
 
 class Linear(Regulariser):
-    """``(s, u)`` for a fixed dual vector s."""
+    """``(s, u)`` in the metric for a fixed s, on coarser grids, too."""
 
     def __init__(self, slope: Control) -> None:
         self._slope = slope
 
     def value(self, control: Control) -> float:
-        return control.space.pair(self._slope, control)
+        return control.space.pair(self.derivative(control), control)
 
     def derivative(self, control: Control) -> Control:
-        return Control(control.space, self._slope.vector)
+        space, slope = control.space, self._slope
+        if space.grid.steps != slope.space.grid.steps:
+            slope = carried(slope, space)
+        return space.dual(Control(space, slope.vector))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,10 @@ def coarse_grid(functional: ReducedFunctional, factor: int) -> TimeGrid | None:
         return None
     if any(field.steps_bounded is not None for field in fields):
         return None
+    # Terms that a user has written may be those of the grid alone.
+    known = (Tikhonov, Smoothness, Linear)
+    if not all(type(term) in known for term in functional.problem.regularisers):
+        return None
     steps, factors = grid.steps // factor, grid.coarsening[1:]
     if not factors or prod(factors) > steps:
         return TimeGrid(np.array(grid.t[::factor]), 2, 1, grid.comm)
@@ -86,9 +94,11 @@ def coarse_step(
         return None
     rough, fine = functional.on(grid, unconverged="ignore"), functional.controls
     start = rough.controls.project(carried(point.control, rough.controls))
+    if not _fits(rough, start):
+        return None
     try:
         slope = carried(point.gradient, rough.controls) - rough.gradient(start)
-        terms = (*functional.problem.regularisers, Linear(rough.controls.dual(slope)))
+        terms = (*functional.problem.regularisers, Linear(slope))
         shifted = rough.of(replace(functional.problem, regularisers=terms))
         control, pairs, sweeps = minimise(shifted, start)
     except NotFiniteError:  # alike on all ranks
@@ -96,6 +106,28 @@ def coarse_step(
     sweeps = {name: (count + (name != "tangent")) / factor for name, count in sweeps.items()}
     fine_pairs = [(carried(s, fine), carried(y, fine)) for s, y in pairs]
     return CoarseStep(carried(control - start, fine), fine_pairs, sweeps)
+
+
+def _fits(rough: ReducedFunctional, control: Control) -> bool:
+    """Whether the first step of each rank and its cost can be evaluated on a grid. Collective.
+
+    Measured data, for example, belong to the points of one grid.
+    """
+    calls, grid, fits = rough.calls, rough.grid, True
+    rows = range(min(1, grid.local_steps))
+    try:
+        with np.errstate(all="ignore"):
+            for here, _, s, u in calls.visit(rows, control, 1):
+                y, after = calls.space.allocate(1), calls.space.allocate(1)
+                blocks = {name: values[:1] for name, values in control.time.items()}
+                starts = range(grid.first, grid.first + 1)
+                calls.step(0, starts, blocks, control.shared, y, after)
+                if calls.problem.objective.has_step_cost:
+                    states = (y, after) if isinstance(here, slice) else (y[0], after[0])
+                    calls.step_cost(s, *states, u, control.shared)
+    except (ValueError, IndexError, TypeError):
+        fits = False
+    return bool(reduce(rough.space.comm, reduce(grid.comm, fits, "min"), "min")[0])
 
 
 def complement(functional: ReducedFunctional, factor: int) -> Control:

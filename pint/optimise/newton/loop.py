@@ -148,8 +148,7 @@ class Loop:
             if norm <= self.tolerance:
                 return None
             target = max(self.forcing * norm, BEYOND * self.tolerance, self._error(norm))
-            size = abs(point.value.cost) + sum(map(abs, point.value.regularisers))
-            system.solve(target, self.radius, self.method.inner_iterations, size)
+            system.solve(target, self.radius, self.method.inner_iterations, self._size())
             reason = self._searched(system)
             self.pairs = [*self.pairs, *system.pairs][-max(self.method.pairs, 1) :]
             system.pairs = []
@@ -180,7 +179,7 @@ class Loop:
     def _searched(self, system: NewtonSystem) -> Status | None:
         """Move along the path of a system within the trust region, in place."""
         point, space = self.point, self.point.control.space
-        error = point.comparison_error(self.strategy.tolerance)
+        error = self._comparison_error()
         while True:
             step, predicted = system.at(self.radius)
             length, control = space.norm(step), space.project(point.control + step)
@@ -208,6 +207,15 @@ class Loop:
         self.predicted = system.residual - system.gradient
         self._accept(taken)
         return None
+
+    def _size(self) -> float:
+        """Return the size of the objective's parts."""
+        value = self.point.value
+        return abs(value.cost) + sum(map(abs, value.regularisers))
+
+    def _comparison_error(self) -> float:
+        """Return the error to expect where objectives are compared with that of the point."""
+        return self.point.comparison_error(self.strategy.tolerance) + ROUNDED * self._size()
 
     def _tried(self, control: Control, predicted: float, error: float) -> float:
         """Evaluate a candidate; return the part of the predicted decrease that it achieves."""
@@ -279,6 +287,6 @@ class Loop:
         control = space.project(point.control + found.step)
         taken = control - point.control
         slope = space.inner(point.gradient, taken)
-        error = point.comparison_error(self.strategy.tolerance)
+        error = self._comparison_error()
         if slope < 0 and self._tried(control, slope, error) >= ACCEPTED:
             self._accept(taken)
