@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -42,6 +43,16 @@ def checked_data(
     for name, part in parts.items():
         if name not in ENDS and not part.weights:
             raise ValueError(f"`network({name}=...)` has no parameters to train.")
+        if part.module is not None and any(map(_is_script, part.module.modules())):
+            raise TypeError(
+                f"`network({name}=...)` is made by TorchScript, which keeps its weights to itself: "
+                "give the module that it was made from."
+            )
+        try:
+            copy.deepcopy(part.module)
+        except Exception as error:  # what a module does is its own affair
+            text = " ".join(str(error).split())
+            raise ValueError(f"`network({name}=...)` cannot be copied: {text}") from None
         for weight, one in part.weights.items():
             if torch.nn.parameter.is_lazy(one):
                 raise ValueError(
@@ -189,17 +200,21 @@ def _tried(part: Part, *given: Any) -> Any:
                 "does in training: layers are computed several times in an update; freeze it by "
                 "`module.eval()`, or use layer normalisation."
             )
-    if weights and not _depends(part, weights, before):
-        raise ValueError(
-            f"{owner} returns a result that cannot be differentiated: is there a `detach`, a "
-            "`torch.no_grad`, or a way through numpy in it?"
-        )
+    if weights:
+        with own_random_numbers(True):
+            _check_derivatives(part, weights, before)
     if isinstance(first, torch.Tensor) and not torch.equal(first, second):
+        if first.isnan().any():
+            raise ValueError(f"{owner} returns NaN for the first {len(before[0])} examples.")
         raise ValueError(
             f"{owner} returns something else when it is called again: states and adjoints need "
             "the same layers in each cycle; take random numbers from PyTorch's generator."
         )
     return first
+
+
+def _is_script(module: Any) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
 
 
 def _generators(inputs: list[Any]) -> Any:
@@ -232,12 +247,63 @@ def _called(name: str, function: Any, *arguments: Any) -> Any:
         ) from error
 
 
-def _depends(part: Part, weights: Mapping[str, Any], inputs: list[Any]) -> bool:
-    """Return whether a result is connected to the weights, as far as PyTorch can see."""
+def _check_derivatives(part: Part, weights: Mapping[str, Any], inputs: list[Any]) -> None:
+    """Raise an error unless a result depends on the weights that are given, and on no others."""
+    owner = f"`network({part.name}=...)`"
+    # Others than the module's own, which it must not use in their place.
+    leaves = {name: (1.5 * one).requires_grad_() for name, one in weights.items()}
+    given = [one.clone().requires_grad_(one.is_floating_point()) for one in inputs]
+    wanted = [*(one for one in given if one.requires_grad), *leaves.values()]
+
+    def derivatives(result: Any, *own: Any) -> tuple[Any, ...]:
+        inputs, along = [*wanted, *own], torch.ones_like(result)
+        return torch.autograd.grad(result, inputs, along, allow_unused=True)
+
+    def kept() -> tuple[Any, ...] | None:
+        """Return the derivatives while the module still has the weights."""
+        torch.manual_seed(0)
+        part.hold(leaves.values())
+        try:
+            result = part.called(*(one.clone() for one in given))
+            if not isinstance(result, torch.Tensor):
+                return None
+            return derivatives(result, *part.weights.values()) if result.requires_grad else ()
+        finally:
+            part.release()
+
     with torch.enable_grad():
-        leaves = {name: one.clone().requires_grad_() for name, one in weights.items()}
-        result = part(leaves, *(one.clone() for one in inputs))
-    return bool(getattr(result, "requires_grad", True))
+        first = _called(part.name, kept)
+        if first is None:
+            return
+        if not first:
+            raise ValueError(
+                f"{owner} returns a result that cannot be differentiated: is there a `detach`, a "
+                "`torch.no_grad`, or a way through numpy in it?"
+            )
+        if any(one is not None for one in first[len(wanted) :]):
+            raise ValueError(
+                f"{owner} reaches parameters by another way than its attributes, such as a list of "
+                "them: layers could not have weights of their own."
+            )
+        torch.manual_seed(0)
+        result = part(leaves, *(one.clone() for one in given))
+        try:
+            again = derivatives(result)
+        except RuntimeError:
+            again = ()
+    if not again or not all(map(_close, first, again)):
+        raise ValueError(
+            f"{owner} is computed again for its derivative, by `torch.utils.checkpoint`, with the "
+            "weights of other layers: call it without; `ReducedFunctional(storage='C')` saves "
+            "memory, too."
+        )
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Return whether two derivatives are the same up to the order of sums."""
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other) or torch.allclose(one, other, 1e-3, 1e-6, equal_nan=True)
 
 
 def _tensor(value: Any) -> Any:

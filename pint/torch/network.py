@@ -88,7 +88,8 @@ class Network(Problem):
         Raises
         ------
         ValueError
-            If a weight is missing or has another shape, or there are not as many layers.
+            If a weight is missing, unknown or of another shape, there are not as many layers, or a
+            buffer is not that of the module: buffers are the same in all layers.
         """
         space = self.control_space(self.grid()) if space is None else space
         layers = list(state_dicts["layers"])
@@ -97,6 +98,11 @@ class Network(Problem):
                 f"`Network.load`: {len(layers)} layers are given, the grid has {space.grid.steps}."
             )
         kinds = self.kinds_of(space.grid)
+        for part, given in [
+            *zip(kinds, layers, strict=True),
+            *((self.parts[name], state_dicts.get(name, {})) for name in ENDS),
+        ]:
+            _check_others(part, given)
         values: dict[str, Any] = {}
         for name, part in self.parts.items():
             for weight, like in part.weights.items():
@@ -114,14 +120,9 @@ class Network(Problem):
     def state_dicts(self, control: Control) -> dict[str, Any]:
         """Return the weights of a control: see `load`. Collective; the same on all ranks."""
         fields = control.gather()
-
-        def weights_of(part: Part, *layer: int) -> dict[str, Any]:
-            buffers = {} if part.module is None else dict(part.module.named_buffers())
-            return buffers | part.weights_of(fields, *layer)
-
         kinds = self.kinds_of(control.space.grid)
-        layers = [weights_of(part, layer) for layer, part in enumerate(kinds)]
-        return {"layers": layers, **{name: weights_of(self.parts[name]) for name in ENDS}}
+        layers = [part.weights_of(fields, layer) for layer, part in enumerate(kinds)]
+        return {"layers": layers, **{name: self.parts[name].weights_of(fields) for name in ENDS}}
 
     def module(self, control: Control) -> Any:
         """Return an ordinary module with the same outputs, which needs no pint. Collective.
@@ -132,13 +133,13 @@ class Network(Problem):
         blocks = []
         for part, weights in zip(self.kinds_of(grid), found["layers"], strict=True):
             block = copy.deepcopy(part.module)
-            block.load_state_dict(weights, strict=False)
+            block.load_state_dict(weights)
             blocks.append(block)
         ends = []
         for name in ENDS:
             module = copy.deepcopy(self.parts[name].module)
             if module is not None:
-                module.load_state_dict(found[name], strict=False)
+                module.load_state_dict(found[name])
             ends.append(torch.nn.Identity() if module is None else module)
         sizes = np.diff(np.asarray(grid.t, dtype=float)).tolist() if self.rate else None
         return Sequential(ends[0], blocks, ends[1], sizes)
@@ -346,12 +347,34 @@ def _initialised(module: Any, seed: int, place: int) -> dict[str, Any]:
         return {}
     fresh = copy.deepcopy(module)
     torch.manual_seed(seed * 1_000_003 + place)
-    for one in fresh.modules():
+    # A module that holds others has the last word, as when it is made.
+    for one in reversed(list(fresh.modules())):
         if hasattr(one, "reset_parameters"):
             one.reset_parameters()
         elif hasattr(one, "_reset_parameters"):  # of attention
             one._reset_parameters()
     return dict(fresh.state_dict())
+
+
+def _check_others(part: Part, given: Mapping[str, Any]) -> None:
+    """Raise ValueError for entries of a state_dict that would be lost."""
+    names = part.names()
+    own = {} if part.module is None else part.module.state_dict()
+    for name, one in given.items():
+        if name not in own:
+            raise ValueError(f"`Network.load`: the module of `{part.name}` has no entry `{name}`.")
+        if names.get(name) == name or not isinstance(one, torch.Tensor):
+            continue
+        if name in names and not torch.equal(one, given.get(names[name], one)):
+            raise ValueError(
+                f"`Network.load`: `{part.name}.{name}` must be `{names[name]}`, to which it is "
+                "tied."
+            )
+        if name not in names and not torch.equal(one.to(own[name]), own[name]):
+            raise ValueError(
+                f"`Network.load`: the buffer `{part.name}.{name}` must be that of the module, for "
+                "it is the same in all layers: make it a parameter, or load it into the module."
+            )
 
 
 def _weight(given: Mapping[str, Any], name: str, like: Any, part: str) -> np.ndarray:

@@ -82,14 +82,21 @@ class Part:
         return found
 
     def weights_of(self, fields: Fields, layer: Any = ...) -> dict[str, Any]:
-        """Return weights as a state_dict has them, of one layer or of a module at an end."""
-        own = {} if self.module is None else self.module.named_parameters()
-        return {
-            name: torch.tensor(fields[self.field(name)][layer], dtype=like.dtype).reshape(
-                like.shape
-            )
-            for name, like in dict(own).items()
-        }
+        """Return the state_dict of the module with weights of one layer, or of one at an end."""
+        if self.module is None:
+            return {}
+        found = copy.deepcopy(self.module.state_dict())
+        for name, weight in self.names().items():
+            like, values = found[name], fields[self.field(weight)][layer]
+            found[name] = torch.tensor(values, dtype=like.dtype).reshape(like.shape)
+        return dict(found)
+
+    def names(self) -> dict[str, str]:
+        """Return the weight that each name of a state_dict stands for; tied ones have several."""
+        weights = {} if self.module is None else dict(self.module.named_parameters())
+        first = {id(one): name for name, one in weights.items()}
+        every = [] if self.module is None else self.module.named_parameters(remove_duplicate=False)
+        return {name: first[id(one)] for name, one in every}
 
     def fields(self, slopes: Mapping[str, Any], like: Fields) -> dict[str, Any]:
         """Return derivatives to weights by the names of their fields; None is zero."""

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from modules import KINDS, Two, gradients, made
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import pint
 from pint.torch import network
@@ -55,6 +56,62 @@ def test_weights_go_in_and_out_without_loss():
     found["layers"].append({})
     with pytest.raises(ValueError, match="have no entry"):
         one.load(found)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.b.weight = self.a.weight
+        self.register_buffer("scale", torch.tensor(0.5))
+        self.register_buffer("passing", torch.ones(8), persistent=False)
+
+    def forward(self, y):
+        return self.scale * self.b(torch.tanh(self.a(y))) * self.passing
+
+
+def test_state_dicts_are_those_of_the_module():
+    one, _ = made(Tied)
+    control = one.start(one.control_space(one.grid()))
+    found = one.state_dicts(control)
+    Tied().load_state_dict(found["layers"][3])  # all names, and no others
+    np.testing.assert_array_equal(one.load(found).vector, control.vector)
+    layer = found["layers"][2]
+    for name, value, message in (
+        ("scale", torch.tensor(0.7), "buffer `block.scale` must be that of the module"),
+        ("b.weight", layer["a.weight"] + 1.0, "must be `a.weight`, to which it is tied"),
+        ("c.weight", layer["a.weight"], "has no entry `c.weight`"),
+    ):
+        found["layers"][2] = layer | {name: value}
+        with pytest.raises(ValueError, match=message):
+            one.load(found)
+    assert float(one.parts["block"].module.scale) == 0.5
+
+
+def test_a_module_that_holds_others_has_the_last_word_in_a_start():
+    one, _ = made(lambda: Heads())
+    states = one.state_dicts(one.start(one.control_space(one.grid())))["layers"]
+    # As made: PyTorch sets this bias to zero, after the layer that it belongs to.
+    assert all(float(state["inner.out_proj.bias"].abs().max()) == 0.0 for state in states)
+
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, y):
+        return self.inner(y[:, None], y[:, None], y[:, None])[0][:, 0]
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [(torch.jit.script, "TorchScript"), (nn.utils.weight_norm, "cannot be copied")],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_modules_without_copies_are_one_line(convert, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        made(lambda: convert(nn.Linear(8, 8)))
 
 
 def test_training_lowers_the_loss_and_the_module_leaves_with_it():
@@ -181,6 +238,7 @@ class Wrong(nn.Module):
         super().__init__()
         self.a, self.mistake = nn.Linear(4, 4), mistake
         self.normed = nn.BatchNorm1d(4)
+        self.all = [self.a.bias]
 
     def forward(self, y):
         if self.mistake == "changes":
@@ -193,6 +251,9 @@ class Wrong(nn.Module):
             "buffer": lambda: self.normed(found),
             "graph": lambda: found.detach(),
             "raises": lambda: found @ found[:2],
+            "nan": lambda: torch.log(-found.square()),
+            "list": lambda: found + self.all[0],
+            "again": lambda: checkpoint(self.a, torch.tanh(found), use_reentrant=False),
         }
         return kinds.get(self.mistake, lambda: found)()
 
@@ -207,6 +268,9 @@ class Wrong(nn.Module):
         ("buffer", "changes its buffer `normed.running_mean`"),
         ("graph", "cannot be differentiated"),
         ("raises", "raises RuntimeError for arguments of the shapes"),
+        ("nan", "returns NaN"),
+        ("list", "reaches parameters by another way than its attributes"),
+        ("again", "computed again for its derivative"),
     ],
 )
 def test_wrong_modules_are_one_line(mistake, message):
