@@ -17,6 +17,8 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
+    # Formulas from files beside the pages; without this package they need a network.
+    *(["sphinx-mathjax-offline"] if importlib.util.find_spec("sphinx-mathjax-offline") else []),
     "sphinx.ext.viewcode",
     "numpydoc",
     "sphinx_gallery.gen_gallery",

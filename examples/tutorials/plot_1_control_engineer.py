@@ -10,8 +10,10 @@ with the square of the velocity, and braking does not charge the battery.
 # %%
 # The model
 # ---------
-# States, right-hand side and cost are expressions of sympy. All derivatives are generated from them, and
-# are exact. Time is in seconds, lengths are in metres.
+# States, right-hand side and cost are expressions of sympy (``pip install sympy``). All derivatives are generated
+# from them, and are exact. Time is in seconds, lengths are in metres. Where your model contains the time, as with a
+# reference that moves, name its symbol, ``time=t``. Numbers to be found that do not change in time are
+# ``parameters={"mass": m}``. A model with two inputs has ``controls={"u": u, "w": w}``.
 
 import matplotlib.pyplot as plt
 import sympy
@@ -32,7 +34,8 @@ vehicle = SympyODE(
 # %%
 # A scheme and a time grid
 # ------------------------
-# `problem` discretises the equation by a scheme of your choice; bounds are given with the control.
+# `problem` discretises the equation by a scheme of your choice (:doc:`/defining_a_problem` lists them); bounds
+# are given with the control, and None stands for no bound. The control is constant over each of the 160 steps of the grid.
 
 problem = vehicle.problem("rk4", controls={"u": (-2.0, 1.5)})
 grid = pint.TimeGrid.uniform(8.0, 160)
@@ -59,7 +62,8 @@ print("position and velocity at the end:", result.states()[-1, :2].round(4))
 # A constraint
 # ------------
 # The speed limit is 1.5 m/s. A path constraint is an expression that must not be positive;
-# `AugmentedLagrangian` calls the method again and again until it holds.
+# `AugmentedLagrangian` calls the method again and again until it holds. It starts here from the optimum without the
+# limit: the second argument of `minimize` is the start.
 
 limit = vehicle.path_constraint(v - 1.5)
 limited = pint.minimize(

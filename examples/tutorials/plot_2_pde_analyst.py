@@ -10,7 +10,10 @@ units of time the rod has the temperature 1. You discretise in space; `pint` doe
 # Semi-discretise
 # ---------------
 # An `ODE` has the right-hand side, its transposed derivatives (`f_vjp`), and the Jacobian for implicit schemes.
-# All of them take batches: `y` has shape (B, points). The Jacobian is tridiagonal, which ``bands`` says.
+# All of them take batches: times `t` have the shape (B,), states `y` and adjoints `lam` (B, points), the control ``u["left"]``
+# (B, 1). `f_vjp` returns the products of `lam` with the derivatives with respect to the
+# state, to each control and to each shared parameter in `theta`. The Jacobian is tridiagonal, which ``bands`` says: one
+# diagonal below and one above. Where it depends on the state, return the shape (B, 3, points).
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,7 +52,9 @@ class Rod(ODE):
 # %%
 # The cost
 # --------
-# A terminal cost with its derivative; the control is bounded, and its square costs something.
+# A terminal cost with its derivative, both of one state and not of a batch; the control is bounded, and its square costs
+# something, with the weight 1e-4. Costs in the course of time are a `pint.steppers.Lagrangian`, as in
+# :doc:`/gallery/3_pde/plot_burgers`.
 
 
 class Warm(pint.Objective):
@@ -68,6 +73,8 @@ problem = pint.Problem(
 # %%
 # Check, then optimise
 # --------------------
+# `check_problem` names what is wrong in your methods: the method, the entry, and often the kind of the mistake.
+# Without ``method=``, `minimize` takes `ReducedSpace`: L-BFGS with a line search.
 grid = pint.TimeGrid.uniform(2.0, 64, coarsening=4, levels=2)
 pint.verify.check_problem(problem, grid).require()
 functional = pint.ReducedFunctional(problem, grid)

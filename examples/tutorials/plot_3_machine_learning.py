@@ -33,6 +33,9 @@ class Gated(nn.Module):
 # %%
 # The data, and the network
 # -------------------------
+# `opening` maps inputs to the states of the first layer, `head` the last states to what `loss` takes. A block keeps the
+# shape of its states. Inputs and parameters need the same type, here float32.
+
 digits = load_digits()
 order = np.random.default_rng(0).permutation(len(digits.data))
 x = torch.tensor(digits.data[order] / 16.0, dtype=torch.float32)
@@ -57,7 +60,8 @@ deep = network(
 # --------
 # `Stochastic` takes mini-batches; its updates with `adam` are those of `torch.optim.Adam`. The layers
 # are on a grid of two levels: with ``mpiexec -n 2`` each rank would have half of them. The error of the gradient is
-# measured now and then, and cycles rise and fall with it.
+# measured now and then, and cycles rise and fall with it; where cycles do not suffice, the update is made by sequential
+# steps, and the message says so. A run that makes all its epochs ends with `ITERATION_LIMIT`, as it should.
 
 functional = pint.ReducedFunctional(deep, deep.grid(coarsening=4, levels=2))
 start = deep.start(functional.controls, seed=1)
@@ -88,6 +92,6 @@ plt.show()
 # %%
 # Where to go from here
 # ---------------------
-# :doc:`/pytorch_and_jax` has sequences, several kinds of blocks and what a defined dropout would mean,
+# :doc:`/pytorch_and_jax` has sequences and several kinds of blocks,
 # :doc:`/mini_batches` schedules and what cycles do to a gradient, ``examples/train_module.py`` a program with all
 # options.

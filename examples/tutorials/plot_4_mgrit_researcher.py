@@ -10,7 +10,8 @@ steps, look at the residuals of each, and ask `pint.diagnose` why the first one 
 # The fine step, and the coarse one
 # ---------------------------------
 # `coarsen` returns the stepper of a level. Here it is the exponential of the matrix: the coarse step that is
-# exact for the linear equation.
+# exact for the linear equation. `step` takes a batch of states, shape (B, 2), and step sizes ``s.dt``, shape (B, 1);
+# without ``batched = True`` it takes one state and a number.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,7 +63,10 @@ class Final(pint.Objective):
 # %%
 # Residuals
 # ---------
-# ``adjoint=None`` differentiates the steps numerically: good enough while you try things.
+# The second argument of `Problem` is the adjoint; None differentiates the steps numerically: good enough while you try
+# things. There is no control, ``{}``. ``guess="constant"`` begins with the initial state everywhere (the default begins
+# on the coarse levels), ``unconverged="ignore"`` permits solves that miss the tolerance, and `Accuracy` has the largest
+# number of cycles and the tolerance.
 
 
 def solved(stepper, relaxation="F"):
@@ -93,7 +97,8 @@ plt.show()
 # %%
 # Why?
 # ----
-# The report has two-level factors, the frequency that converges slowest, and what helps.
+# The report has two-level factors, the frequency that converges slowest, and what helps. ``budget`` is the work it may
+# do, in sequential solves.
 
 functional, _ = solved(RK4(coarse=BackwardEuler()))
 print(pint.diagnose(functional, functional.control(), budget=100))

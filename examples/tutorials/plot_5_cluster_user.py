@@ -10,7 +10,10 @@ a long run. Nothing here needs MPI but the second part.
 # The program
 # -----------
 # One argument makes a program parallel: ``comm=pint.world()``. Without MPI it is a communicator of one rank,
-# so that the same file runs everywhere. Only rank 0 prints.
+# so that the same file runs everywhere. Only rank 0 prints. Of what a result has, ``result.objective`` and the messages
+# are the same on all ranks. ``result.control["u"]`` has the steps of its own rank; ``result.control.gather()`` returns
+# those of all ranks on each, and ``result.states()`` all states on rank 0, None elsewhere. Both are collective: call
+# them on every rank, outside of ``if comm.rank == 0``.
 
 import os
 import subprocess

@@ -26,7 +26,7 @@ class Status(Enum):
     """
 
     CONVERGED = "The gradient norm is below the tolerance."
-    ITERATION_LIMIT = "Iteration limit reached; increase `iterations` to continue."
+    ITERATION_LIMIT = "All iterations are made; increase `iterations` (or `epochs`) to continue."
     TIME_LIMIT = "Time limit reached; increase `time_limit` to continue."
     EVALUATION_LIMIT = "Limit of evaluations reached; increase `evaluations` to continue."
     STOPPED = "The callback stopped the run."

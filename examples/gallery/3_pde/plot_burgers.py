@@ -13,8 +13,7 @@ import pint
 from pint.steppers import ODE, Lagrangian, RunningCost, scheme
 
 points, nu, alpha = 79, 0.01, 1e-3
-h = 1 / (points + 1)
-x = h * np.arange(1, points + 1)
+x, h = np.linspace(0, 1, points + 2)[1:-1], 1 / (points + 1)
 acts = (x > 0.5).astype(float)
 
 

@@ -349,7 +349,7 @@ class Controlled(Gradients):
         ended = "sequential steps" if now.sequential else _cycles(now.cycles)
         return (
             f"At update {now.worst_update} the gradient by {_cycles(now.worst_cycles)} was "
-            f"{_off(now.worst)}, more than the tolerance of {self.options.tolerance:.2g}; the "
+            f"{_off(now.worst)}, more than the tolerance of {self.options.tolerance:.3g}; the "
             f"update was made by sequential steps, and the last one by {ended}."
         )
 
@@ -359,7 +359,7 @@ def _cycles(count: int) -> str:
 
 
 def _off(relative: float) -> str:
-    return f"off by {relative:.2g} of its norm" if math.isfinite(relative) else "not finite"
+    return f"off by {relative:.3g} of its norm" if math.isfinite(relative) else "not finite"
 
 
 def _ratio(after: Convergence, before: Convergence) -> float:

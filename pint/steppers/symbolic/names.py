@@ -177,7 +177,8 @@ class Names:
                 reason = (
                     "a symbol of the same name but with other assumptions is known"
                     if alike
-                    else "it is neither a state, a control, a parameter nor `time`"
+                    else "declare it by `states=`, `controls=`, `parameters=` or `time=`, or "
+                    "put a number in its place"
                 )
                 raise ValueError(
                     f"`SympyODE({argument}=...)` contains the unknown symbol `{symbol}`: {reason}."
