@@ -142,6 +142,18 @@ def check_modules(
             raise ValueError(
                 f"`network(loss=...)` must return one number, a mean, got {_shown(value)}."
             )
+    with torch.enable_grad():
+        again = _called("loss", loss, outputs.detach().requires_grad_(), labels[:few])
+    if not again.requires_grad:
+        raise ValueError(
+            "`network(loss=...)` returns a number that cannot be differentiated: is there a "
+            "`detach`, an `argmax`, or a way through numpy in it?"
+        )
+    if not _close(again.detach(), value):
+        raise ValueError(
+            "`network(loss=...)` returns something else when it is called again: it must not take "
+            "random numbers."
+        )
     return (size, *state.shape[1:]), state.dtype
 
 
@@ -183,6 +195,7 @@ def _tried(part: Part, *given: Any) -> Any:
     weights = {name: one.detach() for name, one in part.weights.items()}
     before = [one.clone() for one in given]
     buffers = {name: one.clone() for name, one in part.called.named_buffers()}
+    own_weights = {name: one.clone() for name, one in weights.items()}
     with own_random_numbers(True):
         first, second = (_drawn(part, weights, before) for _ in range(2))
         own = [one.clone() for one in before]
@@ -192,6 +205,10 @@ def _tried(part: Part, *given: Any) -> Any:
     owner = f"`network({part.name}=...)`"
     if not all(torch.equal(a, b) for a, b in zip(own, before, strict=True)):
         raise ValueError(f"{owner} must not change its input in place.")
+    for name, one in weights.items():
+        if not torch.equal(one, own_weights[name]):
+            one.copy_(own_weights[name])
+            raise ValueError(f"{owner} must not change its parameter `{name}` when it is called.")
     for name, one in part.called.named_buffers():
         if name not in buffers or not torch.equal(one, buffers[name]):
             one.copy_(buffers.get(name, one))
@@ -279,6 +296,11 @@ def _check_derivatives(part: Part, weights: Mapping[str, Any], inputs: list[Any]
             raise ValueError(
                 f"{owner} returns a result that cannot be differentiated: is there a `detach`, a "
                 "`torch.no_grad`, or a way through numpy in it?"
+            )
+        if any(one is not None and one.is_sparse for one in first):
+            raise ValueError(
+                f"{owner} has sparse derivatives, as of `nn.Embedding(sparse=True)`: make them "
+                "dense."
             )
         if any(one is not None for one in first[len(wanted) :]):
             raise ValueError(

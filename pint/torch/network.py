@@ -92,7 +92,15 @@ class Network(Problem):
             buffer is not that of the module: buffers are the same in all layers.
         """
         space = self.control_space(self.grid()) if space is None else space
-        layers = list(state_dicts["layers"])
+        if not isinstance(state_dicts, Mapping) or not {*state_dicts} <= {"layers", *ENDS}:
+            raise ValueError(
+                "`Network.load(state_dicts)` must be a dict with the entries 'layers', 'opening' "
+                "and 'head'."
+            )
+        layers = list(state_dicts.get("layers") or ())
+        every = [*layers, *(state_dicts.get(name, {}) for name in ENDS)]
+        if not all(isinstance(one, Mapping) for one in every):
+            raise TypeError("`Network.load`: each entry must be a state_dict, a dict of tensors.")
         if len(layers) != space.grid.steps:
             raise ValueError(
                 f"`Network.load`: {len(layers)} layers are given, the grid has {space.grid.steps}."
@@ -119,6 +127,10 @@ class Network(Problem):
 
     def state_dicts(self, control: Control) -> dict[str, Any]:
         """Return the weights of a control: see `load`. Collective; the same on all ranks."""
+        names = {part.field(name) for part in self.parts.values() for name in part.weights}
+        check_kind("Network.state_dicts", "control", control, Control, "a `pint.Control`")
+        if names != {*control.space.fields}:
+            raise ValueError("`control` must be one of this network, got other fields.")
         fields = control.gather()
         kinds = self.kinds_of(control.space.grid)
         layers = [part.weights_of(fields, layer) for layer, part in enumerate(kinds)]
@@ -382,10 +394,11 @@ def _weight(given: Mapping[str, Any], name: str, like: Any, part: str) -> np.nda
     if name not in given:
         raise ValueError(f"`Network.load`: the weights of `{part}` have no entry `{name}`.")
     one = given[name]
+    one = one if isinstance(one, torch.Tensor) else np.asarray(one)
     if tuple(one.shape) != tuple(like.shape):
         raise ValueError(
             f"`Network.load`: `{part}.{name}` must have the shape {tuple(like.shape)}, got "
             f"{tuple(one.shape)}."
         )
-    array = one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else np.asarray(one)
+    array = one.detach().cpu().numpy() if isinstance(one, torch.Tensor) else one
     return array.astype(float).reshape(tuple(like.shape) or (1,))

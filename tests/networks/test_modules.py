@@ -114,6 +114,34 @@ def test_modules_without_copies_are_one_line(convert, message):
         made(lambda: convert(nn.Linear(8, 8)))
 
 
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda outputs, labels: outputs.detach().mean(), "cannot be differentiated"),
+        (lambda outputs, labels: outputs.mean() + torch.rand(()), "must not take random"),
+    ],
+)
+def test_wrong_losses_are_one_line(loss, message):
+    data = {"inputs": torch.zeros(6, 4), "labels": torch.zeros(6, dtype=int)}
+    with pytest.raises(ValueError, match=message):
+        network(nn.Linear(4, 4), loss=loss, layers=4, final_time=1.0, **data)
+
+
+def test_weights_that_are_no_state_dicts_are_one_line():
+    one, _ = made("two")
+    found = one.state_dicts(one.start(one.control_space(one.grid())))
+    for wrong in ([1], found | {"tail": {}}):
+        with pytest.raises(ValueError, match="with the entries 'layers', 'opening'"):
+            one.load(wrong)
+    with pytest.raises(ValueError, match="0 layers are given"):
+        one.load({})
+    with pytest.raises(TypeError, match="must be a state_dict"):
+        one.load(found | {"layers": [Two() for _ in range(16)]})
+    other, _ = made("normed")
+    with pytest.raises(ValueError, match="must be one of this network"):
+        other.module(one.load(found))
+
+
 def test_training_lowers_the_loss_and_the_module_leaves_with_it():
     one, data = made("two")
     reduced = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=2))
@@ -251,6 +279,7 @@ class Wrong(nn.Module):
             "buffer": lambda: self.normed(found),
             "graph": lambda: found.detach(),
             "raises": lambda: found @ found[:2],
+            "weight": lambda: found + self.a.bias.data.add_(1.0),
             "nan": lambda: torch.log(-found.square()),
             "list": lambda: found + self.all[0],
             "again": lambda: checkpoint(self.a, torch.tanh(found), use_reentrant=False),
@@ -269,6 +298,7 @@ class Wrong(nn.Module):
         ("graph", "cannot be differentiated"),
         ("raises", "raises RuntimeError for arguments of the shapes"),
         ("nan", "returns NaN"),
+        ("weight", "must not change its parameter `a.bias`"),
         ("list", "reaches parameters by another way than its attributes"),
         ("again", "computed again for its derivative"),
     ],
