@@ -1,5 +1,6 @@
 """One gradient of a deep network on a device: layer-parallel, and by loops over the layers.
 
+    python benchmarks/run_all.py device [--quick]
     python benchmarks/device.py [--device cuda] [--quick]
 
 N layers ``y + dt b(tanh(a(y)))`` of width 32, B examples, T = 2, cross entropy of a linear head.

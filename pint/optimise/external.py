@@ -242,7 +242,9 @@ class ExternalRun:
         how = Cycles(functional.accuracy)
         along = self.layout.direction(direction)
         dual = functional.second_order.product(point.state, point.adjoint, along, "full", how)
-        return self.layout.gather_dual(dual.vector)
+        result = self.layout.gather_dual(dual.vector)
+        self.finite = bool(self.layout.broadcast(bool(np.isfinite(result).all())))
+        return result
 
     def record(self, x: np.ndarray) -> None:
         """Add the iterate `x` to the history, and stop if it is the last one. Collective."""

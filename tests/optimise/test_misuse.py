@@ -83,7 +83,7 @@ def test_a_misspelt_option_is_named_with_the_one_that_was_meant(call, line):
         (lambda: pint.External("newton"), "'scipy:' and a method of scipy, or 'tao:'"),
         (lambda: pint.External("scipy:Nelder-Mead"), "nothing but the gradient, are L-BFGS-B"),
         (lambda: pint.External("scipy:"), "L-BFGS-B"),
-        (lambda: pint.External("tao:nls"), "`External(method='tao:nls')`: the methods of tao"),
+        (lambda: pint.External("tao:nm"), "`External(method='tao:nm')`: the methods of tao"),
         (lambda: pint.Nested([GRID], pint.OneShot(), "cubic"), "`Nested(interpolate=...)`"),
         (lambda: pint.Progress(2.5), "`Progress(iterations=...)` must be an integer >= 0"),
     ],
