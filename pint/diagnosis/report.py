@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from pint.diagnosis.factors import Factor
@@ -116,15 +117,19 @@ class Diagnosis:
                 *_cycle_lines("state", self.state, own.state),
                 *_cycle_lines("adjoint", self.adjoint, own.adjoint),
                 "",
-                f"Slow part: {self.slow}",
+                *_paragraph(f"Slow part: {self.slow}"),
                 "",
-                f"Recommendation: {self.recommendation}",
+                *_paragraph(f"Recommendation: {self.recommendation}"),
                 "",
                 f"Tried, to the tolerance in state and adjoint (* recommended{rest})",
                 *_trial_table(self.trials, self.steps, self.recommendation.setup),
                 f"This diagnosis took the steps of {self.cost:.0f} sequential solves.",
             ]
         )
+
+
+def _paragraph(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _factor_table(factors: tuple[Factor, ...]) -> list[str]:
@@ -150,7 +155,8 @@ def _cycle_lines(name: str, predicted: Residuals, measured: Residuals) -> list[s
         many = "no convergence" if residuals.cycles is None else f"{residuals.cycles} cycles"
         return f"{many} (mean factor {residuals.factor:.3g})"
 
-    return [f"Cycles of the {name} equation: predicted {shown(predicted)}, tried {shown(measured)}"]
+    cycles = f"predicted {shown(predicted)}, tried {shown(measured)}"
+    return _paragraph(f"Cycles of the {name} equation: {cycles}")
 
 
 def _trial_table(trials: tuple[Trial, ...], steps: int, best: Setup) -> list[str]:

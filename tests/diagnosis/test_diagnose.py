@@ -33,6 +33,10 @@ CASES = {
 }
 
 
+def on_one_line(found):
+    return " ".join(str(found).split())
+
+
 def made(name, **options):
     if name == "network":
         return network(**options)
@@ -119,7 +123,7 @@ def test_an_oscillator():
     assert slow.cause == "phase"
     assert slow.frequency == pytest.approx(1 / (2 * np.pi), rel=0.1)
     assert slow.fine_growth == pytest.approx(1.0, abs=1e-3)
-    assert 'correction="full"' in str(found)
+    assert 'correction="full"' in on_one_line(found)
 
 
 def test_components_have_their_names():
@@ -157,8 +161,8 @@ def test_coarse_steps_that_overflow():
     assert by_level[1, "F", "state"] == np.inf and by_level[0, "FCF", "state"] < 1
     assert found.slow.level == 1 and found.slow.cause == "unstable"
     assert found.state.cycles is None and found.trials[0].steps is None
-    assert found.recommendation.changes and "nan" not in str(found)
-    assert "does not converge" in str(found) and "implicit-euler" in str(found)
+    assert found.recommendation.changes and "nan" not in on_one_line(found)
+    assert "does not converge" in on_one_line(found) and "implicit-euler" in on_one_line(found)
 
 
 def test_coarse_steps_and_corrections_are_tried():
@@ -182,7 +186,7 @@ def test_coarse_steps_and_corrections_are_tried():
         assert by_setup[setup].state.cycles == pytest.approx(
             len(state.convergence.residuals), abs=1 + 0.3 * len(state.convergence.residuals)
         )
-    assert "coarse=sdirk2" in str(found) and "correction=full" in str(found)
+    assert "coarse=sdirk2" in on_one_line(found) and "correction=full" in on_one_line(found)
 
 
 def test_corrected_coarse_steps():
@@ -247,7 +251,7 @@ def test_many_steps_are_shared_by_ranks():
     chosen = found.recommendation
     assert chosen.changes and chosen.setup.levels > 1 and chosen.gain > 1.1
     assert chosen.setup.coarsening[0] > 2 and 1 < chosen.ranks <= 256
-    assert f"from about {chosen.ranks} ranks on" in str(found)
+    assert f"from about {chosen.ranks} ranks on" in on_one_line(found)
 
 
 def test_a_good_set_up_is_kept():
@@ -266,7 +270,7 @@ def test_hopeless_cycles_are_advised_against():
         warnings.simplefilter("error")
         found = pint.diagnose(advection(), budget=60)
     assert found.recommendation.setup == Setup() and found.recommendation.changes
-    assert "sequential" in str(found)
+    assert "sequential" in on_one_line(found)
     assert max(one.value for one in found.factors) > 1
 
 
