@@ -172,6 +172,8 @@ class ReducedFunctional(Uncopied):
                 self.calls.initial(zeros.shared, self.space.allocate(1)[0])
             ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
+        # The engine's set-up sends messages, and begins where no rank has failed.
+        with agreeing(self.comm, "ReducedFunctional", self.space.comm):
             down = self.calls.transfers
             duals = [None if one is None else one.transposed for one in down]
             forward, backward = (

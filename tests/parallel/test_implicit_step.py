@@ -164,6 +164,16 @@ def test_a_method_that_fails_on_one_rank_counts_as_nan_on_all(method, space_size
 
 
 @each_split
+def test_a_first_state_of_another_length_on_one_rank_is_told_by_all(space_size, world):
+    functional, _ = functional_of("crank-nicolson", split(world, space_size), 2)
+    problem, comm = functional.problem, functional.space.comm
+    if comm.rank == comm.size - 1:
+        problem.stepper.equation.initial_state = np.ones(1000)
+    with pytest.raises((ValueError, RuntimeError), match=r"initial. must return this rank's"):
+        pint.ReducedFunctional(problem, functional.grid)
+
+
+@each_split
 def test_boundary_rows_that_one_rank_does_not_have_are_refused_by_all(space_size, world):
     from petsc4py import PETSc
 
