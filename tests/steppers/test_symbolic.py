@@ -161,7 +161,7 @@ CODE = "__import__('sys').exit()"
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"rhs": (b, t)}, ValueError, r"`SympyODE\(rhs=.*unknown symbol `t`.*neither"),
+        ({"rhs": (b, t)}, ValueError, r"`SympyODE\(rhs=.*unknown symbol `t`.*declare it by"),
         ({"running_cost": t}, ValueError, r"running_cost=.*unknown symbol `t`"),
         ({"terminal_cost": v}, ValueError, r"terminal_cost=.*`v` of `controls`.*only states and"),
         ({"initial_state": (a, 0)}, ValueError, r"initial_state=.*`a` of `states`.*parameters"),
