@@ -126,8 +126,8 @@ def test_set_up_costs_a_reduction_for_each_object(world, monkeypatch):
     monkeypatch.setattr(
         agreement, "reduce", lambda comm, *rest: sizes.append(comm.size) or usual(comm, *rest)
     )
-    pose(world)  # grid, controls, functional; ranks in space there are none
-    assert sum(size > 1 for size in sizes) == 3
+    pose(world)  # grid, controls, functional, its engine; ranks in space there are none
+    assert sum(size > 1 for size in sizes) == 4
 
 
 def test_regularisers(world):
