@@ -81,5 +81,5 @@ def _draw_trials(axes: Any, diagnosis: Diagnosis) -> None:
     axes.barh([str(trial.setup) for trial in rows], sizes, color=colors)
     axes.axvline(2.0, color="k", linewidth=0.8, label="sequential")
     axes.invert_yaxis()
-    axes.set(title="steps of state and adjoint / N")
+    axes.set_title("steps of state and adjoint / N", loc="right")
     axes.legend()
