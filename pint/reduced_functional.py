@@ -170,7 +170,7 @@ class ReducedFunctional(Uncopied):
             with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
                 zeros = self.calls.given(self.controls.zeros())
                 self.calls.initial(zeros.shared, self.space.allocate(1)[0])
-            ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
+            ranks.same_in_time["problem.stepper.initial"] = self.calls.guard.failure
             ranks.same_in_time["problem.stepper.space"] = self.space
         # The engine's set-up sends messages, and begins where no rank has failed.
         with agreeing(self.comm, "ReducedFunctional", self.space.comm):
@@ -484,7 +484,7 @@ class ReducedFunctional(Uncopied):
         """Return the NumericalError of a user's method, if there was one. Collective."""
         texts = [
             text
-            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
+            for some in self.comm.allgather(self.space.comm.allgather(self.calls.guard.failure))
             for text in some
         ]
         failed = (f"{text} (on rank {i} of {len(texts)})" for i, text in enumerate(texts) if text)

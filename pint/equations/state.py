@@ -120,7 +120,7 @@ class StateEquation(Uncopied):
     def solve(self, state: State, control: Control, how: How) -> None:
         """Solve for `control`, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
-            self.calls.failure = ""
+            self.calls.guard.failure = ""
             self.require_own(state)
             self.controls.require_fitting(control)
             check_how(how, self.calls.grid.levels, state.control is not None)
