@@ -54,10 +54,11 @@ class Calls:
     """
 
     def __init__(self, problem: Problem, grid: TimeGrid) -> None:
-        self.problem, self.grid, self.space = problem, grid, problem.space
-        self.levels, self.guard = Levels(problem, grid), Guard(problem)
+        self.problem, self.grid, self.levels = problem, grid, Levels(problem, grid)
         self.batched, self.steppers = self.levels.batched, self.levels.steppers
         self.spaces, self.transfers = self.levels.spaces, self.levels.transfers
+        self.space = self.spaces[0]
+        self.guard = Guard(problem, self.space)
         self.objective = ObjectiveCalls(problem.objective, self.batched, self.guard)
         self.arguments = Arguments(self.levels, grid)
         self._singles = Singles(self.levels, self.guard)

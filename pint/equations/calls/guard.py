@@ -9,6 +9,7 @@ from typing import Any
 from pint.equations.calls.watch import watches
 from pint.errors import NumericalError
 from pint.interface import Problem
+from pint.states import StateSpace
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ class Guard:
     Parameters
     ----------
     problem : Problem
+    space : StateSpace
+        Of its states.
 
     Attributes
     ----------
@@ -29,8 +32,8 @@ class Guard:
         The first NumericalError of a user's method on this rank since the last state solve began.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.space, self.failure, self._watches = problem.space, "", watches(problem)
+    def __init__(self, problem: Problem, space: StateSpace) -> None:
+        self.space, self.failure, self._watches = space, "", watches(problem)
 
     def unwatch(self) -> None:
         """Let the methods change their arguments, in place."""
