@@ -11,9 +11,8 @@ from pint.equations.results import add, checked
 from pint.equations.tangent.differences import Numerical
 from pint.errors import NumericalError, overrides
 from pint.grid import Steps
-from pint.interface import Fields
+from pint.interface import Fields, Tangent
 from pint.states import Block
-from pint.tangent import Tangent
 
 
 class TangentCalls:
