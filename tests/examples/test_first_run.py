@@ -4,6 +4,8 @@ import first_run
 import pytest
 import train_resnet
 
+from pint import SerialComm
+
 
 def test_both_methods_and_their_files(tmp_path, capsys):
     """The sequential numbers are those of `train_resnet.py`."""
@@ -29,4 +31,12 @@ def test_a_slow_machine_does_fewer_updates_of_both(capsys):
     found = first_run.main(small)
     updates = found["sequential"]["updates"]
     assert 1 <= updates < 200 and found["parallel"]["updates"] == updates
-    assert "(not 200: sequential training ends after 0.01 s)" in capsys.readouterr().out
+    assert "(not 200 updates: sequential training has 0.01 s)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("limit", "examples"), [(1e9, 2000), (1e-6, 500)])
+def test_examples_fit_the_machine(limit, examples):
+    comm = SerialComm()
+    options = first_run.parser(comm).parse_args(["--layers", "16", "--time-limit", str(limit)])
+    setup = first_run.set_up(options, comm)
+    assert len(setup.data.x) == options.examples == examples
