@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from pint.comm import alike, reduce
+from pint.comm import reduce
 from pint.controls import Control, Smoothness, Tikhonov
 from pint.equations import March, State
 from pint.errors import check_choice, integer, number, real_array
@@ -160,13 +160,7 @@ class GaussNewton(Limited):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        if functional.state.intervals is not None:
-            raise alike(
-                ValueError(
-                    "`GaussNewton` keeps the states of all points: leave "
-                    '`ReducedFunctional(storage="C")` out, or use `pint.ReducedSpace`.'
-                )
-            )
+        functional.state.require_all_points("GaussNewton", "`pint.ReducedSpace`")
         iteration = Iteration(Shooting(functional), self.hessian == "exact")
         run = Run(iteration, functional.controls.project(start))
         with np.errstate(all="ignore"):
