@@ -19,6 +19,8 @@ MPI_TIMEOUT ?= 600
 export OPENBLAS_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 export PYTHON MPI_TIMEOUT TORCH
+# Some hundred processes would each compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One process a core; worksteal, since the slow tests lie together in one file.
 PYTEST = -m pytest -n auto --dist worksteal
