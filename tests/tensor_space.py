@@ -1,6 +1,7 @@
 """States that are PyTorch tensors: the problems of `strict_space`, written by a user of PyTorch.
 
-`on_a_device` makes tensors of the CPU refuse what tensors of a device refuse.
+Tests compute on a GPU where PyTorch has one. `on_a_device` makes tensors of the CPU refuse what
+tensors of a device refuse.
 """
 
 import sys
@@ -15,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 import pint
 from pint.equations import Cycles, Lagged, March, Relax
 from pint.states.torch import TorchSpace
+
+DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 
 TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist}
 
@@ -97,7 +100,7 @@ class Predators(pint.TimeStepper):
     def __init__(self, batched=True, in_place=False, **options):
         self.batched, self.in_place = batched, in_place
         self.kept_shape = (2,) if in_place else None
-        self._space = pint.TorchSpace(2, **options)
+        self._space = pint.TorchSpace(2, **{"device": DEVICE, **options})
 
     @property
     def space(self):

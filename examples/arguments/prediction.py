@@ -17,11 +17,12 @@ LEAST_SECONDS = 0.5
 def print_prediction(options: argparse.Namespace, result: pint.Result) -> None:
     """Print what ranks in time would gain, where one has stepped sequentially for some time.
 
-    Not collective: for one rank. Nothing is printed if the method was asked for.
+    Not collective: for one rank. Nothing is printed if the method was asked for, or if states are
+    on a device, whose steps cannot be timed one by one.
     """
-    grid = result.functional.grid
+    grid, on_host = result.functional.grid, result.functional.space.on_host
     is_long = result.seconds >= LEAST_SECONDS and grid.steps >= 2 * RANKS[0]
-    if not options.chosen or options.method != "sequential" or not is_long:
+    if not options.chosen or options.method != "sequential" or not (is_long and on_host):
         return
     levels = pint.TimeGrid.uniform(float(grid.t[-1]), grid.steps, 4, 2)
     control = pint.prolong(result.control, result.functional.problem.control_space(levels))

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tensor_space import every_solve, on_a_device, without_numbers
+from tensor_space import DEVICE, every_solve, on_a_device, without_numbers
 
 import pint
 from pint.autodiff.torch import problem
@@ -51,7 +51,9 @@ def value_and_gradient(made, levels):
 )
 def test_gradients_are_those_of_numpy_arrays(form, batches, initial, levels, dtype, accuracy):
     with on_a_device():
-        found = value_and_gradient(made(form, initial, batches=batches, dtype=dtype), levels)
+        found = value_and_gradient(
+            made(form, initial, batches=batches, dtype=dtype, device=DEVICE), levels
+        )
     value, gradient = value_and_gradient(made(form, initial, batches=batches), levels)
     assert found[0] == pytest.approx(value, rel=accuracy)
     size = np.abs(gradient.vector).max()
@@ -60,7 +62,10 @@ def test_gradients_are_those_of_numpy_arrays(form, batches, initial, levels, dty
 
 def test_half_precision_within_its_own():
     """Costs are sums of wide numbers, so that only states and steps are rounded."""
-    found, (value, gradient) = (value_and_gradient(made(dtype=d), 2) for d in ("bfloat16", None))
+    found, (value, gradient) = (
+        value_and_gradient(made(dtype=d, device=where), 2)
+        for d, where in (("bfloat16", DEVICE), (None, None))
+    )
     assert found[0] == pytest.approx(value, rel=0.01)
     size = np.abs(gradient.vector).max()
     np.testing.assert_allclose(found[1].vector, gradient.vector, atol=0.05 * size)

@@ -50,9 +50,10 @@ def test_one_shot_on_peaks_by_a_file_of_ones_own(tmp_path):
     assert found["iterations"] == 10
 
 
-def test_states_on_a_device():
+def test_states_on_a_device(monkeypatch):
+    monkeypatch.setattr("arguments.prediction.LEAST_SECONDS", 0.0)  # as a long run
     losses = [
-        run(f"--module dense {SMALL} --epochs 1 {options}")["loss"]
+        run(f"--module dense {SMALL.replace('--quiet', '')} --epochs 1 {options}")["loss"]
         for options in ("", "--device cpu", "--device cpu --precision bfloat16")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

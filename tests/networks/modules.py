@@ -1,6 +1,7 @@
 """Layers that users bring, each as a network of a few examples."""
 
 import torch
+from tensor_space import DEVICE
 from torch import nn
 from torch.nn import functional
 
@@ -73,7 +74,7 @@ def made(kind, dtype=torch.float64, examples=12, layers=16, **options):
     """Return a network with a linear opening and head, and its data.
 
     `kind` is a name, a module, or pairs of a name and a number of layers; `dtype` is that of
-    modules and data; the option `states` is the network's dtype.
+    modules and data; the option `states` is the type of states that are tensors, on `DEVICE`.
     """
     torch.manual_seed(1)
     torch.set_num_threads(1)
@@ -84,6 +85,7 @@ def made(kind, dtype=torch.float64, examples=12, layers=16, **options):
         head = nn.Sequential(nn.Flatten(), nn.Linear(40, 3))
     if "states" in options:
         options["dtype"] = options.pop("states")
+        options.setdefault("device", DEVICE)
     if kind == "gated":
         data["sequence"] = torch.randn(examples, layers, 3, dtype=dtype)
     form = "step" if kind == "leapfrog" else "rate"

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from modules import made
 from strict_space import predators
-from tensor_space import tensor_predators
+from tensor_space import DEVICE, tensor_predators
 
 import pint
 from pint.torch import on_host
@@ -26,7 +26,7 @@ def test_tensors_pass_the_checks(options):
 
 
 def test_networks_pass_the_checks():
-    one, _ = made("gated", device="cpu", layers=12)
+    one, _ = made("gated", device=DEVICE, layers=12)
     pint.verify.check_problem(on_host(one), GRID).require()
 
 

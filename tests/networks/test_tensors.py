@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from modules import KINDS, Two, gradients, made
-from tensor_space import every_solve, on_a_device, without_numbers
+from tensor_space import DEVICE, every_solve, on_a_device, without_numbers
 from torch import nn
 from torch.nn import functional
 
@@ -25,7 +25,7 @@ def reduced(one, levels=2, comm=None, **options):
 def test_gradients_are_those_of_autograd(kind, dtype):
     """The modules are of float64; `dtype` is that of what is computed with."""
     accuracy = {"float64": 1e-12, "float32": 1e-5}[dtype]
-    one, data = made(kind, device="cpu", states=dtype, layers=8)
+    one, data = made(kind, states=dtype, layers=8)
     for levels in (1, 2):
         rf = reduced(one, levels)
         control = one.start(rf.controls, seed=3)
@@ -70,7 +70,7 @@ METHODS = {
 def test_runs_are_those_of_arrays(name):
     sizes = {"batch_size": 5} if name == "adam" else {}
     results = []
-    for options in ({"device": "cpu"}, {}):
+    for options in ({"device": DEVICE}, {}):
         one, _ = made("normed", layers=4, **sizes, **options)
         rf = reduced(one)
         start = one.start(rf.controls)
@@ -86,7 +86,7 @@ def test_runs_are_those_of_arrays(name):
 
 
 def test_storage_of_c_points():
-    one, data = made("gated", device="cpu", layers=8)
+    one, data = made("gated", device=DEVICE, layers=8)
     rf = reduced(one, storage="C")
     control = one.start(rf.controls, seed=3)
     _, expected = gradients(one.module(control), data)

@@ -44,9 +44,9 @@ def test_runs_are_those_of_numpy_arrays(name):
 
 
 @pytest.mark.filterwarnings("ignore::pint.ConvergenceWarning")  # of gradients in bfloat16
-@pytest.mark.parametrize(("dtype", "accuracy"), [("float32", 1e-9), ("bfloat16", 0.01)])
+@pytest.mark.parametrize(("dtype", "accuracy"), [("float32", 1.2e-7), ("bfloat16", 0.0078)])
 def test_lower_precision_ends_near_the_optimum(dtype, accuracy):
-    """The minimum is flat: the control found is better than its objective is known."""
+    """A descent cannot tell apart values that differ by less than the rounding of their type."""
     found, best = (
         pint.minimize(rf, start(rf), pint.ReducedSpace(iterations=15))
         for rf in (

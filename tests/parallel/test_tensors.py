@@ -62,7 +62,7 @@ def test_runs_are_those_of_one_rank(world, method):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_gradients_of_networks_are_those_of_autograd(world, dtype, levels):
-    one, data = made("gated", device="cpu", states=dtype)
+    one, data = made("gated", states=dtype)
     rf = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=levels, comm=world))
     control = one.start(rf.controls, seed=3)
     value, expected = gradients(one.module(control), data)

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from strict_space import predators
-from tensor_space import Catch, Predators, PredatorsAdjoint, on_a_device, tensor_predators
+from tensor_space import DEVICE, Catch, Predators, PredatorsAdjoint, on_a_device, tensor_predators
 
 import pint
 from pint.states.torch import explained
@@ -19,7 +19,7 @@ from pint.states.torch import explained
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_sums_do_not_round_as_states_do(dtype):
-    space = pint.TorchSpace((4, 3), dtype=dtype, weight=0.5)
+    space = pint.TorchSpace((4, 3), DEVICE, dtype, weight=0.5)
     random = np.random.default_rng(0)
     a, b = space.allocate(5000), space.allocate(5000)
     a[...], b[...] = (space.lift(random.uniform(0.5, 1, a.shape)) for _ in range(2))
@@ -42,7 +42,7 @@ def test_a_derivative_is_summed_in_the_wide_type():
 
     class Adding(pint.TimeStepper):
         batched = True
-        space = pint.TorchSpace(1, dtype="bfloat16")
+        space = pint.TorchSpace(1, DEVICE, "bfloat16")
 
         def initial(self, theta):
             return [0.0]
@@ -104,21 +104,21 @@ def in_place(new, y):
     ("change", "kind", "message"),
     [
         (in_place, ValueError, "`WrongStep.step` must not change its arguments in place"),
-        (lambda new, y: new.numpy(), TypeError, "`WrongStep.step` must return tensors on cpu"),
+        (lambda new, y: new.cpu().numpy(), TypeError, f"must return tensors on {DEVICE}"),
         (
             lambda new, y: new.float(),
             TypeError,
             "return states of torch.float64, got torch.float32",
         ),
-        (lambda new, y: new.to("meta"), ValueError, "tensors on cpu, got one on meta"),
+        (lambda new, y: new.to("meta"), ValueError, f"tensors on {DEVICE}, got one on meta"),
         (lambda new, y: new[..., :1], ValueError, "must return an array of shape"),
         (
             lambda new, y: new + torch.ones(2, device="meta"),
             ValueError,
-            "`WrongStep.step` uses tensors of another device than its states, which are on cpu",
+            f"`WrongStep.step` uses tensors of another device than its states, .* {DEVICE}",
         ),
         (
-            lambda new, y: new @ torch.eye(2),
+            lambda new, y: new @ torch.eye(2, device=DEVICE),
             TypeError,
             "`WrongStep.step` uses tensors of another type than its states",
         ),
@@ -148,7 +148,7 @@ def test_what_pytorch_says_of_tensors_that_do_not_fit(text, kind):
 
 
 def test_steps_with_parameters_of_their_own_build_no_graph():
-    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    scale = torch.ones((), dtype=torch.float64, device=DEVICE, requires_grad=True)
     step = WrongStep(lambda new, y: scale * new)
     fields = {"u": pint.TimeControl(2), "theta": pint.SharedControl(1)}
     rf = pint.ReducedFunctional(
@@ -219,7 +219,7 @@ def test_the_example_of_the_documentation():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with on_a_device():
-        result = module.main(dtype="float32")
+        result = module.main(device=DEVICE, dtype="float32")
     assert result.objective < 1e-10
     np.testing.assert_allclose(result.states()[-1], 2.0, atol=1e-4)
 
