@@ -56,6 +56,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "ignore_pattern": "|".join(rf"plot_{name}\.py" for name in _MISSING) or r"\.nothing$",
     "abort_on_example_error": True,
+    # As many programs at a time as `sphinx-build -j` says
+    "parallel": True,
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1e9,

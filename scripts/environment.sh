@@ -290,13 +290,14 @@ bench() {
     say "ready: .venv-bench"
 }
 
-# All tests run on 2 and on 5 ranks, and the markers say which of them on 3 and on 4. A rank that
+# All tests run on 2 ranks, and the markers say which of them on 3, on 4 and on 5. A rank that
 # waits a minute within one test prints where.
 parallel() {
     local log marker=""
     case $1 in
         3) marker=layout ;;
         4) marker=space ;;
+        5) marker="not pair" ;;
     esac
     log=$(mktemp)
     trap "rm -f '$log'" EXIT

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from parallel.cases import assert_same_control, assert_same_run, each_split
+from parallel.cases import assert_same_control, assert_same_run, each_split, finished
 
 import pint
+from pint.comm import on_root
 from pint.equations import Cycles
 from problems.classification import accuracy
 from problems.convolution import ConvolutionalNetwork
@@ -102,10 +103,11 @@ METHODS = {
 def test_twenty_updates(space_size, method, name, world):
     levels, method = METHODS[method]
     options = {"name": name, "accuracy": pint.Accuracy(4)}
-    serial, ours = (
-        pint.minimize(*network_functional(comms, levels, **options), method)
-        for comms in (SERIAL, pint.split(world, space_size))
-    )
+
+    def run(comms):
+        return finished(pint.minimize(*network_functional(comms, levels, **options), method))
+
+    serial, ours = on_root(world, lambda: run(SERIAL)), run(pint.split(world, space_size))
     assert ours.iterations == UPDATES
     assert_same_run(ours, serial, "line_search_trials", "state_cycles", "adjoint_cycles")
     assert serial.objective < 0.9 * serial.history[0].objective
@@ -161,7 +163,7 @@ def test_parts_and_whole_fields_in_one_control(world):
 def stochastic(comms, rule, levels, name):
     functional, control = network_functional(comms, levels, 33, name, batch_size=7)
     method = pint.Stochastic(rule, epochs=4, learning_rate=0.05, cycles=2)
-    return pint.minimize(functional, control, method)
+    return finished(pint.minimize(functional, control, method))
 
 
 @pytest.mark.parametrize(
@@ -171,9 +173,8 @@ def stochastic(comms, rule, levels, name):
 )
 @each_split
 def test_twenty_updates_from_batches(space_size, rule, levels, name, world):
-    serial, ours = (
-        stochastic(comms, rule, levels, name) for comms in (SERIAL, pint.split(world, space_size))
-    )
+    serial = on_root(world, lambda: stochastic(SERIAL, rule, levels, name))
+    ours = stochastic(pint.split(world, space_size), rule, levels, name)
     assert ours.iterations == UPDATES
     assert_same_run(ours, serial)
 
