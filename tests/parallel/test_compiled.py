@@ -1,5 +1,7 @@
 """Steps in machine code on many ranks: the numbers of numpy's steps on one rank."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import registry
@@ -9,6 +11,10 @@ import pint
 from pint.comm import on_root
 
 pytest.importorskip("numba")
+
+
+compiled = cache(compiled_symbolic)
+expressions = cache(forced_symbolic)
 
 
 def numbers(problem, steps, levels, comm=None, **options):
@@ -26,9 +32,9 @@ def numbers(problem, steps, levels, comm=None, **options):
 def test_numbers(world, scheme, steps, levels, relaxation):
     levels = min(levels, 1 + steps // 3)
     options = {"relaxation": relaxation if levels > 1 else "F"}
-    found = numbers(compiled_symbolic(scheme), steps, levels, world, **options)
+    found = numbers(compiled(scheme), steps, levels, world, **options)
     expected = on_root(
-        world, lambda: numbers(forced_symbolic().problem(scheme), steps, levels, **options)
+        world, lambda: numbers(expressions().problem(scheme), steps, levels, **options)
     )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-11 * np.abs(other).max())
@@ -40,8 +46,8 @@ def test_lagged_updates(world):
         functional = pint.ReducedFunctional(problem, grid)
         return pint.minimize(functional, None, pint.Lagged(iterations=4)).objective
 
-    expected = on_root(world, lambda: objective(forced_symbolic().problem("rk4")))
-    assert objective(compiled_symbolic("rk4"), world) == pytest.approx(expected, rel=1e-10)
+    expected = on_root(world, lambda: objective(expressions().problem("rk4")))
+    assert objective(compiled("rk4"), world) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.pair
