@@ -9,7 +9,7 @@ from parallel.cases import finished
 import pint
 from pint.comm import on_root
 
-SAVED, UPDATES = 4, 14
+SAVED, UPDATES = 4, 10
 
 
 @pytest.fixture
