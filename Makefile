@@ -83,7 +83,7 @@ test-numpy: .venv/test.stamp
 	.venv/bin/python $(PYTEST) -m "not petsc and not slow" $(NUMPY_TESTS)
 
 docs: .venv/test.stamp
-	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	.venv/bin/sphinx-build -W --keep-going -q -j auto -b html docs docs/_build/html
 	.venv/bin/python scripts/check_site.py docs/_build/html
 
 # What reads files of the checkout, as the pages of the documentation, is not among these tests.
