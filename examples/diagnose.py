@@ -18,7 +18,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from arguments import Output, Parser, Picture, cycle_options, integer, number, run
+from arguments import Numbers, Parser, Picture, cycle_options, integer, number, run
 from ode_control import Setup, coarse_options, functional_of, make_problem, problem_options
 
 import pint
@@ -42,7 +42,7 @@ def parser(comm: Any) -> Parser:
     option(
         "--plot", type=Picture, metavar="FILE.png", help="factors, residuals, and what was tried"
     )
-    option("--json", type=Output, metavar="FILE.json", help="all numbers")
+    option("--json", type=Numbers, metavar="FILE.json", help="all numbers")
     # What `make_grid` and `make_functional` ask for besides
     new.set_defaults(method="mgrit", cycles=None, unconverged="ignore")
     return new

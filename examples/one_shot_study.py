@@ -39,7 +39,7 @@ from functools import partial
 from typing import Any
 
 import one_shot_estimates
-from arguments import Output, Parser, Picture, cycle_options, integer, make_grid, run, word_of
+from arguments import Parser, Picture, Table, cycle_options, integer, make_grid, run, word_of
 
 import pint
 from pint.controls import projected_gradient
@@ -202,7 +202,7 @@ def parser(comm: Any) -> Parser:
     cycle_options(new.add_argument_group("time-parallel solver").add_argument)
     option = new.add_argument_group("output").add_argument
     option("--plot", type=Picture, metavar="FILE.png", help="accuracy against cycles")
-    option("--csv", type=Output, metavar="FILE.csv", help="the table")
+    option("--csv", type=Table, metavar="FILE.csv", help="the table")
     return new
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from arguments import (
     Code,
     ModulesOutput,
-    Output,
+    Numbers,
     Parser,
     checkpoint_options,
     fill_defaults,
@@ -83,7 +83,7 @@ def parser(comm: Any) -> Parser:
     batch_options(new.add_argument_group("mini-batches (sgd, adam)").add_argument)
     checkpoint_options(new)
     output_options(new.add_argument_group("output").add_argument, ModulesOutput)
-    new.add_argument("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
+    new.add_argument("--json", type=Numbers, metavar="FILE.json", help="the numbers of the result")
     new.set_defaults(optimiser="adam", data="digits", data_ranks=1)
     return new
 
