@@ -39,7 +39,17 @@ from functools import partial
 from typing import Any
 
 import one_shot_estimates
-from arguments import Parser, Picture, Table, cycle_options, integer, make_grid, run, word_of
+from arguments import (
+    Parser,
+    Picture,
+    Table,
+    cycle_options,
+    integer,
+    make_grid,
+    run,
+    word_of,
+    write_all,
+)
 
 import pint
 from pint.controls import projected_gradient
@@ -289,10 +299,10 @@ def study(options: argparse.Namespace, problems: dict[str, Posed]) -> dict[str, 
     if options.estimates:
         one_shot_estimates.add(options, problems, table)
     if next(iter(problems.values()))[0].comm.rank == 0:
-        if options.csv:
-            write_csv(options.csv, table)
-        if options.plot:
-            draw(options.plot, table, goals)
+        write_all(
+            lambda: write_csv(options.csv, table) if options.csv else None,
+            lambda: draw(options.plot, table, goals) if options.plot else None,
+        )
     return table
 
 

@@ -16,7 +16,7 @@ Ranks are split into time x space by ``--space-ranks``. It needs scikit-fem.
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -37,6 +37,8 @@ from arguments import (
     run,
     solver_options,
     summary_of,
+    write_all,
+    write_json,
 )
 
 import pint
@@ -161,20 +163,32 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             errors = setup.optimum.errors(equation, np.asarray(grid.t), control, states)
             summary |= dict(zip(("control_error", "state_error"), errors, strict=True))
             print("errors              control {:.3e}, state {:.3e}".format(*errors))
-        if options.json:
-            places = {"x": equation.elements.points.T.tolist(), "states": states.tolist()}
-            text = json.dumps({**summary, **places}, indent=1) + "\n"
-            write_atomically(options.json, lambda file: file.write(text.encode()))
-        if options.npz:
-            arrays = {"t": np.asarray(grid.t), "states": states, "control.u": control}
-            pint.io.write_npz(options.npz, {**arrays, "x": equation.elements.points.T})
-        if options.history:
-            pint.write_history(options.history, result.history)
-        if options.plot:
-            draw(options, equation, np.asarray(grid.t), control, states[-1])
-    if options.vtk:
-        write_vtk(options, setup, result)
+    write_all(*writers(options, setup, result, summary, control, states))
     return summary
+
+
+def writers(
+    options: argparse.Namespace,
+    setup: Setup,
+    result: pint.Result,
+    summary: dict[str, Any],
+    control: np.ndarray,
+    states: np.ndarray | None,
+) -> Iterator[Callable[[], object]]:
+    """Yield what writes each result; the states are on the first rank alone."""
+    if states is not None:
+        t, x = np.asarray(setup.functional.grid.t), setup.equation.elements.points.T
+        places = {"x": x.tolist(), "states": states.tolist()}
+        yield lambda: write_json(options.json, {**summary, **places})
+        if options.npz:
+            arrays = {"t": t, "states": states, "control.u": control, "x": x}
+            yield lambda: pint.io.write_npz(options.npz, arrays)
+        if options.history:
+            yield lambda: pint.write_history(options.history, result.history)
+        if options.plot:
+            yield lambda: draw(options, setup.equation, t, control, states[-1])
+    if options.vtk:
+        yield lambda: write_vtk(options, setup, result)
 
 
 def write_vtk(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:

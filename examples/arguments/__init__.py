@@ -43,6 +43,8 @@ from arguments.results import (
     print_unconverged,
     summary_of,
     word_of,
+    write_all,
+    write_json,
 )
 from arguments.rules import check_rules, fill_defaults, is_installed, is_whole
 from arguments.running import INTERRUPTED, run
@@ -106,4 +108,6 @@ __all__ = [
     "summary_of",
     "word_of",
     "words",
+    "write_all",
+    "write_json",
 ]
