@@ -25,6 +25,8 @@ from arguments import (
     OutputFolder,
     Parser,
     assignment,
+    check_memory,
+    check_size,
     checkpoint_options,
     integer,
     make_functional,
@@ -99,8 +101,7 @@ def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
             raise ValueError(
                 f"argument --set: there is no parameter {name!r}, only {', '.join(parameters)}"
             )
-        if not value > 0:
-            raise ValueError(f"argument --set: {name} must be positive, got {value}")
+        check_size(name, value)
         parameters[name] = value
     final_time = parameters.pop("T")
     heat = Heat(options.control, options.points, options.dimension, options.scheme, **parameters)
@@ -119,6 +120,8 @@ def check_space_coarsening(options: argparse.Namespace, heat: Heat) -> None:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
+    unknowns = options.points**options.dimension
+    check_memory(options, "--points/--steps", unknowns, comm.size)
     heat, final_time = make_heat(options)
     if options.space_coarsening:
         check_space_coarsening(options, heat)

@@ -25,6 +25,8 @@ from arguments import (
     OutputFolder,
     Parser,
     assignment,
+    check_memory,
+    check_size,
     checkpoint_options,
     integer,
     is_installed,
@@ -107,8 +109,7 @@ def make_problem(options: argparse.Namespace) -> Any:
                 f"argument --set: {options.problem} has no parameter {name!r}, only "
                 f"{', '.join(one for one in PARAMETERS if one in known)}"
             )
-        if not value > 0:
-            raise ValueError(f"argument --set: {name} must be positive, got {value}")
+        check_size(name, value)
         parameters[name] = value
     for name, value in (("dim", options.dimension), ("stabilisation", options.stabilisation)):
         if value is not None:
@@ -124,6 +125,9 @@ def make_problem(options: argparse.Namespace) -> Any:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
+    dimension = 2 if options.problem == "heat-boundary" else options.dimension or 1
+    unknowns = (options.elements * options.degree) ** dimension
+    check_memory(options, "--elements/--steps", unknowns, comm.size)
     of = make_problem(options)
     time_comm, space_comm = split(comm, options.space_ranks)
     grid = make_grid(options, of.T, options.steps, time_comm)

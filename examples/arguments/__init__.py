@@ -26,6 +26,7 @@ from arguments.groups import (
 from arguments.parser import (
     Parser,
     assignment,
+    check_size,
     coarse,
     correction,
     cycles,
@@ -46,7 +47,7 @@ from arguments.results import (
     write_all,
     write_json,
 )
-from arguments.rules import check_rules, fill_defaults, is_installed, is_whole
+from arguments.rules import check_memory, check_rules, fill_defaults, is_installed, is_whole
 from arguments.running import INTERRUPTED, run
 from arguments.solving import (
     limits_of,
@@ -74,7 +75,9 @@ __all__ = [
     "WeightsInput",
     "WeightsOutput",
     "assignment",
+    "check_memory",
     "check_rules",
+    "check_size",
     "checkpoint_options",
     "coarse",
     "correction",
