@@ -82,6 +82,7 @@ test-numpy: .venv/test.stamp
 
 docs: .venv/test.stamp
 	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	.venv/bin/python scripts/check_site.py docs/_build/html
 
 # What reads files of the checkout, as the pages of the documentation, is not among these tests.
 DIST_TESTS = $(filter-out tests/test_docs.py tests/examples/%,$(NUMPY_TESTS))

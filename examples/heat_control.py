@@ -107,10 +107,6 @@ def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
 
 def check_space_coarsening(options: argparse.Namespace, heat: Heat) -> None:
     """Raise ValueError, which names the option, if no level could have a coarser mesh."""
-    if options.method == "sequential" or options.levels < 2:
-        raise ValueError(
-            "argument --space-coarsening: needs --method mgrit or one-shot, and --levels 2 or more"
-        )
     if heat.coarser is None:
         kind = "an even" if heat.control == "neumann" else "an odd"
         raise ValueError(

@@ -109,9 +109,6 @@ def make_problem(options: argparse.Namespace) -> Any:
             raise ValueError(f"argument --set: {name} must be positive, got {value}")
         parameters[name] = value
     for name, value in (("dim", options.dimension), ("stabilisation", options.stabilisation)):
-        if value is not None and name not in known:
-            option = "dimension" if name == "dim" else name
-            raise ValueError(f"argument --{option}: is not for --problem {options.problem}")
         if value is not None:
             parameters[name] = value
     if options.problem == "advection" and options.degree == 2:

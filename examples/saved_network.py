@@ -154,6 +154,8 @@ def _class_names(found: Any) -> tuple[str, ...]:
         raise ValueError("`class_names` is no list of names")
     if not all(name.isprintable() for name in found):
         raise ValueError("a name of a class cannot be printed")
+    if len(set(found)) < len(found):
+        raise ValueError("two classes have the same name")
     return tuple(found)
 
 

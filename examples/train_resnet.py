@@ -325,7 +325,7 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
     shared = f" x {options.data_ranks} for the examples" if options.data_ranks > 1 else ""
     print(f"{how}: {grid.steps} layers on {grid.comm.size} rank(s){shared}, {grid.levels} level(s)")
     for stage in result.stages:
-        depth = f"{stage.functional.grid.steps} layers"
+        depth = f"{stage.grid.steps} layers"
         print(f"{depth:20s}{stage.iterations} updates in {stage.seconds:.2f} s")
     ended = options.optimiser != "lbfgs" and result.status is pint.Status.ITERATION_LIMIT
     print(f"{'status':20s}{'All epochs are done.' if ended else result.message}")

@@ -41,7 +41,7 @@ OPTIMISERS: dict[str, dict[str, Any]] = {
     "sgd": {**BATCHES, "learning_rate": 0.1, "momentum": 0.9},
     "adam": {**BATCHES, "learning_rate": 0.01},
 }
-"""Defaults; an option that is here for others only has no meaning for a network or optimiser."""
+"""Defaults by network and optimiser."""
 
 
 def parser(comm: Any) -> Parser:
@@ -145,7 +145,7 @@ def output_options(option: Callable[..., Any], weights: Any = WeightsOutput) -> 
 
 
 def complete(options: argparse.Namespace) -> None:
-    """Set what was not given, in place; ValueError if what was given has no meaning."""
+    """Set what was not given, in place."""
     fill_defaults(options, options.optimiser, OPTIMISERS)
     fill_defaults(options, options.network, NETWORKS)
     if options.line_search is None:

@@ -97,12 +97,23 @@ mpi() {
     say "no MPI could be installed from wheels"
 }
 
+# Cores that this process may use, by its affinity and by the quota of its container, at most 64.
+cores() {
+    .venv/bin/python -c '
+import os
+found = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+    try:
+        quota, period = " ".join(open("/sys/fs/cgroup/" + name).read() for name in names).split()
+        found = min(found, int(quota) // int(period)) if int(quota) > 0 else found
+    except (OSError, ValueError):
+        pass
+print(max(1, min(found, 64)))'
+}
+
 train() {
     local cores program="examples/first_run.py --history results/history.csv --plot results/peaks.png"
-    cores=$(.venv/bin/python -c '
-import os
-found = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-print(min(len(found), 64))')
+    cores=$(cores)
     if [ "$cores" -gt 1 ] && mpi_works .venv-mpi/bin/python .venv-mpi/bin/mpiexec; then
         exec .venv-mpi/bin/mpiexec -n "$cores" --bind-to none .venv-mpi/bin/python $program
     fi

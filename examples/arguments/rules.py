@@ -62,12 +62,16 @@ class Meaning:
     needed: str
 
 
-OF_CYCLES = "coarsening relaxation cycles lagged cycle tolerance initial_guess unconverged"
+OF_CYCLES = (
+    "coarsening relaxation cycles lagged cycle tolerance initial_guess unconverged "
+    "coarse correction space_coarsening"
+)
 NEEDS_CYCLES = "needs cycles: --method mgrit or one-shot, not {method}"
 DEFAULT_OPENINGS = {"dense": "trained", "convolutional": "replicate"}
 OF_DESCENT = (
     "iterations gradient_tolerance relative_gradient_tolerance hessian memory step line_search"
 )
+OF_BATCHES = "batch epochs learning_rate decay schedule weight_decay clip patience"
 OF_PACKAGES = ("scipy", "tao")
 STOCHASTIC = ("sgd", "adam")
 OF_NEWTON = ("gauss-newton", "exact")
@@ -78,17 +82,36 @@ MEANINGS = (
     Meaning(OF_CYCLES, "method levels", lambda o: o.levels > 1, "needs --levels 2 or more"),
     Meaning(OF_DESCENT, "optimiser epochs", lambda o: o.optimiser == "lbfgs",
             "has no meaning for {optimiser}, whose updates are --epochs and --learning-rate"),
+    Meaning(OF_BATCHES, "optimiser epochs", lambda o: o.optimiser in STOCHASTIC,
+            "has no meaning for {optimiser}: needs --optimiser sgd or adam"),
+    Meaning("momentum", "optimiser epochs", lambda o: o.optimiser == "sgd",
+            "has no meaning for {optimiser}: needs --optimiser sgd"),
     Meaning("memory", "hessian line_search", lambda o: o.hessian == "lbfgs",
             "needs --hessian lbfgs, not {hessian}"),
     Meaning("checkpoint_interval", "checkpoint", lambda o: o.checkpoint is not None,
             "needs --checkpoint FILE.npz"),
     Meaning("probabilities", "output", lambda o: o.output is not None,
             "needs --output FILE.csv"),
+    Meaning("width", "network", lambda o: o.network == "dense",
+            "has no meaning for {network}: needs --network dense"),
+    Meaning("channels kernel pool", "network", lambda o: o.network == "convolutional",
+            "has no meaning for {network}: needs --network convolutional"),
     Meaning("gamma_opening", "opening network",
             lambda o: (o.opening or DEFAULT_OPENINGS[o.network]) == "trained",
             "needs --opening trained: there are no other weights of an opening"),
     Meaning("seed", "part data", lambda o: not is_whole(o),
             "has no meaning for a file that is classified as a whole"),
+    Meaning("data_folder examples test_examples", "part data", lambda o: not is_whole(o),
+            "needs --part, or a data set that is no file"),
+    Meaning("resume", "checkpoint", lambda o: o.checkpoint is not None,
+            "needs --checkpoint FILE.npz"),
+    Meaning("hessian", "hessian method",
+            lambda o: o.method == "gauss-newton" or o.hessian not in OF_NEWTON,
+            "needs --method gauss-newton"),
+    Meaning("stabilisation", "problem stabilisation", lambda o: o.problem == "advection",
+            "is not for --problem {problem}"),
+    Meaning("dimension", "problem stabilisation",
+            lambda o: o.problem in ("allen-cahn", "advection"), "is not for --problem {problem}"),
 )  # fmt: skip
 """The first option that was given without a meaning is reported, before `RULES`."""
 
@@ -96,11 +119,6 @@ RULES = (
     # the method
     Rule("levels method", lambda o: o.method == "one-shot" and o.levels < 2,
          "one-shot needs at least 2 levels"),
-    Rule("coarse method",
-         lambda o: o.coarse is not None and o.method in ("sequential", "gauss-newton"),
-         "needs coarse levels: take --method mgrit or one-shot, not {method}"),
-    Rule("coarse levels", lambda o: o.coarse is not None and o.levels < 2,
-         "needs coarse levels: take --levels 2 or more, not {levels}"),
     Rule("cycles method", lambda o: o.method != "one-shot" and o.cycles == "adaptive",
          "adaptive needs --method one-shot"),
     Rule("lagged method cycles",
@@ -110,16 +128,11 @@ RULES = (
          "needs a number of --cycles, not adaptive"),
     Rule("lagged tolerance", lambda o: o.lagged and o.tolerance is not None,
          "needs a number of cycles, without --tolerance"),
-    Rule("correction method levels",
-         lambda o: o.correction and (o.method in ("sequential", "gauss-newton") or o.levels < 2),
-         "is for coarse steps: needs --method mgrit or one-shot, and 2 --levels or more"),
     # the optimiser
     Rule("optimiser method", lambda o: o.method == "one-shot" and o.optimiser in OF_PACKAGES,
          "{optimiser} is for reduced-space methods; one-shot has an optimiser of its own, lbfgs"),
     Rule("optimiser method", lambda o: o.method == "gauss-newton" and o.optimiser in OF_PACKAGES,
          "{optimiser} is for reduced-space methods, not for gauss-newton"),
-    Rule("hessian method", lambda o: o.method != "gauss-newton" and o.hessian in OF_NEWTON,
-         "needs --method gauss-newton"),
     Rule("optimiser", lambda o: o.optimiser == "tao" and not is_installed("petsc4py"),
          "tao needs petsc4py (see the installation of PETSc)"),
     Rule("optimiser method", lambda o: o.optimiser in STOCHASTIC and o.method == "mgrit",
@@ -133,8 +146,6 @@ RULES = (
     Rule("storage method", lambda o: o.method == "gauss-newton" and o.storage == "C",
          "C is not for gauss-newton, which keeps the states of all points"),
     # the checkpoint
-    Rule("resume checkpoint", lambda o: o.resume and o.checkpoint is None,
-         "needs --checkpoint FILE.npz"),
     Rule("checkpoint optimiser", lambda o: o.checkpoint and o.optimiser in OF_PACKAGES,
          "needs --optimiser lbfgs, not {optimiser}"),
     Rule("checkpoint start_layers", lambda o: o.checkpoint and o.start_layers,
@@ -160,10 +171,6 @@ RULES = (
     Rule("start_layers layers",
          lambda o: o.start_layers and not is_depth(o.layers, o.start_layers),
          "{layers} is not {start_layers} times a power of two"),
-    # data of a trained network
-    *(Rule(f"{name} part data", lambda o, name=name: getattr(o, name) is not None and is_whole(o),
-           "needs --part, or a data set that is no file")
-      for name in ("data_folder", "examples", "test_examples")),
 )  # fmt: skip
 """What no program accepts; the first rule that is broken is reported."""
 
@@ -211,13 +218,8 @@ def fill_defaults(
 ) -> None:
     """Set the options that `choice` has and that were not given, in place.
 
-    `defaults` are by choice and option. ValueError if an option was given that only other choices
-    have.
+    `defaults` are by choice and option. `MEANINGS` says which options a choice does not have.
     """
-    for name in sorted({name for others in defaults.values() for name in others}):
-        if name in defaults[choice]:
-            if getattr(options, name) is None:
-                setattr(options, name, defaults[choice][name])
-        elif getattr(options, name) is not None:
-            option = name.replace("_", "-")
-            raise ValueError(f"argument --{option}: has no meaning for {choice}")
+    for name, default in defaults[choice].items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)

@@ -17,7 +17,7 @@ from pint.optimise.one_shot import OneShot
 from pint.optimise.progress import Progress
 from pint.optimise.receding import starting_at
 from pint.optimise.reduced_space import ReducedSpace
-from pint.optimise.result import AllAtOnce, Constrained, Iterate, Result, Status
+from pint.optimise.result import AllAtOnce, Constrained, Iterate, Result, Stage, Status
 from pint.optimise.standard_errors import standard_errors
 from pint.optimise.stochastic import BiasControl, Stochastic, adam, schedules, sgd
 
@@ -42,6 +42,7 @@ __all__ = [
     "Progress",
     "ReducedSpace",
     "Result",
+    "Stage",
     "Status",
     "Stochastic",
     "adam",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pint.comm import reduce
 from pint.errors import integer, number
 from pint.optimise.method import Method
-from pint.optimise.result import Result, Status
+from pint.optimise.result import Result, Stage, Status
 from pint.reduced_functional import ReducedFunctional
 
 
@@ -89,7 +89,7 @@ class Ending:
         return Status.EVALUATION_LIMIT if most is not None and evaluations >= most else None
 
 
-def remaining(method: Method, done: Result) -> Method:
+def remaining(method: Method, done: Result | Stage) -> Method:
     """Return the method with what a run has left of its limits."""
     if not isinstance(method, Limited):
         return method

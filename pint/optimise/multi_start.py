@@ -27,8 +27,8 @@ class MultiStart(Method):
     :math:`a_k`, to each number of a time-dependent field, and :math:`s a_0` to each shared one;
     it is projected to the bounds. Starts do not depend on the number of ranks. The result is the
     least objective among the runs that have converged, else among all, those that violate
-    constraints least first; its `stages` are the
-    results of all runs, in order, the given start first. The callback sees all runs.
+    constraints least first; its `stages` are
+    all runs, in order, the given start first. The callback sees all runs.
 
     Parameters
     ----------
@@ -68,18 +68,18 @@ class MultiStart(Method):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        start, runs = functional.controls.project(start), []
+        start, best, stages = functional.controls.project(start), None, []
         for number_of_run in range(self.starts):
             control = start if number_of_run == 0 else self._random(start, number_of_run)
-            runs.append(self.method.run(functional, control, callback, None))
-            if runs[-1].status is Status.STOPPED:
+            result = self.method.run(functional, control, callback, None)
+            stages.append(result.stage())
+            # One at a time, so that states of two runs at most need memory.
+            if best is None or _merit(result) < _merit(best):
+                best = result
+            if result.status is Status.STOPPED:
                 break
-        converged = [result for result in runs if result.status is Status.CONVERGED]
-        best = min(
-            converged or runs,
-            key=lambda one: (0.0 if converged else _violation(one), one.objective),
-        )
-        return replace(best, stages=tuple(runs))
+        assert best is not None
+        return replace(best, stages=tuple(stages))
 
     def _random(self, start: Control, number_of_run: int) -> Control:
         """Return a random start beside another. Not collective."""
@@ -99,6 +99,9 @@ class MultiStart(Method):
         return space.project(changed)
 
 
-def _violation(result: Result) -> float:
-    """Return the largest violation of a constraint, zero without constraints."""
-    return max(result.constrained.violations) if result.constrained else 0.0
+def _merit(result: Result) -> tuple[bool, float, float]:
+    """Return what is smaller for a better run: first whether it has not converged."""
+    if result.status is Status.CONVERGED:
+        return False, 0.0, result.objective
+    violation = max(result.constrained.violations) if result.constrained else 0.0
+    return True, violation, result.objective

@@ -16,7 +16,7 @@ from pint.interface import Problem
 from pint.optimise.checkpoint import Checkpoint
 from pint.optimise.ending import remaining
 from pint.optimise.method import Callback, Method
-from pint.optimise.result import Result
+from pint.optimise.result import Result, Stage
 from pint.reduced_functional import ReducedFunctional
 
 
@@ -26,7 +26,7 @@ class Nested(Method):
 
     Each run starts from the control of the run before. The functionals on the coarse grids have
     the options of the one that is minimised, and are made when their turn comes. The result is
-    that of the functional's grid; its `stages` are the results on the coarse grids. The callback
+    that of the functional's grid; its `stages` are the runs on the coarse grids. The callback
     sees the iterates on the functional's grid alone. The start may be a control on any grid.
 
     Parameters
@@ -82,15 +82,21 @@ class Nested(Method):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        stages: list[Result] = []
+        stages: list[Stage] = []
         with ending_all_ranks(functional.ranks_to_end):
             method = self.method
             for grid in self.grids:
-                coarse = functional.on(grid)  # made here, so that one at a time needs memory
-                start = prolong(start, coarse.controls, self.interpolate)
-                stages.append(method.run(coarse, start, None, None))
+                stages.append(self._stage(functional, grid, start, method))
                 start, method = stages[-1].control, remaining(method, stages[-1])
             start = prolong(start, functional.controls, self.interpolate)
             result = method.run(functional, start, callback, checkpoint)
         seconds = result.seconds + sum(stage.seconds for stage in stages)
         return replace(result, stages=tuple(stages), seconds=seconds)
+
+    def _stage(
+        self, functional: ReducedFunctional, grid: TimeGrid, start: Control, method: Method
+    ) -> Stage:
+        """Run a method on a coarse grid, whose functional and states end with it. Collective."""
+        coarse = functional.on(grid)
+        start = prolong(start, coarse.controls, self.interpolate)
+        return method.run(coarse, start, None, None).stage()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pint.comm import agreeing
 from pint.controls import Control
 from pint.equations import State
 from pint.errors import integer
+from pint.grid import TimeGrid
 from pint.io import Mesh, Series, write_csv, write_npz, write_series
 from pint.io.meshes import at_points
 from pint.reduced_functional import ReducedFunctional
@@ -173,6 +174,45 @@ class AllAtOnce:
     minimum: bool | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What is left of a run that was part of another one: its numbers, no states.
+
+    Attributes
+    ----------
+    control : Control
+    objective, cost, gradient_norm : float
+    status : Status
+    iterations : int
+    history : tuple of Iterate
+    solves, converged_solves : int
+    seconds : float
+    message : str
+    stages : tuple of Stage
+    constrained : Constrained or None
+        All as those of the `Result` that the run had.
+    """
+
+    control: Control
+    objective: float
+    cost: float
+    gradient_norm: float
+    status: Status
+    iterations: int
+    history: tuple[Iterate, ...]
+    solves: int
+    converged_solves: int
+    seconds: float
+    message: str
+    stages: tuple[Stage, ...]
+    constrained: Constrained | None
+
+    @property
+    def grid(self) -> TimeGrid:
+        """The time grid of the run."""
+        return self.control.space.grid
+
+
 @dataclass(frozen=True)
 class Result:
     """Where an optimisation ended.
@@ -201,8 +241,9 @@ class Result:
         grids of `Nested`, and, of a resumed run, earlier processes up to their last rows included.
     functional : ReducedFunctional
         What was minimised.
-    stages : tuple of Result
-        The results on the coarse grids of `Nested`, in order; empty for other methods.
+    stages : tuple of Stage
+        The runs on the coarse grids of `Nested`, or all runs of `MultiStart`, in order; empty for
+        other methods. Their states are freed.
     all_at_once : AllAtOnce or None
         What `GaussNewton` knows besides; None for other methods.
     constrained : Constrained or None
@@ -227,7 +268,7 @@ class Result:
     converged_solves: int
     seconds: float
     functional: ReducedFunctional = field(repr=False)
-    stages: tuple[Result, ...] = ()
+    stages: tuple[Stage, ...] = ()
     all_at_once: AllAtOnce | None = None
     constrained: Constrained | None = None
     cause: str = ""
@@ -246,6 +287,10 @@ class Result:
             f"{text} {missed} of {self.solves} MGRIT solves did not meet their tolerance"
             f"{f' (the worst: {worst})' if worst else ''}; `pint.diagnose` measures what helps."
         )
+
+    def stage(self) -> Stage:
+        """Return what is left of the run without its states. Not collective."""
+        return Stage(**{one.name: getattr(self, one.name) for one in fields(Stage)})
 
     def states(self) -> np.ndarray | None:
         """Return the states at all N + 1 points on the first rank, None on the others. Collective.

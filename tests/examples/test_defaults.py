@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import train_resnet
-from arguments import prediction
+from arguments import prediction, rules
 
 import pint
 
@@ -127,16 +127,28 @@ MEANINGLESS = [
     ("train_resnet", "--optimiser sgd --memory 5", "--memory"),
     ("train_resnet", "--hessian bfgs --memory 5", "--memory"),
     ("train_resnet", "--checkpoint-interval 5", "--checkpoint-interval"),
+    ("train_resnet", "--batch 5", "--batch"),
+    ("train_resnet", "--optimiser adam --momentum 0.5", "--momentum"),
+    ("train_resnet", "--kernel 5", "--kernel"),
+    ("train_resnet", "--network convolutional --width 5", "--width"),
+    ("train_resnet", "--resume", "--resume"),
     ("train_resnet", "--opening pad --gamma-opening 1", "--gamma-opening"),
     ("train_module", "--iterations 5", "--iterations"),
     ("train_module", "--method sequential --levels 3", "--levels"),
     ("train_module", "--optimiser lbfgs --epochs 5", "--epochs"),
     ("classify", "w.npz --data new.csv --seed 3", "--seed"),
     ("classify", "w.npz --data new.csv --probabilities", "--probabilities"),
+    ("classify", "w.npz --data new.csv --data-folder .", "--data-folder"),
+    ("heat_control", "--space-coarsening", "--space-coarsening"),
+    ("pde_control", "--stabilisation supg", "--stabilisation"),
+    ("pde_control", "--problem heat-boundary --dimension 2", "--dimension"),
     ("heat_control", "--levels 3", "--levels"),
     ("heat_control", "--method mgrit --levels 1 --coarsening 2", "--coarsening"),
     ("heat_control", "--unconverged error", "--unconverged"),
     ("ode_control", "--cycles 3", "--cycles"),
+    ("ode_control", "--coarse implicit-euler", "--coarse"),
+    ("ode_control", "--method mgrit --levels 1 --correction full", "--correction"),
+    ("ode_control", "--hessian exact", "--hessian"),
     ("ode_control", "--method gauss-newton --relaxation F", "--relaxation"),
     ("ode_control", "--method one-shot --checkpoint-interval 1", "--checkpoint-interval"),
 ]
@@ -154,6 +166,18 @@ def test_options_without_a_meaning_are_refused(tmp_path, monkeypatch, capsys):
         assert message.startswith(f"{program}.py: error: argument {name}: "), message
         assert message.count("\n") == 1 and "{" not in message
     assert not list(tmp_path.iterdir())
+
+
+def test_the_table_is_about_options_of_the_programs():
+    known = {"given", "ranks"}
+    for program in ("train_resnet", "train_module", "classify", "heat_control", "pde_control",
+                    "ode_control"):  # fmt: skip
+        parser = importlib.import_module(program).parser(pint.SerialComm())
+        known |= {action.dest for action in parser._actions}
+    for row in rules.MEANINGS:
+        assert set(f"{row.options} {row.others}".split()) <= known
+    for row in rules.RULES:
+        assert set(row.options.split()) <= known
 
 
 def test_options_that_do_have_one_are_taken():

@@ -4,6 +4,8 @@ import first_run
 import pytest
 import train_resnet
 
+from pint import SerialComm
+
 
 def test_both_methods_and_their_files(tmp_path, capsys):
     """The sequential numbers are those of `train_resnet.py`."""
@@ -18,7 +20,23 @@ def test_both_methods_and_their_files(tmp_path, capsys):
         assert found["sequential"][name] == exact[key]
     assert found["parallel"]["objective"] == pytest.approx(exact["objective"], rel=0.1)
     assert found["parallel"]["updates"] == found["sequential"]["updates"] == 4
-    assert list(found["predicted"]) == [16, 64, 256]
+    assert list(found["predicted"]) == [2, 16, 64, 256]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert len(table.read_text().splitlines()) == 6
     assert "nobody to share" in capsys.readouterr().out
+
+
+def test_a_slow_machine_does_fewer_updates_of_both(capsys):
+    small = ["--layers", "16", "--examples", "20", "--coarsening", "4", "--time-limit", "0.01"]
+    found = first_run.main(small)
+    updates = found["sequential"]["updates"]
+    assert 1 <= updates < 200 and found["parallel"]["updates"] == updates
+    assert "(not 200 updates: sequential training has 0.01 s)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("limit", "examples"), [(1e9, 2000), (1e-6, 500)])
+def test_examples_fit_the_machine(limit, examples):
+    comm = SerialComm()
+    options = first_run.parser(comm).parse_args(["--layers", "16", "--time-limit", str(limit)])
+    setup = first_run.set_up(options, comm)
+    assert len(setup.data.x) == options.examples == examples

@@ -1,5 +1,7 @@
 """The best of several starts."""
 
+import weakref
+
 import pytest
 import sympy
 
@@ -29,6 +31,21 @@ def test_the_best_optimum_counts(method):
     assert len(best.stages) == 6
     assert best.stages[0].objective == one.objective
     assert best.objective == min(result.objective for result in best.stages)
+
+
+def test_states_of_worse_runs_are_freed(monkeypatch):
+    states, run = [], pint.ReducedSpace.run
+
+    def noted(self, *arguments):
+        result = run(self, *arguments)
+        states.append(weakref.ref(result.state))
+        return result
+
+    monkeypatch.setattr(pint.ReducedSpace, "run", noted)
+    result = pint.minimize(functional(), method=pint.MultiStart(pint.ReducedSpace(), starts=4))
+    alive = [one() for one in states if one() is not None]
+    assert len(states) == 4 and any(one is result.state for one in alive)
+    assert len(alive) <= 2  # that of the last run is the functional's guess
 
 
 @pytest.mark.parametrize("options", [{"starts": 0}, {"size": -1.0}, {"seed": -1}])

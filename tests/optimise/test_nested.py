@@ -1,5 +1,7 @@
 """Nested iteration: each run starts from the control of the run on the grid before."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -52,13 +54,37 @@ def test_functionals_are_made_when_their_turn_comes(monkeypatch):
     assert (made, len(runs)) == ([0, 1], 3)
 
 
-def test_coarse_functionals_are_of_the_same_problem_with_the_same_options():
+@pytest.fixture
+def made(monkeypatch):
+    """Return references to the functionals on coarse grids, in the order of their making."""
+    found, on = [], pint.ReducedFunctional.on
+
+    def noted(self, grid):
+        coarse = on(self, grid)
+        assert coarse.problem is self.problem
+        found.append(weakref.ref(coarse))
+        return coarse
+
+    monkeypatch.setattr(pint.ReducedFunctional, "on", noted)
+    return found
+
+
+def test_functionals_and_states_of_coarse_grids_end_with_their_runs(made):
+    alive = []
+    result = pint.minimize(
+        FUNCTIONAL,
+        method=pint.Nested(GRIDS, pint.OneShot(iterations=1)),
+        callback=lambda *shown: alive.append([one() is not None for one in made]),
+    )
+    assert len(alive) > 0 and not np.any(alive) and len(made) == 2
+    assert [stage.grid for stage in result.stages] == GRIDS
+    assert all("iterations" in stage.message for stage in result.stages)
+
+
+def test_coarse_functionals_are_of_the_same_problem_with_the_same_options(made):
     result = pint.minimize(FUNCTIONAL, method=pint.Nested(GRIDS, pint.OneShot(iterations=0)))
+    assert len(made) == 2
     for stage in result.stages:
-        coarse, expected = (
-            stage.functional,
-            pint.ReducedFunctional(PROBLEM, stage.functional.grid, relaxation="F"),
-        )
-        assert coarse.problem is PROBLEM
-        again = pint.minimize(expected, coarse.controls.zeros(), pint.OneShot(iterations=0))
+        expected = pint.ReducedFunctional(PROBLEM, stage.grid, relaxation="F")
+        again = pint.minimize(expected, expected.controls.zeros(), pint.OneShot(iterations=0))
         assert again.history[0].state_steps == stage.history[0].state_steps

@@ -48,7 +48,7 @@ class GaussNewton(Limited):
     r"""Newton's method for states and controls together; each step is a linear-quadratic problem.
 
     States need not satisfy the state equation on the way: multiple shooting with one interval a
-    step, :math:`\\Phi_n(y_n, u_n, θ) - y_{n+1} = 0` as constraints. An iteration linearises all
+    step, :math:`\Phi_n(y_n, u_n, θ) - y_{n+1} = 0` as constraints. An iteration linearises all
     steps at once, without a sequential part, and solves a linear-quadratic problem by
     `pint.lq.solve`, whose ranks need N/P + P operations. Bounds of controls and shared parameters
     become a barrier that is lowered to zero, and a filter chooses the lengths of steps [1]_.
