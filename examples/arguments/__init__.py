@@ -5,9 +5,11 @@ from arguments.files import (
     Folder,
     Input,
     ModulesOutput,
+    Numbers,
     Output,
     OutputFolder,
     Picture,
+    Table,
     WeightsInput,
     WeightsOutput,
     data_set,
@@ -24,6 +26,7 @@ from arguments.groups import (
 from arguments.parser import (
     Parser,
     assignment,
+    check_size,
     coarse,
     correction,
     cycles,
@@ -41,8 +44,10 @@ from arguments.results import (
     print_unconverged,
     summary_of,
     word_of,
+    write_all,
+    write_json,
 )
-from arguments.rules import check_rules, fill_defaults, is_installed, is_whole
+from arguments.rules import check_memory, check_rules, fill_defaults, is_installed, is_whole
 from arguments.running import INTERRUPTED, run
 from arguments.solving import (
     limits_of,
@@ -61,14 +66,18 @@ __all__ = [
     "Folder",
     "Input",
     "ModulesOutput",
+    "Numbers",
     "Output",
     "OutputFolder",
     "Parser",
     "Picture",
+    "Table",
     "WeightsInput",
     "WeightsOutput",
     "assignment",
+    "check_memory",
     "check_rules",
+    "check_size",
     "checkpoint_options",
     "coarse",
     "correction",
@@ -102,4 +111,6 @@ __all__ = [
     "summary_of",
     "word_of",
     "words",
+    "write_all",
+    "write_json",
 ]

@@ -16,8 +16,8 @@ ERRORS = (numba.core.errors.NumbaError, NotImplementedError)
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 # A third of the compiler's time would go into ways to call functions that nobody calls that way.
-_NOT_FROM_C = {"no_cfunc_wrapper": True}
-_FROM_CODE_ALONE = {"no_cpython_wrapper": True, **_NOT_FROM_C}
+_NOT_FROM_C: Any = {"no_cfunc_wrapper": True}
+_FROM_CODE_ALONE: Any = {"no_cpython_wrapper": True, **_NOT_FROM_C}
 
 _NUMBERS, _BLOCK = (types.Array(types.float64, n, "A") for n in (1, 2))
 _TIMES, _READ = (types.Array(types.float64, n, "A", readonly=True) for n in (1, 2))
