@@ -19,6 +19,8 @@ MPI_TIMEOUT ?= 600
 export OPENBLAS_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 export PYTHON MPI_TIMEOUT TORCH
+# Some hundred processes would each compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One process a core; worksteal, since the slow tests lie together in one file.
 PYTEST = -m pytest -n auto --dist worksteal
@@ -81,7 +83,8 @@ test-numpy: .venv/test.stamp
 	.venv/bin/python $(PYTEST) -m "not petsc and not slow" $(NUMPY_TESTS)
 
 docs: .venv/test.stamp
-	.venv/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	.venv/bin/sphinx-build -W --keep-going -q -j auto -b html docs docs/_build/html
+	.venv/bin/python scripts/check_site.py docs/_build/html
 
 # What reads files of the checkout, as the pages of the documentation, is not among these tests.
 DIST_TESTS = $(filter-out tests/test_docs.py tests/examples/%,$(NUMPY_TESTS))

@@ -7,11 +7,13 @@ import csv
 import importlib
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,21 @@ def installed(module: str) -> bool:
     except (ImportError, OSError, RuntimeError):  # without a shared library: OSError, RuntimeError
         return False
     return True
+
+
+def machine(packages: Sequence[str]) -> str:
+    """Return what numbers depend on: the processor, its load, and versions of packages."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    text = f"{model}, {cores} cores, load {load:.1f}, Python {platform.python_version()}"
+    for name in packages:
+        text += f", {name} {version(name) if installed(name) else NOT_INSTALLED}"
+    return text
 
 
 Functions = Mapping[str, Callable[[], Any]]

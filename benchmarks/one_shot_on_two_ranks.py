@@ -28,6 +28,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from measuring import NOT_INSTALLED, Row, mpi_command, on_ranks, options_of, print_table, save
 
 WIDTH, FINAL_TIME, COARSENING = 8, 5.0, 16
@@ -35,7 +36,10 @@ RANKS = {"sequential": 1, "1 rank": 1, "2 ranks": 2}
 
 
 def run(name: str, seed: int, examples: int, layers: int, updates: int) -> None:
-    """Print the seconds up to each update and the exact objectives there, as JSON."""
+    """Print, as JSON, of each update the seconds up to it, the exact objective, and its steps.
+
+    Steps of state and adjoint together, a number a level, of the rank that makes most.
+    """
     import pint
     from pint.equations import March
     from problems import peaks
@@ -48,10 +52,10 @@ def run(name: str, seed: int, examples: int, layers: int, updates: int) -> None:
     x, labels = peaks.generate(examples, seed=0)
     problem = network.problem(x, labels, Regularisation(1e-5, 1e-5, 1e-5, 1e-5))
     functional = pint.ReducedFunctional(problem, grid, relaxation="F")
-    seen: list[tuple[float, Any]] = []
+    seen: list[tuple[float, Any, tuple[int, ...]]] = []
 
     def note(iterate: pint.Iterate, control: pint.Control, state: Any) -> None:
-        seen.append((time.perf_counter(), control))
+        seen.append((time.perf_counter(), control, iterate.steps_by_level))
 
     options: dict[str, Any] = {"iterations": updates, "gradient_tolerance": 0.0}
     method = pint.ReducedSpace(**options) if levels == 1 else pint.Lagged(cycles=1, **options)
@@ -60,11 +64,13 @@ def run(name: str, seed: int, examples: int, layers: int, updates: int) -> None:
     began = time.perf_counter()
     pint.minimize(functional, start, method, callback=note)
     state, objectives = functional.state.new(), []
-    for _, control in seen:
+    for _, control, _ in seen:
         functional.state.solve(state, control, March())
         objectives.append(functional.objective(state).objective)
     if comm.rank == 0:
-        print(json.dumps({"seconds": [t - began for t, _ in seen], "objectives": objectives}))
+        seconds = [t - began for t, _, _ in seen]
+        steps = np.diff([levels for _, _, levels in seen], axis=0).tolist()
+        print(json.dumps({"seconds": seconds, "objectives": objectives, "steps": steps}))
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, installed, mpi_command
+from measuring import NOT_INSTALLED, RESULTS, ROOT, THREADS, machine, mpi_command
 
 CASES = (
+    "front_page",
     "network_gradient",
     "module_gradient",
     "module_update",
@@ -56,21 +56,7 @@ CASES = (
 
 def print_machine() -> None:
     """Print what the numbers depend on."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    print(f"{model}, {cores} cores, load {load:.1f}, Python {platform.python_version()}")
-    for name in ("numpy", "scipy", "numba", "jax", "torch", "pymgrit"):
-        version = NOT_INSTALLED
-        if installed(name):
-            from importlib.metadata import version as version_of
-
-            version = version_of(name)
-        print(f"{name} {version}", end=", ")
+    print(machine(("numpy", "scipy", "numba", "jax", "torch", "pymgrit")), end=", ")
     print("MPI and PETSc", "found" if mpi_command() else NOT_INSTALLED, flush=True)
 
 

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
             print(json.dumps(numbers))
         return []
     options = options_of(__doc__, arguments, repeats=3)
-    points, steps = (15, 32) if options.quick else (63, 64)
+    points, steps = (15, 16) if options.quick else (63, 64)
     command = mpi_command()
     runs: dict[str, list[Row]] = {
         name: [] for name, ranks in RUNS.items() if ranks == 1 or command is not None

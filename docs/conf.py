@@ -2,8 +2,12 @@
 
 import importlib.util
 import logging
+import re
 import sys
 from pathlib import Path
+from typing import Any
+
+from sphinx.util.inspect import signature, stringify_signature
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -11,6 +15,7 @@ import pint
 
 project = "pint"
 author = "the pint developers"
+project_copyright = author
 version = release = pint.__version__
 
 extensions = [
@@ -27,6 +32,8 @@ exclude_patterns = ["_build", "generated"]
 html_theme = "furo"
 html_title = f"pint {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
@@ -53,9 +60,12 @@ _MISSING = [name for name, package in _NEEDS.items() if not importlib.util.find_
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples/tutorials", "../examples/gallery"],
     "gallery_dirs": ["tutorials", "gallery"],
+    "within_subsection_order": "FileNameSortKey",
     "filename_pattern": r"plot_",
     "ignore_pattern": "|".join(rf"plot_{name}\.py" for name in _MISSING) or r"\.nothing$",
     "abort_on_example_error": True,
+    # As many programs at a time as `sphinx-build -j` says
+    "parallel": True,
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1e9,
@@ -64,3 +74,36 @@ sphinx_gallery_conf = {
 }
 suppress_warnings = ["config.cache"]
 logging.getLogger("pint").setLevel(logging.WARNING)
+
+
+def _of_the_constructor(
+    app: Any, what: str, name: str, obj: Any, options: Any, given: str, returned: str
+) -> tuple[str, None] | None:
+    """Return the arguments of a method of optimisation, whose ``__new__`` takes any."""
+    if what != "class" or not issubclass(obj, pint.optimise.Method):
+        return None
+    arguments = signature(obj.__init__, bound_method=True)
+    return stringify_signature(arguments, show_return_annotation=False), None
+
+
+def _back_to_the_pages(app: Any, page: str, template: str, context: Any, tree: Any) -> None:
+    """Mend the links from source code to where a name is explained; a second name has no place."""
+    if not page.startswith("_modules/"):
+        return
+    explained = app.env.domains["py"].objects
+
+    def mended(link: re.Match[str]) -> str:
+        return f"{link[1]}#{explained[link[2]].node_id}{link[3]}" if link[2] in explained else ""
+
+    back = re.compile(r'(<a class="viewcode-back" href="[^"#]*)#([^"]+)(">\[docs\]</a>)')
+    body = back.sub(mended, context["body"])
+    context["body"] = body.replace('<li><a href="builtins.html">builtins</a></li>', "")
+
+
+def setup(app: Any) -> None:
+    """Sphinx calls this."""
+    if "sphinx-mathjax-offline" in app.extensions:
+        # It only copies files, but does not say so, and pages would be read one by one.
+        app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True
+    app.connect("html-page-context", _back_to_the_pages)
+    app.connect("autodoc-process-signature", _of_the_constructor)

@@ -27,7 +27,7 @@ from pint.errors import (
     VerificationError,
 )
 from pint.grid import Steps, TimeGrid
-from pint.interface import Adjoint, Examples, Objective, Problem, TimeStepper
+from pint.interface import Adjoint, Examples, Objective, Problem, Tangent, TimeStepper
 from pint.mgrit import MGRIT, Accuracy, Convergence
 from pint.optimise import (
     Adaptive,
@@ -83,7 +83,6 @@ from pint.steppers import (
     hat_functions,
 )
 from pint.steppers.compiled import CompiledODE
-from pint.tangent import Tangent
 
 try:
     _metadata.distribution("pint")

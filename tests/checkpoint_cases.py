@@ -2,7 +2,7 @@
 
 import linear_quadratic
 import numpy as np
-import registry
+from pendulum_cases import Pendulum, PendulumAdjoint, RunningCost
 
 import pint
 from problems.peaks import generate
@@ -23,9 +23,9 @@ def bounded(levels, comm=None):
 
 
 def pendulum(levels, comm=None, correction=None, **field):
-    stepper = registry.Pendulum()
+    stepper = Pendulum()
     fields = {"u": pint.TimeControl(2, **field), "theta": pint.SharedControl(2)}
-    parts = (stepper, registry.PendulumAdjoint(stepper), registry.RunningCost())
+    parts = (stepper, PendulumAdjoint(stepper), RunningCost())
     problem = pint.Problem(*parts, fields, [pint.Tikhonov(0.3, ["u", "theta"])])
     functional = pint.ReducedFunctional(problem, grid(levels, comm), correction=correction)
     return functional, functional.control(u=0.5, theta=0.5)

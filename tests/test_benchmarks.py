@@ -274,7 +274,8 @@ def test_compiled_steps(rows_of):
 def test_compiled_optimisation(load, tmp_path, capsys):
     """All methods end at the same objective."""
     pytest.importorskip("numba")
-    rows = load("compiled_optimisation").main(["--quick", "--output", str(tmp_path)])
+    options = ["--quick", "--repeats", "1", "--output", str(tmp_path)]
+    rows = load("compiled_optimisation").main(options)
     assert "updates" in capsys.readouterr().out
     objectives = [row["J"] for row in rows if "J" in row]
     assert len(objectives) == 3

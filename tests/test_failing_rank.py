@@ -11,7 +11,7 @@ from programs import ROOT, launcher, run
 PROGRAM = """
 import sys
 import pint
-import registry
+from pendulum_cases import Pendulum, PendulumAdjoint, RunningCost
 
 comm = pint.world()
 where, kind = sys.argv[1], sys.argv[2]
@@ -35,7 +35,7 @@ def made(place, kind):
                 mistake()
     return Made
 
-class Stepper(made("stepper", registry.Pendulum)):
+class Stepper(made("stepper", Pendulum)):
     def step(self, s, *arguments, **options):
         if where == "step" and s.level == 0 and (s.index == 15).any():
             mistake()
@@ -63,7 +63,7 @@ class Term(pint.Regulariser):
 stepper = Stepper()
 grid = pint.TimeGrid.uniform(1.0, 16, coarsening=2, levels=3, comm=comm)
 controls = {"u": pint.TimeControl(2), "theta": pint.SharedControl(2)}
-adjoint, objective = registry.PendulumAdjoint(stepper), registry.RunningCost()
+adjoint, objective = PendulumAdjoint(stepper), RunningCost()
 if where == "adjoint":
     vjp = adjoint.vjp
     adjoint.vjp = lambda *arguments: mistake() or vjp(*arguments)

@@ -82,15 +82,16 @@ for P, one in zip(ranks, best, strict=True):
 # %%
 # A job
 # -----
-# One BLAS thread a rank. ``checkpoint=`` saves the run at intervals and at the signal before the time limit; the
-# same command with ``--resume`` continues it, with the same numbers on as many ranks:
+# One BLAS thread a rank. ``--checkpoint`` saves the run at intervals, and at the signal before the time limit;
+# ``--resume`` continues it, with the same numbers on as many ranks. Where there is no checkpoint, ``--resume`` is an
+# error. With the test below the same script begins the run, and continues it as often as you submit it:
 #
 # .. code-block:: sh
 #
 #     #SBATCH --ntasks=64 --cpus-per-task=1 --signal=TERM@120
 #     export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 #     srun python examples/ode_control.py --problem van-der-pol --steps 65536 --method one-shot \
-#         --coarsening 64 --checkpoint run.npz --resume --json result.json
+#         --coarsening 64 --checkpoint run.npz --json result.json $(test -f run.npz && echo --resume)
 
 # %%
 # Look at it

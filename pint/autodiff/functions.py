@@ -12,12 +12,11 @@ from pint.autodiff.framework import Framework, Function, checked
 from pint.controls import ControlField, Regulariser
 from pint.errors import check_choice
 from pint.grid import Steps
-from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
+from pint.interface import Adjoint, Fields, Objective, Problem, Tangent, TimeStepper
 from pint.states import StateSpace
 from pint.steppers.ode import ODE
 from pint.steppers.running_cost import Lagrangian, RunningCost
 from pint.steppers.schemes import scheme as named_scheme
-from pint.tangent import Tangent
 
 
 class Initial:

@@ -12,17 +12,25 @@ LIGHT = 0.4
 """Opacity of what is not recommended."""
 
 
-def picture(diagnosis: Diagnosis) -> Any:
+def picture(diagnosis: Diagnosis, figure: Any = None) -> Any:
     """Return a figure: two-level factors, residuals by cycle, steps of the set-ups tried.
 
     It is saved by ``picture(diagnosis).savefig("diagnosis.png")``.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+        What is drawn.
+    figure : matplotlib.figure.Figure, optional
+        Where it is drawn; with ``plt.figure(...)``, ``plt.show()`` shows it. A new one by default.
 
     Raises
     ------
     ImportError
         Without matplotlib.
     """
-    figure = importlib.import_module("matplotlib.figure").Figure((12, 4), layout="constrained")
+    if figure is None:
+        figure = importlib.import_module("matplotlib.figure").Figure((12, 4), layout="constrained")
     factors, residuals, trials = figure.subplots(1, 3)
     _draw_factors(factors, diagnosis)
     own = diagnosis.trials[0]
@@ -73,5 +81,5 @@ def _draw_trials(axes: Any, diagnosis: Diagnosis) -> None:
     axes.barh([str(trial.setup) for trial in rows], sizes, color=colors)
     axes.axvline(2.0, color="k", linewidth=0.8, label="sequential")
     axes.invert_yaxis()
-    axes.set(title="steps of state and adjoint / N")
+    axes.set_title("steps of state and adjoint / N", loc="right")
     axes.legend()

@@ -160,14 +160,15 @@ def _cycle_lines(name: str, predicted: Residuals, measured: Residuals) -> list[s
 
 
 def _trial_table(trials: tuple[Trial, ...], steps: int, best: Setup) -> list[str]:
-    lines = ["    set-up                                        state  adjoint   steps/N  ranks"]
+    width = max(len("set-up"), *(len(str(trial.setup)) for trial in trials)) + 2
+    lines = [f"    {'set-up':{width}s}state  adjoint   steps/N  ranks"]
     for trial in trials:
         mark = "*" if trial.setup == best else " "
         state, adjoint = (_count(one) for one in (trial.state, trial.adjoint))
         cost = "-" if trial.steps is None else f"{trial.steps / steps:.1f}"
         ranks = "-" if trial.ranks is None else f">= {trial.ranks}"
         lines.append(
-            f"  {mark} {trial.setup!s:46s}{state:>5s} {adjoint:>8s} {cost:>9s} {ranks:>6s}"
+            f"  {mark} {trial.setup!s:{width}s}{state:>5s} {adjoint:>8s} {cost:>9s} {ranks:>6s}"
         )
     return lines
 

@@ -78,10 +78,10 @@ class Cost:
         calls, theta, local = self.calls, state.solved_fields.shared, 0.0
         if calls.problem.objective.has_step_cost:
             for _, y0, y1, s, u in self.visit(state):
-                local += calls.step_cost(s, y0, y1, u, theta)
+                local += calls.objective.step_cost(s, y0, y1, u, theta)
         # One rank adds psi, because the sum over the ranks follows.
         if calls.grid.comm.rank == calls.grid.last_rank:
-            local += calls.terminal(state.points[-1], theta)
+            local += calls.objective.terminal(state.points[-1], theta)
         over = calls.space.comm if calls.space.comm.size > 1 else self.controls.space_comm
         with self.phases("communication"):
             sums, means, same = sums_and_means(calls.grid.comm, [local], terms)
@@ -121,7 +121,7 @@ class Cost:
         if objective.has_step_cost:
             self._add_step_costs(new, state, old)
         if calls.grid.comm.rank == calls.grid.last_rank:
-            dy, dtheta = calls.terminal_derivative(state.points[-1], theta)
+            dy, dtheta = calls.objective.terminal_derivative(state.points[-1], theta)
             terminal[0] += new.scale * dy
             add(at_rows(explicit, ...), {}, dtheta, objective, new.scale)
         return new
@@ -140,16 +140,18 @@ class Cost:
         sources[...] = 0.0
         if sums is not sources:
             sums[...] = 0.0
-        adds = calls.adds_slopes and self.intervals is None
+        adds = calls.objective.adds_slopes and self.intervals is None
         for here, y0, y1, s, u in self.visit(state):
             if adds:
                 places, into = (
                     (sources[here], sources[rows_after(here)]),
                     at_rows(new.explicit, here),
                 )
-                calls.add_step_cost_derivative(s, y0, y1, u, theta, scale, *places, into=into)
+                calls.objective.add_step_cost_derivative(
+                    s, y0, y1, u, theta, scale, *places, into=into
+                )
                 continue
-            dy0, dy1, du, dtheta = calls.step_cost_derivative(s, y0, y1, u, theta)
+            dy0, dy1, du, dtheta = calls.objective.step_cost_derivative(s, y0, y1, u, theta)
             if self.intervals is None:
                 sources[here] += scale * dy0
                 sources[rows_after(here)] += scale * dy1

@@ -452,7 +452,7 @@ class AdjointIntervals(Propagator):
         y0, y1, found = path[offset], path[offset + 1], []
         rows = self.intervals.rows(intervals, offset)
         for _, place, s, u in calls.visit(rows, self.control, len(rows)):
-            of_start, of_end, _, _ = calls.step_cost_derivative(
+            of_start, of_end, _, _ = calls.objective.step_cost_derivative(
                 s, y0[place], y1[place], u, self.control.shared
             )
             found.append((place, self.scale * of_start, self.scale * of_end))

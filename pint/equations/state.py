@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import ending_all_ranks, reduce
+from pint.comm import alike, ending_all_ranks, reduce
 from pint.controls import Control, ControlSpace, Lifted
 from pint.equations.calls import Calls
 from pint.equations.intervals import Intervals, StateIntervals
@@ -120,7 +120,7 @@ class StateEquation(Uncopied):
     def solve(self, state: State, control: Control, how: How) -> None:
         """Solve for `control`, in place, from the trajectory's current points. Collective."""
         with ending_all_ranks(self.ranks_to_end):
-            self.calls.failure = ""
+            self.calls.guard.failure = ""
             self.require_own(state)
             self.controls.require_fitting(control)
             check_how(how, self.calls.grid.levels, state.control is not None)
@@ -258,6 +258,20 @@ class StateEquation(Uncopied):
         if isinstance(how, (Relax, March)) or (relaxed and not corrected):
             return tapes[:1]
         return tapes
+
+    def require_all_points(self, user: str, instead: str = "") -> None:
+        """Raise ValueError, identically on all ranks, where trajectories hold C-points alone.
+
+        The message says who needs all points, and perhaps what to use instead.
+        """
+        if self.intervals is not None:
+            instead = f", or use {instead}" if instead else ""
+            raise alike(
+                ValueError(
+                    f"`{user}` needs the states of all points: leave "
+                    f'`ReducedFunctional(storage="C")` out{instead}.'
+                )
+            )
 
     def require_own(self, state: State) -> None:
         """Raise an error unless a state belongs to this equation."""

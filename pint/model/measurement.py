@@ -230,8 +230,8 @@ class _Measurement:
         calls, theta, points = self.calls, self.control.shared, self.state.points
         spare = at_rows(self.functional.controls.zeros(), ...)
         parts: dict[str, Callable[[], Any]] = {
-            "terminal": lambda: calls.terminal(points[-1], theta),
-            "terminal_derivative": lambda: calls.terminal_derivative(points[-1], theta),
+            "terminal": lambda: calls.objective.terminal(points[-1], theta),
+            "terminal_derivative": lambda: calls.objective.terminal_derivative(points[-1], theta),
             "initial": lambda: calls.initial(theta, points[0]),
             "initial_derivative": lambda: calls.initial_vjp(theta, self.adjoint.points[0], spare),
         }
@@ -299,8 +299,8 @@ class _Measurement:
                 y1 = points[1:2] if isinstance(here, slice) else points[1]
                 method(s, y0, y1, u, theta)
 
-        cost = self.clock.time(lambda: each(calls.step_cost))
-        return cost, self.clock.time(lambda: each(calls.step_cost_derivative))
+        cost = self.clock.time(lambda: each(calls.objective.step_cost))
+        return cost, self.clock.time(lambda: each(calls.objective.step_cost_derivative))
 
     # Controls
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import alike, ending_all_ranks
+from pint.comm import ending_all_ranks
 from pint.controls import Control
 from pint.equations import Cycles
 from pint.errors import check_kind, integer, number
@@ -190,13 +190,8 @@ class ExternalRun:
         package, _, name = method.method.partition(":")
         self.point.nears_bounds = name in PACKAGES[package].NEAR_BOUNDS
         if name in PACKAGES[package].WITH_PRODUCTS:
-            if functional.state.intervals is not None:
-                raise alike(
-                    ValueError(
-                        f"`External(method={method.method!r})` needs the states of all points: "
-                        'leave `ReducedFunctional(storage="C")` out, or use scipy:L-BFGS-B.'
-                    )
-                )
+            user = f"External(method={method.method!r})"
+            functional.state.require_all_points(user, "'scipy:L-BFGS-B'")
             self.point.adjoint = functional.adjoint.new()  # products need those of all points
         self.history: list[Iterate] = []
         self.recorder = Recorder(functional, callback, self.history)

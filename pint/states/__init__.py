@@ -3,7 +3,7 @@
 That of PETSc vectors is in `pint.states.petsc`, that of PyTorch tensors in `pint.states.torch`.
 """
 
-from pint.states.space import ArraySpace, Block, StateSpace, one_by_one, space_like
+from pint.states.space import ArraySpace, Block, StateSpace, gathered, one_by_one, space_like
 from pint.states.transfer import LevelTransfer, Transfer
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LevelTransfer",
     "StateSpace",
     "Transfer",
+    "gathered",
     "one_by_one",
     "space_like",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pint.comm import SerialComm, private
+from pint.comm import SerialComm, gather_rows_on_root, private
 from pint.errors import lengths, number, real_array, shown
 from pint.states.metric import Metric, metric_of
 
@@ -291,3 +291,15 @@ def space_like(owner: object) -> ArraySpace:
     single = getattr(state, "dtype", None) == np.float32
     metric = getattr(owner, "state_metric", None)
     return ArraySpace(np.shape(state), np.float32 if single else np.float64, metric=metric)
+
+
+def gathered(space: StateSpace, comm: Any, points: Block) -> np.ndarray | None:
+    """Return a trajectory at all points, shape (N + 1, ...), on the first rank; else None.
+
+    `points` are those of a rank in time, row 0 the point before them. Collective.
+    """
+    own = space.as_array(points[0 if comm.rank == 0 else 1 :])
+    whole = own if space.comm.rank == 0 else None
+    if own.ndim > 1:
+        whole = gather_rows_on_root(space.comm, own, 1 + space.axis)
+    return None if whole is None else gather_rows_on_root(comm, whole)

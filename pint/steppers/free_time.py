@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from pint.controls import SharedControl
 from pint.controls.fields import check_field_name
 from pint.errors import check_kind
 from pint.grid import Steps
-from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
-from pint.states import StateSpace, Transfer
+from pint.interface import Fields, Problem
 from pint.states.slopes import central_slope, complex_slope, is_analytic
+from pint.steppers.changed import Change, Result, changed
 
 
 class FinalTime(SharedControl):
@@ -72,124 +71,49 @@ def free_final_time(problem: Problem, final_time: FinalTime, name: str = "T") ->
     check_field_name("free_final_time(name=...)", name)
     if name in problem.controls:
         raise ValueError(f"`free_final_time(name={name!r})`: the problem has a field of that name.")
-    stepper = _Stepper(problem.stepper, name)
-    return replace(
-        problem,
-        stepper=stepper,
-        adjoint=_Adjoint(problem.adjoint, stepper),
-        objective=_Objective(problem.objective, name),
-        controls={**problem.controls, name: final_time},
-    )
+    return changed(problem, _Duration(name), {**problem.controls, name: final_time})
 
 
-def _scaled(s: Steps, final_time: Any) -> Steps:
-    """Return steps whose times are T times as large."""
-    factor, size = final_time[0], s.size
-    if size is not None:
-        size = size * factor
-        # One size of a whole batch is a float; a complex one has those of the times.
-        if np.ndim(size) == 0:
-            size = None if np.iscomplexobj(size) else float(size)
-    return s._replace(t0=factor * s.t0, t1=factor * s.t1, size=size)
+class _Duration(Change):
+    """Times that are T times as large, T being the shared field of a name."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._analytic: dict[tuple[str, int], bool] = {}
 
-class _Slope:
-    """The derivative of a function of T."""
+    def arguments(self, s: Steps, u: Fields, theta: Fields) -> tuple[Steps, Fields, Fields]:
+        return self._scaled(s, theta[self.name]), u, theta
 
-    def __init__(self) -> None:
-        self._is_analytic: bool | None = None
+    def derivatives(
+        self,
+        s: Steps,
+        u: Fields,
+        theta: Fields,
+        du: Fields,
+        dtheta: Fields,
+        name: str,
+        result: Result,
+        weights: Any,
+    ) -> tuple[Fields, Fields]:
+        def function(at: Mapping[str, Any]) -> Any:
+            return result(self._scaled(s, at[self.name]), u, theta)
 
-    def __call__(self, function: Any, final_time: Any) -> Any:
-        at: Mapping[Any, Any] = {"T": np.asarray(final_time, dtype=float)}
-        call = lambda values: function(values["T"])  # noqa: E731
-        if self._is_analytic is None:
-            self._is_analytic = is_analytic(call, at, "T")
-        slope = complex_slope(call, at, "T", np.ones(1)) if self._is_analytic else None
-        return central_slope(call, at, "T", np.ones(1)) if slope is None else slope
+        at = {self.name: np.asarray(theta[self.name], dtype=float)}
+        arguments, kind, slope = (function, at, self.name), (name, s.level), None
+        if kind not in self._analytic:
+            self._analytic[kind] = is_analytic(*arguments)
+        if self._analytic[kind]:
+            slope = complex_slope(*arguments, np.ones(1))
+        if slope is None:
+            slope = central_slope(*arguments, np.ones(1))
+        return du, {**dtheta, self.name: np.array([np.sum(weights * slope)])}
 
-
-class _Stepper(TimeStepper):
-    def __init__(self, stepper: TimeStepper, name: str) -> None:
-        self.stepper, self.name = stepper, name
-        self.batched, self.in_place = stepper.batched, stepper.in_place
-        self.uses_guess, self.kept_shape = stepper.uses_guess, stepper.kept_shape
-        self.kept_type = stepper.kept_type
-
-    @property
-    def space(self) -> StateSpace:
-        return self.stepper.space
-
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, **out: Any) -> Any:
-        return self.stepper.step(_scaled(s, theta[self.name]), y, u, theta, **out)
-
-    def initial(self, theta: Fields) -> Any:
-        return self.stepper.initial(theta)
-
-    def coarsen(self, level: int) -> TimeStepper:
-        coarse = self.stepper.coarsen(level)
-        return self if coarse is self.stepper else _Stepper(coarse, self.name)
-
-    def transfer(self, level: int) -> Transfer | None:
-        return self.stepper.transfer(level)
-
-
-class _Adjoint(Adjoint):
-    def __init__(self, adjoint: Adjoint, stepper: _Stepper) -> None:
-        self.adjoint, self.stepper = adjoint, stepper
-        self._slope = _Slope()
-
-    def vjp(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Any, Fields, Fields]:
-        name, step = self.stepper.name, self.stepper.stepper.step
-        dy, du, dtheta = self.adjoint.vjp(_scaled(s, theta[name]), y, u, theta, lam)
-        bare = s._replace(kept=None)
-        slope = self._slope(lambda T: step(_scaled(bare, T), y, u, theta), theta[name])
-        return dy, du, {**dtheta, name: np.array([np.sum(lam * slope)])}
-
-    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
-        return self.adjoint.initial_vjp(theta, lam0)
-
-    def coarsen(self, level: int) -> Adjoint:
-        coarse = self.stepper.coarsen(level)
-        assert isinstance(coarse, _Stepper)
-        return _Adjoint(self.adjoint.coarsen(level), coarse)
-
-
-class _Objective(Objective):
-    def __init__(self, objective: Objective, name: str) -> None:
-        self.objective, self.name = objective, name
-        self._slope = _Slope()
-
-    @property
-    def has_outer(self) -> bool:
-        return self.objective.has_outer
-
-    @property
-    def has_step_cost(self) -> bool:
-        return self.objective.has_step_cost
-
-    def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
-        return self.objective.step_cost(_scaled(s, theta[self.name]), y0, y1, u, theta)
-
-    def step_cost_derivative(
-        self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
-    ) -> tuple[Any, Any, Fields, Fields]:
-        final_time, cost = theta[self.name], self.objective.step_cost
-        dy0, dy1, du, dtheta = self.objective.step_cost_derivative(
-            _scaled(s, final_time), y0, y1, u, theta
-        )
-        slope = self._slope(lambda T: cost(_scaled(s, T), y0, y1, u, theta), final_time)
-        return dy0, dy1, du, {**dtheta, self.name: np.array([np.sum(slope)])}
-
-    def terminal(self, y: Any, theta: Fields) -> float:
-        return self.objective.terminal(y, theta)
-
-    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        return self.objective.terminal_derivative(y, theta)
-
-    def outer(self, value: float) -> float:
-        return self.objective.outer(value)
-
-    def outer_derivative(self, value: float) -> float:
-        return self.objective.outer_derivative(value)
+    def _scaled(self, s: Steps, final_time: Any) -> Steps:
+        """Return steps whose times are T times as large."""
+        factor, size = final_time[0], s.size
+        if size is not None:
+            size = size * factor
+            # One size of a whole batch is a float; a complex one has those of the times.
+            if np.ndim(size) == 0:
+                size = None if np.iscomplexobj(size) else float(size)
+        return s._replace(t0=factor * s.t0, t1=factor * s.t1, size=size)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import scipy.sparse
 from pint.controls import SharedControl, TimeControl
 from pint.errors import check_kind, real_array, shown
 from pint.grid import Steps
-from pint.interface import Adjoint, Fields, Objective, Problem, TimeStepper
-from pint.states import StateSpace, Transfer
+from pint.interface import Fields, Problem
+from pint.steppers.changed import Change, Result, changed
 
 
 def hat_functions(
@@ -71,15 +70,7 @@ def hat_functions(
         metric=scipy.sparse.diags(np.repeat(masses, size)),
     )
     times.flags.writeable = False
-    hats = _Hats(name, times)
-    stepper = _Stepper(problem.stepper, hats)
-    return replace(
-        problem,
-        stepper=stepper,
-        adjoint=_Adjoint(problem.adjoint, stepper),
-        objective=_Objective(problem.objective, hats),
-        controls={**problem.controls, name: nodal},
-    )
+    return changed(problem, _Hats(name, times), {**problem.controls, name: nodal})
 
 
 def _at_nodes(side: str, bound: Any, count: int, shape: tuple[int, ...]) -> Any:
@@ -93,7 +84,7 @@ def _at_nodes(side: str, bound: Any, count: int, shape: tuple[int, ...]) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class _Hats:
+class _Hats(Change):
     """Interpolation between values at nodes.
 
     Attributes
@@ -113,19 +104,26 @@ class _Hats:
         share = (middle - self.nodes[left]) / (self.nodes[left + 1] - self.nodes[left])
         return left, np.clip(share, 0.0, 1.0)
 
-    def split(self, s: Steps, u: Fields, theta: Fields) -> tuple[Fields, Fields]:
-        """Return the time-dependent and the shared fields of the problem itself."""
+    def arguments(self, s: Steps, u: Fields, theta: Fields) -> tuple[Steps, Fields, Fields]:
         values, (left, share) = theta[self.name], self._places(s)
         share = np.reshape(share, np.shape(share) + (1,) * (values.ndim - 1))
         blocks = (1 - share) * values[left] + share * values[left + 1]
-        return {**u, self.name: blocks}, self.others(theta)
+        return s, {**u, self.name: blocks}, self.shared(theta)
 
-    def others(self, theta: Fields) -> Fields:
-        """Return the other shared fields."""
+    def shared(self, theta: Fields) -> Fields:
         return {name: values for name, values in theta.items() if name != self.name}
 
-    def joined(self, s: Steps, du: Fields, dtheta: Fields, theta: Fields) -> tuple[Fields, Fields]:
-        """Return derivatives to the fields, from those to the fields of the problem itself."""
+    def derivatives(
+        self,
+        s: Steps,
+        u: Fields,
+        theta: Fields,
+        du: Fields,
+        dtheta: Fields,
+        name: str,
+        result: Result,
+        weights: Any,
+    ) -> tuple[Fields, Fields]:
         if self.name not in du:
             return du, dtheta
         blocks, (left, share) = np.asarray(du[self.name]), self._places(s)
@@ -135,86 +133,3 @@ class _Hats:
         np.add.at(values, left + 1, share * blocks)
         rest = {name: value for name, value in du.items() if name != self.name}
         return rest, {**dtheta, self.name: values}
-
-
-class _Stepper(TimeStepper):
-    def __init__(self, stepper: TimeStepper, hats: _Hats) -> None:
-        self.stepper, self.hats = stepper, hats
-        self.batched, self.in_place = stepper.batched, stepper.in_place
-        self.uses_guess, self.kept_shape = stepper.uses_guess, stepper.kept_shape
-        self.kept_type = stepper.kept_type
-
-    @property
-    def space(self) -> StateSpace:
-        return self.stepper.space
-
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, **out: Any) -> Any:
-        return self.stepper.step(s, y, *self.hats.split(s, u, theta), **out)
-
-    def initial(self, theta: Fields) -> Any:
-        return self.stepper.initial(self.hats.others(theta))
-
-    def coarsen(self, level: int) -> TimeStepper:
-        coarse = self.stepper.coarsen(level)
-        return self if coarse is self.stepper else _Stepper(coarse, self.hats)
-
-    def transfer(self, level: int) -> Transfer | None:
-        return self.stepper.transfer(level)
-
-
-class _Adjoint(Adjoint):
-    def __init__(self, adjoint: Adjoint, stepper: _Stepper) -> None:
-        self.adjoint, self.stepper = adjoint, stepper
-
-    def vjp(
-        self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
-    ) -> tuple[Any, Fields, Fields]:
-        hats = self.stepper.hats
-        dy, du, dtheta = self.adjoint.vjp(s, y, *hats.split(s, u, theta), lam)
-        return dy, *hats.joined(s, du, dtheta, theta)
-
-    def step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        return self.adjoint.step(s, y, *self.stepper.hats.split(s, u, theta), lam)
-
-    def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
-        return self.adjoint.initial_vjp(self.stepper.hats.others(theta), lam0)
-
-    def coarsen(self, level: int) -> Adjoint:
-        coarse = self.stepper.coarsen(level)
-        assert isinstance(coarse, _Stepper)
-        return _Adjoint(self.adjoint.coarsen(level), coarse)
-
-
-class _Objective(Objective):
-    def __init__(self, objective: Objective, hats: _Hats) -> None:
-        self.objective, self.hats = objective, hats
-
-    @property
-    def has_outer(self) -> bool:
-        return self.objective.has_outer
-
-    @property
-    def has_step_cost(self) -> bool:
-        return self.objective.has_step_cost
-
-    def step_cost(self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields) -> Any:
-        return self.objective.step_cost(s, y0, y1, *self.hats.split(s, u, theta))
-
-    def step_cost_derivative(
-        self, s: Steps, y0: Any, y1: Any, u: Fields, theta: Fields
-    ) -> tuple[Any, Any, Fields, Fields]:
-        derivative: Callable[..., Any] = self.objective.step_cost_derivative
-        dy0, dy1, du, dtheta = derivative(s, y0, y1, *self.hats.split(s, u, theta))
-        return dy0, dy1, *self.hats.joined(s, du, dtheta, theta)
-
-    def terminal(self, y: Any, theta: Fields) -> float:
-        return self.objective.terminal(y, self.hats.others(theta))
-
-    def terminal_derivative(self, y: Any, theta: Fields) -> tuple[Any, Fields]:
-        return self.objective.terminal_derivative(y, self.hats.others(theta))
-
-    def outer(self, value: float) -> float:
-        return self.objective.outer(value)
-
-    def outer_derivative(self, value: float) -> float:
-        return self.objective.outer_derivative(value)

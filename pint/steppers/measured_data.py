@@ -16,7 +16,7 @@ from pint.steppers.runge_kutta import add_fields
 class MeasuredData(Objective):
     r"""The weighted squares of the distances of states from data, for estimating parameters.
 
-    .. math:: \\tfrac12 \\sum_{j} \\sum_{i} \\left(\\frac{y_i(t_j) - v_{ji}}{σ_{ji}}\\right)^2
+    .. math:: \tfrac12 \sum_{j} \sum_{i} \left(\frac{y_i(t_j) - v_{ji}}{σ_{ji}}\right)^2
 
     over the measured times and components. With independent normal errors of standard deviations
     σ this is the negative logarithm of the likelihood, and `pint.standard_errors` are those of

@@ -225,9 +225,9 @@ def network(
 ) -> Network:
     r"""Return the problem of training a deep network, layer-parallel.
 
-    .. math:: \\min \\text{loss}(\\text{head}(y_N), \\text{labels}), \quad
-        y_0 = \\text{opening}(\\text{inputs}), \quad
-        y_{n+1} = y_n + Δt\, \\text{block}(y_n; w_n)
+    .. math:: \min \text{loss}(\text{head}(y_N), \text{labels}), \quad
+        y_0 = \text{opening}(\text{inputs}), \quad
+        y_{n+1} = y_n + Δt\, \text{block}(y_n; w_n)
 
     Each layer has weights of its own, a time-dependent field ``block.NAME`` for each of the
     block's parameters; those of opening and head are shared fields ``opening.NAME`` and

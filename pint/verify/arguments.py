@@ -14,7 +14,7 @@ import numpy as np
 from pint.comm import agreeing
 from pint.controls import Control, ControlSpace, SharedControl, TimeControl
 from pint.equations import State
-from pint.equations.results import spaces_of
+from pint.equations.calls.levels import spaces_of
 from pint.errors import check_kind, integer
 from pint.grid import Steps
 from pint.interface import Problem

@@ -43,11 +43,11 @@ def cost_checks(functional: ReducedFunctional, control: Control, seed: int) -> t
     for row in state.points:
         row[...] = random.standard_normal(np.shape(row))
     objective, theta = user_of(problem.objective), control.shared
-    values = [("terminal", "", calls.terminal(state.points[-1], theta))]
+    values = [("terminal", "", calls.objective.terminal(state.points[-1], theta))]
     if problem.objective.has_step_cost and grid.local_steps:
         here, _, s, u = next(calls.visit(range(1), control, 1))
         y0, y1 = state.points[:1][here], state.points[1:2][here]
-        values.append(("step_cost", "", calls.step_cost(s, y0, y1, u, theta)))
+        values.append(("step_cost", "", calls.objective.step_cost(s, y0, y1, u, theta)))
     names = {"step_cost": "value"} if objective is not problem.objective else {}
     for name, field, value in values:
         whose = f"{type(objective).__name__}.{names.get(name, name)}"

@@ -11,7 +11,7 @@ import numpy as np
 from pint.comm import ending_all_ranks
 from pint.controls import Control, ControlSpace
 from pint.equations import March, State
-from pint.equations.results import spaces_of
+from pint.equations.calls.levels import spaces_of
 from pint.errors import check_kind, integer
 from pint.grid import TimeGrid
 from pint.interface import Problem

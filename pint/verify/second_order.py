@@ -58,15 +58,11 @@ def second_order_test(functional: ReducedFunctional, control: Control, *, seed: 
         "second_order_test", "functional", functional, ReducedFunctional, "a ReducedFunctional"
     )
     integer("second_order_test", "seed", seed, 0)
+    functional.state.require_all_points("second_order_test")
     with agreeing(functional.comm, "second_order_test", functional.space.comm) as ranks:
         functional.controls.require_fitting(control)
         ranks.same = {"seed": seed}
         functional.controls.require_agreement(ranks, control, "control")
-        if functional.state.intervals is not None:
-            raise ValueError(
-                "`second_order_test` needs the states of all points: leave "
-                '`ReducedFunctional(storage="C")` out.'
-            )
     with ending_all_ranks(functional.ranks_to_end):
         state = functional.state.new()
         functional.state.solve(state, control, March())

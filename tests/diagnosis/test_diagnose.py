@@ -1,7 +1,7 @@
 """Diagnoses against theory, against solves, and against what is wrong with a set-up."""
 
 import warnings
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 
 import numpy as np
@@ -290,6 +290,21 @@ def test_its_cost_is_bounded_and_said():
     assert len(small.trials) == 1 and small.left_out > 5 and large.left_out == 0
     assert small.cost < 300 and f"{small.cost:.0f} sequential solves" in str(small)
     assert f"{small.left_out} more set-ups left out" in str(small)
+
+
+def test_columns_of_the_table_and_the_picture():
+    """Numbers end in one column however long a set-up's name is; the figure is the one given."""
+    new = functional(dahlquist(), "forward-euler", N=128, relaxation="FCF")
+    found = pint.diagnose(new, budget=1e-3)
+    longest = Setup((4, 4, 4), ("FCF", "FCF", "FCF"), "implicit-euler", "full")
+    found = replace(found, trials=(*found.trials, replace(found.trials[0], setup=longest)))
+    heads, *rows = str(found).split("Tried", 1)[1].splitlines()[1:4]
+    assert str(longest) in rows[1]
+    assert heads.index("steps/N") + 7 == len(rows[0].rsplit(None, 1)[0].rstrip())
+    assert len({len(row) for row in (heads, *rows)}) == 1
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    assert pint.diagnosis.picture(found, figure) is figure
+    assert figure.axes[2].get_title("right") == "steps of state and adjoint / N"
 
 
 def test_ranks_to_recommend_for():

@@ -134,7 +134,7 @@ def test_times_are_looked_up_piece_by_piece(name, monkeypatch):
 
     expected = gradient()
     for piece in (1, 4, 5):
-        monkeypatch.setattr("pint.equations.calls.STEPS_AT_ONCE", piece)
+        monkeypatch.setattr("pint.equations.calls.arguments.STEPS_AT_ONCE", piece)
         np.testing.assert_allclose(gradient(), expected, rtol=1e-13, atol=1e-14)
 
 

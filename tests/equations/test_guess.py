@@ -84,7 +84,7 @@ def test_only_steppers_that_read_guesses_are_given_any(levels):
             assert s.guess is None or (s.guess.shape == y.shape and np.isfinite(s.guess).all())
             return step(s, y, u, theta)
 
-        rf.calls._steps[:] = [noted] * levels
+        rf.calls.levels.step[:] = [noted] * levels
         state = rf.state.new()
         for factor in (1.0, 0.9):
             rf.state.solve(state, rf.control(u=factor), Cycles(pint.Accuracy(2)))

@@ -45,6 +45,7 @@ def test_a_solve_walks_down_to_a_step_in_few_frames(how, batched, most):
     for own, *way in stepper.ways:
         assert own == Deep.__module__.rpartition(".")[0]
         assert [name for name, _ in groupby(way)] == [
+            "pint.equations.calls",
             "pint.equations",
             "pint.mgrit",
             "pint.equations",

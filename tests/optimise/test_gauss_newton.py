@@ -286,7 +286,7 @@ def test_what_does_not_suit_is_refused():
     check(CATALOGUE["arm"].problem("rk4"), "must have the shape", start_states=np.zeros((3, 4)))
     grid = pint.TimeGrid.uniform(1.0, 12, 4, 2)
     functional = pint.ReducedFunctional(CATALOGUE["arm"].problem("rk4"), grid, storage="C")
-    with pytest.raises(ValueError, match="`GaussNewton` keeps the states of all points"):
+    with pytest.raises(ValueError, match="`GaussNewton` needs the states of all points"):
         pint.minimize(functional, None, pint.GaussNewton())
     for options in ({"hessian": "newton"}, {"iterations": -1}, {"start_states": "zero"}):
         with pytest.raises(ValueError, match="`GaussNewton"):

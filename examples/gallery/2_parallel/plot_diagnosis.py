@@ -17,5 +17,5 @@ functional = pint.ReducedFunctional(oscillator.problem(), grid)
 found = pint.diagnose(functional, functional.controls.control(u=0.1), budget=300)
 print(found)
 
-pint.diagnosis.picture(found)
+pint.diagnosis.picture(found, plt.figure(figsize=(12, 4), layout="constrained"))
 plt.show()

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pint.equations.calls import Calls
-from pint.equations.results import add, checked, singly
+from pint.equations.calls.singles import singly
+from pint.equations.results import add, checked
 from pint.equations.tangent.differences import Numerical
 from pint.errors import NumericalError, overrides
 from pint.grid import Steps
-from pint.interface import Fields
+from pint.interface import Fields, Tangent
 from pint.states import Block
-from pint.tangent import Tangent
 
 
 class TangentCalls:
@@ -76,7 +76,7 @@ class TangentCalls:
                 result = method(s, *here, *there)
                 out[place] = checked(result, out[place], owner, "jvp")
             except NumericalError as error:
-                out[place] = self.calls._nan(error, owner, "jvp")
+                out[place] = self.calls.guard.failed(error, owner, "jvp")
 
     def second_vjp(
         self,
@@ -107,7 +107,7 @@ class TangentCalls:
         try:
             result = calls.space.native(tangent.initial_jvp, ())(theta, dtheta)
         except NumericalError as error:
-            return calls._nan(error, tangent, "initial_jvp")
+            return calls.guard.failed(error, tangent, "initial_jvp")
         return checked(result, like, tangent, "initial_jvp")
 
     def _visit(
@@ -121,7 +121,7 @@ class TangentCalls:
     ) -> Iterator[tuple[Steps, Any, tuple[Any, ...], tuple[Any, ...]]]:
         """Yield steps, their place, and their parts of `at` and `along`: all in one, or singly."""
         calls, grid = self.calls, self.calls.grid
-        guess = calls._usable(level, guess)
+        guess = calls.arguments.usable(level, guess)
         if calls.batched:
             s = grid.batch(level, starts, len(calls.spaces[level].shape))
             yield s._replace(kept=kept, guess=guess), slice(None), at, along

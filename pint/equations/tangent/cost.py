@@ -93,7 +93,7 @@ def _exact(cost: Cost, state: State, dy: Block, direction: Control) -> Linearisa
         for here, y0, y1, s, u in cost.visit(state):
             time, shared = at_rows(new.explicit, here)
             after, du = rows_after(here), at_rows(direction, here)[0]
-            matrices = calls.step_cost_hessian(s, y0, y1, u, theta)
+            matrices = calls.objective.step_cost_hessian(s, y0, y1, u, theta)
             parts = [dy[here], dy[after], *(du[name] for name in u)]
             parts += [np.broadcast_to(v, (len(y0), *v.shape)) for v in dtheta.values()]
             results = [sources[here], sources[after], *(time[name] for name in u)]
@@ -105,7 +105,7 @@ def _exact(cost: Cost, state: State, dy: Block, direction: Control) -> Linearisa
         new.terminal += cost.shift_right(sources)
         new.sources = new.sums = sources
     if calls.grid.comm.rank == calls.grid.last_rank:
-        matrix = calls.terminal_hessian(state.points[-1], theta)
+        matrix = calls.objective.terminal_hessian(state.points[-1], theta)
         ends = _products(matrix, [dy[-1:], *(v[None] for v in dtheta.values())])
         new.terminal += next(ends)
         for name, product in zip(dtheta, ends, strict=True):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from pint.comm import alike, reduce
+from pint.comm import reduce
 from pint.controls import Control, Smoothness, Tikhonov
 from pint.equations import March, State
 from pint.errors import check_choice, integer, number, real_array
@@ -48,7 +48,7 @@ class GaussNewton(Limited):
     r"""Newton's method for states and controls together; each step is a linear-quadratic problem.
 
     States need not satisfy the state equation on the way: multiple shooting with one interval a
-    step, :math:`\\Phi_n(y_n, u_n, θ) - y_{n+1} = 0` as constraints. An iteration linearises all
+    step, :math:`\Phi_n(y_n, u_n, θ) - y_{n+1} = 0` as constraints. An iteration linearises all
     steps at once, without a sequential part, and solves a linear-quadratic problem by
     `pint.lq.solve`, whose ranks need N/P + P operations. Bounds of controls and shared parameters
     become a barrier that is lowered to zero, and a filter chooses the lengths of steps [1]_.
@@ -160,13 +160,7 @@ class GaussNewton(Limited):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        if functional.state.intervals is not None:
-            raise alike(
-                ValueError(
-                    "`GaussNewton` keeps the states of all points: leave "
-                    '`ReducedFunctional(storage="C")` out, or use `pint.ReducedSpace`.'
-                )
-            )
+        functional.state.require_all_points("GaussNewton", "`pint.ReducedSpace`")
         iteration = Iteration(Shooting(functional), self.hessian == "exact")
         run = Run(iteration, functional.controls.project(start))
         with np.errstate(all="ignore"):

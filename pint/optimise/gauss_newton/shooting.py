@@ -186,7 +186,7 @@ class Shooting:
         if objective.has_step_cost:
             begin, end = self._block(y0), self._block(y1)
             for here, _, s, u in self._visit(control):
-                dy0, dy1, du, dtheta = self.calls.step_cost_derivative(
+                dy0, dy1, du, dtheta = self.calls.objective.step_cost_derivative(
                     s, begin[here], end[here], u, control.shared
                 )
                 of_y0[here], of_y1[here] = dy0, dy1
@@ -201,7 +201,7 @@ class Shooting:
 
     def terminal_slopes(self, y: np.ndarray, control: Control) -> tuple[np.ndarray, np.ndarray]:
         """Return the derivatives of the terminal cost with respect to the last state and theta."""
-        dy, dtheta = self.calls.terminal_derivative(y.reshape(self.shape), control.shared)
+        dy, dtheta = self.calls.objective.terminal_derivative(y.reshape(self.shape), control.shared)
         into = self.space.zeros()
         add(at_rows(into, ...), {}, dtheta, self.calls.problem.objective)
         flat = np.array(np.broadcast_to(dy, self.shape), dtype=float).ravel()
@@ -259,7 +259,7 @@ class Shooting:
         if self._has_hessian:
             begin, end = self._block(y[:-1]), self._block(y[1:])
             for here, _, s, u in self._visit(control):
-                result[here] = self.calls.step_cost_hessian(
+                result[here] = self.calls.objective.step_cost_hessian(
                     s, begin[here], end[here], u, control.shared
                 )
             return result
@@ -308,7 +308,9 @@ class Shooting:
         result = np.zeros((n + p, n + p))
         if self._has_hessian:
             if self.last:
-                result[...] = self.calls.terminal_hessian(y[-1].reshape(self.shape), control.shared)
+                result[...] = self.calls.objective.terminal_hessian(
+                    y[-1].reshape(self.shape), control.shared
+                )
             return result
         moves = list(self._moves(y, control, twice=False))
         for j, (scale, move) in enumerate([*moves[:n], *moves[n + self.inputs :]]):
@@ -357,9 +359,11 @@ class Shooting:
         local, theta, points = 0.0, control.shared, self._block(y)
         if self.calls.problem.objective.has_step_cost:
             for here, _, s, u in self._visit(control):
-                local += self.calls.step_cost(s, points[here], points[rows_after(here)], u, theta)
+                local += self.calls.objective.step_cost(
+                    s, points[here], points[rows_after(here)], u, theta
+                )
         if self.last:
-            local += self.calls.terminal(points[-1], theta)
+            local += self.calls.objective.terminal(points[-1], theta)
         return float(reduce(self.comm, local)[0])
 
     def _moves(self, y: np.ndarray, control: Control, twice: bool) -> Iterator[tuple[float, Move]]:

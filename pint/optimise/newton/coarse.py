@@ -124,7 +124,7 @@ def _fits(rough: ReducedFunctional, control: Control) -> bool:
                 calls.step(0, starts, blocks, control.shared, y, after)
                 if calls.problem.objective.has_step_cost:
                     states = (y, after) if isinstance(here, slice) else (y[0], after[0])
-                    calls.step_cost(s, *states, u, control.shared)
+                    calls.objective.step_cost(s, *states, u, control.shared)
     except (ValueError, IndexError, TypeError):
         fits = False
     return bool(reduce(rough.space.comm, reduce(grid.comm, fits, "min"), "min")[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pint.comm import alike, ending_all_ranks
+from pint.comm import ending_all_ranks
 from pint.controls import Control
 from pint.equations.tangent.products import Kind
 from pint.errors import check_choice, check_kind, integer, number
@@ -98,13 +98,7 @@ class NewtonCG(Limited):
         callback: Callback | None,
         checkpoint: Checkpoint | None,
     ) -> Result:
-        if functional.state.intervals is not None:
-            raise alike(
-                ValueError(
-                    "`NewtonCG` needs the states of all points: leave "
-                    '`ReducedFunctional(storage="C")` out, or use `pint.ReducedSpace`.'
-                )
-            )
+        functional.state.require_all_points("NewtonCG", "`pint.ReducedSpace`")
         accuracy = self.accuracy or functional.accuracy
         accuracy.require_reachable("NewtonCG(accuracy=...)", functional.space.precision)
         with ending_all_ranks(functional.ranks_to_end):

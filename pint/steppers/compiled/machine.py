@@ -43,7 +43,7 @@ class ScalarCode:
         Code of further arrays that the functions find in ``work`` from place 2 on.
     functions : mapping of str to callable
         What else the code calls: compiled functions of the user's. What contains them is compiled
-        in every process, because nobody can tell whether they have changed.
+        in every process, once, because nobody can tell whether they have changed since another.
     """
 
     text: str
@@ -136,11 +136,12 @@ class Machine:
                 raise ValueError(f"the steps cannot be compiled: {reason[:200]}") from error
             return {name: names[name] for name in self.names}
 
-        if self.code.functions:
-            return compiled(None)
         # One problem is often made several times in a process: by studies, on many grids.
-        key = str(cache.folder()), self.text
-        if key not in _LOADED:
+        functions = self.code.functions
+        key = str(cache.folder()), self.text, frozenset(functions.items())
+        if key not in _LOADED and functions:
+            _LOADED[key] = compiled(None)
+        elif key not in _LOADED:
             _LOADED[key] = cache.kept(self.text, adaptor.versions(), compiled)
         return _LOADED[key]
 
@@ -156,7 +157,9 @@ def compiler() -> Any:
         ) from error
 
 
-_LOADED: dict[tuple[str, str], dict[str, Any]] = {}
-"""The loops of this process by the folder that they are kept in, and their source."""
+_LOADED: dict[tuple[str, str, frozenset[Any]], dict[str, Any]] = {}
+"""The loops of this process by the folder that they are kept in, their source, and what it calls.
+
+A copy of a compiled function, made by ``pickle`` or ``copy``, is the function itself."""
 
 STEPS, COSTS = ("advance", "transpose"), ("costs", "cost_slopes")

@@ -15,6 +15,10 @@ ERRORS = (numba.core.errors.NumbaError, NotImplementedError)
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
+# A third of the compiler's time would go into ways to call functions that nobody calls that way.
+_NOT_FROM_C: Any = {"no_cfunc_wrapper": True}
+_FROM_CODE_ALONE: Any = {"no_cpython_wrapper": True, **_NOT_FROM_C}
+
 _NUMBERS, _BLOCK = (types.Array(types.float64, n, "A") for n in (1, 2))
 _TIMES, _READ = (types.Array(types.float64, n, "A", readonly=True) for n in (1, 2))
 _SHARED = types.Array(types.float64, 1, "C")
@@ -68,6 +72,6 @@ def names(fields: int, to_file: bool) -> dict[str, Any]:
     return {
         "math": __import__("math"),
         "numpy": np,
-        "inner": njit(**_OPTIONS),
-        "outer": lambda name: njit(signatures[name], cache=to_file, **_OPTIONS),
+        "inner": njit(**_OPTIONS, **_FROM_CODE_ALONE),
+        "outer": lambda name: njit(signatures[name], cache=to_file, **_OPTIONS, **_NOT_FROM_C),
     }

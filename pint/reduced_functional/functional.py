@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from pint.comm import agreeing, alike, ending_all_ranks, gather_rows_on_root, leaves, reduce
+from pint.comm import agreeing, alike, ending_all_ranks
 from pint.controls import Control
-from pint.equations import AdjointEquation, AdjointState, Calls, Cycles, State, StateEquation, Value
+from pint.equations import AdjointEquation, AdjointState, Cycles, State, StateEquation, Value
 from pint.equations.adjoint import require_initial_vjp
 from pint.equations.cost import Cost
 from pint.equations.intervals import Intervals
@@ -25,17 +23,17 @@ from pint.errors import (
     NotFiniteError,
     Uncopied,
     check_choice,
-    check_kind,
-    check_names,
-    is_number,
     shown,
 )
 from pint.grid import TimeGrid
 from pint.interface import Problem
-from pint.mgrit import MGRIT, Accuracy, Correction, Guess, Storage, correction_rank
+from pint.mgrit import MGRIT, Accuracy, Correction, Guess, Storage
+from pint.reduced_functional.causes import cause_of
+from pint.reduced_functional.construction import agreed, check_kinds, engine
+from pint.reduced_functional.directions import DirectionalDerivative, require_direction
 from pint.report.convergence import Solves, Unconverged
 from pint.report.timing import Phases
-from pint.states import Block
+from pint.states import Block, gathered
 
 
 class ReducedFunctional(Uncopied):
@@ -123,7 +121,7 @@ class ReducedFunctional(Uncopied):
         unconverged: Unconverged = "warn",
         **unknown: Any,
     ) -> None:
-        _check_kinds(problem, grid)
+        check_kinds(problem, grid)
         assert grid is not None
         if isinstance(relaxation, Iterable) and not isinstance(relaxation, str):
             relaxation = tuple(relaxation)  # two solvers read it
@@ -143,56 +141,14 @@ class ReducedFunctional(Uncopied):
         self.controls = problem.control_space(grid)
         self.ranks_to_end = self.comm if self.comm.size > 1 else self.space.comm
         self.phases = Phases()
-        with agreeing(self.comm, "ReducedFunctional", self.space.comm) as ranks:
-            check_names("ReducedFunctional", list(self._options), unknown)
-            _check_options(grid, guess, kept_bytes, storage, unconverged)
-            rank = correction_rank(correction, grid, problem.space)
-            ranks.same = self._options
-            for name, part in _parts(problem):
-                # Other attributes may be counters, or the number of the rank.
-                is_data = isinstance(part, (float, complex, np.inexact, np.ndarray))
-                (ranks.same_in_time if is_data else ranks.expected)[name] = part
-            ranks.same_in_time["problem.regularisers"] = problem.regularisers
-            ranks.advice = "What is meant to differ is named in `may_differ` of its class."
-            self.calls = Calls(problem, grid)
-            if rank is not None and any(self.calls.transfers):
-                raise ValueError(
-                    "`ReducedFunctional(correction=...)` needs the same states on all levels, and "
-                    "`coarsen` of the stepper returns one of another space: use None."
-                )
-            precision = self.space.precision
-            if accuracy is None:
-                accuracy = Accuracy(cycles=30, relative=max(1e-12, 8 * precision))
-            check_kind("ReducedFunctional", "accuracy", accuracy, Accuracy, "a `pint.Accuracy`")
-            self.accuracy = accuracy
-            self.accuracy.require_reachable("ReducedFunctional(accuracy=...)", precision)
-            # Every rank checks the initial state, so that a wrong one is an error on all of them.
-            with np.errstate(all="ignore"):  # its shape counts, not its value at theta = 0
-                zeros = self.calls.given(self.controls.zeros())
-                self.calls.initial(zeros.shared, self.space.allocate(1)[0])
-            ranks.same_in_time["problem.stepper.initial"] = self.calls.failure
-            ranks.same_in_time["problem.stepper.space"] = self.space
+        self.calls, self.accuracy, rank, difference = agreed(
+            problem, self.space, self.controls, self._options, unknown
+        )
         # The engine's set-up sends messages, and begins where no rank has failed.
         with agreeing(self.comm, "ReducedFunctional", self.space.comm):
-            down = self.calls.transfers
-            duals = [None if one is None else one.transposed for one in down]
-            forward, backward = (
-                MGRIT(
-                    grid,
-                    self.space,
-                    reverse=reverse,
-                    relaxation=relaxation,
-                    c_weight=c_weight,
-                    cycle=cycle,
-                    phases=self.phases,
-                    chunk_bytes=chunk_bytes,
-                    storage=storage,
-                    transfers=transfers,
-                )
-                for reverse, transfers in ((False, down), (True, duals))
-            )
-        if ranks.difference and self.comm.rank == self.space.comm.rank == 0:
-            warnings.warn(ranks.difference, stacklevel=2)
+            forward, backward = (self._engine(reverse) for reverse in (False, True))
+        if difference and self.comm.rank == self.space.comm.rank == 0:
+            warnings.warn(difference, stacklevel=2)
         stalls = None if unconverged == "ignore" else forward.stalling_level
         if stalls is not None and self.comm.rank == self.space.comm.rank == 0:
             warnings.warn(
@@ -285,12 +241,12 @@ class ReducedFunctional(Uncopied):
         One state solve and one of the tangent equation, forward in time. It raises what `value`
         raises, and ValueError with ``storage="C"``.
         """
-        self._require_direction("tangent", direction)
+        require_direction(self.state, "tangent", direction)
         second = self.second_order
         state, _ = self._solved(control)
         tangent = second.tangent.new()
         second.tangent.solve(tangent, state, direction, Cycles(self.accuracy))
-        return DirectionalDerivative(second.slope(tangent), tangent.points, self)
+        return DirectionalDerivative(second.slope(tangent), tangent.points, self.space, self.comm)
 
     def hessian_product(self, control: Control, direction: Control, kind: Kind = "full") -> Control:
         """Return the product of the Hessian with a direction, in the control's metric.
@@ -313,7 +269,7 @@ class ReducedFunctional(Uncopied):
             As `derivative`; ValueError with ``storage="C"``.
         """
         check_choice("hessian_product", "kind", kind, ["full", "gauss-newton"])
-        self._require_direction("hessian_product", direction)
+        require_direction(self.state, "hessian_product", direction)
         self.require_differentiable()
         second, how = self.second_order, Cycles(self.accuracy)
         state, value = self._solved(control)
@@ -323,25 +279,14 @@ class ReducedFunctional(Uncopied):
         self._raise(self.cause_of(value, dual))
         return self.controls.riesz(dual)
 
-    def _require_direction(self, method: str, direction: Control) -> None:
-        """Raise an error, alike on all ranks, unless second derivatives can be had. Collective."""
-        with agreeing(self.comm, f"ReducedFunctional.{method}", self.space.comm) as ranks:
-            self.controls.require_fitting(direction)
-            self.controls.require_agreement(ranks, direction, "direction")
-            if self.state.intervals is not None:
-                raise ValueError(
-                    f"`ReducedFunctional.{method}` needs the states of all points: leave "
-                    '`ReducedFunctional(storage="C")` out.'
-                )
-
     @cached_property
     def second_order(self) -> SecondOrder:
         """Tangents and Hessian products at trajectories that the caller holds."""
-        names = ("relaxation", "c_weight", "cycle", "chunk_bytes")
-        options = {name: self._options[name] for name in names}
-        transfers = self.calls.transfers
-        solver = MGRIT(self.grid, self.space, phases=self.phases, transfers=transfers, **options)
-        return SecondOrder(self.adjoint, solver, self._options["guess"])
+        return SecondOrder(self.adjoint, self._engine(reverse=False), self._options["guess"])
+
+    def _engine(self, reverse: bool) -> MGRIT:
+        """Return an engine for one of the equations. Collective."""
+        return engine(self.calls, self.space, self.phases, self._options, reverse)
 
     def _solved(self, control: Control) -> tuple[State, Value]:
         with agreeing(self.comm, "ReducedFunctional.value", self.space.comm) as ranks:
@@ -414,15 +359,7 @@ class ReducedFunctional(Uncopied):
 
         The other ranks get None.
         """
-        return self.gather_points(self.states(state))
-
-    def gather_points(self, points: Block) -> np.ndarray | None:
-        """Return a trajectory at all points, shape (N + 1, ...), on the first rank; else None."""
-        own = self.space.as_array(points[0 if self.comm.rank == 0 else 1 :])
-        whole = own if self.space.comm.rank == 0 else None
-        if own.ndim > 1:
-            whole = gather_rows_on_root(self.space.comm, own, 1 + self.space.axis)
-        return None if whole is None else gather_rows_on_root(self.comm, whole)
+        return gathered(self.space, self.comm, self.states(state))
 
     def select(self, indices: np.ndarray) -> None:
         """Make J that of some examples, by their numbers: see `pint.interface.Examples`.
@@ -473,118 +410,10 @@ class ReducedFunctional(Uncopied):
         They belong to the last solves. The sentence quotes the NumericalError that one of the
         problem's methods has raised, or names the level and its step size.
         """
-        if math.isfinite(value.objective):
-            finite = derivative is None or bool(np.isfinite(derivative.vector).all())
-            if reduce(self.space.comm, reduce(self.comm, finite, "min"), "min")[0]:
-                return ""
-            return self._failure() or self._cause_in_adjoint(value)
-        return self._failure() or self._cause_in_state(value)
-
-    def _failure(self) -> str:
-        """Return the NumericalError of a user's method, if there was one. Collective."""
-        texts = [
-            text
-            for some in self.comm.allgather(self.space.comm.allgather(self.calls.failure))
-            for text in some
-        ]
-        failed = (f"{text} (on rank {i} of {len(texts)})" for i, text in enumerate(texts) if text)
-        return next(failed, "")
-
-    def _cause_in_adjoint(self, value: Value) -> str:
-        problem = self.problem
-        adjoint, cost = (type(part).__name__ for part in (problem.adjoint, problem.objective))
-        return (
-            f"the derivative is NaN or infinite although J = {value.objective}: check "
-            f"`{adjoint}.vjp` and the derivatives of `{cost}` and the regularisers, or use fewer "
-            "levels."
-        )
-
-    def _cause_in_state(self, value: Value) -> str:
-        # The last solve has left y_0 on the first rank.
-        start = self.space.as_array(self.state.start) if self.comm.rank == 0 else 0.0
-        known = reduce(self.space.comm, bool(np.isfinite(start).all()), "min")
-        if not reduce(self.comm, known, "min")[0]:
-            stepper = self.problem.stepper
-            name = type(getattr(stepper, "ode", stepper)).__name__
-            return f"the initial state, `{name}.initial`, is NaN or infinite."
-        level = self.state.solver.bad_level()
-        if level is None:
-            return (
-                f"the objective is {value.objective} although all states are finite: check "
-                "`Objective` and the regularisers."
-            )
-        grid = self.grid
-        size = (grid.t[-1] - grid.t[0]) / grid.steps * grid.strides[level]
-        ways = "more steps" if level == 0 else "fewer levels, a smaller coarsening factor"
-        return (
-            f"the states of level {level} (step size {size:.3g}) are not finite: the model "
-            "leaves its domain or grows without bounds for this control, or the step is too "
-            f"long for its scheme, an explicit one above all. Use {ways} or another control."
-        )
+        return cause_of(self.state, value, derivative)
 
     @staticmethod
     def _raise(cause: str) -> None:
         """Raise NotFiniteError if there is a cause; it is the same on all ranks."""
         if cause:
             raise alike(NotFiniteError(cause))
-
-
-@dataclass(frozen=True, eq=False)
-class DirectionalDerivative:
-    """How the objective and the states change along a direction of the control.
-
-    Attributes
-    ----------
-    slope : float
-        The derivative of the objective.
-    points : Block
-        Those of the states, laid out as the states of `ReducedFunctional.states`: this rank's
-        points, row 0 the point before them.
-    functional : ReducedFunctional
-    """
-
-    slope: float
-    points: Block
-    functional: ReducedFunctional = field(repr=False)
-
-    def states(self) -> np.ndarray | None:
-        """Return those of all N + 1 points on the first rank, None on the others. Collective."""
-        return self.functional.gather_points(self.points)
-
-
-def _check_kinds(problem: Any, grid: Any) -> None:
-    """Raise TypeError unless the first arguments of a functional are right."""
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"`ReducedFunctional(problem=...)` must be a Problem, got {type(problem).__name__}."
-        )
-    if not isinstance(grid, TimeGrid):
-        raise TypeError(
-            f"`ReducedFunctional(grid=...)` must be a TimeGrid, got {type(grid).__name__}; make "
-            "one with `pint.TimeGrid.uniform(final_time, steps)`."
-        )
-
-
-def _check_options(
-    grid: TimeGrid, guess: str, kept_bytes: float, storage: str, unconverged: str
-) -> None:
-    """Raise ValueError, which names the option, unless the options of a functional are right."""
-    for name, value, choices in (
-        ("storage", storage, ("all", "C")),
-        ("guess", guess, ("zero", "constant", "coarse", "nested")),
-        ("unconverged", unconverged, ("warn", "error", "ignore")),
-    ):
-        check_choice("ReducedFunctional", name, value, choices)
-    if storage == "C":
-        grid.check_c_points("`ReducedFunctional(storage='C')`")
-    endless = isinstance(kept_bytes, float) and kept_bytes == math.inf
-    if not endless and (not is_number(kept_bytes) or kept_bytes < 0):
-        raise ValueError(
-            f"`ReducedFunctional(kept_bytes=...)` must be >= 0, got {shown(kept_bytes)}."
-        )
-
-
-def _parts(problem: Problem) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of the user's objects by name; ranks in time should have them alike."""
-    for name in ("stepper", "adjoint", "objective", "examples"):
-        yield from leaves(getattr(problem, name), f"problem.{name}")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 from pint.grid import Steps
-
-Fields = Mapping[str, Any]
+from pint.interface.fields import Fields
 
 
 class Tangent(ABC):
