@@ -106,12 +106,6 @@ def test_linear_quadratic():
     assert f"```text\n{text}```" in page
 
 
-def test_first_example(monkeypatch):
-    monkeypatch.syspath_prepend(str(DOCS / "examples"))
-    text, _ = printed(load, DOCS / "examples" / "first.py")
-    assert text == f"{pint.Status.CONVERGED.value}\nJ = 0.05061877\n"
-
-
 def test_reporting(monkeypatch, tmp_path, capfd):
     monkeypatch.syspath_prepend(str(DOCS / "examples"))
     monkeypatch.chdir(tmp_path)
