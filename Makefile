@@ -87,7 +87,9 @@ test-numpy: .venv/test.stamp
 	@$(SETUP) without-mpi
 	.venv/bin/python $(PYTEST) -m "not petsc and not slow" -k "$(NUMPY_NAMES)" $(NUMPY_TESTS)
 
+# Pages of before, whose sources are gone, would be checked as well.
 docs: .venv/test.stamp
+	@find docs/_build -name '*.html' -delete 2>/dev/null || true
 	.venv/bin/sphinx-build -W --keep-going -q -j auto -b html docs docs/_build/html
 	.venv/bin/python scripts/check_site.py docs/_build/html
 
