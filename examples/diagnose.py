@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from arguments import (
-    Numbers,
+    DiagnosisOutput,
     Parser,
     Picture,
     cycle_options,
@@ -51,7 +51,7 @@ def parser(comm: Any) -> Parser:
     option(
         "--plot", type=Picture, metavar="FILE.png", help="factors, residuals, and what was tried"
     )
-    option("--json", type=Numbers, metavar="FILE.json", help="all numbers")
+    option("--json", type=DiagnosisOutput, metavar="FILE.json", help="all numbers")
     # What `make_grid` and `make_functional` ask for besides
     new.set_defaults(method="mgrit", cycles=None, unconverged="ignore")
     return new

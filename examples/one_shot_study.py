@@ -42,7 +42,7 @@ import one_shot_estimates
 from arguments import (
     Parser,
     Picture,
-    Table,
+    Study,
     cycle_options,
     integer,
     make_grid,
@@ -212,7 +212,7 @@ def parser(comm: Any) -> Parser:
     cycle_options(new.add_argument_group("time-parallel solver").add_argument)
     option = new.add_argument_group("output").add_argument
     option("--plot", type=Picture, metavar="FILE.png", help="accuracy against cycles")
-    option("--csv", type=Table, metavar="FILE.csv", help="the table")
+    option("--csv", type=Study, metavar="FILE.csv", help="the table")
     return new
 
 

@@ -30,7 +30,7 @@ new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python3.10}; do
         if command -v "$candidate" >/dev/null && new_enough "$candidate"; then
             echo "$candidate"
             return

@@ -113,16 +113,34 @@ class Output(str):
         return None if _begins(self, self.heads) else "a file of another kind"
 
 
-class Table(Output):
-    """Argument type: a table that will be written, with the first column of one of the programs."""
+class History(Output):
+    """Argument type: the table of the iterates that will be written."""
 
-    heads = (b"iteration,", b"example,", b"problem,")
+    heads = (b"iteration,",)
+
+
+class Classes(Output):
+    """Argument type: the table of classified examples that will be written."""
+
+    heads = (b"example,",)
+
+
+class Study(Output):
+    """Argument type: the table of problems and rules that will be written."""
+
+    heads = (b"problem,",)
 
 
 class Numbers(Output):
     """Argument type: the numbers of a result that will be written, as JSON."""
 
-    heads = (b'{\n "objective"', b'{\n "setup"')
+    heads = (b'{\n "objective"',)
+
+
+class DiagnosisOutput(Output):
+    """Argument type: the numbers of a diagnosis that will be written, as JSON."""
+
+    heads = (b'{\n "setup"',)
 
 
 class Picture(Output):
@@ -172,8 +190,8 @@ class OutputFolder(str):
         if not os.path.isdir(there):
             raise ValueError(f"argument {name}: {str(there)!r} is no folder")
         try:
-            with tempfile.TemporaryDirectory(dir=there):
-                pass
+            with tempfile.TemporaryDirectory(dir=there) as trial:
+                os.makedirs(os.path.join(trial, path.relative_to(there)), exist_ok=True)
             found = os.listdir(there) if there == path else []
         except OSError as error:
             raise ValueError(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from arguments.files import CheckpointOutput, Numbers, Picture, StatesOutput, Table
+from arguments.files import CheckpointOutput, History, Numbers, Picture, StatesOutput
 from arguments.parser import Parser, cycles, integer, integers, number, words
 from arguments.running import INTERRUPTED
 
@@ -86,6 +86,6 @@ def output_options(parser: Parser, plot: str) -> None:
         "--npz", type=StatesOutput, metavar="FILE.npz", help="times, states and controls, for numpy"
     )
     option(
-        "--history", type=Table, metavar="FILE.csv", help="one row an iterate, written at the end"
+        "--history", type=History, metavar="FILE.csv", help="one row an iterate, written at the end"
     )
     option("--progress", action="store_true", help="a bar, or lines in a log file")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import scipy.optimize
+import scipy  # loads `scipy.optimize`, a quarter of the time to import pint, when it is first used
 
 from pint.optimise.scaled_layout import Bounds, Evaluate, Product, Record, Stop
 
