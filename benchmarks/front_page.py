@@ -65,12 +65,12 @@ def gradient(steps: int, repeats: int) -> Row:
     """Value and gradient with steps in machine code against a scan of JAX."""
     row: Row = {"measured": f"gradient of van der Pol in machine code, {steps:,} steps"}
     row["compared with"] = "JAX, `jit(value_and_grad(scan))`"
+    if not installed("jax"):
+        return row | {"faster by": NOT_INSTALLED, "counted": ""}
     final_time = compiled_steps.FINAL_TIME["van-der-pol"]
     u = 0.3 * np.sin(np.arange(steps) / 7.0)[:, None]
     problem = compiled_steps.van_der_pol().problem("rk4", backend="compiled")
     mine = compiled_steps.by_pint(problem, final_time, u)
-    if not installed("jax"):
-        return row | {"faster by": NOT_INSTALLED, "counted": ""}
     other = partial(compiled_steps.by_jax("van-der-pol"), u, final_time / steps)
     (value, slope), (their_value, their_slope) = mine(), other()
     np.testing.assert_allclose(value, their_value, rtol=1e-11)

@@ -1,6 +1,6 @@
 """Predicted strong and weak scaling of one-shot updates to 1,024 ranks, from costs measured here.
 
-The dense network of ``problems/resnet.py``, width 8, 5,000 examples. The costs of its steps are
+The dense network of ``problems.resnet``, width 8, 5,000 examples. The costs of its steps are
 measured on this machine, on one rank; the network between ranks is assumed. Printed are the best
 configuration for each number of ranks, what it gains over sequential propagation, what splitting
 the examples over the ranks would gain instead, and the best combination of both.

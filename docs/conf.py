@@ -64,6 +64,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "ignore_pattern": "|".join(rf"plot_{name}\.py" for name in _MISSING) or r"\.nothing$",
     "abort_on_example_error": True,
+    # As many programs at a time as `sphinx-build -j` says
+    "parallel": True,
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1e9,
@@ -100,5 +102,8 @@ def _back_to_the_pages(app: Any, page: str, template: str, context: Any, tree: A
 
 def setup(app: Any) -> None:
     """Sphinx calls this."""
+    if "sphinx-mathjax-offline" in app.extensions:
+        # It only copies files, but does not say so, and pages would be read one by one.
+        app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True
     app.connect("html-page-context", _back_to_the_pages)
     app.connect("autodoc-process-signature", _of_the_constructor)

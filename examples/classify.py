@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from arguments import Output, Parser, WeightsInput, integer, is_whole, run
+from arguments import Classes, Parser, WeightsInput, integer, is_whole, run
 from saved_network import SavedNetwork, load
 from training_data import data_options, load_data
 
@@ -45,7 +45,7 @@ def parser(comm: Any) -> Parser:
     option = new.add_argument_group("output").add_argument
     option(
         "--output",
-        type=Output,
+        type=Classes,
         metavar="FILE.csv",
         help="class of each example: found and, if known, given",
     )

@@ -13,12 +13,21 @@ tried, and one of them recommended.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import asdict
 from typing import Any
 
-from arguments import Output, Parser, Picture, cycle_options, integer, number, run
+from arguments import (
+    DiagnosisOutput,
+    Parser,
+    Picture,
+    cycle_options,
+    integer,
+    number,
+    run,
+    write_all,
+    write_json,
+)
 from ode_control import Setup, coarse_options, functional_of, make_problem, problem_options
 
 import pint
@@ -42,7 +51,7 @@ def parser(comm: Any) -> Parser:
     option(
         "--plot", type=Picture, metavar="FILE.png", help="factors, residuals, and what was tried"
     )
-    option("--json", type=Output, metavar="FILE.json", help="all numbers")
+    option("--json", type=DiagnosisOutput, metavar="FILE.json", help="all numbers")
     # What `make_grid` and `make_functional` ask for besides
     new.set_defaults(method="mgrit", cycles=None, unconverged="ignore")
     return new
@@ -73,15 +82,17 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     numbers: dict[str, Any] = _finite(asdict(found))
     if setup.functional.comm.rank == 0:
         print(found)
-        if options.json:
-            text = json.dumps(numbers, indent=1) + "\n"
-            write_atomically(options.json, lambda file: file.write(text.encode()))
-        if options.plot:
-            kind = options.plot.rpartition(".")[2]
-            write_atomically(
-                options.plot, lambda file: picture(found).savefig(file, format=kind, dpi=120)
-            )
+        write_all(
+            lambda: write_json(options.json, numbers),
+            lambda: draw(options.plot, found) if options.plot else None,
+        )
     return numbers
+
+
+def draw(path: str, found: pint.Diagnosis) -> None:
+    """Draw the diagnosis; needs matplotlib. Not collective."""
+    kind = path.rpartition(".")[2]
+    write_atomically(path, lambda file: picture(found).savefig(file, format=kind, dpi=120))
 
 
 def _finite(value: Any) -> Any:

@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from arguments import Output, Parser, Picture, integer, number, run
+from arguments import History, Parser, Picture, integer, number, run
 from train_resnet import Setup, draw_picture
 from training_history import Progress
 
@@ -59,7 +59,7 @@ def parser(comm: Any) -> Parser:
     option("--coarsening", type=integer(2), default=16, metavar="m", help="of the layers")
     option("--seed", type=integer(0), default=0, help="of data and first weights")
     option = new.add_argument_group("output").add_argument
-    option("--history", type=Output, metavar="FILE.csv", help="one row an update, layer-parallel")
+    option("--history", type=History, metavar="FILE.csv", help="one row an update, layer-parallel")
     option("--plot", type=Picture, metavar="FILE.png", help="convergence and classified plane")
     new.set_defaults(data="peaks", quiet=True, resume=False, method="one-shot", optimiser="lbfgs")
     return new

@@ -15,7 +15,7 @@ through the boundary x = 1 (``neumann``). Ranks are split into time x space by `
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,8 @@ from arguments import (
     OutputFolder,
     Parser,
     assignment,
+    check_memory,
+    check_size,
     checkpoint_options,
     integer,
     make_functional,
@@ -37,6 +39,8 @@ from arguments import (
     run,
     solver_options,
     summary_of,
+    write_all,
+    write_json,
 )
 
 import pint
@@ -97,8 +101,7 @@ def make_heat(options: argparse.Namespace) -> tuple[Heat, float]:
             raise ValueError(
                 f"argument --set: there is no parameter {name!r}, only {', '.join(parameters)}"
             )
-        if not value > 0:
-            raise ValueError(f"argument --set: {name} must be positive, got {value}")
+        check_size(name, value)
         parameters[name] = value
     final_time = parameters.pop("T")
     heat = Heat(options.control, options.points, options.dimension, options.scheme, **parameters)
@@ -117,6 +120,8 @@ def check_space_coarsening(options: argparse.Namespace, heat: Heat) -> None:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
+    unknowns = options.points**options.dimension
+    check_memory(options, "--points/--steps", unknowns, comm.size)
     heat, final_time = make_heat(options)
     if options.space_coarsening:
         check_space_coarsening(options, heat)
@@ -179,20 +184,31 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         print_result(result)
         if setup.world.size == 1:
             print_prediction(options, result)
-        if options.json:
-            text = json.dumps({**summary, "states": states.tolist()}, indent=1) + "\n"
-            write_atomically(options.json, lambda file: file.write(text.encode()))
+    write_all(*writers(options, setup, result, summary, control, states))
+    return summary
+
+
+def writers(
+    options: argparse.Namespace,
+    setup: Setup,
+    result: pint.Result,
+    summary: dict[str, Any],
+    control: np.ndarray,
+    states: np.ndarray | None,
+) -> Iterator[Callable[[], object]]:
+    """Yield what writes each result; the states are on the first rank alone."""
+    if states is not None:
+        arrays = {"t": np.asarray(setup.functional.grid.t), "states": states, "control.u": control}
+        yield lambda: write_json(options.json, {**summary, "states": states.tolist()})
         if options.npz:
-            arrays = {"t": np.asarray(grid.t), "states": states, "control.u": control}
-            pint.io.write_npz(options.npz, arrays)
+            yield lambda: pint.io.write_npz(options.npz, arrays)
         if options.history:
-            pint.write_history(options.history, result.history)
+            yield lambda: pint.write_history(options.history, result.history)
         if options.plot:
-            draw(options, setup, result, control, states[-1])
+            yield lambda: draw(options, setup, result, control, states[-1])
     if options.vtk:
         controls = ["u"] if options.control == "distributed" else []
-        result.write_vtk(options.vtk, mesh_of(setup), controls=controls)
-    return summary
+        yield lambda: result.write_vtk(options.vtk, mesh_of(setup), controls=controls)
 
 
 def draw(

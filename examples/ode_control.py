@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,6 +46,8 @@ from arguments import (
     run,
     solver_options,
     summary_of,
+    write_all,
+    write_json,
 )
 
 import pint
@@ -253,16 +254,27 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             print_prediction(options, result)
         for name, one in (errors or {}).items():
             print(f"{name:20s}{fields[name][0]:.6g} +- {one[0]:.2g}")
-        if options.json:
-            text = json.dumps({**summary, "states": states.tolist()}, indent=1) + "\n"
-            write_atomically(options.json, lambda file: file.write(text.encode()))
-        if options.history:
-            pint.write_history(options.history, result.history)
-        if options.plot:
-            draw(options, setup.definition, result, states, fields)
-    if options.npz:
-        result.write_npz(options.npz)
+    write_all(*writers(options, setup, result, summary, states))
     return summary
+
+
+def writers(
+    options: argparse.Namespace,
+    setup: Setup,
+    result: pint.Result,
+    summary: dict[str, Any],
+    states: np.ndarray | None,
+) -> Iterator[Callable[[], object]]:
+    """Yield what writes each result; the states are on the first rank alone."""
+    fields = result.control.gather()
+    if states is not None:
+        yield lambda: write_json(options.json, {**summary, "states": states.tolist()})
+        if options.history:
+            yield lambda: pint.write_history(options.history, result.history)
+        if options.plot:
+            yield lambda: draw(options, setup.definition, result, states, fields)
+    if options.npz:
+        yield lambda: result.write_npz(options.npz)
 
 
 def draw(

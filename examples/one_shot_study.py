@@ -39,7 +39,17 @@ from functools import partial
 from typing import Any
 
 import one_shot_estimates
-from arguments import Output, Parser, Picture, cycle_options, integer, make_grid, run, word_of
+from arguments import (
+    Parser,
+    Picture,
+    Study,
+    cycle_options,
+    integer,
+    make_grid,
+    run,
+    word_of,
+    write_all,
+)
 
 import pint
 from pint.controls import projected_gradient
@@ -202,7 +212,7 @@ def parser(comm: Any) -> Parser:
     cycle_options(new.add_argument_group("time-parallel solver").add_argument)
     option = new.add_argument_group("output").add_argument
     option("--plot", type=Picture, metavar="FILE.png", help="accuracy against cycles")
-    option("--csv", type=Output, metavar="FILE.csv", help="the table")
+    option("--csv", type=Study, metavar="FILE.csv", help="the table")
     return new
 
 
@@ -289,10 +299,10 @@ def study(options: argparse.Namespace, problems: dict[str, Posed]) -> dict[str, 
     if options.estimates:
         one_shot_estimates.add(options, problems, table)
     if next(iter(problems.values()))[0].comm.rank == 0:
-        if options.csv:
-            write_csv(options.csv, table)
-        if options.plot:
-            draw(options.plot, table, goals)
+        write_all(
+            lambda: write_csv(options.csv, table) if options.csv else None,
+            lambda: draw(options.plot, table, goals) if options.plot else None,
+        )
     return table
 
 

@@ -16,7 +16,7 @@ Ranks are split into time x space by ``--space-ranks``. It needs scikit-fem.
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -25,6 +25,8 @@ from arguments import (
     OutputFolder,
     Parser,
     assignment,
+    check_memory,
+    check_size,
     checkpoint_options,
     integer,
     is_installed,
@@ -37,6 +39,8 @@ from arguments import (
     run,
     solver_options,
     summary_of,
+    write_all,
+    write_json,
 )
 
 import pint
@@ -105,8 +109,7 @@ def make_problem(options: argparse.Namespace) -> Any:
                 f"argument --set: {options.problem} has no parameter {name!r}, only "
                 f"{', '.join(one for one in PARAMETERS if one in known)}"
             )
-        if not value > 0:
-            raise ValueError(f"argument --set: {name} must be positive, got {value}")
+        check_size(name, value)
         parameters[name] = value
     for name, value in (("dim", options.dimension), ("stabilisation", options.stabilisation)):
         if value is not None:
@@ -122,6 +125,9 @@ def make_problem(options: argparse.Namespace) -> Any:
 
 def set_up(options: argparse.Namespace, comm: Any) -> Setup:
     """Make the problem; ValueError names the option that does not fit."""
+    dimension = 2 if options.problem == "heat-boundary" else options.dimension or 1
+    unknowns = (options.elements * options.degree) ** dimension
+    check_memory(options, "--elements/--steps", unknowns, comm.size)
     of = make_problem(options)
     time_comm, space_comm = split(comm, options.space_ranks)
     grid = make_grid(options, of.T, options.steps, time_comm)
@@ -161,20 +167,32 @@ def solve(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
             errors = setup.optimum.errors(equation, np.asarray(grid.t), control, states)
             summary |= dict(zip(("control_error", "state_error"), errors, strict=True))
             print("errors              control {:.3e}, state {:.3e}".format(*errors))
-        if options.json:
-            places = {"x": equation.elements.points.T.tolist(), "states": states.tolist()}
-            text = json.dumps({**summary, **places}, indent=1) + "\n"
-            write_atomically(options.json, lambda file: file.write(text.encode()))
-        if options.npz:
-            arrays = {"t": np.asarray(grid.t), "states": states, "control.u": control}
-            pint.io.write_npz(options.npz, {**arrays, "x": equation.elements.points.T})
-        if options.history:
-            pint.write_history(options.history, result.history)
-        if options.plot:
-            draw(options, equation, np.asarray(grid.t), control, states[-1])
-    if options.vtk:
-        write_vtk(options, setup, result)
+    write_all(*writers(options, setup, result, summary, control, states))
     return summary
+
+
+def writers(
+    options: argparse.Namespace,
+    setup: Setup,
+    result: pint.Result,
+    summary: dict[str, Any],
+    control: np.ndarray,
+    states: np.ndarray | None,
+) -> Iterator[Callable[[], object]]:
+    """Yield what writes each result; the states are on the first rank alone."""
+    if states is not None:
+        t, x = np.asarray(setup.functional.grid.t), setup.equation.elements.points.T
+        places = {"x": x.tolist(), "states": states.tolist()}
+        yield lambda: write_json(options.json, {**summary, **places})
+        if options.npz:
+            arrays = {"t": t, "states": states, "control.u": control, "x": x}
+            yield lambda: pint.io.write_npz(options.npz, arrays)
+        if options.history:
+            yield lambda: pint.write_history(options.history, result.history)
+        if options.plot:
+            yield lambda: draw(options, setup.equation, t, control, states[-1])
+    if options.vtk:
+        yield lambda: write_vtk(options, setup, result)
 
 
 def write_vtk(options: argparse.Namespace, setup: Setup, result: pint.Result) -> None:

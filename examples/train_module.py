@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from arguments import (
     Code,
     ModulesOutput,
-    Output,
+    Numbers,
     Parser,
     checkpoint_options,
     fill_defaults,
@@ -35,6 +34,8 @@ from arguments import (
     run,
     solver_options,
     summary_of,
+    write_all,
+    write_json,
 )
 from train_resnet import make_functional, print_summary, training_method
 from training_data import data_options, load_data
@@ -83,7 +84,7 @@ def parser(comm: Any) -> Parser:
     batch_options(new.add_argument_group("mini-batches (sgd, adam)").add_argument)
     checkpoint_options(new)
     output_options(new.add_argument_group("output").add_argument, ModulesOutput)
-    new.add_argument("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
+    new.add_argument("--json", type=Numbers, metavar="FILE.json", help="the numbers of the result")
     new.set_defaults(optimiser="adam", data="digits", data_ranks=1)
     return new
 
@@ -224,8 +225,6 @@ def _own(name: str) -> Any:
 
 def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """Train, write what was asked for, and return the numbers of the summary. Collective."""
-    import torch
-
     every = -(-setup.functional.problem.examples.count // options.batch) if options.batch else 1
     # A row must be in its file before the checkpoint that has it: a killed run leaves no gap.
     interval = 1.0 if options.checkpoint is None else 0.0
@@ -235,7 +234,6 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         setup.functional, setup.control, method, callback=progress, checkpoint=checkpoint
     )
     progress.keep(len(result.history) - 1)
-    progress.write_history()
     train_accuracy, validation_accuracy = setup.accuracies(result.control, None)
     weights = setup.network.state_dicts(result.control)
     summary = summary_of(result, None) | {
@@ -248,14 +246,20 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         print_summary(options, setup, result)
         for name in ("train_accuracy", "validation_accuracy"):
             print(f"{name.replace('_', ' '):20s}{summary[name]:.2f} %")
-        if options.save:
-            write_atomically(options.save, lambda file: torch.save(weights, file))
-        if options.json:
-            text = json.dumps(summary, indent=1) + "\n"
-            write_atomically(options.json, lambda file: file.write(text.encode()))
-        if options.plot:
-            _draw(options, progress.rows, validation_accuracy)
+        write_all(
+            lambda: _save(options.save, weights) if options.save else None,
+            progress.write_history,
+            lambda: write_json(options.json, summary),
+            lambda: _draw(options, progress.rows, validation_accuracy) if options.plot else None,
+        )
     return summary
+
+
+def _save(path: str, weights: dict[str, Any]) -> None:
+    """Write weights as PyTorch reads them. Not collective."""
+    import torch
+
+    write_atomically(path, lambda file: torch.save(weights, file))
 
 
 def _draw(options: argparse.Namespace, rows: list[dict[str, Any]], validation: float) -> None:

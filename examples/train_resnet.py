@@ -36,6 +36,7 @@ from arguments import (
     print_unconverged,
     run,
     word_of,
+    write_all,
 )
 from saved_network import describe, load, require_like
 from training_data import load_data
@@ -219,12 +220,7 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     result = pint.minimize(
         setup.functional, setup.control, method, callback=progress, checkpoint=checkpoint
     )
-    if options.save:
-        result.control.save(options.save)
-        if setup.comm.rank == 0:
-            describe(options.save, setup.network, setup.functional.grid, setup.data)
     progress.keep(len(result.history) - 1)
-    progress.write_history()
     train_accuracy, validation_accuracy = setup.accuracies(result.control, result.state)
     summary = {
         "objective": result.objective,
@@ -243,11 +239,20 @@ def train(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         print_summary(options, setup, result)
         for name in ("train_accuracy", "validation_accuracy"):
             print(f"{name.replace('_', ' '):20s}{summary[name]:.2f} %")
-    if options.plot:
-        weights = setup.on_one_rank(result.control)
-        if setup.comm.rank == 0:
-            draw_picture(options, setup, weights, progress.rows)
+    drawn = options.plot and setup.on_one_rank(result.control)
+    write_all(
+        lambda: save(options.save, setup, result.control) if options.save else None,
+        progress.write_history,
+        lambda: draw_picture(options, setup, drawn, progress.rows) if drawn else None,
+    )
     return summary
+
+
+def save(path: str, setup: Setup, control: pint.Control) -> None:
+    """Write weights and their description. Collective."""
+    control.save(path)
+    if setup.comm.rank == 0:
+        describe(path, setup.network, setup.functional.grid, setup.data)
 
 
 def training_method(options: argparse.Namespace, accuracies: Callable[..., Any]) -> Any:
@@ -342,7 +347,9 @@ def print_summary(options: argparse.Namespace, setup: Setup, result: pint.Result
 def draw_picture(
     options: argparse.Namespace, setup: Setup, weights: pint.Control, rows: list[dict[str, Any]]
 ) -> None:
-    """Draw the trained network and its history; needs matplotlib. Not collective."""
+    """Draw the trained network and its history, on the first rank; needs matplotlib."""
+    if setup.comm.rank > 0:
+        return
     from training_picture import draw
 
     data = setup.data

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from arguments import (
-    Output,
+    History,
     Parser,
     Picture,
     WeightsInput,
@@ -138,7 +138,7 @@ def output_options(option: Callable[..., Any], weights: Any = WeightsOutput) -> 
     """Add the options of the output, by the function `option`."""
     option("--save", type=weights, metavar="FILE.npz",
            help="trained weights; what they belong to is written to FILE.json")  # fmt: skip
-    option("--history", type=Output, metavar="FILE.csv", help="one row an iteration")
+    option("--history", type=History, metavar="FILE.csv", help="one row an iteration")
     option("--plot", type=Picture, metavar="FILE.png",
            help="convergence, and plane (two features) or confusion matrix")  # fmt: skip
     option("--quiet", action="store_true", help="print the summary only")

@@ -20,6 +20,8 @@ PETSC_PYTHON=.venv-petsc/bin/python
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
+# A rank that waits lets others compute, and none is bound to a core that is busy (--bind-to none).
+export OMPI_MCA_mpi_yield_when_idle=1
 
 say() { echo "environment: $*"; }
 fail() { echo "environment: $*" >&2; exit 1; }
@@ -28,7 +30,7 @@ new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python3.10}; do
         if command -v "$candidate" >/dev/null && new_enough "$candidate"; then
             echo "$candidate"
             return
@@ -301,17 +303,18 @@ bench() {
     say "ready: .venv-bench"
 }
 
-# All tests run on 2 and on 5 ranks, and the markers say which of them on 3 and on 4. A rank that
+# All tests run on 2 ranks, and the markers say which of them on 3, on 4 and on 5. A rank that
 # waits a minute within one test prints where.
 parallel() {
     local log marker=""
     case $1 in
         3) marker=layout ;;
         4) marker=space ;;
+        5) marker="not pair" ;;
     esac
     log=$(mktemp)
     trap "rm -f '$log'" EXIT
-    if timeout -k 10 "${MPI_TIMEOUT:-600}" "$(cat .venv-petsc/mpiexec)" -n "$1" \
+    if timeout -k 10 "${MPI_TIMEOUT:-600}" "$(cat .venv-petsc/mpiexec)" -n "$1" --bind-to none \
         "$PETSC_PYTHON" -m pytest -q --color=no -p no:cacheprovider \
         -o faulthandler_timeout=60 -m "$marker" tests/parallel >"$log" 2>&1; then
         # One line a rank.

@@ -23,8 +23,45 @@ def test_what_the_other_side_by_side_prints(name):
     spec = importlib.util.spec_from_file_location(name, path)
     with contextlib.redirect_stdout(text):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    assert text.getvalue().strip() in page
+    shown = [page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")]
+    shown = [page for page in shown if f"{{literalinclude}} examples/{name}.py" in page]
+    assert shown and all(text.getvalue().strip() in page for page in shown)
+
+
+@pytest.mark.parametrize(
+    ("package", "printed"), [("casadi", "J = 2.87980918"), ("pymgrit", "0.0074108167")]
+)
+def test_what_the_code_of_the_other_program_prints(package, printed, capsys):
+    """Where it is installed, as in the environment of the benchmarks."""
+    pytest.importorskip(package)
+    page = (DOCS / f"coming_from_{package}.md").read_text(encoding="utf-8")
+    assert printed in page
+    exec(re.search(r"^```\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[1], {})
+    assert printed in capsys.readouterr().out
+
+
+def rows_of(page, first, second):
+    """Return the rows of a page's tables that begin with two cells, each a list of cells."""
+    lines = (DOCS / f"{page}.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if row[:2] == [first, second]]
+
+
+def test_numbers_of_the_table_of_methods():
+    """They are those of the tables that it names."""
+    page = (DOCS / "which_method.md").read_text(encoding="utf-8")
+    small, middle, large = (
+        rows_of("all_at_once", "van-der-pol", steps)[0] for steps in ("64", "4,096", "65,536")
+    )
+    assert f"van der Pol in {small[2]} iterations where L-BFGS takes {small[4]} updates" in page
+    assert f"{middle[-1]} and {large[-1]} times as fast as CasADi" in page
+    ((*_, newton, _, _),) = rows_of("constraints", "bryson-denham", "Gauss-Newton")
+    ((*_, lbfgs, _, _),) = rows_of("constraints", "bryson-denham", "L-BFGS")
+    assert f"Bryson-Denham in {newton} iterations, by L-BFGS in {lbfgs}" in page
+    ((_, _, wolfe, *_),) = rows_of("ode_problems", "heat", "10 (11)")
+    assert f"heat in {wolfe.split()[0]} updates" in page
+    ((*_, ratio),) = rows_of("performance", "one-shot, 2 ranks", "0.151")
+    assert f"two ranks {ratio} times as fast as sequential training" in page
 
 
 def test_links_between_pages_and_to_files():

@@ -1,13 +1,17 @@
 """What the example programs share: argument types, options and their rules, errors in one line."""
 
 from arguments.files import (
+    Classes,
     Code,
+    DiagnosisOutput,
     Folder,
+    History,
     Input,
     ModulesOutput,
-    Output,
+    Numbers,
     OutputFolder,
     Picture,
+    Study,
     WeightsInput,
     WeightsOutput,
     data_set,
@@ -24,6 +28,7 @@ from arguments.groups import (
 from arguments.parser import (
     Parser,
     assignment,
+    check_size,
     coarse,
     correction,
     cycles,
@@ -41,8 +46,10 @@ from arguments.results import (
     print_unconverged,
     summary_of,
     word_of,
+    write_all,
+    write_json,
 )
-from arguments.rules import check_rules, fill_defaults, is_installed, is_whole
+from arguments.rules import check_memory, check_rules, fill_defaults, is_installed, is_whole
 from arguments.running import INTERRUPTED, run
 from arguments.solving import (
     limits_of,
@@ -57,18 +64,24 @@ from arguments.solving import (
 __all__ = [
     "FAILURES",
     "INTERRUPTED",
+    "Classes",
     "Code",
+    "DiagnosisOutput",
     "Folder",
+    "History",
     "Input",
     "ModulesOutput",
-    "Output",
+    "Numbers",
     "OutputFolder",
     "Parser",
     "Picture",
+    "Study",
     "WeightsInput",
     "WeightsOutput",
     "assignment",
+    "check_memory",
     "check_rules",
+    "check_size",
     "checkpoint_options",
     "coarse",
     "correction",
@@ -102,4 +115,6 @@ __all__ = [
     "summary_of",
     "word_of",
     "words",
+    "write_all",
+    "write_json",
 ]

@@ -7,8 +7,11 @@ any work, `check_files` compares what will be written with what is read, and wit
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import re
 import stat
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,10 @@ from problems.data import NAMES
 
 CHECKPOINT_ARRAYS = {"history_columns.npy", "digests.npy"}
 WEIGHTS_ARRAY = "classification_weight.npy"
+PICTURES = {".png": (b"\x89PNG",), ".pdf": (b"%PDF",), ".svg": (b"<?xml", b"<svg")}
+"""How pictures begin, by their endings."""
+SERIES = re.compile(r"state(_\d+){0,2}\.(vtu|pvtu|pvd)")
+"""Names of the files for ParaView, see `pint.io.write_series`."""
 
 
 def description_of(path: str) -> Path:
@@ -86,7 +93,15 @@ def data_set(text: str) -> str:
 
 
 class Output(str):
-    """Argument type: the path of a file that will be written."""
+    """Argument type: the path of a file that will be written.
+
+    Attributes
+    ----------
+    heads : tuple of bytes
+        How files of the kind that is written begin.
+    """
+
+    heads: tuple[bytes, ...] = (b"PK",)  # archives
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -95,7 +110,37 @@ class Output(str):
 
     def lost(self) -> str | None:
         """Return what is there that is not of the kind that is written, None if nothing is."""
-        return "an archive of arrays" if _members(self) is not None else None
+        return None if _begins(self, self.heads) else "a file of another kind"
+
+
+class History(Output):
+    """Argument type: the table of the iterates that will be written."""
+
+    heads = (b"iteration,",)
+
+
+class Classes(Output):
+    """Argument type: the table of classified examples that will be written."""
+
+    heads = (b"example,",)
+
+
+class Study(Output):
+    """Argument type: the table of problems and rules that will be written."""
+
+    heads = (b"problem,",)
+
+
+class Numbers(Output):
+    """Argument type: the numbers of a result that will be written, as JSON."""
+
+    heads = (b'{\n "objective"',)
+
+
+class DiagnosisOutput(Output):
+    """Argument type: the numbers of a diagnosis that will be written, as JSON."""
+
+    heads = (b'{\n "setup"',)
 
 
 class Picture(Output):
@@ -103,9 +148,11 @@ class Picture(Output):
 
     def __new__(cls, text: str) -> Picture:
         """Raise ArgumentTypeError if the ending names no format."""
-        if Path(text).suffix not in (".png", ".pdf", ".svg"):
+        if Path(text).suffix not in PICTURES:
             raise argparse.ArgumentTypeError(f"{text!r} must end in .png, .pdf or .svg")
-        return super().__new__(cls, text)
+        made = super().__new__(cls, text)
+        made.heads = PICTURES[Path(text).suffix]
+        return made
 
 
 class StatesOutput(Output):
@@ -114,20 +161,53 @@ class StatesOutput(Output):
     def lost(self) -> str | None:
         """Return what is there that is no such file."""
         members = _members(self)
-        return None if members is None or "states.npy" in members else "an archive of other arrays"
+        if members is not None and "states.npy" not in members:
+            return "an archive of other arrays"
+        return super().lost()
 
 
 class OutputFolder(str):
-    """Argument type: a folder that will be written to, and made if it is not there."""
+    """Argument type: a folder of files for ParaView, which is made if it is not there."""
+
+    def __new__(cls, text: str) -> OutputFolder:
+        """Raise ArgumentTypeError if the name is empty."""
+        if not text:
+            raise argparse.ArgumentTypeError("needs the name of a folder")
+        return super().__new__(cls, text)
+
+    def missing(self) -> list[str]:
+        """Return the folders that are to be made, the innermost one first."""
+        path = Path(os.path.abspath(self))
+        return [str(one) for one in (path, *path.parents) if not os.path.lexists(one)]
 
     def check(self, name: str) -> None:
-        """Raise ValueError, which names the option, if there can be no such folder."""
-        path = Path(self)
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"argument {name}: {str(self)!r} is a file")
-        parent = next(one for one in (path, *path.absolute().parents) if one.is_dir())
-        if not os.access(parent, os.W_OK):
-            raise ValueError(f"argument {name}: cannot write to {str(parent)!r}")
+        """Raise ValueError, which names the option, if there can be no such folder.
+
+        Also if it holds a file of another kind that has the name of one to be written.
+        """
+        path = Path(os.path.abspath(self))
+        there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        if not os.path.isdir(there):
+            raise ValueError(f"argument {name}: {str(there)!r} is no folder")
+        try:
+            with tempfile.TemporaryDirectory(dir=there) as trial:
+                os.makedirs(os.path.join(trial, path.relative_to(there)), exist_ok=True)
+            found = os.listdir(there) if there == path else []
+        except OSError as error:
+            raise ValueError(
+                f"argument {name}: cannot write to {str(there)!r}: {error.strerror or error}"
+            ) from None
+        for one in found:
+            if SERIES.fullmatch(one) and not _begins(str(path / one), (b"<?xml", b"<VTKFile")):
+                raise ValueError(
+                    f"argument {name}: {str(path / one)!r} would be replaced, which is a file of "
+                    "another kind: choose another name, or remove it"
+                )
+
+    def has(self, path: str) -> bool:
+        """Whether a file has the name of one that may be written to the folder."""
+        folder, name = os.path.split(os.path.realpath(path))
+        return folder == os.path.realpath(self) and SERIES.fullmatch(name) is not None
 
 
 class CheckpointOutput(Output):
@@ -159,6 +239,8 @@ class WeightsOutput(Output):
         members = _members(self)
         if members is not None and WEIGHTS_ARRAY not in members:
             return "an archive of other arrays"
+        if not _begins(self, self.heads):
+            return "a file of another kind"
         described = description_of(self)
         if described.is_file() and described.stat().st_size and not _is_description(described):
             return f"{str(described)!r}, which describes no weights,"
@@ -179,8 +261,19 @@ class ModulesOutput(Output):
     def lost(self) -> str | None:
         """Return what is there that PyTorch has not written."""
         members = _members(self)
-        ours = members is None or any(name.endswith("/data.pkl") for name in members)
-        return None if ours else "an archive of arrays"
+        if members is not None and not any(name.endswith("/data.pkl") for name in members):
+            return "an archive of arrays"
+        return super().lost()
+
+
+def _begins(path: str, heads: tuple[bytes, ...]) -> bool:
+    """Whether a file begins like one of a kind, or nothing would be lost with it."""
+    try:
+        with open_regular(path) as file:
+            found = file.read(64)
+    except (OSError, ValueError):
+        return True
+    return not found or found.startswith(heads)
 
 
 def _members(path: str) -> set[str] | None:
@@ -238,13 +331,27 @@ def check_files(options: argparse.Namespace) -> None:
         taken[place] = f"is written by {name}, too: give each result a file of its own"
     for name, value in vars(options).items():
         if isinstance(value, OutputFolder):
-            value.check(_called(name))
+            _check_folder(_called(name), value, taken, options)
         if isinstance(value, Output):
             _check_what_is_there(_called(name), value)
         if isinstance(value, Picture) and not is_installed("matplotlib"):
             raise ValueError(
                 f"argument {_called(name)}: needs matplotlib (pip install 'pint-control[examples]')"
             )
+
+
+def _check_folder(
+    name: str, folder: OutputFolder, taken: dict[object, str], options: argparse.Namespace
+) -> None:
+    """Raise ValueError if a folder cannot be made, or its files would replace others."""
+    folder.check(name)
+    for path in folder.missing()[-1:]:  # a file that is to be written has its folder already
+        place = _place(path)
+        if place in taken:
+            raise ValueError(f"argument {name}: {path!r} {taken[place]}")
+    for other, path in itertools.chain(_files(options, Input), _files(options, Output)):
+        if folder.has(path):
+            raise ValueError(f"argument {name}: its files would replace {path!r} of {other}")
 
 
 def _check_output(name: str, path: str) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from arguments.files import CheckpointOutput, Output, Picture, StatesOutput
+from arguments.files import CheckpointOutput, History, Numbers, Picture, StatesOutput
 from arguments.parser import Parser, cycles, integer, integers, number, words
 from arguments.running import INTERRUPTED
 
@@ -81,11 +81,11 @@ def output_options(parser: Parser, plot: str) -> None:
     """Add the options of the output; `plot` says what the picture shows."""
     option = parser.add_argument_group("output").add_argument
     option("--plot", type=Picture, metavar="FILE.png", help=plot)
-    option("--json", type=Output, metavar="FILE.json", help="the numbers of the result")
+    option("--json", type=Numbers, metavar="FILE.json", help="the numbers of the result")
     option(
         "--npz", type=StatesOutput, metavar="FILE.npz", help="times, states and controls, for numpy"
     )
     option(
-        "--history", type=Output, metavar="FILE.csv", help="one row an iterate, written at the end"
+        "--history", type=History, metavar="FILE.csv", help="one row an iterate, written at the end"
     )
     option("--progress", action="store_true", help="a bar, or lines in a log file")

@@ -14,6 +14,9 @@ import pint
 from pint.comm import all_arrive
 from pint.steppers.coarsening import CoarseStep, coarse_step
 
+SMALLEST, LARGEST = 1e-12, 1e12
+"""Of parameters of ``--set``, which are made for numbers near 1."""
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds the default to the help of each option that has one."""
@@ -100,6 +103,15 @@ def assignment(text: str) -> tuple[str, float]:
     if not (name and equals):
         raise argparse.ArgumentTypeError(f"must be name=value, got {text!r}")
     return name, real(value)
+
+
+def check_size(name: str, value: float) -> None:
+    """Raise ValueError unless a parameter of ``--set`` is positive and no power of it overflows."""
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(
+            f"argument --set: {name} must be positive, from {SMALLEST:g} to {LARGEST:g}, got "
+            f"{value:g}"
+        )
 
 
 def integers(text: str) -> list[int]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pint
 from arguments.rules import STOCHASTIC
+from pint.report.files import write_atomically
 
 FAILURES = (
     pint.Status.LINE_SEARCH_FAILED,
@@ -52,6 +55,28 @@ def _advice(options: argparse.Namespace, status: pint.Status) -> str:
 def word_of(status: pint.Status) -> str:
     """Return the name of a status as programs report it."""
     return status.name.lower().replace("_", " ")
+
+
+def write_all(*writers: Callable[[], object]) -> None:
+    """Write all results; the first OSError is raised after the others have been written.
+
+    Collective if a writer is: all ranks call all.
+    """
+    failed = None
+    for write in writers:
+        try:
+            write()
+        except OSError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def write_json(path: str | None, numbers: dict[str, Any]) -> None:
+    """Write numbers to the file of ``--json``, if there is one. Not collective."""
+    if path is not None:
+        text = json.dumps(numbers, indent=1) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def summary_of(result: pint.Result, control: Any) -> dict[str, Any]:

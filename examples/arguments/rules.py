@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ OF_DESCENT = (
 OF_BATCHES = "batch epochs learning_rate decay schedule weight_decay clip patience"
 OF_PACKAGES = ("scipy", "tao")
 STOCHASTIC = ("sgd", "adam")
+OF_MATRICES = 50
+"""Numbers that mesh and matrices take for each unknown, about."""
 OF_NEWTON = ("gauss-newton", "exact")
 
 MEANINGS = (
@@ -173,6 +176,25 @@ RULES = (
          "{layers} is not {start_layers} times a power of two"),
 )  # fmt: skip
 """What no program accepts; the first rule that is broken is reported."""
+
+
+def check_memory(options: argparse.Namespace, names: str, unknowns: int, ranks: int) -> None:
+    """Raise ValueError if states of so many unknowns need more memory than the ranks could have.
+
+    That is, each rank all of this machine's. `names` are those of the options that are too large.
+    Machines that do not say how much memory they have are taken to have enough.
+    """
+    try:
+        available = ranks * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return
+    points = options.steps // (options.coarsening[0] if options.storage == "C" else 1) + 1
+    needed = 8 * unknowns * (points + OF_MATRICES)
+    if needed > available:
+        raise ValueError(
+            f"argument {names}: too large: {unknowns} unknowns, {points} times, and their matrices "
+            f"take about {needed / 1e9:.3g} GB of memory, and there are {available / 1e9:.3g}"
+        )
 
 
 def has_cycles(options: argparse.Namespace) -> bool:

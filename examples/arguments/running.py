@@ -24,11 +24,11 @@ INTERRUPTED = 130
 
 @contextlib.contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Print pint's own warnings without the place in the code, and each of them."""
+    """Print pint's own warnings, and those of numbers, without the place in the code."""
     usual = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, pint.ConvergenceWarning):
+        if issubclass(category, (pint.ConvergenceWarning, RuntimeWarning)):
             print(f"warning: {message}", file=sys.stderr, flush=True)
         else:
             usual(message, category, *place, **more)

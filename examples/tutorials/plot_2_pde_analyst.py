@@ -2,8 +2,8 @@ r"""
 For PDE analysts: your own equation
 ===================================
 
-We control the heat in a rod by the temperature at its left end, :math:`y_t = a\,y_{xx}`, so that after two
-units of time the rod has the temperature 1. You discretise in space; `pint` does the rest.
+We control the heat in a rod, :math:`y_t = a\,y_{xx}`, by the temperature at its left end. After two units of time the
+rod shall be as near to the temperature 1 as the bounds permit. You discretise in space; `pint` does the rest.
 """
 
 # %%
@@ -85,7 +85,8 @@ print(f"J = {result.objective:.3e} after {result.iterations} updates")
 # %%
 # Does it converge?
 # -----------------
-# Halve the mesh width and the step: differences of the optimal objective should fall by a constant factor.
+# Halve the mesh width and the step: differences of the optimal objective should fall by a constant factor; here it
+# is 2, that of first order.
 
 values = []
 for points in (16, 32, 64, 128):

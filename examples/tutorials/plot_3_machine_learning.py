@@ -59,11 +59,13 @@ deep = network(
 # Train it
 # --------
 # `Stochastic` takes mini-batches; its updates with `adam` are those of `torch.optim.Adam`. The layers
-# are on a grid of two levels: with ``mpiexec -n 2`` each rank would have half of them. The error of the gradient is
-# measured now and then, and cycles rise and fall with it; where cycles do not suffice, the update is made by sequential
-# steps, and the message says so. A run that makes all its epochs ends with `ITERATION_LIMIT`, as it should.
+# are on a grid of two levels, for all ranks of ``pint.world()``: under ``mpiexec -n 2`` each rank has half of the layers,
+# and without MPI one process has all. The error of the gradient is measured now and then, and the number of cycles
+# rises and falls with it. Where cycles do not suffice, the update is made by sequential steps, and the message says so.
+# A run that makes all its epochs ends with the status `ITERATION_LIMIT`, as it should.
 
-functional = pint.ReducedFunctional(deep, deep.grid(coarsening=4, levels=2))
+grid = deep.grid(coarsening=4, levels=2, comm=pint.world())
+functional = pint.ReducedFunctional(deep, grid)
 start = deep.start(functional.controls, seed=1)
 method = pint.Stochastic(pint.adam(), 8, learning_rate=5e-3, cycles="adaptive", seed=2)
 result = pint.minimize(functional, start, method)

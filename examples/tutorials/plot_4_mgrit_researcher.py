@@ -2,15 +2,15 @@ r"""
 For MGRIT researchers: your own coarse step
 ===========================================
 
-What a coarse level does is one method of yours. We give an oscillator that is integrated by RK4 three coarse
-steps, look at the residuals of each, and ask `pint.diagnose` why the first one is slow.
+What a coarse level does is one method of yours. We integrate an oscillator by RK4, try three coarse steps, look at the
+residuals of each, and ask `pint.diagnose` why one of them does not converge.
 """
 
 # %%
 # The fine step, and the coarse one
 # ---------------------------------
-# `coarsen` returns the stepper of a level. Here it is the exponential of the matrix: the coarse step that is
-# exact for the linear equation. `step` takes a batch of states, shape (B, 2), and step sizes ``s.dt``, shape (B, 1);
+# `coarsen` returns the stepper of a coarse level: here RK4 itself, backward Euler, or the exponential of the matrix,
+# which is exact for a linear equation. `step` takes a batch of states, shape (B, 2), and step sizes ``s.dt``, shape (B, 1);
 # without ``batched = True`` it takes one state and a number.
 
 import matplotlib.pyplot as plt

@@ -52,10 +52,6 @@ class Accuracy:
                 f"relative={self.relative:g}; use at least {10 * precision:.1g}, or float64 states."
             )
 
-    def met_by(self, residual: float, norm: float) -> bool:
-        """Whether a residual norm meets the tolerances; False without any."""
-        return residual <= self.bound(norm)
-
     @property
     def has_tolerance(self) -> bool:
         """Whether a solve can end before `cycles`."""

@@ -276,7 +276,7 @@ class ReducedFunctional(Uncopied):
         adjoint = self.adjoint.new()
         self.adjoint.solve(adjoint, state, how)
         dual = second.product(state, adjoint, direction, kind, how)
-        self._raise(self.cause_of(value, dual))
+        self.require_finite(value, dual)
         return self.controls.riesz(dual)
 
     @cached_property
@@ -307,7 +307,7 @@ class ReducedFunctional(Uncopied):
         self._adjoint = None
         self.adjoint.solve(adjoint, state, Cycles(self.accuracy))
         derivative = self.derivative_of(state, adjoint)
-        self._raise(self.cause_of(value, derivative))
+        self.require_finite(value, derivative)
         self._adjoint = adjoint
         return value, derivative
 
@@ -400,9 +400,11 @@ class ReducedFunctional(Uncopied):
             require_initial_vjp(self.calls, self.controls)
             self._differentiable = True
 
-    def require_finite(self, value: Value) -> None:
-        """Raise NotFiniteError, which says where, unless the objective is finite. Collective."""
-        self._raise(self.cause_of(value))
+    def require_finite(self, value: Value, derivative: Control | None = None) -> None:
+        """Raise NotFiniteError, which says where, unless both are finite. Collective."""
+        cause = self.cause_of(value, derivative)
+        if cause:  # it is the same on all ranks
+            raise alike(NotFiniteError(cause))
 
     def cause_of(self, value: Value, derivative: Control | None = None) -> str:
         """Return why an objective or a derivative is NaN or infinite, "" if neither. Collective.
@@ -411,9 +413,3 @@ class ReducedFunctional(Uncopied):
         problem's methods has raised, or names the level and its step size.
         """
         return cause_of(self.state, value, derivative)
-
-    @staticmethod
-    def _raise(cause: str) -> None:
-        """Raise NotFiniteError if there is a cause; it is the same on all ranks."""
-        if cause:
-            raise alike(NotFiniteError(cause))

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from pint.comm import Reductions, reduce
-
-T = TypeVar("T")
 
 Phase = Literal["relaxation", "coarse", "communication", "gradient", "update"]
 
@@ -134,17 +130,3 @@ class _ReductionClock:
     def __exit__(self, *error: object) -> None:
         self._phases("communication").__exit__()
         self._phases.reducing += self._phases._since - self._began
-
-
-def in_phase(phase: Phase) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Decorate a method of an object that has `phases`: its calls belong to `phase`."""
-
-    def decorate(method: Callable[..., T]) -> Callable[..., T]:
-        @wraps(method)
-        def timed(self: Any, *arguments: Any, **options: Any) -> T:
-            with self.phases(phase):
-                return method(self, *arguments, **options)
-
-        return timed
-
-    return decorate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pint.controls import ControlField
@@ -93,7 +94,8 @@ class _Adjoint(Adjoint):
     def __init__(self, adjoint: Adjoint, stepper: _Stepper) -> None:
         self.adjoint, self.stepper = adjoint, stepper
         if overrides(adjoint, Adjoint, "step"):
-            self.step = self._step  # type: ignore[method-assign]
+            # No method of this class: a reference to itself would keep it, and what it holds.
+            self.step = partial(_step, stepper.change, adjoint)  # type: ignore[method-assign]
 
     def vjp(
         self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
@@ -107,10 +109,6 @@ class _Adjoint(Adjoint):
 
         return dy, *change.derivatives(s, u, theta, du, dtheta, "step", result, lam)
 
-    def _step(self, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any) -> Any:
-        s, u, theta = self.stepper.change.arguments(s, u, theta)
-        return self.adjoint.step(s, y, u, theta, lam)
-
     def initial_vjp(self, theta: Fields, lam0: Any) -> Fields:
         return self.adjoint.initial_vjp(self.stepper.change.shared(theta), lam0)
 
@@ -118,6 +116,14 @@ class _Adjoint(Adjoint):
         coarse = self.stepper.coarsen(level)
         assert isinstance(coarse, _Stepper)
         return _Adjoint(self.adjoint.coarsen(level), coarse)
+
+
+def _step(
+    change: Change, adjoint: Adjoint, s: Steps, y: Any, u: Fields, theta: Fields, lam: Any
+) -> Any:
+    """Return ``Phi_y^T lam`` by the method of the problem itself."""
+    s, u, theta = change.arguments(s, u, theta)
+    return adjoint.step(s, y, u, theta, lam)
 
 
 class _Objective(Objective):

@@ -112,7 +112,7 @@ def dot_checks(
     total = math.nan
     if not any(level in (0, None) for _, level in broken):
         total = attempt_collectively(grid.comm, lambda: functional.cost.summed(state))[0] or 0.0
-    ends = end_sample(problem, state, control, seed, total if math.isfinite(total) else 1.0)
+    ends = end_sample(state, control, seed, total if math.isfinite(total) else 1.0)
     yield from transpose_checks(problem, end_methods(problem), [ends], None, 1, broken)
     yield from transfer_checks(functional, seed)
     yield from _regulariser_checks(problem, control, seed)
@@ -175,7 +175,7 @@ def _dot_error(
     error = finite(float(difference / scale) if scale else float(difference))
     if error <= precision_of(at).tolerance(by_differences):
         return Finding(error), by_differences
-    where, _ = attempt(lambda: diagnose(function, transpose, sample, place, dual, stride))
+    where, _ = attempt(lambda: diagnose(function, sample, place, dual, stride))
     return Finding(error, *(where or ("", ""))), by_differences
 
 

@@ -235,7 +235,7 @@ def attempt_collectively(comm: Any, function: Callable[[], T]) -> tuple[T | None
     return attempt(function) if comm.size == 1 else (function(), "")
 
 
-def end_sample(problem: Problem, state: State, control: Control, seed: int, total: float) -> Sample:
+def end_sample(state: State, control: Control, seed: int, total: float) -> Sample:
     """Return the arguments of the methods at the ends of time; y is the rank's last state."""
     y, theta = state.points[-1].copy(), mapped(control.shared, np.copy)
     random = np.random.default_rng([seed, control.space.grid.steps])

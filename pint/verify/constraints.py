@@ -32,7 +32,7 @@ def constraint_checks(
         if isinstance(constraint, TerminalConstraint):
             arguments: tuple[str, ...] = ("y", "theta")
             space: StateSpace | None = problem.space
-            samples = [end_sample(problem, state, control, seed, 1.0)]
+            samples = [end_sample(state, control, seed, 1.0)]
         else:
             arguments, space, samples = ("t", "y", "u", "theta"), None, along
         gives = tuple(name for name in arguments if name != "t")

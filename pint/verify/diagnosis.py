@@ -17,13 +17,14 @@ _CLOSE = 1e-6
 
 
 def diagnose(
-    function: Method, transpose: Method, sample: Sample, place: Place, dual: Any, stride: int
+    function: Method, sample: Sample, place: Place, dual: Any, stride: int
 ) -> tuple[str, str]:
     """Return the entry with the largest error, and the mistake as far as it can be recognised.
 
     Parameters
     ----------
-    function, transpose : Method
+    function : Method
+        What the transpose belongs to.
     sample : Sample
         The arguments that show the error.
     place : (str, str or None)
@@ -50,7 +51,7 @@ def diagnose(
     index = np.unravel_index(int(np.argmax(apart)), shape)
     note = f"is {dual[index]:.6g}, should be {right[index]:.6g}"
     if len(chosen) == dual.size:
-        note += _guess(function, transpose, sample, place, dual, right, stride)
+        note += _guess(function, sample, place, dual, right, stride)
     return entry(sample, tuple(index), rows), note  # type: ignore[arg-type]
 
 
@@ -87,7 +88,6 @@ def _suspects(function: Method, sample: Sample, place: Place, dual: np.ndarray) 
 
 def _guess(
     function: Method,
-    transpose: Method,
     sample: Sample,
     place: Place,
     dual: np.ndarray,

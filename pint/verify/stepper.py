@@ -133,7 +133,7 @@ def contract_checks(
             others = inner_methods(problem) + cost_methods(problem)
             yield from _contracts(problem, others, None, samples, 0)
     yield from run_checks(problem, state, control, seed)
-    ends = end_sample(problem, state, control, seed, total=1.0)
+    ends = end_sample(state, control, seed, total=1.0)
     yield from _contracts(problem, end_methods(problem)[:2], None, [ends], None)
 
 

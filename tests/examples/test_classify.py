@@ -181,6 +181,9 @@ DAMAGES = {
     "does not describe a network": lambda path: path.with_suffix(".json").write_text("[1, 2]"),
     "does not describe a network (": damaged(lambda content: content.pop("width")),
     "`width` must be at least 1": damaged(lambda content: content.update(width=0)),
+    "two classes have the same name": damaged(
+        lambda content: content.update(class_names=["a"] * 10)
+    ),
     "2 names for 10 classes": damaged(lambda content: content.update(class_names=["a", "b"])),
     "`normalisation` is not finite": damaged(
         lambda content: content.update(normalisation={"mean": [float("nan")], "factor": [1.0]})

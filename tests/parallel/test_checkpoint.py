@@ -4,11 +4,12 @@ import linear_quadratic
 import numpy as np
 import pytest
 from checkpoint_cases import METHODS, PROBLEMS, assert_same_run, bounded, solve
+from parallel.cases import finished
 
 import pint
 from pint.comm import on_root
 
-SAVED, UPDATES = 4, 14
+SAVED, UPDATES = 4, 10
 
 
 @pytest.fixture
@@ -32,15 +33,22 @@ CASES = [*(("network", method) for method in METHODS), *((name, "one-shot") for 
 @pytest.mark.parametrize(("problem", "method"), dict.fromkeys(CASES))
 def test_from_and_to_any_number_of_ranks(world, folder, problem, method):
     serial = pint.SerialComm()
-    of_world, of_one = folder / "world.npz", folder / f"one{world.rank}.npz"
+    of_world, of_one, copy = (folder / f"{name}.npz" for name in ("world", "one", "copy"))
     save(of_world, world, problem, method)
-    save(of_one, serial, problem, method)
-    own = folder / f"own{world.rank}.npz"
-    own.write_bytes(of_world.read_bytes())
-    whole, expected = solve(problem, method, serial, iterations=UPDATES)
-    first = folder / "one0.npz"
-    for path, comm in ((of_world, world), (first, world), (own, serial)):
-        resumed, controls = resume(path, comm, problem, method)
+
+    def on_one_rank():
+        save(of_one, serial, problem, method)
+        copy.write_bytes(of_world.read_bytes())
+        whole, expected = solve(problem, method, serial, iterations=UPDATES)
+        resumed, controls = resume(copy, serial, problem, method)
+        return (finished(whole), expected), (finished(resumed), controls)
+
+    (whole, expected), on_one = on_root(world, on_one_rank)
+    for resumed, controls in (
+        resume(of_world, world, problem, method),
+        resume(of_one, world, problem, method),
+        on_one,
+    ):
         assert min(controls) == SAVED + 1
         assert_same_run(resumed, whole, controls, expected, 1e-8)
 

@@ -1,5 +1,7 @@
 """Steps in machine code on many ranks: the numbers of numpy's steps on one rank."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import registry
@@ -9,6 +11,10 @@ import pint
 from pint.comm import on_root
 
 pytest.importorskip("numba")
+
+
+compiled = cache(compiled_symbolic)
+expressions = cache(forced_symbolic)
 
 
 def numbers(problem, steps, levels, comm=None, **options):
@@ -26,29 +32,25 @@ def numbers(problem, steps, levels, comm=None, **options):
 def test_numbers(world, scheme, steps, levels, relaxation):
     levels = min(levels, 1 + steps // 3)
     options = {"relaxation": relaxation if levels > 1 else "F"}
-    found = numbers(compiled_symbolic(scheme), steps, levels, world, **options)
-    expected = numbers(forced_symbolic().problem(scheme), steps, levels, **options)
+    found = numbers(compiled(scheme), steps, levels, world, **options)
+    expected = on_root(
+        world, lambda: numbers(expressions().problem(scheme), steps, levels, **options)
+    )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-11 * np.abs(other).max())
 
 
 def test_lagged_updates(world):
-    found, expected = (
-        pint.minimize(
-            pint.ReducedFunctional(
-                problem, pint.TimeGrid.uniform(2.0, 48, coarsening=4, levels=2, comm=comm)
-            ),
-            None,
-            pint.Lagged(iterations=4),
-        )
-        for problem, comm in (
-            (compiled_symbolic("rk4"), world),
-            (forced_symbolic().problem("rk4"), None),
-        )
-    )
-    assert found.objective == pytest.approx(expected.objective, rel=1e-10)
+    def objective(problem, comm=None):
+        grid = pint.TimeGrid.uniform(2.0, 48, coarsening=4, levels=2, comm=comm)
+        functional = pint.ReducedFunctional(problem, grid)
+        return pint.minimize(functional, None, pint.Lagged(iterations=4)).objective
+
+    expected = on_root(world, lambda: objective(expressions().problem("rk4")))
+    assert objective(compiled("rk4"), world) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.pair
 def test_all_ranks_compile_at_once(world, tmp_path_factory, monkeypatch):
     """In one folder, which is then whole."""
     folder = on_root(world, lambda: tmp_path_factory.mktemp("cache"))

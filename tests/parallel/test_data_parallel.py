@@ -1,17 +1,20 @@
 """Examples divided among the ranks in space, layers among those in time: one rank's numbers."""
 
+from functools import cache
+
 import numpy as np
 import pytest
-from parallel.cases import assert_same_control, assert_same_run, each_split
+from parallel.cases import assert_same_control, assert_same_run, each_split, finished
 
 import pint
+from pint.comm import on_root
 from pint.equations import Cycles
 from problems.classification import accuracy
 from problems.convolution import ConvolutionalNetwork
 from problems.peaks import generate
 from problems.resnet import DenseNetwork, Regularisation
 
-UPDATES = 20
+UPDATES = 10
 SERIAL = (pint.SerialComm(), pint.SerialComm())
 ONE = Regularisation(1e-3, 1e-3, 1e-3, 1e-3)
 
@@ -94,18 +97,24 @@ METHODS = {
 }
 
 
+def run(comms, method, name):
+    levels, method = METHODS[method]
+    functional = network_functional(comms, levels, name=name, accuracy=pint.Accuracy(4))
+    return finished(pint.minimize(*functional, method))
+
+
+@cache
+def run_alone(*arguments):
+    return on_root(pint.world(), lambda: run(SERIAL, *arguments))
+
+
 @pytest.mark.parametrize(
     ("method", "name"),
     [*((method, "trained") for method in METHODS), ("one-shot", "convolutional")],
 )
 @each_split
-def test_twenty_updates(space_size, method, name, world):
-    levels, method = METHODS[method]
-    options = {"name": name, "accuracy": pint.Accuracy(4)}
-    serial, ours = (
-        pint.minimize(*network_functional(comms, levels, **options), method)
-        for comms in (SERIAL, pint.split(world, space_size))
-    )
+def test_ten_updates(space_size, method, name, world):
+    serial, ours = run_alone(method, name), run(pint.split(world, space_size), method, name)
     assert ours.iterations == UPDATES
     assert_same_run(ours, serial, "line_search_trials", "state_cycles", "adjoint_cycles")
     assert serial.objective < 0.9 * serial.history[0].objective
@@ -160,8 +169,8 @@ def test_parts_and_whole_fields_in_one_control(world):
 
 def stochastic(comms, rule, levels, name):
     functional, control = network_functional(comms, levels, 33, name, batch_size=7)
-    method = pint.Stochastic(rule, epochs=4, learning_rate=0.05, cycles=2)
-    return pint.minimize(functional, control, method)
+    method = pint.Stochastic(rule, epochs=2, learning_rate=0.05, cycles=2)
+    return finished(pint.minimize(functional, control, method))
 
 
 @pytest.mark.parametrize(
@@ -170,10 +179,9 @@ def stochastic(comms, rule, levels, name):
     ids=["sgd", "adam", "convolutional"],
 )
 @each_split
-def test_twenty_updates_from_batches(space_size, rule, levels, name, world):
-    serial, ours = (
-        stochastic(comms, rule, levels, name) for comms in (SERIAL, pint.split(world, space_size))
-    )
+def test_ten_updates_from_batches(space_size, rule, levels, name, world):
+    serial = on_root(world, lambda: stochastic(SERIAL, rule, levels, name))
+    ours = stochastic(pint.split(world, space_size), rule, levels, name)
     assert ours.iterations == UPDATES
     assert_same_run(ours, serial)
 

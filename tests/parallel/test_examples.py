@@ -18,6 +18,7 @@ def run(options):
     return ode_control.main([*OPTIONS.split(), *options.split()])
 
 
+@pytest.mark.pair
 def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(folder):
     expected = run("--iterations 7")
     run("--iterations 3 --checkpoint-interval 0 --checkpoint run.npz")
@@ -26,6 +27,7 @@ def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_one(folder):
     assert resumed["iterations"] == 7
 
 
+@pytest.mark.pair
 @pytest.mark.parametrize(
     "options",
     [
@@ -49,6 +51,7 @@ def test_a_checkpoint_that_does_not_fit_is_a_wrong_argument_on_every_rank(
 
 SMALL = "--layers 8 --final-time 1 --examples 60 --test-examples 30 --quiet"
 DENSE = "--data spectra --opening pad --gamma-tikhonov 1e-3"
+# What methods do on other numbers of ranks is in test_optimise.py and test_data_parallel.py.
 NETWORKS = {
     "dense": f"{DENSE} --method one-shot --cycles 1",
     "sequential": f"{DENSE} --method sequential",
@@ -58,7 +61,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("dense", "convolutional") else pytest.mark.pair)
+        for name in NETWORKS
+    ],
+)
 def test_training_does_not_depend_on_the_ranks(name, world, folder):
     options = [*NETWORKS[name].split(), *SMALL.split()]
     options += [] if name == "adam" else ["--iterations", "4"]
@@ -70,6 +79,7 @@ def test_training_does_not_depend_on_the_ranks(name, world, folder):
         assert numbers == pytest.approx(found[0], rel=1e-8)
 
 
+@pytest.mark.pair
 @pytest.mark.parametrize("program", [ode_control, train_resnet])
 def test_the_error_of_the_first_rank_ends_all(program, world, folder, capsys):
     """Files are looked at by one rank; the others are told."""
@@ -82,6 +92,7 @@ def test_the_error_of_the_first_rank_ends_all(program, world, folder, capsys):
     assert (ended.value.code, message.count("\n")) == (2, int(world.rank == 0))
 
 
+@pytest.mark.pair
 def test_a_failed_run_ends_with_1_on_every_rank(world, folder, capsys):
     with pytest.raises(SystemExit) as ended:
         train_resnet.main(

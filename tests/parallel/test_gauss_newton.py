@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import sympy
+from parallel.cases import finished
 
 import pint
+from pint.comm import on_root
 from pint.steppers.symbolic import SympyODE
 from problems.ode_catalogue import CATALOGUE
 
@@ -15,21 +17,20 @@ def solved(problem, steps, final_time, comm, start=None):
     )
     control = None if start is None else start(functional.controls)
     result = pint.minimize(functional, control, pint.GaussNewton())
-    rows = [(row.objective, row.gradient_norm) for row in result.history]
-    return result, np.array(rows), result.control.gather()
+    return finished(result), result.all_at_once.gains
 
 
 def compare(world, *arguments, start=None, tolerance=1e-10):
-    (one, rows, control) = solved(*arguments, None, start)
-    (many, found, found_control) = solved(*arguments, world, start)
+    one, expected = on_root(world, lambda: solved(*arguments, None, start))
+    many, gains = solved(*arguments, world, start)
     assert (many.status, many.iterations) == (one.status, one.iterations)
     assert many.objective == pytest.approx(one.objective, rel=1e-12)
-    np.testing.assert_allclose(found[:, 0], rows[:, 0], rtol=tolerance)
-    for name, values in control.items():
-        size = np.abs(values).max()
-        np.testing.assert_allclose(found_control[name], values, atol=1e-9 * size)
-    gains = world.allgather(many.all_at_once.gains)
-    np.testing.assert_allclose(np.concatenate(gains), one.all_at_once.gains, rtol=1e-7, atol=1e-9)
+    objectives = ([row.objective for row in run.history] for run in (many, one))
+    np.testing.assert_allclose(*objectives, rtol=tolerance)
+    for name, values in one.fields.items():
+        np.testing.assert_allclose(many.fields[name], values, atol=1e-9 * np.abs(values).max())
+    gains = np.concatenate(world.allgather(gains))
+    np.testing.assert_allclose(gains, expected, rtol=1e-7, atol=1e-9)
 
 
 # The states of the last one are far from the equation at first, and amplify rounding.

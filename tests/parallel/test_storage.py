@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from parallel.cases import finished
 from solves import ONE, assert_same_numbers
 from test_storage import (
     PROBLEMS,
@@ -39,7 +40,7 @@ PLACES = [
     ],
 )
 def test_numbers(world, name, grid, options, solve):
-    serial = numbers(functional(name, grid, "all", **options), solve)
+    serial = on_root(world, lambda: numbers(functional(name, grid, "all", **options), solve))
     rf = functional(name, grid, "C", world, **options)
     found, first = numbers(rf, solve), rf.grid.first
     for place, (kind, value) in enumerate(serial):
@@ -50,13 +51,13 @@ def test_numbers(world, name, grid, options, solve):
 
 @pytest.mark.parametrize("method", ["lagged", "adaptive"])
 def test_updates(world, method):
-    expected = minimised("heat", method, "all")
+    expected = on_root(world, lambda: finished(minimised("heat", method, "all")))
     assert_same_history(minimised("heat", method, "C", world), expected)
 
 
 def test_resumed_on_all_ranks(world, tmp_path_factory):
     path = on_root(world, lambda: tmp_path_factory.mktemp("checkpoint")) / "run.npz"
-    whole = minimised("heat", "lagged", "C", iterations=6)
+    whole = on_root(world, lambda: finished(minimised("heat", "lagged", "C", iterations=6)))
     minimised("heat", "lagged", "C", world, iterations=3, checkpoint=pint.Checkpoint(path))
     checkpoint = pint.Checkpoint(path, resume=True)
     again = minimised("heat", "lagged", "C", world, iterations=6, checkpoint=checkpoint)

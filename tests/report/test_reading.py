@@ -188,7 +188,7 @@ def test_only_regular_files_are_read(special, read):
     ("text", "message"),
     [
         ("[" * 100_000, "nested too deeply"),
-        ('{"a":' * 10_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
         ("1" * 5000, "digits"),
         ("[" + "1," * 2**23 + "1]", "longer than"),
         ("{", "Expecting"),

@@ -1,5 +1,8 @@
 """Problems at other times and controls than those of the problem that they are made of."""
 
+import gc
+from weakref import ref
+
 import numpy as np
 import pytest
 
@@ -86,3 +89,17 @@ def test_a_step_of_its_own_remains_one(change):
     assert other.calls.own_step and not one.calls.own_step
     found, expected = (each.derivative(point(each)).vector for each in (other, one))
     np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_waits_for_the_search_for_cycles(change):
+    gc.collect()
+    gc.disable()
+    try:
+        functional = functional_of(change, StepAlone)
+        functional.gradient(point(functional))
+        left = [ref(functional.problem.adjoint), ref(functional.problem.stepper)]
+        del functional
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 from pint.equations.calls import Calls
@@ -120,17 +121,13 @@ class TangentCalls:
         guess: Block | None,
     ) -> Iterator[tuple[Steps, Any, tuple[Any, ...], tuple[Any, ...]]]:
         """Yield steps, their place, and their parts of `at` and `along`: all in one, or singly."""
-        calls, grid = self.calls, self.calls.grid
-        guess = calls.arguments.usable(level, guess)
-        if calls.batched:
-            s = grid.batch(level, starts, len(calls.spaces[level].shape))
-            yield s._replace(kept=kept, guess=guess), slice(None), at, along
+        arguments = self.calls.arguments
+        guess = arguments.usable(level, guess)
+        if self.calls.batched:
+            yield arguments.batch(level, starts, kept, guess), slice(None), at, along
             return
-        each = singly(kept)
-        for row, start in enumerate(starts):
-            one = None if each is None or each[row] is None else each[row][0]
-            near = None if guess is None else guess[row]
-            s = grid.single(level, start)._replace(kept=one, guess=near)
+        guesses = repeat(None) if guess is None else guess
+        for row, s in enumerate(arguments.each(level, starts, singly(kept), guesses)):
             parts = (
                 (block[row], {name: values[row, ...] for name, values in u.items()}, theta)
                 for block, u, theta in (at, along)

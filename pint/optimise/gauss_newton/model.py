@@ -26,8 +26,6 @@ class Linearised:
         dy_0/dtheta.
     defects : ndarray of shape (N, n)
         ``Phi_n(y_n) - y_{n+1}``.
-    initial_defect : ndarray of shape (n,)
-        ``y_0(theta) - y_0``, the same on all ranks.
     cost : Slopes
         Of the step costs, times the slope of the outer function.
     end, end_theta : ndarray of shape (n,), (p,)
@@ -43,7 +41,6 @@ class Linearised:
     C: np.ndarray
     start: np.ndarray
     defects: np.ndarray
-    initial_defect: np.ndarray
     cost: Slopes
     end: np.ndarray
     end_theta: np.ndarray
@@ -63,7 +60,7 @@ def linearised(
 ) -> Linearised:
     """Return the derivatives at states and control. Collective."""
     A, B = shooting.jacobians(y, control)
-    own, initial = defects_of(shooting, y, control) if defects is None else defects
+    own, _ = defects_of(shooting, y, control) if defects is None else defects
     scale = shooting.outer_slope(y, control)
     cost = shooting.slopes(y[:-1], y[1:], control)
     end, end_theta = np.zeros(shooting.states), np.zeros(shooting.parameters)
@@ -76,7 +73,6 @@ def linearised(
         C=shooting.of_theta(y, control),
         start=shooting.initial_of_theta(control),
         defects=own,
-        initial_defect=initial,
         cost=Slopes(*(scale * part for part in (cost.y0, cost.y1, cost.u, cost.theta))),
         end=both[: shooting.states],
         end_theta=both[shooting.states :],
