@@ -97,7 +97,7 @@ def wrong(root: Path) -> list[str]:
 
 def _elsewhere(link: str, loaded: bool) -> str:
     if loaded:
-        return "is loaded from another site: the pages must open without a network"
+        return "is loaded from another site; pages open without a network (sphinx-mathjax-offline)"
     if not link.startswith("https://"):
         return "is not https"
     if link.startswith("https://doi.org") and not DOI.fullmatch(link):

@@ -1,6 +1,7 @@
 """README: its table is the one that was measured, and its commands and extras are there."""
 
 import importlib
+import json
 import math
 import re
 import sys
@@ -44,6 +45,16 @@ def test_the_program_of_the_table(program, tmp_path, capsys, monkeypatch):
     ]
     ratios = [row["faster by"] for row in rows if row["faster by"] != "not installed"]
     assert all(math.isfinite(ratio) and ratio > 0 for ratio in ratios)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("sequential", [64]), ("1 rank", [64, 4])])
+def test_steps_of_an_update(program, name, steps, capsys):
+    """Of 32 layers: state and adjoint, each fine step once, and two coarse ones of each."""
+    one_shot = program.one_shot_on_two_ranks
+    one_shot.main(["--rank-program", name, "0", "20", "32", "3"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["steps"][-1] == steps
+    assert printed["objectives"][-1] < printed["objectives"][0]
 
 
 def test_steps_of_the_table_are_counted(program, monkeypatch):

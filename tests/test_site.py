@@ -46,7 +46,7 @@ def test_pages_without_a_mistake(wrong, tmp_path):
         ({"index": INDEX.replace("toctree-l1", "")}, "page.html: in no table of contents"),
         ({"page": PAGE.replace("10.1137", "1137")}, "is no DOI"),
         ({"page": PAGE.replace("https", "http")}, "is not https"),
-        ({"page": PAGE.replace("mathjax.js", "https://cdn.net/m.js")}, "without a network"),
+        ({"page": PAGE.replace("mathjax.js", "https://cdn.net/m.js")}, "open without a network"),
         ({"page": PAGE.replace("frac", "\\frac")}, "one backslash, not two"),
         ({"plot_one": "<h1>1</h1>"}, "plot_one.html: a program of the gallery without a picture"),
     ],
