@@ -82,8 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     options = options_of(__doc__, arguments, repeats=3)
     points, steps = (15, 16) if options.quick else (63, 64)
     command = mpi_command()
+    most = 1 if command is None else 2
     runs: dict[str, list[Row]] = {
-        name: [] for name, ranks in RUNS.items() if ranks == 1 or command is not None
+        name: []
+        for name, ranks in RUNS.items()
+        if ranks <= most and not (options.quick and 1 < most != ranks and name != "sequential")
     }
     for _ in range(options.repeats):
         for name, several in runs.items():

@@ -20,8 +20,6 @@ PETSC_PYTHON=.venv-petsc/bin/python
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
 export OMPI_MCA_btl_vader_single_copy_mechanism=none
-# A rank that waits lets others compute, and none is bound to a core that is busy (--bind-to none).
-export OMPI_MCA_mpi_yield_when_idle=1
 
 say() { echo "environment: $*"; }
 fail() { echo "environment: $*" >&2; exit 1; }
@@ -314,6 +312,8 @@ parallel() {
     esac
     log=$(mktemp)
     trap "rm -f '$log'" EXIT
+    # A rank that waits leaves its core to others, and none is bound to a core that is busy.
+    export OMPI_MCA_mpi_yield_when_idle=1
     if timeout -k 10 "${MPI_TIMEOUT:-600}" "$(cat .venv-petsc/mpiexec)" -n "$1" --bind-to none \
         "$PETSC_PYTHON" -m pytest -q --color=no -p no:cacheprovider \
         -o faulthandler_timeout=60 -m "$marker" tests/parallel >"$log" 2>&1; then

@@ -69,9 +69,9 @@ def test_ranks_agree_with_one(world, case, way):
 @pytest.mark.parametrize("weight", [-0.01, 0.0, 1e-12, 1e-6, 1e6])
 def test_controls_that_cost_next_to_nothing(world, weight, way):
     """A rank's steps have no minimum of their own, or one far away: it depends on what follows."""
-    arrays, _ = quadratic.data(5, 60, 6, 2)
+    arrays, _ = quadratic.data(5, 60, 3, 2)
     arrays["R"], arrays["S"] = weight * np.tile(np.eye(2), (60, 1, 1)), 0 * arrays["S"]
-    arrays["Q"], arrays["Q_end"] = arrays["Q"] + np.eye(6), np.eye(6)
+    arrays["Q"], arrays["Q_end"] = arrays["Q"] + np.eye(3), np.eye(3)
     compare(world, arrays, None, way)
 
 

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
+import scipy  # loads `scipy.signal` where the tests run, not where they are collected
 from activation_formulas import SIGMA
 from registry import random_control
-from scipy.signal import convolve2d, correlate2d
 from scipy.special import log_softmax
 
 import pint
@@ -42,7 +42,10 @@ def correlated(kernels, image):
     scipy's correlation takes the conjugate of the kernel, which complex differences must not.
     """
     pairs = [
-        [correlate2d(y, k.conj(), mode="same") for y, k in zip(image, row, strict=True)]
+        [
+            scipy.signal.correlate2d(y, k.conj(), mode="same")
+            for y, k in zip(image, row, strict=True)
+        ]
         for row in kernels
     ]
     return np.sum(pairs, axis=1)
@@ -51,7 +54,7 @@ def correlated(kernels, image):
 def transposed(kernels, image):
     """Return K^T w of one example: the adjoint of a correlation is a convolution."""
     pairs = [
-        [convolve2d(w, k, mode="same") for w, k in zip(image, column, strict=True)]
+        [scipy.signal.convolve2d(w, k, mode="same") for w, k in zip(image, column, strict=True)]
         for column in kernels.swapaxes(0, 1)
     ]
     return np.sum(pairs, axis=1)
@@ -60,7 +63,7 @@ def transposed(kernels, image):
 def kernel_derivative(image, slope, size):
     """Return the derivative of slope . (K * y) with respect to K, of one example."""
     padded = np.pad(image, [(0, 0), (size // 2,) * 2, (size // 2,) * 2])
-    return np.array([[correlate2d(y, w, mode="valid") for y in padded] for w in slope])
+    return np.array([[scipy.signal.correlate2d(y, w, mode="valid") for y in padded] for w in slope])
 
 
 def over_examples(function, *blocks):

@@ -43,10 +43,10 @@ def test_time_optimal(d, scheme):
     if scheme == "rk4":
         methods.append(pint.GaussNewton())
     for method in methods:
-        found = solved(TimeOptimal(d=d), method, 40, scheme)
+        found = solved(TimeOptimal(d=d), method, 20, scheme)
         assert found.status is pint.Status.CONVERGED
         assert found.control["T"][0] == pytest.approx(2 * d**0.5, abs=1e-7)
-        half = np.where(np.arange(40) < 20, 1.0, -1.0)
+        half = np.where(np.arange(20) < 10, 1.0, -1.0)
         np.testing.assert_allclose(found.control["u"][:, 0], half, atol=1e-5)
 
 

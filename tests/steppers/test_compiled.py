@@ -1,5 +1,6 @@
 """Steps in machine code: the numbers of numpy, the cache, what cannot be compiled."""
 
+import copy
 import importlib.util
 import logging
 import pickle
@@ -192,9 +193,9 @@ def test_a_problem_without_controls():
 
 
 def test_states_may_be_long():
-    x = sympy.symbols("x:10")
-    rhs = [sympy.sin(x[i - 1]) - x[i] + u[0] for i in range(10)]
-    ode = SympyODE(x, rhs, {"u": u[0]}, running_cost=x[3] ** 2, initial_state=np.linspace(0, 1, 10))
+    x = sympy.symbols("x:6")
+    rhs = [sympy.sin(x[i - 1]) - x[i] + u[0] for i in range(6)]
+    ode = SympyODE(x, rhs, {"u": u[0]}, running_cost=x[3] ** 2, initial_state=np.linspace(0, 1, 6))
     grid = grids(1)[0]
     compiled = ode.problem("implicit-euler", backend="compiled")
     assert_same(results(compiled, grid), results(ode.problem("implicit-euler"), grid), 1e-12)
@@ -369,6 +370,8 @@ def test_the_users_own_functions(scheme):
     """They are checked like every problem, and a control block may have any shape."""
     ode = own_ode()
     problem = ode.problem(scheme)
+    # A copy, of which checks make some, compiles nothing again.
+    assert copy.deepcopy(problem).stepper.machine.kernels is problem.stepper.machine.kernels
     if scheme == "midpoint":
         check_problem(problem, grids(2)[1]).require()
     stepper, _ = pint.steppers.scheme(ode, scheme)
