@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         partial(optimal_control, 256 if quick else 65_536, repeats),
         partial(gradient, 256 if quick else 16_384, 2 if quick else 15),
         partial(heat, 33 if quick else 513, 3 if quick else 5, repeats),
-        partial(training, *((20, 32, 3) if quick else (5000, 1024, 15))),
+        partial(training, *((20, 32, 3) if quick else (5000, 1024, 9))),
     )
     kept = [] if options.rows is None else measured(options.output)
     where = machine(("numpy", "numba", "casadi", "jax", "pymgrit"))
