@@ -100,6 +100,13 @@ def _back_to_the_pages(app: Any, page: str, template: str, context: Any, tree: A
     context["body"] = body.replace('<li><a href="builtins.html">builtins</a></li>', "")
 
 
+def _without_unused_sources(app: Any, env: Any) -> None:
+    """Leave out source code that no page refers to, which pages read in parallel leave behind."""
+    found = env._viewcode_modules
+    for name in [name for name, entry in found.items() if entry and not entry[2]]:
+        del found[name]
+
+
 def setup(app: Any) -> None:
     """Sphinx calls this."""
     if "sphinx-mathjax-offline" in app.extensions:
@@ -107,3 +114,4 @@ def setup(app: Any) -> None:
         app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True
     app.connect("html-page-context", _back_to_the_pages)
     app.connect("autodoc-process-signature", _of_the_constructor)
+    app.connect("env-updated", _without_unused_sources)
