@@ -12,9 +12,9 @@ from pint import Lagged, SerialComm, Status
 def test_both_methods_and_their_files(tmp_path, capsys):
     """The sequential numbers are those of `train_resnet.py`."""
     picture, table = tmp_path / "peaks.png", tmp_path / "history.csv"
-    small = ["--layers", "64", "--examples", "60", "--updates", "4", "--coarsening", "4"]
+    small = ["--layers", "16", "--examples", "60", "--updates", "4", "--coarsening", "4"]
     found = first_run.main([*small, "--plot", str(picture), "--history", str(table)])
-    options = ["--layers", "64", "--examples", "60", "--iterations", "4", "--quiet"]
+    options = ["--layers", "16", "--examples", "60", "--iterations", "4", "--quiet"]
     exact = train_resnet.main([*options, "--method", "sequential", "--test-examples", "10000"])
     assert found["sequential"]["objective"] == pytest.approx(exact["objective"], rel=1e-10)
     for name in ("training", "validation"):
