@@ -40,19 +40,15 @@ def test_a_network_passes_the_checks(kind):
     pint.verify.check_problem(one, one.grid(coarsening=2, levels=2)).require()
 
 
-def test_layers_that_begin_alike_converge_faster():
-    """The gradient by one cycle is nearer to the exact one."""
-    one, data = made("two", layers=32)
+def test_cycles_converge_faster_where_layers_begin_alike():
+    one, _ = made("two", layers=32)
     rf = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=2))
-    state, adjoint, errors = rf.state.new(), rf.adjoint.new(), []
+    state, factors = rf.state.new(), []
     for same in (False, True):
-        start = one.start(rf.controls, seed=3, same=same)
-        rf.state.solve(state, start, Cycles(pint.Accuracy(1)))
-        rf.adjoint.solve(adjoint, state, Cycles(pint.Accuracy(1)))
-        found = rf.derivative_of(state, adjoint)["block.a.weight"]
-        exact = gradients(one.module(start), data)[1]["block.a.weight"]
-        errors.append(np.linalg.norm(found - exact))
-    assert errors[1] < 0.1 * errors[0]
+        rf.state.solve(state, one.start(rf.controls, 3, same), Cycles(pint.Accuracy(2)))
+        first, second = state.convergence.residuals
+        factors.append(second / first)
+    assert factors[1] < 0.1 * factors[0] < 0.1
 
 
 def test_layers_of_one_kind_begin_alike():
