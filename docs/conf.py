@@ -53,8 +53,7 @@ _NEEDS = {
     "jax": "jax",
     "own_layer": "torch",
     "3_machine_learning": "torch",
-    "finite_elements": "skfem",
-    "vtk": "meshio",
+    "boundary_flux": "skfem",
 }
 _MISSING = [name for name, package in _NEEDS.items() if not importlib.util.find_spec(package)]
 sphinx_gallery_conf = {
