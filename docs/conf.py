@@ -53,8 +53,7 @@ _NEEDS = {
     "jax": "jax",
     "own_layer": "torch",
     "3_machine_learning": "torch",
-    "finite_elements": "skfem",
-    "vtk": "meshio",
+    "boundary_flux": "skfem",
 }
 _MISSING = [name for name, package in _NEEDS.items() if not importlib.util.find_spec(package)]
 sphinx_gallery_conf = {
@@ -100,6 +99,13 @@ def _back_to_the_pages(app: Any, page: str, template: str, context: Any, tree: A
     context["body"] = body.replace('<li><a href="builtins.html">builtins</a></li>', "")
 
 
+def _without_unused_sources(app: Any, env: Any) -> None:
+    """Leave out source code that no page refers to, which pages read in parallel leave behind."""
+    found = env._viewcode_modules
+    for name in [name for name, entry in found.items() if entry and not entry[2]]:
+        del found[name]
+
+
 def setup(app: Any) -> None:
     """Sphinx calls this."""
     if "sphinx-mathjax-offline" in app.extensions:
@@ -107,3 +113,4 @@ def setup(app: Any) -> None:
         app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True
     app.connect("html-page-context", _back_to_the_pages)
     app.connect("autodoc-process-signature", _of_the_constructor)
+    app.connect("env-updated", _without_unused_sources)

@@ -25,12 +25,12 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from arguments import History, Parser, Picture, integer, number, run
+from arguments import FAILURES, History, Parser, Picture, integer, number, run
 from train_resnet import Setup, draw_picture
 from training_history import Progress
 
 import pint
-from pint.comm import on_root
+from pint.comm import alike, on_root
 from problems import data
 from problems.resnet import DenseNetwork, Regularisation
 
@@ -150,6 +150,8 @@ class Trained:
     training: float
     validation: float
     updates: int
+    status: pint.Status
+    message: str
     weights: dict[str, Any]
 
 
@@ -165,6 +167,8 @@ def trained(setup: Setup, start: dict[str, Any], method: Any, watch: Timed) -> T
         result.objective,
         *accuracies,
         result.iterations,
+        result.status,
+        result.message,
         result.control.gather(),
     )
 
@@ -196,6 +200,10 @@ def work(options: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         if options.plot:
             weights = alone(setup).functional.control(**parallel.weights)
             draw_picture(options, setup, weights, progress.rows)
+    for one in (sequential, parallel):
+        if one.status in FAILURES:
+            name = f"training on {one.ranks} rank(s)"
+            raise alike(pint.NumericalError(f"{name} has failed: {one.message}"))
     numbers = {
         name: {key: value for key, value in vars(one).items() if key != "weights"}
         for name, one in (("sequential", sequential), ("parallel", parallel))

@@ -57,6 +57,19 @@ DIFFERENT = {
 }
 
 
+def test_a_program_that_becomes_a_module():
+    def defined_in(module):
+        class Moved:
+            def __init__(self, size):
+                self.size, self.kind, self.call = size, Moved, defined_in
+
+        Moved.__module__ = module
+        return Moved
+
+    first, other = (defined_in(name) for name in ("__main__", "my_problem"))
+    assert fingerprint(first(1.0)) == fingerprint(other(1.0)) != fingerprint(other(2.0))
+
+
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_other_content_has_another_fingerprint(name):
     one, other = DIFFERENT[name]

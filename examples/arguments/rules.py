@@ -83,6 +83,8 @@ MEANINGS = (
     Meaning("levels", "method", lambda o: has_cycles(o) or o.levels == 1, NEEDS_CYCLES),
     Meaning(OF_CYCLES, "method", lambda o: has_cycles(o), NEEDS_CYCLES),
     Meaning(OF_CYCLES, "method levels", lambda o: o.levels > 1, "needs --levels 2 or more"),
+    Meaning("levels coarsening relaxation", "rules", lambda o: o.rules != ["sequential"],
+            "has no meaning for --rules sequential"),
     Meaning(OF_DESCENT, "optimiser epochs", lambda o: o.optimiser == "lbfgs",
             "has no meaning for {optimiser}, whose updates are --epochs and --learning-rate"),
     Meaning(OF_BATCHES, "optimiser epochs", lambda o: o.optimiser in STOCHASTIC,

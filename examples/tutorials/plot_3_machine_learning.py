@@ -61,12 +61,13 @@ deep = network(
 # `Stochastic` takes mini-batches; its updates with `adam` are those of `torch.optim.Adam`. The layers
 # are on a grid of two levels, for all ranks of ``pint.world()``: under ``mpiexec -n 2`` each rank has half of the layers,
 # and without MPI one process has all. The error of the gradient is measured now and then, and the number of cycles
-# rises and falls with it. Where cycles do not suffice, the update is made by sequential steps, and the message says so.
+# rises and falls with it. Layers begin with the same weights, ``same=True``: a coarse layer has those of the first of the
+# layers that it stands for, and must resemble them. Where cycles do not suffice, the update is made by sequential steps, and the message says so.
 # A run that makes all its epochs ends with the status `ITERATION_LIMIT`, as it should.
 
 grid = deep.grid(coarsening=4, levels=2, comm=pint.world())
 functional = pint.ReducedFunctional(deep, grid)
-start = deep.start(functional.controls, seed=1)
+start = deep.start(functional.controls, seed=1, same=True)
 method = pint.Stochastic(pint.adam(), 8, learning_rate=5e-3, cycles="adaptive", seed=2)
 result = pint.minimize(functional, start, method)
 print(result.message)

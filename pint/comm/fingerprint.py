@@ -37,8 +37,9 @@ def fingerprints(value: Any, name: str = "") -> dict[str, int]:
     of a sequence its items, of a dataclass its public fields, of any other object its class, its
     public attributes, and numbers, texts and arrays that its class has: names that begin with an
     underscore do not count, nor do names in the object's `may_differ`. Functions and classes
-    count by their names, a random generator by its state. A module or a foreign object without
-    attributes counts by its class; all communicators are alike.
+    count by their names, wherever they are defined, since a program becomes a module; a random
+    generator by its state. A module or a foreign object without attributes counts by its class;
+    all communicators are alike.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def leaves(
 def _digest(value: Any, above: set[int]) -> bytes:
     """Return the digest of a value within the values `above`, which may contain each other."""
     kind = type(value)
-    text = f"{kind.__module__}.{kind.__qualname__}"
+    text = kind.__qualname__
     state = hashlib.blake2b(digest_size=16)
     if isinstance(value, (bool, np.bool_, int, np.integer)):
         state.update(f"integer {int(value)}".encode())
@@ -88,7 +89,7 @@ def _digest(value: Any, above: set[int]) -> bytes:
         state.update(f"array {value.dtype.str} {value.shape}".encode())
         state.update(_content(value))
     elif _is_function(value):
-        state.update(f"{value.__module__}.{value.__qualname__}".encode())
+        state.update(value.__qualname__.encode())
     elif _is_communicator(value):
         state.update(b"communicator")
     elif isinstance(value, np.random.Generator):

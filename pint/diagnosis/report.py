@@ -104,8 +104,12 @@ class Diagnosis:
         return next((trial for trial in self.trials if trial.setup == setup), None)
 
     def __str__(self) -> str:
-        own = self.trials[0]
-        rest = f", {self.left_out} more set-ups left out" if self.left_out else ""
+        own, notes = self.trials[0], []
+        if self.trial(self.recommendation.setup) is not None:
+            notes.append("* recommended")
+        if self.left_out:
+            notes.append(f"{self.left_out} more set-ups left out")
+        rest = f" ({', '.join(notes)})" if notes else ""
         return "\n".join(
             [
                 f"Diagnosis of {self.setup}, N = {self.steps}, relative tolerance "
@@ -121,7 +125,7 @@ class Diagnosis:
                 "",
                 *_paragraph(f"Recommendation: {self.recommendation}"),
                 "",
-                f"Tried, to the tolerance in state and adjoint (* recommended{rest})",
+                f"Tried, to the tolerance in state and adjoint{rest}",
                 *_trial_table(self.trials, self.steps, self.recommendation.setup),
                 f"This diagnosis took the steps of {self.cost:.0f} sequential solves.",
             ]

@@ -92,8 +92,8 @@ class SlowPart:
         return (
             f"level {self.level}, {self.equation} equation, factor {self.factor:.2g}: {where}, "
             f"{period}{when}. Over a coarse step the fine steps multiply it by "
-            f"{self.fine_growth:.3g}, the coarse step by {self.coarse_growth:.3g}; they differ by "
-            f"{self.mismatch:.2g}. Cause: {SENTENCES[self.cause]}"
+            f"{self.fine_growth:.3g}, the coarse step by {self.coarse_growth:.3g}; what they make "
+            f"of it differs by {self.mismatch:.2g} of its size. Cause: {SENTENCES[self.cause]}"
         )
 
 

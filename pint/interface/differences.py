@@ -21,7 +21,7 @@ class DifferenceAdjoint(Adjoint):
     `vjp`: by a complex step of 1e-30, exact to rounding, where the step accepts complex numbers;
     else by central differences, with errors of about 1e-9. The first call finds out which, for
     the state and for each field. Write the transposes, or let SymPy derive them
-    (`pint.steppers.SympyODE`), once the problem works.
+    (`pint.steppers.symbolic.SympyODE`), once the problem works.
 
     Parameters
     ----------

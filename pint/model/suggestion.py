@@ -24,6 +24,8 @@ class Suggestion:
         Best first. Sequential stepping on one rank is one of them; its ``ranks`` is 1.
     updates : callable
         Returns the factor of the number of updates that was assumed for a configuration.
+    alone : Prediction
+        The best one on one rank. It has cycles where many small steps become one call there.
     measured : bool
         Whether the cycles to a tolerance were measured, by a diagnosis.
     """
@@ -31,7 +33,16 @@ class Suggestion:
     best: Prediction
     considered: tuple[Prediction, ...]
     updates: Callable[[Configuration], float]
+    alone: Prediction
     measured: bool = False
+
+    @property
+    def gain_of_ranks(self) -> float:
+        """Time of `alone` over that of `best`, with the updates that each needs."""
+        alone, best = (
+            self.updates(one.configuration) * one.seconds for one in (self.alone, self.best)
+        )
+        return alone / best if best > 0 else 1.0
 
     def __str__(self) -> str:
         best, chosen = self.best, self.best.configuration
@@ -44,7 +55,8 @@ class Suggestion:
         return (
             f"N = {best.steps}, {best.ranks} ranks: {chosen.levels} levels, coarsening "
             f"{chosen.coarsening}, relaxation {chosen.relaxation}, {kind}; {best.seconds:.3g} s "
-            f"an update, gain {best.gain:.3g} over sequential stepping. Assumes "
+            f"an update, gain {best.gain:.3g} over sequential stepping and "
+            f"{self.gain_of_ranks:.3g} over the fastest on one rank. Assumes "
             f"{MEASURED if self.measured else ASSUMPTION}."
         )
 
@@ -128,22 +140,25 @@ def suggest(
     check_count("most_levels", most_levels)
     largest = max(steps // 2, 1) if largest_stride is None else largest_stride
     check_count("largest_stride", largest)
-    if diagnosis is None:
-        factors = _coarsenings(steps, ranks, most_levels, min(largest, max(steps // 2, 1)))
-        candidates = _candidates(factors, relaxations, cycles)
-    else:
-        candidates = _measured(diagnosis, steps)
-    found = [predict(costs, steps, 1, SEQUENTIAL, trials=trials, memory=memory)]
-    found += [
-        predict(costs, steps, ranks, configuration, trials=trials, memory=memory)
-        for configuration in candidates
-    ]
-    weights = [updates(prediction.configuration) for prediction in found]
-    if not all(0 < weight < np.inf for weight in weights):
-        raise ValueError(f"`suggest(updates=...)` must return positive numbers, got {weights}.")
-    order = np.argsort([w * p.seconds for w, p in zip(weights, found, strict=True)], kind="stable")
-    considered = tuple(found[index] for index in order)
-    return Suggestion(considered[0], considered, updates, diagnosis is not None)
+
+    def considered(size: int) -> tuple[Prediction, ...]:
+        """Return the predictions for a number of ranks, the best first."""
+        if diagnosis is None:
+            factors = _coarsenings(steps, size, most_levels, min(largest, max(steps // 2, 1)))
+            candidates = _candidates(factors, relaxations, cycles)
+        else:
+            candidates = _measured(diagnosis, steps)
+        choices = [(1, SEQUENTIAL), *((size, candidate) for candidate in candidates)]
+        found = [predict(costs, steps, *one, trials=trials, memory=memory) for one in choices]
+        weights = [updates(prediction.configuration) for prediction in found]
+        if not all(0 < weight < np.inf for weight in weights):
+            raise ValueError(f"`suggest(updates=...)` must return positive numbers, got {weights}.")
+        times = [weight * one.seconds for weight, one in zip(weights, found, strict=True)]
+        return tuple(found[index] for index in np.argsort(times, kind="stable"))
+
+    found = considered(ranks)
+    alone = found[0] if ranks == 1 else considered(1)[0]
+    return Suggestion(found[0], found, updates, alone, diagnosis is not None)
 
 
 def _measured(diagnosis: Diagnosis, steps: int) -> list[Configuration]:

@@ -60,15 +60,27 @@ class Network(Problem):
             )
         return self.kinds
 
-    def start(self, space: ControlSpace, seed: int = 0) -> Control:
-        """Return weights as the modules initialise them, each layer's by its own random numbers.
+    def start(self, space: ControlSpace, seed: int = 0, same: bool = False) -> Control:
+        """Return weights as the modules initialise them.
 
         Modules with `reset_parameters` are initialised anew; other weights are those given.
+
+        Parameters
+        ----------
+        space : ControlSpace
+            Of the functional on which they are to be used.
+        seed : int
+            Of the random numbers.
+        same : bool
+            Whether all layers of a kind begin with the same weights. Otherwise each has random
+            numbers of its own, as in plain PyTorch. A coarse step has the weights of the first of
+            its layers: it is close to them, and cycles converge, where weights change little from
+            layer to layer.
         """
-        states = []
+        kinds, states = self.kinds_of(space.grid), []
         with torch.random.fork_rng(devices=[]):
-            for layer, part in enumerate(self.kinds_of(space.grid)):
-                states.append(_initialised(part.module, seed, layer))
+            for layer, part in enumerate(kinds):
+                states.append(_initialised(part.module, seed, kinds.index(part) if same else layer))
             ends = {
                 name: _initialised(self.parts[name].module, seed, self.layers + 1 + place)
                 for place, name in enumerate(ENDS)

@@ -224,7 +224,7 @@ class Tracking(Lagrangian):
     ----------
     equation : SemiDiscrete
     target : Function
-        y_d.
+        y_d, of which the values at the nodes count.
     alpha : float
     """
 

@@ -146,6 +146,7 @@ MEANINGLESS = [
     ("heat_control", "--method mgrit --levels 1 --coarsening 2", "--coarsening"),
     ("heat_control", "--unconverged error", "--unconverged"),
     ("ode_control", "--cycles 3", "--cycles"),
+    ("one_shot_study", "--rules sequential --levels 3", "--levels"),
     ("ode_control", "--coarse implicit-euler", "--coarse"),
     ("ode_control", "--method mgrit --levels 1 --correction full", "--correction"),
     ("ode_control", "--hessian exact", "--hessian"),
@@ -171,7 +172,7 @@ def test_options_without_a_meaning_are_refused(tmp_path, monkeypatch, capsys):
 def test_the_table_is_about_options_of_the_programs():
     known = {"given", "ranks"}
     for program in ("train_resnet", "train_module", "classify", "heat_control", "pde_control",
-                    "ode_control"):  # fmt: skip
+                    "ode_control", "one_shot_study"):  # fmt: skip
         parser = importlib.import_module(program).parser(pint.SerialComm())
         known |= {action.dest for action in parser._actions}
     for row in rules.MEANINGS:

@@ -160,10 +160,25 @@ def test_suggestion_is_the_best_of_what_it_considered(steps, ranks, cycles):
 def test_suggestion_says_what_it_assumes_and_when_not_to_be_parallel():
     text = str(suggest(COSTS, 64, 16))
     assert "lagged cycles" in text and "same number of updates" in text and "gain" in text
+    assert "over the fastest on one rank" in text
     alone = suggest(replace(COSTS, latency=1.0, reduction_stage=1.0), 32, 8)
     assert alone.best.configuration == SEQUENTIAL
     assert "no configuration parallel in time is faster" in str(alone)
     assert suggest(COSTS, 64, 1).best.configuration == SEQUENTIAL
+
+
+def test_what_ranks_gain_is_told_from_what_cycles_gain_alone():
+    """Steps in one call that cost as much as one: most of the gain needs no ranks."""
+    call = CallCost.linear(1e-3, 1e-9)
+    batched = replace(COSTS, state=[call], adjoint=[call], state_bytes=8)
+    found = suggest(batched, 1024, 16)
+    assert found.alone == suggest(batched, 1024, 1).best
+    assert found.alone.configuration.levels > 1
+    assert found.gain_of_ranks == pytest.approx(found.best.gain / found.alone.gain)
+    assert found.gain_of_ranks < 0.5 * found.best.gain
+    weighed = suggest(batched, 1024, 16, updates=lambda one: 1 + 99 * (one.levels > 1))
+    assert weighed.alone.configuration == weighed.best.configuration == SEQUENTIAL
+    assert weighed.gain_of_ranks == 1
 
 
 def test_suggestion_weighs_the_number_of_updates():

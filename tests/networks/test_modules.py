@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import pint
+from pint.equations import Cycles
 from pint.torch import network
 
 
@@ -37,6 +38,24 @@ def test_gradients_are_those_of_autograd(kind, dtype, accuracy):
 def test_a_network_passes_the_checks(kind):
     one, _ = made(kind, layers=8)
     pint.verify.check_problem(one, one.grid(coarsening=2, levels=2)).require()
+
+
+def test_cycles_converge_faster_where_layers_begin_alike():
+    one, _ = made("two", layers=32)
+    rf = pint.ReducedFunctional(one, one.grid(coarsening=4, levels=2))
+    state, factors = rf.state.new(), []
+    for same in (False, True):
+        rf.state.solve(state, one.start(rf.controls, 3, same), Cycles(pint.Accuracy(2)))
+        first, second = state.convergence.residuals
+        factors.append(second / first)
+    assert factors[1] < 0.1 * factors[0] < 0.1
+
+
+def test_layers_of_one_kind_begin_alike():
+    one, _ = made([("two", 3), ("normed", 5)], layers=8)
+    start = one.start(one.control_space(one.grid()), same=True)
+    layers = [str(state) for state in one.state_dicts(start)["layers"]]
+    assert len(set(layers[:3])) == len(set(layers[3:])) == 1
 
 
 def test_weights_go_in_and_out_without_loss():

@@ -113,6 +113,7 @@ def diffusion(comm, size, temporaries):
     return pint.Problem(step, ImplicitAdjoint(step), End(), controls)
 
 
+@pytest.mark.pair
 @each_split
 def test_temporaries_of_callbacks_are_freed(space_size, world):
     """Left to Python, 15 solves and adjoints would leave vectors of some 100 MB."""
@@ -130,6 +131,7 @@ def test_temporaries_of_callbacks_are_freed(space_size, world):
     functional.problem.stepper.destroy()
 
 
+@pytest.mark.pair
 @each_split
 def test_steps_that_are_destroyed_or_dropped_leave_nothing(space_size, world):
     comms = split(world, space_size)

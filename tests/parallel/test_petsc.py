@@ -118,6 +118,7 @@ def test_value_and_gradient(name, levels, space_size, world):
     assert norm == pytest.approx(serial.controls.norm(expected), rel=1e-12)
 
 
+@pytest.mark.pair
 @each_split
 @pytest.mark.parametrize("method", ["own", "scipy:L-BFGS-B", "tao:blmvm"])
 def test_optimum_by_every_kind_of_optimiser(method, space_size, world):
@@ -145,6 +146,7 @@ def test_saved_control_is_loaded_again(space_size, world, tmp_path_factory):
     np.testing.assert_array_equal(loaded.vector, control.vector)
 
 
+@pytest.mark.pair
 @each_split
 @pytest.mark.parametrize("levels", [1, 2])
 def test_a_resumed_run_is_the_uninterrupted_one(levels, space_size, world, tmp_path_factory):
@@ -170,6 +172,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(levels, space_size, world, tmp_p
             run(split(world, 1), 8, checkpoint=pint.Checkpoint(path, resume=True))
 
 
+@pytest.mark.pair
 @each_split
 def test_a_linear_solver_that_fails_ends_all_ranks_with_its_message(space_size, world):
     from petsc4py import PETSc
@@ -247,6 +250,7 @@ def decay(comm, size=20_000):
     return pint.Problem(Step(), Transpose(), Square(), {"u": pint.TimeControl(1)})
 
 
+@pytest.mark.pair
 @each_split
 def test_temporary_vectors_of_methods_are_freed(space_size, world):
     """Left to Python, 60 solves and adjoints would leave vectors of some 200 MB."""
@@ -265,6 +269,7 @@ def test_temporary_vectors_of_methods_are_freed(space_size, world):
     assert growth(work, 90, warm_up=30) < 4e6
 
 
+@pytest.mark.pair
 @each_split
 def test_spaces_free_what_those_before_them_have_left(space_size, world):
     """Each functional leaves vectors of 3 MB and a few of its space."""
@@ -279,6 +284,7 @@ def test_spaces_free_what_those_before_them_have_left(space_size, world):
     assert growth(work, 40, warm_up=15) < 4e6
 
 
+@pytest.mark.pair
 def test_memory_does_not_grow_over_a_thousand_solves(world):
     """Each gradient makes 6 KSP solves and lends 8 rows of 1.6 kB; leaked vectors would add up."""
     heat, comms = Heat(points=200 * world.size, nu=1e-6), split(world, world.size)
