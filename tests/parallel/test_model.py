@@ -37,6 +37,7 @@ def slow(seconds):
     return Costs(step, step, latency=0.0, bandwidth=math.inf, reduction_stage=0.0, state_bytes=8)
 
 
+@pytest.mark.pair
 @pytest.mark.parametrize(
     ("configuration", "reverse"),
     [
